@@ -1,0 +1,39 @@
+"""What a user may be told: one line that says what was found, what was expected and the nearest good value.
+
+A `BenchError` is the user's to mend (bad input, an unknown name); the command prints its line and exits with 2. Anything
+else that escapes is a defect of ours or of a plugin and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Something the user can mend. The message is one line."""
+
+
+class DataError(BenchError):
+    """A file or a set that cannot be used: missing, corrupt, empty, silent, NaN, too short, wrong rate."""
+
+
+class PluginError(BenchError):
+    """A plugin that is unknown, cannot be imported, or does not fit the contract."""
+
+
+class UsageError(BenchError):
+    """A command, a parameter or a suite file that does not make sense."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """One line for an unknown name: the nearest known one first, then all of them if they are few.
+
+    >>> unknown("defense", "harmonycloack", ["clean", "harmonycloak"])
+    "unknown defense 'harmonycloack': did you mean 'harmonycloak'? (known: clean, harmonycloak)"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f": did you mean '{near[0]}'?" if near else ":"
+    listed = ", ".join(names) if names else "none"
+    return f"unknown {what} '{name}'{hint} (known: {listed})"

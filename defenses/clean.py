@@ -1,0 +1,16 @@
+"""No protection: the control that must score 0."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from bench.api import Data, Knowledge
+
+
+@dataclass(frozen=True)
+class Clean:
+    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
+
+    def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
+        return data
