@@ -1,8 +1,8 @@
 """The contract: all that the author of a plugin reads.
 
-A plugin is one file (or folder) in `defenses/`, `attackers/`, `attackers/adaptive/` or `datasets/`; its name is the file's
-name. It holds one public frozen dataclass with the methods of the protocol below. The fields are its parameters: they
-give `--set defense.level=0.02`, the entry in the record and the cache key at once, so they must survive JSON.
+A plugin is one file (or folder) in `defenses/`, `attackers/`, `attackers/adaptive/` or `datasets/`; its name is the
+file's name. It holds one public frozen dataclass with the methods of the protocol below. The fields are its parameters:
+they give `--set defense.level=0.02`, the entry in the record and the cache key at once, so they must survive JSON.
 
 Conventions
 -----------
@@ -19,6 +19,9 @@ Optional class attributes, all plugins:
     presets: Mapping        {"smoke": {...}, "full": {...}}: other defaults for the other budgets; the fields' own
                             defaults are the preset `small`
     paper: str              where the idea comes from
+    control: str            defenses only. "clean": returns the data as it is; "matched": a control that is given another
+                            defense's protected set as `knowledge.reference`, and must be as audible as that one
+    dataset: str            attackers only: the data set that `bench run` takes when none is named
 """
 
 from __future__ import annotations
@@ -257,11 +260,13 @@ class Knowledge:
 
     white-box: `surrogates` is the trial's own attacker; black-box: a bag of others without it; none: empty.
     `expects`: the adaptations that the defender prepares for (expectation over transforms).
+    `reference`: for a matched control only, the protected set whose audibility the control must have.
     """
 
     name: str = "none"
     surrogates: tuple[Attacker, ...] = ()
     expects: tuple[Adaptation, ...] = ()
+    reference: Any = None
 
 
 @runtime_checkable

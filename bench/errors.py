@@ -1,7 +1,7 @@
 """What a user may be told: one line that says what was found, what was expected and the nearest good value.
 
-A `BenchError` is the user's to mend (bad input, an unknown name); the command prints its line and exits with 2. Anything
-else that escapes is a defect of ours or of a plugin and keeps its traceback.
+A `BenchError` is the user's to mend (bad input, an unknown name); the command prints its line and exits with 2.
+Anything else that escapes is a defect of ours or of a plugin and keeps its traceback.
 """
 
 from __future__ import annotations

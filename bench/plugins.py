@@ -1,10 +1,10 @@
 """A file is a plugin: names without import, loading by name, parameters, and the digest of what a plugin computes.
 
-Ours lie in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout and inside it in a wheel.
+Ours lie in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it in a wheel.
 They are mounted as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have no
-`__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third parties use the entry point
-groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their names are `distribution/name`, so
-that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's.
+`__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third parties use the entry
+point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their names are
+`distribution/name`, so that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's.
 """
 
 from __future__ import annotations
@@ -282,7 +282,8 @@ def _module_from(path: Path) -> types.ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

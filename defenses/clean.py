@@ -11,6 +11,7 @@ from bench.api import Data, Knowledge
 @dataclass(frozen=True)
 class Clean:
     domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
+    control: ClassVar[str] = "clean"
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         return data
