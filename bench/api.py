@@ -19,8 +19,9 @@ Optional class attributes, all plugins:
     presets: Mapping        {"smoke": {...}, "full": {...}}: other defaults for the other budgets; the fields' own
                             defaults are the preset `small`
     paper: str              where the idea comes from
-    control: str            defenses only. "clean": returns the data as it is; "matched": a control that is given another
-                            defense's protected set as `knowledge.reference`, and must be as audible as that one
+    control: str            defenses only. "clean": returns the data as it is; "matched": is given another defense's
+                            protected set as `knowledge.reference`, and must be as audible as that one; "scramble":
+                            must score about 1
     dataset: str            attackers only: the data set that `bench run` takes when none is named
 """
 

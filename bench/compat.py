@@ -1,9 +1,9 @@
 """Mends for third-party packages that do not import as they come.
 
 torchaudio's wheel is a CUDA build: beside a CPU-only torch `import torchaudio` fails for want of libc10_cuda, and with
-it every class of Transformers that touches audio. Its own fallback (no compiled extension) is chosen here, when somebody
-imports it and not before. audiocraft and frechet-audio-distance import packages at their top that this project never
-calls; empty stand-ins take their places while they load.
+it every class of Transformers that touches audio. Its own fallback (no compiled extension) is chosen here, when
+somebody imports it and not before. audiocraft and frechet-audio-distance import packages at their top that this project
+never calls; empty stand-ins take their places while they load.
 """
 
 from __future__ import annotations

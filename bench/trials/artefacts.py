@@ -1,0 +1,144 @@
+"""What artefacts hold: sets of clips as FLAC, sets of rolls and models as safetensors, everything else as JSON.
+
+Clips are written as 16-bit PCM: what a musician publishes and a scraper finds. A defense whose noise does not survive
+that rounding has no noise. All clips of a set are one file, end to end, since thousands of small files are slow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.api import Clips, Data, Rolls
+from bench.errors import DataError
+from bench.trials.store import write_json
+
+_MAX_CHANNELS = 8  # FLAC's own limit
+
+
+def save_data(folder: Path, data: Data) -> None:
+    """Write a set into a folder."""
+    common = {
+        "domain": data.domain,
+        "ids": data.ids,
+        "groups": data.groups,
+        "lengths": data.lengths.tolist(),
+        "labels": None if data.labels is None else data.labels.tolist(),
+        "classes": data.classes,
+        "texts": data.texts,
+    }
+    if isinstance(data, Clips):
+        _write_flac(folder / "audio.flac", data.audio, data.rate)
+        if data.stems is not None:
+            for index in range(data.stems.shape[1]):
+                _write_flac(folder / f"stem-{index}.flac", data.stems[:, index], data.rate)
+        own: dict[str, Any] = {"rate": data.rate, "shape": list(data.audio.shape), "stem_names": data.stem_names}
+    else:
+        _write_tensors(
+            folder / "rolls.safetensors", {"velocity": data.velocity, "onset": data.onset, "tempo": data.tempo}
+        )
+        own = {
+            "programs": data.programs,
+            "tracks": data.tracks,
+            "steps_per_beat": data.steps_per_beat,
+            "beats_per_bar": data.beats_per_bar,
+            "lowest": data.lowest,
+        }
+    write_json(folder / "set.json", {**common, **own})
+
+
+def load_data(folder: Path, device: torch.device | str = "cpu") -> Data:
+    """Read a set that `save_data` wrote."""
+    about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+    common: dict[str, Any] = {
+        "ids": tuple(about["ids"]),
+        "groups": tuple(about["groups"]),
+        "lengths": torch.tensor(about["lengths"], dtype=torch.int64),
+        "labels": None if about["labels"] is None else torch.tensor(about["labels"], dtype=torch.int64),
+        "classes": tuple(about["classes"]),
+        "texts": tuple(about["texts"]),
+    }
+    if about["domain"] == Clips.domain:
+        names, shape = tuple(about["stem_names"]), about["shape"]
+        stems = [_read_flac(folder / f"stem-{index}.flac", shape) for index in range(len(names))]
+        audio = _read_flac(folder / "audio.flac", shape)
+        stacked = torch.stack(stems, dim=1) if stems else None
+        return Clips(audio=audio, rate=about["rate"], stems=stacked, stem_names=names, **common).to(device)
+    tensors = read_tensors(folder / "rolls.safetensors")
+    rolls = Rolls(
+        velocity=tensors["velocity"],
+        onset=tensors["onset"],
+        tempo=tensors["tempo"],
+        programs=tuple(about["programs"]),
+        tracks=tuple(about["tracks"]),
+        steps_per_beat=about["steps_per_beat"],
+        beats_per_bar=about["beats_per_bar"],
+        lowest=about["lowest"],
+        **common,
+    )
+    return rolls.to(device)
+
+
+def save_model(folder: Path, model: nn.Module, base: nn.Module) -> None:
+    """Write the tensors in which a model differs from its base, so that a frozen codec is not stored with every arm."""
+    known = base.state_dict()
+    learned = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+        if name not in known or known[name].shape != value.shape or not torch.equal(known[name].cpu(), value.cpu())
+    }
+    _write_tensors(folder / "model.safetensors", learned)
+
+
+def load_model(folder: Path, base: nn.Module) -> nn.Module:
+    """The base with what was learned laid over it. Raises `DataError` where the two do not fit."""
+    learned = read_tensors(folder / "model.safetensors")
+    _, unexpected = base.load_state_dict(learned, strict=False)
+    if unexpected:
+        raise DataError(
+            f"{folder}: the model has no parameter '{unexpected[0]}': it was saved from another architecture"
+        )
+    return base
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+
+
+def _write_flac(path: Path, audio: Tensor, rate: int) -> None:
+    """audio [clip, channel, sample] end to end, rounded to 16 bits."""
+    import soundfile
+
+    clips, channels, samples = audio.shape
+    if channels > _MAX_CHANNELS:
+        raise DataError(f"{channels} channels, expected at most {_MAX_CHANNELS}: mix them down")
+    frames = audio.detach().cpu().permute(0, 2, 1).reshape(clips * samples, channels).numpy()
+    whole = np.clip(np.rint(frames * 32768.0), -32768, 32767).astype(np.int16)
+    soundfile.write(path, whole, rate, subtype="PCM_16", format="FLAC")
+
+
+def _read_flac(path: Path, shape: list[int]) -> Tensor:
+    import soundfile
+
+    clips, channels, samples = shape
+    whole, _ = soundfile.read(path, dtype="int16", always_2d=True)
+    if whole.shape != (clips * samples, channels):
+        raise DataError(f"{path} holds {whole.shape[0]} frames, expected {clips * samples}")
+    frames = torch.from_numpy(whole).reshape(clips, samples, channels)
+    return (frames.permute(0, 2, 1).to(torch.float32) / 32768.0).contiguous()

@@ -1,0 +1,276 @@
+"""A suite: the TOML file that names a matrix of trials, and its expansion.
+
+    name = "main"
+    preset = "small"                        # smoke, small, full
+    seeds = [0, 1, 2]
+    datasets = ["chorales"]
+    defenses = ["clean", "harmonycloak", "loud"]
+    controls = ["noise"]                    # matched controls, run beside every defense
+    attackers = ["musicgen"]
+    adaptations = ["none", "mp3"]
+    knowledge = ["white-box"]
+
+    [defense.loud]                          # a variant under a name of its own; other keys are parameters
+    plugin = "harmonycloak"
+    bound = "paper"
+
+    [[exclude]]                             # cells to leave out: every key must match
+    defense = "loud"
+    adaptation = "mp3"
+
+    [budget]                                # rows outside it are shown and not ranked
+    snr_db = 20.0
+
+Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
+error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from bench import plugins
+from bench.errors import UsageError, unknown
+from bench.trials.trial import Part, Trial
+
+KNOWLEDGE = ("white-box", "black-box", "none")
+NONE = "none"  # the adaptation that is no adaptation
+Parameters = dict[str, dict[str, Any]]
+
+
+class Suite(pydantic.BaseModel):
+    """A matrix of trials by name. Every list is a dimension."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "run"
+    about: str = ""
+    preset: str = "small"
+    seeds: list[int] = [0, 1, 2]
+    datasets: list[str] = []  # empty: each attacker's own default
+    defenses: list[str] = ["clean"]
+    controls: list[str] = []
+    attackers: list[str] = []
+    adaptations: list[str] = [NONE]
+    knowledge: list[str] = ["white-box"]
+    expects: list[str] = []  # adaptations that the defender prepares for
+    bag: list[str] = []  # black-box: the surrogates; empty: the suite's other attackers
+    dataset: Parameters = {}
+    defense: Parameters = {}
+    attacker: Parameters = {}
+    adaptation: Parameters = {}
+    exclude: list[dict[str, str | int]] = []
+    budget: dict[str, float] = {}
+
+    def given(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+        """The plugin behind a name of the suite and the parameters that the suite gives it."""
+        tables: Parameters = getattr(self, plugins.SINGULAR[kind])
+        params = dict(tables.get(name, {}))
+        return str(params.pop("plugin", name)), params
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A suite's trials, and the combinations that cannot be: why."""
+
+    trials: tuple[Trial, ...]
+    left_out: tuple[str, ...]
+
+
+def read(path: Path) -> Suite:
+    """A suite from its file. Raises `UsageError` with one line."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the suite {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the suite {path} is not TOML: {error}") from error
+    return suite(data, str(path))
+
+
+def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
+    """A suite from a mapping, its keys and values checked."""
+    for key in data:
+        if key not in Suite.model_fields:
+            raise UsageError(f"{where}: {unknown('key', key, Suite.model_fields)}")
+    try:
+        made = Suite.model_validate(dict(data))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
+    _check(made, where)
+    return made
+
+
+def expand(suite: Suite) -> Expansion:
+    """Every trial of a suite, seeds innermost; combinations of different domains are left out and named."""
+    resolver = _Resolver(suite)
+    trials: dict[str, Trial] = {}
+    left_out: dict[str, None] = {}
+    rows = [(defense, None) for defense in suite.defenses]
+    rows += [
+        (control, defense)
+        for defense in suite.defenses
+        if not resolver.control("defenses", defense)
+        for control in suite.controls
+    ]
+    cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.adaptations)
+    for (dataset, attacker), (defense, reference), knowledge, adaptation in cells:
+        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        why = resolver.mismatch(chosen)
+        if why:
+            left_out[why] = None
+            continue
+        for seed in suite.seeds:
+            if _excluded(suite, {**chosen, "knowledge": knowledge, "seed": seed}):
+                continue
+            trial = resolver.trial(chosen, reference, knowledge, seed)
+            trials.setdefault(trial.name, trial)
+    return Expansion(tuple(trials.values()), tuple(left_out))
+
+
+class _Resolver:
+    """Names of one suite -> parts, each plugin loaded once."""
+
+    def __init__(self, suite: Suite):
+        self._suite = suite
+        self._parts: dict[tuple[str, str, str], Part] = {}
+
+    def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
+        domain = self.domain(chosen["attacker"])
+        attacker = self.part("attackers", chosen["attacker"])
+        defense = self.part("defenses", chosen["defense"])
+        adapted = None if chosen["adaptation"] == NONE else self.part("adaptations", chosen["adaptation"])
+        identity = defense.control == "clean"
+        return Trial(
+            dataset=self.part("datasets", chosen["dataset"], domain),
+            defense=defense,
+            attacker=attacker,
+            seed=seed,
+            knowledge=NONE if identity else knowledge,
+            surrogates=() if identity else self.surrogates(chosen["attacker"], knowledge),
+            expects=() if identity else tuple(self.part("adaptations", name) for name in self._suite.expects),
+            adaptation=adapted,
+            reference=self.part("defenses", reference) if reference else None,
+            preset=self._suite.preset,
+        )
+
+    def part(self, kind: str, name: str, domain: str = "") -> Part:
+        known = self._parts.get((kind, name, domain))
+        if known is None:
+            plugin, given = self._suite.given(kind, name)
+            known = resolve(kind, plugin, given, self._suite.preset, label=name, domain=domain)
+            self._parts[kind, name, domain] = known
+        return known
+
+    def control(self, kind: str, name: str) -> str:
+        return self.part(kind, name).control
+
+    def surrogates(self, attacker: str, knowledge: str) -> tuple[Part, ...]:
+        if knowledge == "white-box":
+            return (self.part("attackers", attacker),)
+        if knowledge == NONE:
+            return ()
+        bag = self._suite.bag or self._suite.attackers
+        others = [name for name in bag if name != attacker and self.domain(name) == self.domain(attacker)]
+        if not others:
+            raise UsageError(f"black-box against '{attacker}' needs other attackers: name them in `bag` or `attackers`")
+        return tuple(self.part("attackers", name) for name in others)
+
+    def domain(self, attacker: str) -> str:
+        """What an attacker learns from. One that takes several takes the first."""
+        return self.domains("attackers", attacker)[0]
+
+    def domains(self, kind: str, name: str) -> tuple[str, ...]:
+        plugin, _ = self._suite.given(kind, name)
+        return tuple(getattr(plugins.load(kind, plugin), "domains", ("audio",)))
+
+    def default_dataset(self, attacker: str) -> str:
+        plugin, _ = self._suite.given("attackers", attacker)
+        name = str(getattr(plugins.load("attackers", plugin), "dataset", ""))
+        if not name:
+            raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
+        return name
+
+    def mismatch(self, chosen: Mapping[str, str]) -> str:
+        """Why these plugins cannot meet in one trial, or nothing."""
+        domain = self.domain(chosen["attacker"])
+        for kind in ("datasets", "defenses", "adaptations"):
+            name = chosen[plugins.SINGULAR[kind]]
+            if name != NONE and domain not in (able := self.domains(kind, name)):
+                what = plugins.SINGULAR[kind]
+                return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
+        return ""
+
+
+def resolve(
+    kind: str, name: str, given: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
+) -> Part:
+    """A plugin as a trial names it: every parameter, the digest of its source, what it needs.
+
+    domain: set as the plugin's field `domain`, if it has one and the user did not give it.
+    """
+    cls = plugins.load(kind, name)
+    chosen = dict(given)
+    if domain and "domain" in {field.name for field in fields(cls)}:
+        chosen.setdefault("domain", domain)
+    plugin = plugins.build(kind, name, chosen, preset)
+    hooks = tuple(hook for hook in plugins.METHODS["adaptations"] if hasattr(plugin, hook))
+    extra = {"needs": plugin.needs} if hasattr(plugin, "needs") else {}
+    return Part(
+        kind=kind,
+        name=name,
+        params=json.loads(json.dumps(plugins.resolved(plugin))),
+        digest=plugins.digest(kind, name),
+        given=dict(given),
+        version=int(getattr(plugin, "version", 1)),
+        label=label,
+        control=str(getattr(plugin, "control", "")),
+        hooks=hooks if kind == "adaptations" else (),
+        **extra,
+    )
+
+
+def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
+    """Pairs (dataset, attacker): every data set of the suite, or each attacker's own."""
+    if suite.datasets:
+        return list(itertools.product(suite.datasets, suite.attackers))
+    return [(resolver.default_dataset(attacker), attacker) for attacker in suite.attackers]
+
+
+def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
+    return any(all(cell[key] == value for key, value in rule.items()) for rule in suite.exclude)
+
+
+def _check(suite: Suite, where: str) -> None:
+    if not suite.attackers:
+        raise UsageError(f"{where} names no attacker")
+    if not suite.seeds:
+        raise UsageError(f"{where} names no seed")
+    for value, known, what in (*((name, KNOWLEDGE, "knowledge") for name in suite.knowledge), (suite.preset, plugins.PRESETS, "preset")):  # fmt: skip  # noqa: E501
+        if value not in known:
+            raise UsageError(f"{where}: {unknown(what, value, known)}")
+    listed: dict[str, Sequence[str]] = {
+        "dataset": suite.datasets,
+        "defense": [*suite.defenses, *suite.controls],
+        "attacker": [*suite.attackers, *suite.bag],
+        "adaptation": [*suite.adaptations, *suite.expects],
+    }
+    for kind, names in listed.items():
+        for name in getattr(suite, kind):
+            if names and name not in names:
+                raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
+    cell = {"dataset", "defense", "attacker", "adaptation", "knowledge", "seed"}
+    for rule in suite.exclude:
+        for key in rule:
+            if key not in cell:
+                raise UsageError(f"{where}: exclude: {unknown('key', key, cell)}")

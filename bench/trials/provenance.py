@@ -1,0 +1,69 @@
+"""Where a number was made: commit, packages, hardware. The git fields are those of bench's own checkout."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("cloakbench", "torch", "numpy", "scipy", "transformers", "soundfile", "muspy", "tinysoundfont", "ray")
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """JSON: bench's commit, whether its checkout was changed, Python, packages, processor, accelerator."""
+    return {
+        "git": _git(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "accelerator": _accelerator(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit, dirty, origin without credentials; None where bench does not run from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False)
+        return done.stdout.strip()
+
+    try:
+        origin = re.sub(r"//[^@/]*@", "//", git("remote", "get-url", "origin"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain")), "origin": origin}
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found.group(1).strip() if found else platform.processor()
+
+
+def _accelerator() -> str | None:
+    torch = sys.modules.get("torch")  # a plan that is all done never imports it for this
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_name(0))

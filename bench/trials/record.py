@@ -1,0 +1,275 @@
+"""One JSON a trial: what was asked, what came out item by item, what it cost, where it was made.
+
+NaN and infinity are written as null; `notes` says why. A record of an older schema is upgraded when it is read; one of
+a newer schema is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from bench.errors import DataError
+from bench.metrics.learning import learning_denied, learns_gate
+from bench.trials.provenance import provenance
+from bench.trials.store import Store, write_json
+from bench.trials.trial import Cell, Part
+
+SCHEMA = 1
+# From the schema of the key to the next one. The chain is only ever added to.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+Number = float | None
+EVALUATED = ("protected", "clean", "clean_adapted", "untrained")
+LEARNED = {"protected": "protected_learned", "clean": "clean_learned", "clean_adapted": "clean_adapted_learned"}
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class PartRecord(_Strict):
+    """A plugin as it was used."""
+
+    name: str
+    label: str
+    version: int
+    digest: str
+    given: dict[str, Any]
+    params: dict[str, Any]
+
+
+class TrialRecord(_Strict):
+    """What was asked."""
+
+    row: str  # the defense's name in a table
+    dataset: PartRecord
+    defense: PartRecord
+    knowledge: str
+    surrogates: list[PartRecord]
+    expects: list[PartRecord]
+    reference: PartRecord | None
+    adaptation: PartRecord | None
+    attacker: PartRecord
+    seed: int
+    preset: str
+    control: str
+
+
+class GateRecord(_Strict):
+    """A condition without which the cell is void."""
+
+    name: str
+    passed: bool
+    value: Number
+    limit: Number
+    meaning: str
+
+
+class Record(_Strict):
+    """One trial. `arms` holds the quality of every held-out item for every arm, higher is better."""
+
+    schema_version: int = SCHEMA
+    name: str
+    key: str
+    status: Literal["ok", "failed"]
+    error: dict[str, str] | None = None  # stage, type, message, tail
+    trial: TrialRecord
+    metric: str = ""  # the one that is scored
+    denied: Number = None  # learning denied, see bench.metrics.learning
+    arms: dict[str, dict[str, list[Number]]] = {}  # arm -> metric -> [item]
+    ids: list[str] = []  # of the held-out items
+    groups: list[str] = []
+    gates: list[GateRecord] = []
+    epochs: dict[str, list[dict[str, Number]]] = {}  # arm -> one row an epoch
+    audibility: dict[str, list[Number]] = {}  # metric -> [clip], of the protected set
+    distance: dict[str, dict[str, Number]] = {}  # protected set and each arm's generated set, from real data
+    stages: dict[str, str] = {}  # role -> key of its artefact
+    notes: dict[str, str] = {}  # why a number is null
+    cost: dict[str, dict[str, float]] = {}  # role -> seconds, cpu_seconds, peak_memory_mb
+    made: dict[str, Any] = {}
+
+    def mean(self, arm: str, metric: str = "") -> float:
+        """The mean quality of an arm. NaN where the arm has no number."""
+        values = [value for value in self.arms.get(arm, {}).get(metric or self.metric, []) if value is not None]
+        return sum(values) / len(values) if values else math.nan
+
+    @property
+    def void(self) -> list[GateRecord]:
+        """The gates that failed: any makes the cell void, shown and not ranked."""
+        return [gate for gate in self.gates if not gate.passed]
+
+    def science(self) -> dict[str, Any]:
+        """All but what differs from run to run: costs and provenance."""
+        return self.model_dump(exclude={"cost", "made"})
+
+    def save(self, folder: Path) -> Path:
+        path = folder / f"{self.name}.json"
+        write_json(path, self.model_dump())
+        return path
+
+
+def load(path: Path) -> Record:
+    """Read a record. Raises `DataError` where it is not one, or of a schema newer than this program."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        version = int(data["schema_version"])
+        if version > SCHEMA:
+            raise DataError(f"{path} has schema {version}, this program reads up to {SCHEMA}: update cloakbench")
+        while version < SCHEMA:
+            data = UPGRADES[version](data)
+            version = int(data["schema_version"])
+        return Record.model_validate(data)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a record: {str(error).splitlines()[0]}") from error
+
+
+def load_all(folder: Path) -> list[Record]:
+    """Every record of a folder, by name."""
+    return [load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def of(cell: Cell, store: Store, command: str = "") -> Record:
+    """The record of a cell whose stages are all in the store."""
+    artefacts = {role: store.open(key) for role, key in cell.keys.items()}
+    metas = {role: store.meta(key) for role, key in cell.keys.items()}
+    results = {role: _json(artefacts[role] / "quality.json") for role in EVALUATED if role in artefacts}
+    reference = results["untrained"]
+    metric = reference["metric"]
+    protected = artefacts["protected_set"] / "audibility.json"
+    heard = _json(protected) if protected.is_file() else {"per_clip": {}, "distance": {}}
+    distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
+    if heard["distance"]:
+        distance["protected_set"] = heard["distance"]
+    arms = {arm: result["quality"] for arm, result in results.items()}
+    record = Record(
+        name=cell.trial.name,
+        key=cell.key,
+        status="ok",
+        trial=_asked(cell),
+        metric=metric,
+        arms=arms,
+        ids=reference["ids"],
+        groups=reference["groups"],
+        gates=_gates(cell, arms, metric, reference["groups"]),
+        epochs={arm: _json(artefacts[role] / "epochs.json") for arm, role in LEARNED.items() if role in artefacts},
+        audibility=heard["per_clip"],
+        distance=distance,
+        stages=dict(cell.keys),
+        cost={role: meta["cost"] for role, meta in metas.items()},
+        made={"command": command, **metas["protected"]["made"]},
+    )
+    denied = learning_denied(record.mean("clean"), record.mean("protected"), record.mean("untrained"))
+    record = record.model_copy(update={"denied": numbers([denied])[0]})
+    return record.model_copy(update={"notes": _why_null(record)})
+
+
+def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
+    """The record of a cell one of whose stages failed."""
+    return Record(
+        name=cell.trial.name,
+        key=cell.key,
+        status="failed",
+        error=dict(error),
+        trial=_asked(cell),
+        stages=dict(cell.keys),
+        made={"command": command, **provenance()},
+    )
+
+
+def numbers(values: Iterable[float]) -> list[Number]:
+    """Floats as JSON can hold them: what is not finite becomes null."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
+    return dict(zip(values, numbers(values.values()), strict=True))
+
+
+def _gates(
+    cell: Cell, arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]
+) -> list[GateRecord]:
+    """The gate that every attacker must pass, and the attacker's own."""
+    from bench import plugins
+
+    clean, untrained = arms["clean"], arms["untrained"]
+    pairs = [(a, b, g) for a, b, g in zip(clean[metric], untrained[metric], groups, strict=True) if None not in (a, b)]
+    gates = [learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs])]  # type: ignore[misc]
+    part = cell.trial.attacker
+    attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+    if hasattr(attacker, "gates"):
+        gates += attacker.gates(_means(clean), _means(untrained))
+    return [
+        GateRecord(
+            name=gate.name,
+            passed=bool(gate.passed),
+            value=numbers([gate.value])[0],
+            limit=numbers([gate.limit])[0],
+            meaning=gate.meaning,
+        )
+        for gate in gates
+    ]
+
+
+def _means(arm: Mapping[str, list[Number]]) -> dict[str, float]:
+    kept = {metric: [value for value in values if value is not None] for metric, values in arm.items()}
+    return {metric: sum(values) / len(values) if values else math.nan for metric, values in kept.items()}
+
+
+def _asked(cell: Cell) -> TrialRecord:
+    trial = cell.trial
+    return TrialRecord(
+        row=trial.row,
+        dataset=_recorded(trial.dataset),
+        defense=_recorded(trial.defense),
+        knowledge=trial.knowledge,
+        surrogates=[_recorded(part) for part in trial.surrogates],
+        expects=[_recorded(part) for part in trial.expects],
+        reference=_recorded(trial.reference) if trial.reference else None,
+        adaptation=_recorded(trial.adaptation) if trial.adaptation else None,
+        attacker=_recorded(trial.attacker),
+        seed=trial.seed,
+        preset=trial.preset,
+        control=trial.defense.control,
+    )
+
+
+def _recorded(part: Part) -> PartRecord:
+    return PartRecord(
+        name=part.name,
+        label=part.title,
+        version=part.version,
+        digest=part.digest,
+        given=dict(part.given),
+        params=dict(part.params),
+    )
+
+
+def _why_null(record: Record) -> dict[str, str]:
+    notes = {}
+    for metric, values in record.audibility.items():
+        if None in values:
+            notes[f"audibility.{metric}"] = (
+                "not finite: the clip has no noise, or nothing that can be measured against it"
+            )
+    for arm, metrics in record.arms.items():
+        for metric, values in metrics.items():
+            if None in values:
+                notes[f"arms.{arm}.{metric}"] = "not finite: the model gave NaN or infinity for the item"
+    if record.denied is None:
+        notes["denied"] = "the clean arm is exactly as good as the untrained one, or an arm has no number"
+    return notes
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+__all__ = ["Record", "failed", "load", "load_all", "numbers", "numbers_by_name", "of"]

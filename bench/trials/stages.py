@@ -1,0 +1,268 @@
+"""What each task of a plan does: load, protect, adapt, learn, evaluate.
+
+`perform` is all that an executor calls. It reads a stage's parents from the store, does the work with the stage's
+plugins and writes the artefact; nothing passes between stages but through the store. Random numbers come from one
+generator a stage, seeded by the task and the trial's seed alone, so that arms and defenses are paired by seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, nn
+
+from bench import plugins
+from bench.api import Clips, Data, Knowledge, Rolls, unchanged
+from bench.errors import BenchError, PluginError
+from bench.trials.artefacts import load_data, load_model, save_data, save_model
+from bench.trials.provenance import provenance
+from bench.trials.record import numbers, numbers_by_name
+from bench.trials.store import Store, write_json
+from bench.trials.trial import Part, Stage
+
+Report = Callable[[str], None]  # a line for people: how far a stage is
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended. `error` is None where its artefact is in the store."""
+
+    key: str
+    seconds: float
+    error: dict[str, str] | None = None
+
+
+def generator(task: str, seed: int, device: torch.device | str = "cpu") -> Generator:
+    """The random numbers of a stage: the same for every defense and every arm of one seed."""
+    state = int.from_bytes(hashlib.sha256(f"{task}:{seed}".encode()).digest()[:7], "big")
+    return Generator(device=device).manual_seed(state)
+
+
+def perform(stage: Stage, store_url: str, report: Report = lambda line: None) -> Outcome:
+    """Do one stage and put its artefact into the store. A plugin's own error is the outcome, never raised."""
+    started = time.perf_counter()
+    try:
+        store = Store(store_url)
+        if not store.has(stage.key):
+            _do(stage, store, report)
+    except Exception as error:
+        return Outcome(stage.key, time.perf_counter() - started, _described(error))
+    return Outcome(stage.key, time.perf_counter() - started)
+
+
+def _do(stage: Stage, store: Store, report: Report) -> None:
+    wall, cpu = time.perf_counter(), time.process_time()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(stage.needs.cpus)
+    try:
+        work = _Work(stage, store, _device(stage), report)
+        with store.write(stage.key) as (folder, meta):
+            meta |= {"schema": 1, "task": stage.task, "title": stage.title, "parents": dict(stage.parents)}
+            meta |= TASKS[stage.task](work, folder) or {}
+            meta["cost"] = {
+                "seconds": round(time.perf_counter() - wall, 3),
+                "cpu_seconds": round(time.process_time() - cpu, 3),
+                "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            }
+            meta["made"] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **provenance()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One stage at work: its plugins, its parents' artefacts and its random numbers."""
+
+    stage: Stage
+    store: Store
+    device: torch.device
+    report: Report
+
+    def plugin(self, role: str) -> Any:
+        """The only plugin of a role, or None."""
+        made = self.plugins(role)
+        return made[0] if made else None
+
+    def plugins(self, role: str) -> tuple[Any, ...]:
+        return tuple(_built(part) for part in self.stage.parts.get(role, ()))
+
+    def data(self, role: str) -> Any:
+        return load_data(self.parent(role), self.device)
+
+    def parent(self, role: str) -> Path:
+        return self.store.open(self.stage.parents[role])
+
+    def rng(self) -> Generator:
+        return generator(self.stage.task, self.stage.options["seed"], self.device)
+
+
+def _load(work: _Work, folder: Path) -> dict[str, Any]:
+    split = work.stage.options["split"]
+    data = work.plugin("dataset").load(split)
+    data.check(f"{work.stage.title}")
+    save_data(folder, data)
+    return {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 3)}
+
+
+def _protect(work: _Work, folder: Path) -> dict[str, Any]:
+    data = work.data("train")
+    knowledge = Knowledge(
+        name=work.stage.options["knowledge"],
+        surrogates=work.plugins("surrogates"),
+        expects=work.plugins("expects"),
+        reference=work.data("reference") if "reference" in work.stage.parents else None,
+    )
+    defense = work.plugin("defense")
+    protected = _paired(data, defense.protect(data, knowledge, work.rng()), work.stage)
+    _within(data, protected, getattr(defense, "epsilon", None), work.stage)
+    save_data(folder, protected)
+    # What is published is the rounded file, so that is what is measured.
+    write_json(folder / "audibility.json", _audibility(data, load_data(folder, work.device)))
+    return {}
+
+
+def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
+    data = work.data("train")
+    adapted = work.plugin("adaptation").transform(data, work.rng())
+    adapted.check(work.stage.title)
+    save_data(folder, adapted)
+    return {"items": len(adapted), "groups": len(set(adapted.groups)), "seconds": round(adapted.seconds, 3)}
+
+
+def _learn(work: _Work, folder: Path) -> dict[str, Any]:
+    attacker, adaptation = work.plugin("attacker"), work.plugin("adaptation")
+    train, validation = work.data("train"), work.data("validation")
+    epochs: list[dict[str, float]] = []
+
+    def log(line: Mapping[str, float]) -> None:
+        epochs.append(dict(line))
+        work.report("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
+
+    if hasattr(adaptation, "train"):
+        model = adaptation.train(attacker, train, validation, work.rng(), log=log)
+    else:
+        augment = getattr(adaptation, "augment", unchanged)
+        model = attacker.learn(train, validation, work.rng(), augment=augment, log=log)
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"{work.stage.title}: learn returned {type(model).__name__}, expected torch.nn.Module")
+    base = attacker.model(validation, work.rng())
+    save_model(folder, model, base)
+    write_json(folder / "epochs.json", [numbers_by_name(row) for row in epochs])
+    return {"epochs": len(epochs)}
+
+
+def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
+    attacker, test = work.plugin("attacker"), work.data("test")
+    # The base is rebuilt from the random numbers that learning began with.
+    model = attacker.model(test, generator("learn", work.stage.options["seed"], work.device))
+    if "model" in work.stage.parents:
+        load_model(work.parent("model"), model)
+    model = model.to(work.device).eval()
+    with torch.no_grad():
+        quality = attacker.quality(model, test)
+    for metric, values in quality.items():
+        if tuple(values.shape) != (len(test),):
+            raise PluginError(f"{work.stage.title}: {metric} has shape {tuple(values.shape)}, expected ({len(test)},)")
+    result: dict[str, Any] = {
+        "metric": next(iter(quality)),
+        "ids": test.ids,
+        "groups": test.groups,
+        "quality": {metric: numbers(values.tolist()) for metric, values in quality.items()},
+    }
+    if hasattr(attacker, "generate"):
+        result["distance"] = _generated(work, attacker, model, test, folder)
+    write_json(folder / "quality.json", result)
+    return {}
+
+
+def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:
+    """Let the model generate, keep what it made, and measure how far that is from the real held-out set."""
+    work.report("generating")
+    with torch.no_grad():
+        made = attacker.generate(model, test, work.rng())
+    if not isinstance(made, Clips) or not isinstance(test, Clips):
+        return {}
+    save_data(folder, made)
+    return _distance(test, made, work.rng())
+
+
+def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
+    from bench.metrics.distance import distances
+
+    return numbers_by_name(distances(real, other, rng))
+
+
+def _audibility(clean: Data, protected: Data) -> dict[str, Any]:
+    if isinstance(clean, Clips) and isinstance(protected, Clips):
+        from bench.metrics.audibility import audibility
+
+        per_clip = {name: numbers(values.tolist()) for name, values in audibility(clean, protected).items()}
+        return {"per_clip": per_clip, "distance": _distance(clean, protected, generator("audibility", 0, clean.device))}
+    assert isinstance(clean, Rolls)
+    assert isinstance(protected, Rolls)
+    edits = (protected.velocity - clean.velocity).abs().flatten(1) * 127
+    return {"per_clip": {"velocity_edit": numbers(edits.amax(1).tolist())}, "distance": {}}
+
+
+def _paired(data: Data, protected: Any, stage: Stage) -> Data:
+    """The invariants of every protected set: same items, shape and rate; usable values; nothing in the padding."""
+    what = stage.title
+    if type(protected) is not type(data):
+        raise PluginError(f"{what}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
+    if protected.ids != data.ids:
+        raise PluginError(f"{what}: the ids changed or their order did: noise would be paired with the wrong clips")
+    was, now = _main(data), _main(protected)
+    if was.shape != now.shape:
+        raise PluginError(f"{what}: the shape changed from {tuple(was.shape)} to {tuple(now.shape)}")
+    if isinstance(data, Clips) and isinstance(protected, Clips) and data.rate != protected.rate:
+        raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
+    checked: Data = protected.check(what)
+    return checked
+
+
+def _within(data: Data, protected: Data, epsilon: float | None, stage: Stage) -> None:
+    """A defense that names a bound keeps it, to one step of 16 bits."""
+    if epsilon is None:
+        return
+    most = float((_main(protected) - _main(data)).abs().max())
+    if most > epsilon + 2**-15:
+        raise PluginError(f"{stage.title}: the noise peaks at {most:.5f}, which is over its own bound {epsilon:.5f}")
+
+
+def _main(data: Data) -> torch.Tensor:
+    return data.audio if isinstance(data, Clips) else data.velocity
+
+
+def _built(part: Part) -> Any:
+    """A plugin as the plan resolved it; refused where this machine's source is another than the plan's."""
+    here = plugins.digest(part.kind, part.name)
+    if here != part.digest:
+        raise PluginError(f"'{part.name}' here ({here}) differs from the one that was planned ({part.digest})")
+    return plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+
+
+def _device(stage: Stage) -> torch.device:
+    return torch.device("cuda" if stage.needs.gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    lines = traceback.format_exception(error)
+    tail = "" if isinstance(error, BenchError) else "".join(lines)[-3000:]
+    return {"type": type(error).__name__, "message": str(error).split("\n")[0][:500], "tail": tail}
+
+
+TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
+    "load": _load,
+    "protect": _protect,
+    "adapt": _adapt,
+    "learn": _learn,
+    "evaluate": _evaluate,
+}

@@ -1,0 +1,263 @@
+"""Trials, stages, keys and the plan: pure values.
+
+A trial is one cell: dataset x defense x knowledge x adaptation x attacker x seed. A plan turns trials into stages
+
+    load -> protect -> adapt -> learn -> evaluate
+
+each named by a content key over what it does: the task, the resolved parameters and source digests of its plugins, its
+options and its parents' keys. Equal stages have equal keys and so collapse: one protected set serves every attacker,
+one clean arm serves every defense. The arms of a trial are stages like all others:
+
+    protected        protect, adapt, learn, evaluate
+    clean            learn and evaluate on the data as it is, without adaptation: the reference of the score
+    clean adapted    the same under the trial's adaptation: what the adaptation costs the attacker
+    untrained        evaluate the model as it comes: chance, or the pretrained base
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from bench.api import Needs
+
+# Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
+SCHEMA = 1
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One plugin of a trial, resolved: what the key and the record must know of it."""
+
+    kind: str  # "datasets", "defenses", "attackers", "adaptations"
+    name: str
+    params: Mapping[str, Any]  # every field, JSON
+    digest: str  # of its source, see plugins.digest
+    given: Mapping[str, Any] = field(default_factory=dict)  # the parameters that the user gave
+    version: int = 1
+    label: str = ""  # what the table calls it; the name unless the suite says otherwise
+    control: str = ""
+    hooks: tuple[str, ...] = ()  # of an adaptation: which of transform, augment, train it has
+    needs: Needs = field(default_factory=Needs)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its results: not the label, not what it needs."""
+        return {"name": self.name, "params": dict(self.params), "digest": self.digest}
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of a matrix. `adaptation` None: the attacker trains on the data as it was published."""
+
+    dataset: Part
+    defense: Part
+    attacker: Part
+    seed: int
+    knowledge: str = "white-box"
+    surrogates: tuple[Part, ...] = ()  # the attackers that the defender may use, by `knowledge`
+    expects: tuple[Part, ...] = ()  # the adaptations that the defender prepares for
+    adaptation: Part | None = None
+    reference: Part | None = None  # of a matched control: the defense whose audibility it must have
+    preset: str = "small"
+
+    @property
+    def row(self) -> str:
+        """The defense's name in a table: a matched control names what it is matched to."""
+        return f"{self.defense.title} ~ {self.reference.title}" if self.reference else self.defense.title
+
+    @property
+    def name(self) -> str:
+        """A file name for the trial's record, unique within a suite."""
+        adapted = self.adaptation.title if self.adaptation else "none"
+        parts = (self.dataset.title, self.row, self.knowledge, self.attacker.title, adapted, f"s{self.seed}")
+        return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in part).strip("-.") for part in parts)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work. `key` names its artefact in the store."""
+
+    task: str  # "load", "protect", "adapt", "learn", "evaluate"
+    parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
+    options: Mapping[str, Any]
+    parents: Mapping[str, str]  # role -> key
+    title: str = ""  # for people
+    key: str = ""
+
+    @property
+    def needs(self) -> Needs:
+        """The most that any of its plugins needs; reading and writing sets is nobody's need."""
+        needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
+        if not needs:
+            return Needs()
+        return Needs(
+            cpus=max(need.cpus for need in needs),
+            gpus=max(need.gpus for need in needs),
+            memory_gb=max(need.memory_gb for need in needs),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Stage:
+        parts = {role: tuple(_part(item) for item in items) for role, items in data["parts"].items()}
+        return cls(**{**data, "parts": parts})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Which artefacts a trial's record is made of: role -> key."""
+
+    trial: Trial
+    keys: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return digest({"schema": SCHEMA, "stages": dict(self.keys)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages by key, parents before children, and the cells that they are for."""
+
+    stages: Mapping[str, Stage]
+    cells: tuple[Cell, ...]
+
+
+def digest(value: Any) -> str:
+    """The content key of a JSON value: the first 32 hexadecimal digits of the SHA-256 of its canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def stage(
+    task: str,
+    title: str,
+    parts: Mapping[str, Part | tuple[Part, ...] | None],
+    options: Mapping[str, Any] | None = None,
+    parents: Mapping[str, Stage] | None = None,
+) -> Stage:
+    """A stage with its key. Roles without a plugin are left out of the key."""
+    listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
+    keys = {role: parent.key for role, parent in (parents or {}).items()}
+    content = {
+        "schema": SCHEMA,
+        "task": task,
+        "parts": {role: [part.identity for part in items] for role, items in listed.items()},
+        "options": dict(options or {}),
+        "parents": keys,
+    }
+    return Stage(task, listed, dict(options or {}), keys, title, digest(content))
+
+
+def plan(trials: Iterable[Trial]) -> Plan:
+    """Every stage that the trials need, once each, parents before children."""
+    stages: dict[str, Stage] = {}
+    cells = []
+    for trial in trials:
+        roles = _arms(trial)
+        for made in _with_ancestors(roles.values()):
+            stages.setdefault(made.key, made)
+        named = {role: made.key for role, (made, _) in roles.items()}
+        cells.append(Cell(trial, named))
+    return Plan(stages, tuple(cells))
+
+
+# A stage with those it was made from, so that the plan can list ancestors first.
+_Made = tuple[Stage, tuple["_Made", ...]]
+
+
+def _arms(trial: Trial) -> dict[str, _Made]:
+    data, attacker, seed = trial.dataset, trial.attacker, trial.seed
+    loaded = {split: _load(data, split) for split in SPLITS}
+    protected = _protect(trial, loaded["train"])
+    where = f"{attacker.title} on {data.title}"
+
+    def learn(train: _Made, adaptation: Part | None, what: str) -> _Made:
+        hooked = adaptation if adaptation and {"augment", "train"} & set(adaptation.hooks) else None
+        parents = {"train": train, "validation": loaded["validation"]}
+        parts = {"attacker": attacker, "adaptation": hooked}
+        return _made("learn", f"learn {where}, {what}, seed {seed}", parts, {"seed": seed}, parents)
+
+    def evaluate(model: _Made | None, what: str) -> _Made:
+        parents = {"test": loaded["test"]} | ({"model": model} if model else {})
+        title = f"evaluate {where}, {what}, seed {seed}"
+        return _made("evaluate", title, {"attacker": attacker}, {"seed": seed}, parents)
+
+    def adapt(train: _Made, what: str) -> _Made:
+        if not trial.adaptation or "transform" not in trial.adaptation.hooks:
+            return train
+        title = f"adapt {what} by {trial.adaptation.title}, seed {seed}"
+        return _made("adapt", title, {"adaptation": trial.adaptation}, {"seed": seed}, {"train": train})
+
+    under = f" under {trial.adaptation.title}" if trial.adaptation else ""
+    learned = learn(adapt(protected, trial.row), trial.adaptation, trial.row + under)
+    clean_learned = learn(loaded["train"], None, "clean")
+    adapted_learned = learn(adapt(loaded["train"], "clean"), trial.adaptation, "clean" + under)
+    roles = {
+        "clean_set": loaded["train"],
+        "test_set": loaded["test"],
+        "protected_set": protected,
+        "protected_learned": learned,
+        "protected": evaluate(learned, trial.row + under),
+        "clean_learned": clean_learned,
+        "clean": evaluate(clean_learned, "clean"),
+        "untrained": evaluate(None, "untrained"),
+    }
+    if trial.adaptation:
+        roles["clean_adapted_learned"] = adapted_learned
+        roles["clean_adapted"] = evaluate(adapted_learned, "clean" + under)
+    return roles
+
+
+def _load(data: Part, split: str) -> _Made:
+    return _made("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
+
+
+def _protect(trial: Trial, train: _Made) -> _Made:
+    """The protected set; the data itself for the clean control, so that its arms collapse into one."""
+    if trial.defense.control == "clean":
+        return train
+    parents = {"train": train}
+    surrogates, expects = trial.surrogates, trial.expects
+    if trial.reference:
+        surrogates, expects = (), ()
+        parents["reference"] = _protect(replace(trial, defense=trial.reference, reference=None), train)
+    return _made(
+        "protect",
+        f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
+        {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
+        {"seed": trial.seed, "knowledge": "none" if trial.reference else trial.knowledge},
+        parents,
+    )
+
+
+def _made(
+    task: str,
+    title: str,
+    parts: Mapping[str, Part | tuple[Part, ...] | None],
+    options: Mapping[str, Any],
+    parents: Mapping[str, _Made],
+) -> _Made:
+    own = stage(task, title, parts, options, {role: parent for role, (parent, _) in parents.items()})
+    return own, tuple(parents.values())
+
+
+def _with_ancestors(made: Iterable[_Made]) -> Iterable[Stage]:
+    for own, parents in made:
+        yield from _with_ancestors(parents)
+        yield own
+
+
+def _part(data: Mapping[str, Any]) -> Part:
+    return Part(**{**data, "hooks": tuple(data["hooks"]), "needs": Needs(**data["needs"])})
