@@ -11,9 +11,9 @@ Conventions
   out.
 
 Sources: Terhardt 1979, "Calculating virtual pitch"; Zwicker and Terhardt 1980, "Analytical expressions for critical-
-band rate and critical bandwidth"; Schroeder, Atal and Hall 1979, "Optimizing digital speech coders by exploiting masking
-properties of the human ear"; Johnston 1988, "Transform coding of audio signals using perceptual noise criteria";
-ISO/IEC 11172-3 (MPEG-1 audio), annex D.1, psychoacoustic model 1.
+band rate and critical bandwidth"; Schroeder, Atal and Hall 1979, "Optimizing digital speech coders by exploiting
+masking properties of the human ear"; Johnston 1988, "Transform coding of audio signals using perceptual noise
+criteria"; ISO/IEC 11172-3 (MPEG-1 audio), annex D.1, psychoacoustic model 1.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Ear:
 
     def power(self, frames: Tensor) -> Tensor:
         """frames [..., size] -> power [..., bin]; a sine of amplitude a on a bin reads a^2 there."""
-        spectrum = torch.fft.rfft(frames * self.window)
+        spectrum: Tensor = torch.fft.rfft(frames * self.window)
         return spectrum.real.square() + spectrum.imag.square()
 
     def band(self, power: Tensor) -> Tensor:
