@@ -1,0 +1,184 @@
+"""Checks of an attacker: a model, a loss to descend, a training that learns clean data and repeats itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+from torch import Generator, nn
+
+from bench import plugins
+from bench._kit import sets
+from bench._kit.case import (
+    Case,
+    Skipped,
+    better,
+    global_generators_elsewhere,
+    global_generators_unmoved,
+    offline,
+    sound,
+    valid,
+    with_sound,
+)
+from bench.api import Data, Gate
+from bench.errors import BenchError
+
+
+def makes_a_model(case: Case) -> None:
+    """model gives a module with parameters to train; the same generator gives the same weights."""
+    model, again = _model(case), case.plugin.model(_few(case), Generator().manual_seed(0))
+    assert isinstance(model, nn.Module), f"model gave {type(model).__name__}, expected a torch.nn.Module"
+    assert any(p.requires_grad for p in model.parameters()), "the model has no parameter that requires a gradient"
+    for (name, a), (_, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
+        assert torch.equal(a, b), f"the same generator gave other weights in '{name}'"
+
+
+def loss_is_one_number_an_item(case: Case) -> None:
+    """loss gives [item], finite."""
+    few = _few(case)
+    loss = case.plugin.loss(_model(case), few)
+    assert loss.shape == (len(few),), f"loss has shape {tuple(loss.shape)}, expected ({len(few)},)"
+    assert loss.isfinite().all(), f"loss is {loss.tolist()}, expected finite numbers"
+
+
+def loss_can_be_descended(case: Case) -> None:
+    """loss is differentiable in the batch's audio or velocity, for every item: what surrogate-based defenses need."""
+    few = _few(case)
+    given = sound(few).clone().requires_grad_()
+    (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), with_sound(few, given)).sum(), given)
+    assert slope.isfinite().all(), "the gradient holds NaN or infinity"
+    flat = [few.ids[i] for i in (slope.flatten(1).abs().amax(1) == 0).nonzero().flatten().tolist()]
+    assert not flat, f"the gradient of item '{flat[0]}' is zero everywhere: the loss does not read it"
+
+
+def builds_by_the_generator_alone(case: Case) -> None:
+    """model and loss leave the global generators and the network alone."""
+    few = _few(case)
+    with global_generators_unmoved(), offline():
+        case.plugin.loss(case.plugin.model(few, Generator().manual_seed(0)).eval(), few)
+
+
+def quality_is_one_number_an_item(case: Case) -> None:
+    """quality gives named metrics, each [item] and finite."""
+    few = _few(case)
+    quality = case.plugin.quality(_model(case), few)
+    assert quality, "quality names no metric"
+    for name, values in quality.items():
+        assert values.shape == (len(few),), f"{name} has shape {tuple(values.shape)}, expected ({len(few)},)"
+        assert values.isfinite().all(), f"{name} is {values.tolist()}, expected finite numbers"
+
+
+def learns_clean_data(case: Case) -> None:
+    """Training on clean data raises the scored quality on held-out data by more than 3 standard errors.
+
+    Without this positive control "unlearnable" means nothing.
+    """
+    train, _, test = _material(case)
+    untrained = case.plugin.quality(case.plugin.model(train, Generator().manual_seed(0)), test)
+    better(case.plugin.quality(_trained(case)[0], test), untrained, test)
+
+
+def learns_the_same_from_the_same_seed(case: Case) -> None:
+    """Two trainings with the same generator give the same quality, whatever the global generators are at."""
+    test = _material(case)[2]
+    first = case.plugin.quality(_trained(case)[0], test)
+    with global_generators_elsewhere(), global_generators_unmoved(), offline():
+        second = case.plugin.quality(_learnt(case)[0], test)
+    for name, values in first.items():
+        assert torch.allclose(values, second[name], atol=1e-5), f"'{name}' differs between two trainings of one seed"
+
+
+def logs_its_training(case: Case) -> None:
+    """log is called with named, finite numbers."""
+    lines = _trained(case)[1]
+    assert lines, "log was never called, expected a call an epoch"
+    numbers = [value for line in lines for value in line.values()]
+    assert numpy.isfinite(numbers).all(), f"log was given {numbers}, expected finite numbers"
+
+
+def generates(case: Case) -> None:
+    """generate gives valid new data, as many items as asked for."""
+    if not hasattr(case.plugin, "generate"):
+        raise Skipped("it does not generate")
+    few = _few(case)
+    made = case.plugin.generate(_trained(case)[0], few, Generator().manual_seed(0))
+    assert len(made) == len(few), f"{len(made)} items for {len(few)}"
+    valid(made, "generated")
+
+
+def names_its_gates(case: Case) -> None:
+    """gates gives `Gate`s for the two arms' mean qualities."""
+    if not hasattr(case.plugin, "gates"):
+        raise Skipped("it has no gates of its own")
+    train, _, test = _material(case)
+    models = (_trained(case)[0], case.plugin.model(train, Generator().manual_seed(0)))
+    means = [{name: float(v.mean()) for name, v in case.plugin.quality(model, test).items()} for model in models]
+    for gate in case.plugin.gates(*means):
+        assert isinstance(gate, Gate), f"gates gave {type(gate).__name__}, expected bench.api.Gate"
+        assert gate.passed, (
+            f"on clean data the gate '{gate.name}' is not passed: {gate.value:.4g}, limit {gate.limit:.4g}"
+        )
+
+
+def _material(case: Case) -> tuple[Data, Data, Data]:
+    """Train, validation and test set: of the data set that the attacker names, or made by code."""
+    return case.once("material", lambda: _loaded(case))  # type: ignore[no-any-return]
+
+
+def _loaded(case: Case) -> tuple[Data, Data, Data]:
+    name = getattr(case.plugin, "dataset", None)
+    if name is None:
+        return sets.material(case.domain)
+    fields = {item.name for item in dataclasses.fields(plugins.load("datasets", name))}
+    given = {"domain": case.domain} if "domain" in fields else {}
+    dataset = plugins.build("datasets", name, given, preset="smoke")
+    try:
+        return dataset.load("train"), dataset.load("validation"), dataset.load("test")
+    except BenchError as error:
+        raise Skipped(f"its data set '{name}' is not here: {error}") from error
+
+
+def _few(case: Case) -> Data:
+    train = _material(case)[0]
+    return train.select(range(min(4, len(train))))
+
+
+def _model(case: Case) -> nn.Module:
+    """The untrained model, without dropout."""
+    return case.once("model", lambda: _made(case)).eval()  # type: ignore[no-any-return]
+
+
+def _made(case: Case) -> nn.Module:
+    try:
+        return case.plugin.model(_few(case), Generator().manual_seed(0))  # type: ignore[no-any-return]
+    except BenchError as error:
+        raise Skipped(f"its model cannot be made here: {error}") from error
+
+
+def _trained(case: Case) -> tuple[nn.Module, list[Mapping[str, float]]]:
+    _model(case)
+    return case.once("trained", lambda: _learnt(case))  # type: ignore[no-any-return]
+
+
+def _learnt(case: Case) -> tuple[Any, list[Mapping[str, float]]]:
+    lines: list[Mapping[str, float]] = []
+    train, validation, _ = _material(case)
+    return case.plugin.learn(train, validation, Generator().manual_seed(0), log=lines.append), lines
+
+
+CHECKS = (
+    makes_a_model,
+    loss_is_one_number_an_item,
+    loss_can_be_descended,
+    builds_by_the_generator_alone,
+    quality_is_one_number_an_item,
+    learns_clean_data,
+    learns_the_same_from_the_same_seed,
+    logs_its_training,
+    generates,
+    names_its_gates,
+)
+SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_gates)

@@ -1,0 +1,103 @@
+"""The conformance kit: does a plugin keep the contract of `bench.api`?
+
+`checks(kind, plugin)` yields named checks. Three faces: `bench check NAME`; two lines in the author's own tests,
+
+    @pytest.mark.parametrize("check", checks("defenses", MyDefense()), ids=str)
+    def test_contract(check): check.run()
+
+and this repository's tests, over every plugin. A check's `run` returns, or raises `AssertionError` with a sentence, or
+`Skipped` with the reason (an optional package, weights or data that are not here).
+
+What a plugin may declare to be held to another rule, as class attributes:
+    control = "clean"       a defense that leaves the data as it is
+    deterministic = True    a defense that does not use the generator
+    joint = True            a defense whose noise for a clip depends on the other clips
+    aligned = False         an adaptation that moves the sound in time
+
+The example sets are made by code; an attacker is tried on the data set that its attribute `dataset` names.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench._kit import adaptation, attacker, dataset, defense, plugin
+from bench._kit.case import Case, Skipped
+from bench.errors import UsageError
+
+__all__ = ["KIT_VERSION", "Check", "Outcome", "Skipped", "checks", "outcome"]
+
+_BY_KIND = {"defenses": defense, "attackers": attacker, "adaptations": adaptation, "datasets": dataset}
+KIT_VERSION = 1  # raised when a check is added or made stricter: a plugin that passed may then fail
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of one plugin. `run` raises `AssertionError` or `Skipped`; what the plugin raises passes through."""
+
+    name: str
+    meaning: str
+    run: Callable[[], None]
+    slow: bool = False  # trains a model
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    check: Check
+    status: Literal["passed", "failed", "skipped"]
+    reason: str = ""
+
+
+def checks(kind: str, instance: Any) -> Iterator[Check]:
+    """Every check for an instance of a plugin, once for each of its domains where that matters. Nothing runs yet.
+
+    kind: "defenses", "attackers", "adaptations" or "datasets". Build the instance with the preset `smoke`.
+    """
+    case = Case(kind, instance)
+    for function in plugin.CHECKS:
+        yield _check(function, case)
+    domains = tuple(getattr(instance, "domains", ("audio",)))
+    for domain in domains:
+        case = Case(kind, instance, domain)
+        for function in _BY_KIND[kind].CHECKS:
+            yield _check(function, case, suffix=f" ({domain})" if len(domains) > 1 else "")
+
+
+def outcome(check: Check) -> Outcome:
+    """Run a check and keep what came of it. A crash of the plugin is a failure that names the exception."""
+    try:
+        check.run()
+    except Skipped as reason:
+        return Outcome(check, "skipped", str(reason))
+    except AssertionError as error:
+        return Outcome(check, "failed", str(error))
+    except Exception as error:
+        return Outcome(check, "failed", f"{type(error).__name__}: {error}")
+    return Outcome(check, "passed")
+
+
+def _check(function: Callable[[Case], None], case: Case, suffix: str = "") -> Check:
+    meaning = " ".join((function.__doc__ or "").split())
+    name = function.__name__.replace("_", " ") + suffix
+    return Check(name, meaning, functools.partial(_run, function, case), slow=function in attacker.SLOW)
+
+
+def _run(function: Callable[[Case], None], case: Case) -> None:
+    """Make a check; a package that is not installed is a reason to skip it."""
+    if not __debug__:
+        raise UsageError("the conformance kit is made of assertions: run Python without -O")
+    try:
+        function(case)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package and package not in sys.modules and importlib.util.find_spec(package) is None:
+            raise Skipped(f"needs the package '{package}', which is not installed") from error
+        raise
