@@ -1,0 +1,31 @@
+"""MP3: every clip is coded at a constant bit rate and decoded again before training.
+
+A perceptual coder spends its bits on what can be heard, so that noise hidden under the masking threshold is what it
+drops first. The round trip is aligned to the sample, at the same loudness, and leaves the padding zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from bench.api import Clips
+from bench.sound.codecs import mp3
+
+
+@dataclass(frozen=True)
+class Mp3:
+    """MP3 there and back, by LAME.
+
+    `kbps` is for all channels together and must exist at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to 160 below
+    32 kHz, 32 to 320 from there on. Another one, or more than two channels, is a `DataError` that names the nearest.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+
+    kbps: int = 128
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        return data.with_audio(mp3(data.audio, data.rate, self.kbps, data.lengths))

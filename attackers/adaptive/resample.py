@@ -1,0 +1,36 @@
+"""Resampling: every clip goes to a lower rate and back before training, and loses all above half of that rate.
+
+The cheapest low-pass filter there is: whatever a defense writes into the highest octave is gone. Aligned to the sample,
+padding stays zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+from torch.nn import functional
+
+from bench.api import Clips
+from bench.sound.files import resample
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Through `fraction` of the clips' rate, 0.5 by default: 16 kHz -> 8 kHz -> 16 kHz."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fraction < 1.0:
+            raise ValueError(f"fraction = {self.fraction}, expected between 0 and 1, such as 0.5")
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        samples = data.audio.shape[-1]
+        lower = max(1, round(data.rate * self.fraction))
+        back = resample(resample(data.audio, data.rate, lower), lower, data.rate)[..., :samples]
+        whole = functional.pad(back, (0, samples - back.shape[-1]))
+        return data.with_audio(whole.clamp(-1.0, 1.0) * data.support)  # the filter rings beyond the recording's end

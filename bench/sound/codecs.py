@@ -1,0 +1,148 @@
+"""Lossy codecs there and back: what is left of a set of recordings after MP3, Vorbis or Opus.
+
+Conventions: audio is float32 [clip, channel, sample] within -1..1 and comes back in the same shape, place and
+loudness: delay is cut off, padding stays zero, what overshoots is clipped to -1..1. `lengths` [clip] are the samples of
+recording; only these are coded. No gradient passes. libsndfile does the coding, in memory, with LAME for MP3.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from bench.errors import DataError
+from bench.sound.files import Forward
+
+__all__ = ["mp3", "mp3_kbps", "opus", "opus_rates", "vorbis"]
+
+# The bit rates of MPEG-1 (32 kHz and more), MPEG-2 (16 to 24 kHz) and MPEG-2.5 (less), layer III, in kbit/s.
+_MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG_25 = _MPEG_2[:8]
+_MP3_KBPS = {
+    **dict.fromkeys((8_000, 11_025, 12_000), _MPEG_25),
+    **dict.fromkeys((16_000, 22_050, 24_000), _MPEG_2),
+    **dict.fromkeys((32_000, 44_100, 48_000), _MPEG_1),
+}
+# LAME's encoder (576 samples) and any decoder (528 + 1) delay by this much. The header that lets a decoder cut it off
+# does not fit into the frames of the lowest bit rates, so that there it is left to us.
+_MP3_DELAY = 576 + 529
+# At a constant bit rate LAME turns the sound down against clipping. That is no part of the coding: it is undone.
+_LAME_GAIN = {192: 0.97, 224: 0.98, 256: 1.0, 320: 1.0}
+_LAME_GAIN_BELOW = 0.95
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_OPUS_KBPS = (6, 256)  # a channel
+# libsndfile's Opus encoder never gives out its last milliseconds: so many seconds of silence push them through.
+_OPUS_TAIL = 0.04
+_HIGHEST_LEVEL = 0.9999  # libsndfile takes 0 <= level < 1; it rounds to the nearest bit rate
+
+
+class _Coding(NamedTuple):
+    """How libsndfile is asked for a codec, and what has to be put right afterwards."""
+
+    name: str
+    format: str
+    subtype: str
+    level: float  # libsndfile's compression level: 0 = the highest bit rate or quality
+    mode: str | None = None
+    delay: int = 0  # samples, where the decoded sound is longer than what was coded
+    gain: float = 1.0
+    tail: int = 0  # samples of silence coded after each recording
+    channels: int = 255
+
+
+def mp3_kbps(rate: int) -> tuple[int, ...]:
+    """The bit rates, kbit/s, that MP3 has at `rate`. Raises `DataError` for a rate that MP3 does not have."""
+    if rate not in _MP3_KBPS:
+        known = ", ".join(str(known) for known in _MP3_KBPS)
+        near = min(_MP3_KBPS, key=lambda known: abs(known - rate))
+        raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {near} (possible: {known})")
+    return _MP3_KBPS[rate]
+
+
+def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:
+    """MP3 at a constant bit rate of `kbps` kbit/s for all channels together, by LAME, and decoded again.
+
+    Raises `DataError` for a rate or a bit rate that MP3 does not have, or more than two channels.
+    """
+    possible = mp3_kbps(rate)
+    if kbps not in possible:
+        near = min(possible, key=lambda known: abs(known - kbps))
+        listed = ", ".join(str(known) for known in possible)
+        raise DataError(f"MP3 at {rate} samples a second has no {kbps} kbit/s: nearest is {near} (possible: {listed})")
+    level = (possible[-1] - kbps) / (possible[-1] - possible[0])
+    gain = _LAME_GAIN.get(kbps, _LAME_GAIN_BELOW)
+    coding = _Coding("MP3", "MP3", "MPEG_LAYER_III", level, "CONSTANT", delay=_MP3_DELAY, gain=gain, channels=2)
+    return _round_trip(audio, rate, coding, lengths)
+
+
+def vorbis(audio: Tensor, rate: int, quality: float, lengths: Tensor | None = None) -> Tensor:
+    """Ogg Vorbis at a quality of 0 (lowest) to 1 (highest), decoded again. Raises `DataError` for another quality."""
+    if not 0.0 <= quality <= 1.0:
+        raise DataError(f"Vorbis has no quality {quality}, expected 0..1")
+    return _round_trip(audio, rate, _Coding("Vorbis", "OGG", "VORBIS", 1.0 - quality), lengths)
+
+
+def opus_rates() -> tuple[int, ...]:
+    """The rates that Opus takes."""
+    return _OPUS_RATES
+
+
+def opus(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:
+    """Opus at about `kbps` kbit/s a channel (6 to 256), decoded again.
+
+    Raises `DataError` for a rate or a bit rate that Opus does not have.
+    """
+    low, high = _OPUS_KBPS
+    if rate not in _OPUS_RATES:
+        raise DataError(f"Opus has no rate of {rate} samples a second (possible: {', '.join(map(str, _OPUS_RATES))})")
+    if not low <= kbps <= high:
+        raise DataError(f"Opus has no {kbps} kbit/s a channel, expected {low}..{high}")
+    level = (high - kbps) / (high - low)
+    return _round_trip(audio, rate, _Coding("Opus", "OGG", "OPUS", level, tail=round(_OPUS_TAIL * rate)), lengths)
+
+
+def _round_trip(audio: Tensor, rate: int, coding: _Coding, lengths: Tensor | None) -> Tensor:
+    if audio.dim() != 3:
+        raise DataError(f"{coding.name} wants [clip, channel, sample], found shape {tuple(audio.shape)}")
+    clips, channels, samples = audio.shape
+    if not 1 <= channels <= coding.channels:
+        raise DataError(f"{coding.name} holds 1 to {coding.channels} channels, found {channels}")
+    ends = [samples] * clips if lengths is None else [int(length) for length in lengths]
+    sounds = (
+        audio.detach().to("cpu", torch.float32).transpose(1, 2).contiguous().numpy()
+    )  # soundfile wants channels last
+    coded = np.zeros_like(sounds)
+    for sound, back, end in zip(sounds, coded, ends, strict=True):  # a codec takes one recording at a time
+        if end > 0:
+            back[:end] = _one(sound[:end], rate, coding)
+    return torch.from_numpy(coded).transpose(1, 2).clamp(-1.0, 1.0).contiguous().to(audio.device, audio.dtype)
+
+
+def _one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
+    """One recording [sample, channel], there and back."""
+    samples = len(sound)
+    if coding.tail:
+        sound = np.concatenate([sound, np.zeros((coding.tail, sound.shape[1]), np.float32)])
+    level = min(max(coding.level, 0.0), _HIGHEST_LEVEL)
+    stream = io.BytesIO()
+    try:
+        soundfile.write(
+            stream, sound, rate, format=coding.format, subtype=coding.subtype,
+            compression_level=level, bitrate_mode=coding.mode,
+        )  # fmt: skip
+        stream.seek(0)
+        with Forward(stream) as file:
+            decoded: np.ndarray = file.read(len(sound) + 8192, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{coding.name} failed at {rate} samples a second: {error.error_string}") from error
+    delay = coding.delay if len(decoded) != len(sound) else 0
+    decoded = decoded[delay : delay + samples]
+    if len(decoded) != samples:
+        raise DataError(f"{coding.name} gave {len(decoded)} samples back for {samples} at {rate} samples a second")
+    return decoded / np.float32(coding.gain)
