@@ -116,7 +116,7 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
-    rows = [(defense, None) for defense in suite.defenses]
+    rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
         (control, defense)
         for defense in suite.defenses
@@ -168,7 +168,9 @@ class _Resolver:
         known = self._parts.get((kind, name, domain))
         if known is None:
             plugin, given = self._suite.given(kind, name)
-            known = resolve(kind, plugin, given, self._suite.preset, label=name, domain=domain)
+            known = resolve(
+                kind, plugin, given, self._suite.preset, label="" if name == plugin else name, domain=domain
+            )
             self._parts[kind, name, domain] = known
         return known
 

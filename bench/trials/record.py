@@ -243,7 +243,7 @@ def _asked(cell: Cell) -> TrialRecord:
 
 def _recorded(part: Part) -> PartRecord:
     return PartRecord(
-        name=part.name,
+        name=part.name if not part.name.endswith(".py") else part.title,
         label=part.title,
         version=part.version,
         digest=part.digest,

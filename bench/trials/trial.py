@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from bench.api import Needs
@@ -46,12 +47,16 @@ class Part:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its results: not the label, not what it needs."""
-        return {"name": self.name, "params": dict(self.params), "digest": self.digest}
+        """What decides its results: not the label, not what it needs, not where a user's file lies."""
+        return {"name": self._plain_name, "params": dict(self.params), "digest": self.digest}
+
+    @property
+    def _plain_name(self) -> str:
+        return PurePath(self.name).stem if self.name.endswith(".py") else self.name
 
     @property
     def title(self) -> str:
-        return self.label or self.name
+        return self.label or self._plain_name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,290 @@
+"""The command `bench`: thin functions that parse words and call the library.
+
+Results go to standard output, talk to standard error. Exit codes: 0 done, 2 bad input, 3 some trials failed or a check
+did, 130 interrupted. Heavy imports stay inside the commands, so that `--help` and `list` are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from bench import __version__, plugins
+from bench.errors import BenchError
+
+OK, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
+
+Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
+Preset = Literal["smoke", "small", "full"]
+Knows = Literal["white-box", "black-box", "none"]
+Place = Literal["local", "ray"]
+Display = Literal["auto", "rich", "plain", "none"]
+Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
+Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
+
+app = App(
+    name="bench",
+    help="The adversarial benchmark for unlearnable audio and music: every defense against every attacker.",
+    version=__version__,
+    help_format="plaintext",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench list\n"
+        "  bench run --defense harmonycloak --attacker musicgen\n"
+        "  bench run --defense harmonycloak --attacker musicgen --adapt mp3 --adapt resample\n"
+        "  bench protect song.wav -o protected.wav --defense harmonycloak\n"
+    ),
+)
+
+
+@app.command(name="list", help_epilogue="Examples:\n  bench list\n  bench list defenses --json\n")
+def list_(kind: Kind | None = None, *, json: bool = False) -> int:
+    """Show the plugins: name, what it is, where it comes from.
+
+    Parameters
+    ----------
+    kind
+        Only this kind of plugin.
+    json
+        Print JSON instead of a table.
+    """
+    from bench import report
+
+    report.listing([kind] if kind else list(plugins.FOLDERS), as_json=json)
+    return OK
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench run --defense harmonycloak --attacker musicgen\n"
+        "  bench run --defense harmonycloak --attacker musicgen --preset smoke\n"
+        "  bench run --defense harmonycloak --set harmonycloak.bound=paper --attacker musicgen --adapt mp3\n"
+        "  bench run --defense my_defense.py --attacker musicgen --seeds 5 --on ray\n"
+    )
+)
+def run(
+    *,
+    defense: Many = None,
+    attacker: Many = None,
+    dataset: Many = None,
+    adapt: Many = None,
+    knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None,
+    expect: Many = None,
+    control: Many = None,
+    preset: Preset = "small",
+    seeds: int = 3,
+    set_: Sets = None,
+    on: Place = "local",
+    jobs: int | None = None,
+    store: str | None = None,
+    records: Path | None = None,
+    display: Display = "auto",
+) -> int:
+    """Put a defense against an attacker; print the table with arms, controls, interval and audibility.
+
+    Parameters
+    ----------
+    defense
+        A defense by name, or a Python file that holds one. Repeat for several.
+    attacker
+        An attacker by name. Repeat for several.
+    dataset
+        A data set by name; default: the attacker's own.
+    adapt
+        What the attacker does to win anyway, beside doing nothing. Repeat for several.
+    knowledge
+        What the defender knows of the attacker.
+    expect
+        An adaptation that the defender prepares for.
+    control
+        A matched control; default: noise. "none" for none.
+    preset
+        The budget of data set, defense and attacker.
+    seeds
+        How many seeds; the interval is over them.
+    set_
+        A parameter, as NAME.KEY=VALUE; NAME is a plugin of this run or one of dataset, defense, attacker, adaptation.
+    on
+        Where the stages run.
+    jobs
+        Processes; default: one a core.
+    store
+        Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache.
+    records
+        Folder of the records; default: inside the store.
+    display
+        Progress as bars, as lines, or not at all.
+    """
+    from bench import running
+
+    suite = running.suite_of(
+        defenses=defense or ["clean"],
+        attackers=attacker or [],
+        datasets=dataset or [],
+        adaptations=adapt or [],
+        knowledge=list(knowledge or ["white-box"]),
+        expects=expect or [],
+        controls=control if control is not None else ["noise"],
+        preset=preset,
+        seeds=seeds,
+        settings=set_ or [],
+    )
+    return running.run(suite, store=store, records=records, on=on, jobs=jobs, display=display)
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench matrix leaderboards/music-smoke.toml --dry-run\n"
+        "  bench matrix leaderboards/music-smoke.toml\n"
+        "  bench matrix leaderboards/music-smoke.toml --on ray --jobs 2\n"
+    )
+)
+def matrix(
+    file: Path,
+    *,
+    dry_run: bool = False,
+    on: Place = "local",
+    jobs: int | None = None,
+    store: str | None = None,
+    records: Path | None = None,
+    display: Display = "auto",
+) -> int:
+    """Run a suite: the TOML file that names a matrix of trials.
+
+    Parameters
+    ----------
+    file
+        The suite.
+    dry_run
+        Show the plan and stop.
+    on
+        Where the stages run.
+    jobs
+        Processes; default: one a core.
+    store
+        Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache.
+    records
+        Folder of the records; default: records/NAME beside the suite.
+    display
+        Progress as bars, as lines, or not at all.
+    """
+    from bench import running
+    from bench.trials.matrix import read
+
+    suite = read(file)
+    if dry_run:
+        return running.show_plan(suite, store)
+    folder = records or file.resolve().parent / "records" / suite.name
+    return running.run(suite, store=store, records=folder, on=on, jobs=jobs, display=display)
+
+
+@app.command(help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")
+def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
+    """Run the conformance kit over a plugin, one line a check.
+
+    Parameters
+    ----------
+    name
+        A plugin by name, or a Python file that holds one.
+    kind
+        What it is, where the name alone does not tell.
+    fast
+        Leave out the checks that train.
+    """
+    from bench import report
+
+    return OK if report.conformance(name, kind, fast=fast) else INCOMPLETE
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench protect song.wav -o protected.wav\n"
+        "  bench protect song.flac -o protected.flac --set harmonycloak.bound=paper\n"
+        "  bench protect song.wav -o noisy.wav --defense noise --set noise.snr_db=20\n"
+    )
+)
+def protect(
+    source: Path,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    defense: str = "harmonycloak",
+    attacker: str = "musicgen",
+    preset: Preset = "small",
+    seed: int = 0,
+    set_: Sets = None,
+    force: bool = False,
+) -> int:
+    """Protect a sound file and say what that did to the sound.
+
+    Parameters
+    ----------
+    source
+        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels.
+    out
+        Where to write; the ending says the format.
+    defense
+        A defense by name, or a Python file that holds one.
+    attacker
+        Whom the defense is made against (its surrogate).
+    preset
+        The budget of the defense.
+    seed
+        Of the defense's random numbers.
+    set_
+        A parameter, as NAME.KEY=VALUE.
+    force
+        Write over an existing file.
+    """
+    from bench import protecting
+
+    protecting.protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force)
+    return OK
+
+
+@app.command(help_epilogue="Examples:\n  bench doctor\n  bench doctor --clean\n")
+def doctor(*, store: str | None = None, clean: bool = False) -> int:
+    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
+
+    Parameters
+    ----------
+    store
+        The store to look at; default: $BENCH_STORE, else the user's cache.
+    clean
+        Remove every artefact of the store (they are made again when needed).
+    """
+    from bench import report
+
+    report.doctor(store, clean=clean)
+    return OK
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The entry point. Bad input is one line and exit code 2."""
+    try:
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except BenchError as error:
+        code = _refuse(str(error))
+    except CycloptsError as error:
+        code = _refuse(" ".join(str(error).split()) + " (see --help)")
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe is gone: not our failure
+        sys.stderr.close()
+        code = OK
+    raise SystemExit(code if isinstance(code, int) else OK)
+
+
+def _refuse(line: str) -> int:
+    print(f"bench: {line}", file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

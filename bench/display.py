@@ -1,0 +1,79 @@
+"""How far a run is: bars on a terminal, one plain line an event otherwise. All of it goes to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from bench.trials.agenda import Event, Watch
+
+Style = Literal["auto", "rich", "plain", "none"]
+
+
+@contextmanager
+def watching(style: Style, total: int) -> Iterator[Watch]:
+    """A watch for an executor. "auto": bars if standard error is a terminal and this is not a CI job."""
+    if style == "auto":
+        style = "rich" if sys.stderr.isatty() and not os.environ.get("CI") else "plain"
+    if style == "rich":
+        with _bars(total) as watch:
+            yield watch
+    elif style == "plain":
+        yield _lines(total)
+    else:
+        yield lambda event: None
+
+
+def _lines(total: int) -> Watch:
+    started = time.monotonic()
+    done = 0
+
+    def watch(event: Event) -> None:
+        nonlocal done
+        if event.kind in ("start", "progress"):
+            return
+        done += event.kind != "lost"
+        seconds = f"{event.outcome.seconds:.1f} s" if event.outcome else ""
+        say = {"done": seconds, "failed": f"FAILED: {event.text}", "skipped": f"skipped {event.text}"}
+        say["lost"] = f"{event.text}: once more"
+        elapsed = time.monotonic() - started
+        print(f"[{done}/{total}] {elapsed:6.1f} s  {event.stage.title}  {say[event.kind]}", file=sys.stderr, flush=True)
+
+    return watch
+
+
+@contextmanager
+def _bars(total: int) -> Iterator[Watch]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        whole = progress.add_task("stages", total=total, detail="")
+        shown: dict[str, Any] = {}
+
+        def watch(event: Event) -> None:
+            key = event.stage.key
+            if event.kind == "start":
+                shown[key] = progress.add_task(event.stage.title, total=None, detail="")
+            elif event.kind == "progress" and key in shown:
+                progress.update(shown[key], detail=event.text)
+            else:
+                if key in shown:
+                    progress.remove_task(shown.pop(key))
+                if event.kind != "lost":
+                    progress.advance(whole)
+                if event.kind != "done":
+                    progress.console.print(f"{event.kind}: {event.stage.title}: {event.text}", highlight=False)
+
+        yield watch

@@ -1,0 +1,172 @@
+"""`bench protect`: a user's sound file through a defense, in bounded memory.
+
+A file is cut into pieces that overlap; a handful of pieces at a time is one set, which the defense protects together.
+Where two pieces meet their noise is cross-faded, so that there is no seam. Length, rate and channels stay.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from torch import Tensor
+
+from bench import plugins
+from bench.api import Clips, Knowledge
+from bench.errors import DataError, UsageError
+from bench.running import parse_settings
+from bench.sound import files
+from bench.trials.stages import generator
+
+PIECE_SECONDS = 8.0
+OVERLAP_SECONDS = 0.05
+PIECES_AT_ONCE = 8
+SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
+ALIKE = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}  # formats that keep the source's sample type
+
+
+def protect_file(
+    source: Path,
+    out: Path,
+    defense: str,
+    attacker: str,
+    preset: str,
+    seed: int,
+    settings: Sequence[str],
+    *,
+    force: bool = False,
+) -> dict[str, float]:
+    """Protect `source` into `out` and print what that did to the sound; the figures.
+
+    Raises `DataError` for a file that cannot be used and `UsageError` for a place that cannot be written; then nothing is
+    written.
+    """
+    _may_write(source, out, force)
+    info = files.info(source)
+    named = parse_settings(settings, {"defense": [defense], "attacker": [attacker]})
+    maker = plugins.build("defenses", defense, named.get("defense", {}).get(defense), preset)
+    surrogate = plugins.build("attackers", attacker, named.get("attacker", {}).get(attacker), preset)
+    knowledge = Knowledge("white-box", (surrogate,))
+    started, cpu = time.monotonic(), time.process_time()
+    torch.set_num_threads(1)
+    meter = _Meter()
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
+        draft = Path(aside) / f"draft{out.suffix}"
+        subtype = info.subtype if ALIKE.get(out.suffix.lower()) == info.format else None
+        with soundfile.SoundFile(draft, "w", info.rate, info.channels, subtype) as writer:
+            rng = generator("protect", seed)
+            for clean, protected in _protected(source, info, maker, knowledge, rng):
+                meter.add(clean, protected, info.rate)
+                writer.write(protected.T.numpy())
+        if meter.peak == 0.0:
+            raise DataError(f"{source} is silent: there is nothing to protect")
+        draft.replace(out)
+    figures = meter.figures()
+    print(f"{out}: {meter.samples / info.rate:.2f} s, {info.rate} Hz, {info.channels} channels, as {source}")
+    for name, value in figures.items():
+        print(f"  {name:<18} {value:.3f}")
+    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    return figures
+
+
+def _protected(
+    source: Path, info: files.Info, maker: Any, knowledge: Knowledge, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Stretches of the file, [channel, sample] each, clean beside protected, in order and without a gap."""
+    piece, overlap = round(PIECE_SECONDS * info.rate), round(OVERLAP_SECONDS * info.rate)
+    hop = piece - overlap
+    carried = torch.zeros(info.channels, 0)  # the faded-out noise of the last piece, waiting for the next one
+    pending: list[Tensor] = []
+
+    def flush() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal carried
+        for clean, noise in zip(pending, _noise(pending, piece, info.rate, maker, knowledge, rng), strict=True):
+            noise = noise.clone()
+            head = min(carried.shape[1], noise.shape[1])
+            if head:
+                rise = torch.linspace(0, 1, head)
+                noise[:, :head] = noise[:, :head] * rise + carried[:, :head] * (1 - rise)
+            body = min(hop, clean.shape[1])
+            carried = noise[:, body:]
+            yield clean[:, :body], (clean[:, :body] + noise[:, :body]).clamp(-1, 1)
+        pending.clear()
+
+    for part in _overlapping(files.blocks(source, hop), hop, overlap):
+        pending.append(part)
+        if len(pending) == PIECES_AT_ONCE:
+            yield from flush()
+    if pending:
+        yield from flush()
+
+
+def _overlapping(blocks: Iterator[Tensor], hop: int, overlap: int) -> Iterator[Tensor]:
+    """Every block of `hop` samples with the first `overlap` samples of the next one behind it."""
+    held = next(blocks, None)
+    for block in blocks:
+        assert held is not None
+        yield torch.cat([held, block[:, :overlap]], dim=1)
+        held = block
+    if held is not None:
+        yield held
+
+
+def _noise(
+    pieces: list[Tensor], piece: int, rate: int, maker: Any, knowledge: Knowledge, rng: torch.Generator
+) -> list[Tensor]:
+    """What the defense adds to each piece."""
+    lengths = torch.tensor([part.shape[1] for part in pieces])
+    audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
+    clips = Clips.of(audio, rate, lengths=lengths)
+    added = maker.protect(clips, knowledge, rng).check("the protected file").audio - audio
+    return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
+
+
+class _Meter:
+    """Audibility of a file that passes by in stretches."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self.samples = 0
+        self._signal = self._noise = self._highest = 0.0
+        self._weighted: dict[str, float] = {}
+        self._weight: dict[str, float] = {}
+
+    def add(self, clean: Tensor, protected: Tensor, rate: int) -> None:
+        from bench.metrics.audibility import audibility
+
+        self.peak = max(self.peak, float(clean.abs().max()))
+        self.samples += clean.shape[1]
+        noise = protected - clean
+        self._signal += float(clean.double().square().sum())
+        self._noise += float(noise.double().square().sum())
+        self._highest = max(self._highest, float(noise.abs().max()))
+        energy = float(noise.double().square().sum())
+        for name in ("segmental_snr_db", "masked_energy"):
+            value = float(audibility(Clips.of(clean[None], rate), Clips.of(protected[None], rate))[name])
+            weight = energy if name == "masked_energy" else clean.shape[1]
+            if math.isfinite(value):
+                self._weighted[name] = self._weighted.get(name, 0.0) + weight * value
+                self._weight[name] = self._weight.get(name, 0.0) + weight
+
+    def figures(self) -> dict[str, float]:
+        """SNR of the whole file; the others as means over its stretches, weighted by length or by noise energy."""
+        snr = 10 * math.log10(self._signal / self._noise) if self._noise else math.inf
+        means = {name: total / self._weight[name] for name, total in self._weighted.items() if self._weight[name]}
+        return {"snr_db": snr, **means, "peak_noise": self._highest}
+
+
+def _may_write(source: Path, out: Path, force: bool) -> None:
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{out}: cannot write '{out.suffix}' files; give one of {', '.join(sorted(SUFFIXES))}")
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"{out}: the folder {out.resolve().parent} does not exist")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"{out} is the source itself: give another name")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists: give another name, or --force to write over it")

@@ -1,0 +1,173 @@
+"""`bench run` and `bench matrix`: a suite from words, the plan shown, the work done, the tables printed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import plugins
+from bench.display import Style, watching
+from bench.errors import UsageError, unknown
+from bench.scores import table
+from bench.trials import matrix
+from bench.trials.agenda import Stopped
+from bench.trials.record import Record
+from bench.trials.run import Place, execute, prepare
+from bench.trials.store import Store, default_url
+from bench.trials.trial import digest
+
+OK, INCOMPLETE, INTERRUPTED = 0, 3, 130
+
+
+def suite_of(
+    *,
+    defenses: Sequence[str],
+    attackers: Sequence[str],
+    datasets: Sequence[str],
+    adaptations: Sequence[str],
+    knowledge: Sequence[str],
+    expects: Sequence[str],
+    controls: Sequence[str],
+    preset: str,
+    seeds: int,
+    settings: Sequence[str],
+) -> matrix.Suite:
+    """The suite of one `bench run`: the defenses beside the clean control, "none" beside the adaptations."""
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
+    if not attackers:
+        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
+    defended = [name for name in defenses if name not in controls]
+    data: dict[str, Any] = {
+        "defenses": list(dict.fromkeys(["clean", *(defended or defenses)])),
+        "controls": [] if list(controls) == [matrix.NONE] else list(controls),
+        "attackers": list(attackers),
+        "datasets": list(datasets),
+        "adaptations": list(dict.fromkeys([matrix.NONE, *adaptations])),
+        "knowledge": list(knowledge),
+        "expects": list(expects),
+        "preset": preset,
+        "seeds": list(range(seeds)),
+    }
+    named = {
+        "dataset": list(datasets) or _own_datasets(attackers),
+        "defense": [*data["defenses"], *data["controls"]],
+        "attacker": list(attackers),
+        "adaptation": [*adaptations, *expects],
+    }
+    return matrix.suite({**data, **parse_settings(settings, named)}, "this run")
+
+
+def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """--set NAME.KEY=VALUE, VALUE as TOML or else as text -> {kind: {plugin: {key: value}}}.
+
+    NAME is a plugin of the run, or a kind: then every plugin of that kind that has such a parameter gets it. Raises
+    `UsageError`.
+    """
+    tables: dict[str, dict[str, dict[str, Any]]] = {}
+    for setting in settings:
+        left, equals, right = setting.partition("=")
+        name, dot, key = left.strip().rpartition(".")
+        if not (equals and dot and key):
+            raise UsageError(f"--set {setting}: expected NAME.KEY=VALUE, e.g. --set defense.epsilon=0.05")
+        kinds = [kind for kind, names in named.items() if name == kind or name in names]
+        if not kinds:
+            everyone = [*named, *(plugin for names in named.values() for plugin in names)]
+            raise UsageError(f"--set {setting}: {unknown('plugin of this run', name, everyone)}")
+        owners = [
+            (kind, plugin) for kind in kinds for plugin in named[kind] if name == plugin or _has(kind, plugin, key)
+        ]
+        if not owners:
+            raise UsageError(f"--set {setting}: no {name} of this run has a parameter '{key}'")
+        for kind, plugin in owners:
+            tables.setdefault(kind, {}).setdefault(plugin, {})[key] = _value(right)
+    return tables
+
+
+def run(
+    suite: matrix.Suite, *, store: str | None, records: Path | None, on: Place, jobs: int | None, display: Style
+) -> int:
+    """Run a suite and print its tables. The exit code: 0, 3 where a trial failed, 130 where it was stopped."""
+    place = Store(store or default_url())
+    expansion = _expanded(suite)
+    folder = records or place.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+    command = shlex.join(["bench", *sys.argv[1:]])
+    started = time.monotonic()
+    work = prepare(expansion.trials, place)
+    _say(f"{len(expansion.trials)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
+    try:
+        with watching(display, work.missing) as watch:
+            made = execute(work, folder, watch, on=on, jobs=jobs, command=command)
+    except Stopped:
+        _say(f"stopped. What is done is kept; resume with the same command: {command}")
+        return INTERRUPTED
+    report(made, suite)
+    print(f"\nrecords: {folder}  ({len(made)} trials, {time.monotonic() - started:.1f} s)")
+    failed = [record for record in made if record.status != "ok"]
+    return INCOMPLETE if failed else OK
+
+
+def show_plan(suite: matrix.Suite, store: str | None) -> int:
+    """Print what a suite would do, and how much of it is done."""
+    expansion = _expanded(suite)
+    work = prepare(expansion.trials, Store(store or default_url()))
+    print(f"{suite.name}: {len(expansion.trials)} trials, {len(work.plan.stages)} stages, {work.missing} to do")
+    for stage in work.plan.stages.values():
+        print(f"  {'done ' if stage.key in work.present else 'to do'}  {stage.key[:8]}  {stage.title}")
+    return OK
+
+
+def report(records: Sequence[Record], suite: matrix.Suite) -> None:
+    """Print the table that ranks, every response, the gates, and what failed."""
+    rows = table.rows(records, suite.budget)
+    print("\n" + table.text(*table.main_table(rows)))
+    if len({cell.response for row in rows for cell in row.cells}) > 1:
+        print("\nlearning denied by every response (the clean row: what the response costs the attacker)")
+        print(table.text(*table.response_table(rows)))
+    gates = [
+        [name, f"{value:.3f}", f"{limit:.3f}", "passed" if passed else "FAILED: its cells are void", meaning]
+        for name, value, limit, passed, meaning in table.gates_of(records)
+    ]
+    if gates:
+        print("\n" + table.text(["gate", "worst seed", "limit", "", ""], gates, "plain"))
+    for record in records:
+        if record.status != "ok" and record.error:
+            _say(f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}")
+
+
+def _expanded(suite: matrix.Suite) -> matrix.Expansion:
+    expansion = matrix.expand(suite)
+    for why in expansion.left_out:
+        _say(f"left out: {why}")
+    if not expansion.trials:
+        raise UsageError(
+            f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")
+        )
+    return expansion
+
+
+def _own_datasets(attackers: Sequence[str]) -> list[str]:
+    own = [getattr(plugins.load("attackers", name), "dataset", "") for name in attackers]
+    return [name for name in dict.fromkeys(own) if name]
+
+
+def _has(kind: str, plugin: str, key: str) -> bool:
+    kinds = {singular: plural for plural, singular in plugins.SINGULAR.items()}
+    return plugin != matrix.NONE and key in getattr(plugins.load(kinds[kind], plugin), "__dataclass_fields__", {})
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

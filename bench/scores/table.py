@@ -1,0 +1,255 @@
+"""Records -> rows -> tables.
+
+A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
+under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
+audibility budget, and rows that cannot be told apart share their ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.scores.stats import Interval, denied_interval, rank_ranges
+from bench.trials.record import Number, Record
+
+# The columns of audibility, where the records have them: metric, heading, format.
+AUDIBILITY = (
+    ("snr_db", "SNR dB", ".1f"),
+    ("segmental_snr_db", "seg. SNR", ".1f"),
+    ("masked_energy", "audible share", ".3f"),
+    ("velocity_edit", "velocity", ".1f"),
+)
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """One attacker under one adaptation: all seeds."""
+
+    attacker: str
+    adaptation: str
+    denied: Interval
+    per_seed: Mapping[int, float]
+    means: Mapping[str, float]  # arm -> mean quality
+    metric: str
+    void: tuple[str, ...]  # the gates that failed, for any seed
+    failed: int  # records without a result
+
+    @property
+    def response(self) -> str:
+        return self.attacker if self.adaptation == "none" else f"{self.attacker} + {self.adaptation}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense on a data set, under what the defender knows."""
+
+    dataset: str
+    defense: str
+    knowledge: str
+    control: bool
+    cells: tuple[CellScore, ...]
+    audibility: Mapping[str, float]  # means over clips and seeds
+    distance: Mapping[str, float]  # of the protected set from the data
+    seconds: float  # CPU seconds of protection, mean over seeds
+    inside: bool = True  # the audibility budget
+    rank: tuple[int, int] | None = None
+
+    @property
+    def best(self) -> CellScore | None:
+        """The best response: the cell that denies least, void and failed cells left out."""
+        sound = [cell for cell in self.cells if not cell.void and not math.isnan(cell.denied.mean)]
+        return min(sound, key=lambda cell: cell.denied.mean, default=None)
+
+
+def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
+    """The rows of a table: ranked ones first, then those outside the budget, then the controls."""
+    bins: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
+    made = [_row(key, found, budget or {}) for key, found in bins.items()]
+    ranked = [row for dataset in dict.fromkeys(row.dataset for row in made) for row in _ranked(made, dataset)]
+    return sorted(ranked, key=_order)
+
+
+def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the table that ranks."""
+    audible = [(name, head, form) for name, head, form in AUDIBILITY if any(name in row.audibility for row in rows)]
+    distances = sorted({name for row in rows for name in row.distance if name.startswith("kad")})
+    many = len({row.dataset for row in rows}) > 1
+    headings = (["data set"] if many else []) + ["rank", "defense", "knows", "learning denied", "95 %", "best response"]
+    headings += ["q clean", "q protected", "q untrained", "seeds"] + [head for _, head, _ in audible] + distances
+    body = []
+    for row in rows:
+        best = row.best
+        cells = ([row.dataset] if many else []) + [_rank(row), row.defense, row.knowledge]
+        if best is None:
+            cells += [_void(row), "", "", "", "", "", ""]
+        else:
+            cells += [f"{best.denied.mean:+.3f}", _bounds(best.denied), best.response]
+            cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
+            cells.append(str(len(best.per_seed)))
+        cells += [_number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
+        cells += [_number(row.distance.get(name, math.nan), ".2f") for name in distances]
+        body.append(cells)
+    return headings, body
+
+
+def response_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of learning denied by every attacker and adaptation; the clean row is each attack's price."""
+    responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
+    body = []
+    for row in rows:
+        cells = {cell.response: cell for cell in row.cells}
+        body.append([row.defense, row.knowledge, *(_cell(cells.get(name)) for name in responses)])
+    return ["defense", "knows", *responses], body
+
+
+def text(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "simple") -> str:
+    """A table by tabulate: "simple" for a terminal, "github" for Markdown."""
+    from tabulate import tabulate
+
+    return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))
+
+
+def gates_of(records: Iterable[Record]) -> list[tuple[str, float, float, bool, str]]:
+    """(gate, worst value over seeds, limit, passed, meaning), one a gate and attacker."""
+    found: dict[str, list[tuple[float, float, bool, str]]] = defaultdict(list)
+    for record in records:
+        for gate in record.gates:
+            entry = (_plain(gate.value), _plain(gate.limit), gate.passed, gate.meaning)
+            found[f"{record.trial.attacker.label}: {gate.name}"].append(entry)
+    return [(name, *_worst(entries)) for name, entries in found.items()]
+
+
+def _worst(entries: list[tuple[float, float, bool, str]]) -> tuple[float, float, bool, str]:
+    failed = [entry for entry in entries if not entry[2]]
+    if failed:
+        return failed[0]
+    return min(entries, key=lambda entry: abs(entry[0] - entry[1]))
+
+
+def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        adaptation = record.trial.adaptation.label if record.trial.adaptation else "none"
+        cells[record.trial.attacker.label, adaptation].append(record)
+    good = [record for record in records if record.status == "ok"]
+    audibility = {name: _mean(record.audibility[name] for record in good) for name in _shared(good)}
+    distances = [record.distance.get("protected_set", {}) for record in good]
+    spent = [record.cost["protected_set"]["cpu_seconds"] for record in good if "protected_set" in record.cost]
+    return Row(
+        dataset=key[0],
+        defense=key[1],
+        knowledge=key[2],
+        control=bool(records[0].trial.control),
+        cells=tuple(_scored(name, found) for name, found in cells.items()),
+        audibility=audibility,
+        distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
+        seconds=sum(spent) / len(spent) if spent else math.nan,
+        inside=all(_keeps(audibility.get(name, math.nan), limit) for name, limit in budget.items()),
+    )
+
+
+def _keeps(value: float, limit: float) -> bool:
+    """A budget is a floor (SNR, in dB). A set without noise has no value and keeps every budget."""
+    return math.isnan(value) or value >= limit
+
+
+def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
+    good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
+    void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
+    arms = {
+        arm: [_floats(record.arms[arm][record.metric]) for record in good]
+        for arm in ("clean", "protected", "untrained")
+    }
+    empty = Interval(math.nan, math.nan, math.nan)
+    denied = denied_interval(arms["clean"], arms["protected"], arms["untrained"], good[0].groups) if good else empty
+    means = {arm: _mean(record.arms[arm][record.metric] for record in good if arm in record.arms) for arm in
+             ("clean", "protected", "untrained", "clean_adapted")}  # fmt: skip
+    return CellScore(
+        attacker=name[0],
+        adaptation=name[1],
+        denied=denied,
+        per_seed={record.trial.seed: _plain(record.denied) for record in good},
+        means=means,
+        metric=good[0].metric if good else "",
+        void=void,
+        failed=len(records) - len(good),
+    )
+
+
+def _ranked(rows: list[Row], dataset: str) -> list[Row]:
+    """The rows of one data set, with the ranks of those that may be ranked."""
+    here = [row for row in rows if row.dataset == dataset]
+    able = [row for row in here if row.best and row.inside and not row.control]
+    if not able:
+        return here
+    seeds = sorted(set.intersection(*(set(row.best.per_seed) for row in able if row.best)))
+    if not seeds:
+        return here
+    ranges = rank_ranges([[row.best.per_seed[seed] for seed in seeds] for row in able if row.best])
+    ranks = {id(row): ranks for row, ranks in zip(able, ranges, strict=True)}
+    return [replace(row, rank=ranks.get(id(row))) for row in here]
+
+
+def _order(row: Row) -> tuple[str, bool, bool, float]:
+    denied = row.best.denied.mean if row.best else -math.inf
+    return row.dataset, row.control, row.rank is None, -denied
+
+
+def _rank(row: Row) -> str:
+    if row.control:
+        return "control"
+    if row.best is None:
+        return "void"
+    if not row.inside:
+        return "too loud"
+    if row.rank is None:
+        return DASH
+    low, high = row.rank
+    return str(low) if low == high else f"{low}{DASH}{high}"
+
+
+def _void(row: Row) -> str:
+    gates = dict.fromkeys(gate for cell in row.cells for gate in cell.void)
+    if gates:
+        return "void: " + ", ".join(gates)
+    return "failed" if any(cell.failed for cell in row.cells) else DASH
+
+
+def _cell(cell: CellScore | None) -> str:
+    if cell is None:
+        return ""
+    if math.isnan(cell.denied.mean):
+        return "failed" if cell.failed else DASH
+    return f"{cell.denied.mean:+.3f}" + (" (void)" if cell.void else "")
+
+
+def _bounds(interval: Interval) -> str:
+    return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
+
+
+def _number(value: float, form: str) -> str:
+    return DASH if math.isnan(value) else format(value, form)
+
+
+def _shared(records: list[Record]) -> list[str]:
+    return list(records[0].audibility) if records else []
+
+
+def _mean(columns: Iterable[Sequence[Number]]) -> float:
+    values = [value for column in columns for value in column if value is not None]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _floats(values: Sequence[Number]) -> list[float]:
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Number) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,55 @@
+"""Logistic regression on log spectra: an attacker that learns in a few milliseconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from bench.api import Augment, Clips, Log, silent_log, unchanged
+
+
+class _Model(nn.Module):
+    def __init__(self, classes: int, rng: Generator):
+        super().__init__()
+        self.weight = nn.Parameter(0.01 * torch.randn(classes, 128, generator=rng))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(audio.mean(1), n=4096).abs()[:, :2048]
+        bands = torch.log(spectrum.reshape(len(audio), 128, 16).mean(2) + 1e-3)
+        return functional.linear(bands, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Linear:
+    steps: int = 30
+    lr: float = 0.05
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"smoke": {"steps": 10}}
+
+    def model(self, like: Clips, rng: Generator) -> nn.Module:
+        return _Model(len(like.classes), rng)
+
+    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
+        assert batch.labels is not None
+        return functional.cross_entropy(model(batch.audio), batch.labels, reduction="none")
+
+    def learn(
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        model = self.model(train, rng)
+        optimiser = torch.optim.Adam(model.parameters(), lr=self.lr)
+        for step in range(self.steps):
+            optimiser.zero_grad()
+            loss = self.loss(model, augment(train, rng)).mean()
+            loss.backward()
+            optimiser.step()
+            log({"step": step, "loss": float(loss)})
+        return model
+
+    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+        likelihood = -self.loss(model, test)
+        return {"log likelihood": likelihood, "accuracy": (model(test.audio).argmax(1) == test.labels).float()}

@@ -1,0 +1,112 @@
+"""Keys are frozen, equal stages collapse, and what decides a result decides its key."""
+
+from dataclasses import replace
+
+from bench.api import Needs
+from bench.trials.trial import Part, Stage, Trial, plan
+
+
+def part(kind: str, name: str, **more: object) -> Part:
+    return Part(kind=kind, name=name, params={"level": 0.5}, digest="0123456789abcdef", **more)  # type: ignore[arg-type]
+
+
+def trial(**more: object) -> Trial:
+    given = {
+        "dataset": part("datasets", "songs"),
+        "defense": part("defenses", "cloak"),
+        "attacker": part("attackers", "learner"),
+        "seed": 0,
+        "surrogates": (part("attackers", "learner"),),
+    }
+    return Trial(**{**given, **more})  # type: ignore[arg-type]
+
+
+# The keys of schema 1. They may never change: a store is found again by them. A change of what a stage computes raises
+# SCHEMA and adds a line here.
+FROZEN = {
+    "clean_set": "9a3750a2675c7638815298cd676773b9",
+    "test_set": "58a08efb2d05f57e6baccdd0da954822",
+    "protected_set": "6aceacddfa5acb828fed1b7b85218702",
+    "protected_learned": "da1a27d70b4e84cf77d204552690c2d1",
+    "protected": "30f688849f4438bfdd81f9179c7d9250",
+    "clean_learned": "93e86bfadf4516f0ce39041501befb46",
+    "clean": "8236a0c1a8eff010f74370d28786b316",
+    "untrained": "fee2413872963aa620a0b1c5d309886a",
+    "clean_adapted_learned": "202f258841b92d63e2126f2ee377bd06",
+    "clean_adapted": "623818caff54980eb697b8db1f470a1e",
+}
+
+
+def test_the_keys_of_schema_1_are_frozen() -> None:
+    (cell,) = plan([trial(adaptation=part("adaptations", "mp3", hooks=("transform",)))]).cells
+    assert dict(cell.keys) == FROZEN
+
+
+def test_equal_stages_collapse() -> None:
+    first, second = trial(), trial(attacker=part("attackers", "other"))
+    both = plan([first, second])
+    assert both.cells[0].keys["protected_set"] == both.cells[1].keys["protected_set"]
+    alone = len(plan([first]).stages) + len(plan([second]).stages)
+    shared = {"load": 3, "protect": 1}
+    assert len(both.stages) == alone - sum(shared.values())
+
+
+def test_the_clean_arm_is_shared_by_every_defense_and_is_the_clean_control() -> None:
+    clean = trial(defense=part("defenses", "clean", control="clean"), surrogates=())
+    cells = plan([clean, trial()]).cells
+    assert cells[0].keys["protected"] == cells[0].keys["clean"] == cells[1].keys["clean"]
+    assert cells[0].keys["protected_set"] == cells[0].keys["clean_set"]
+
+
+def test_parents_come_before_children() -> None:
+    seen: set[str] = set()
+    adapted = trial(adaptation=part("adaptations", "mp3", hooks=("transform",)))
+    for key, stage in plan([adapted, replace(adapted, seed=1)]).stages.items():
+        assert set(stage.parents.values()) <= seen
+        seen.add(key)
+
+
+def test_what_decides_a_result_decides_the_key() -> None:
+    (base,) = plan([trial()]).cells
+    for changed in (
+        trial(seed=1),
+        trial(defense=replace(part("defenses", "cloak"), params={"level": 0.6})),
+        trial(defense=replace(part("defenses", "cloak"), digest="fedcba9876543210")),
+        trial(surrogates=()),
+        trial(knowledge="none"),
+        trial(dataset=replace(part("datasets", "songs"), params={})),
+        trial(expects=(part("adaptations", "mp3"),)),
+        trial(reference=part("defenses", "cloak"), defense=part("defenses", "noise", control="matched")),
+    ):
+        (cell,) = plan([changed]).cells
+        assert cell.keys["protected_set"] != base.keys["protected_set"], changed
+
+
+def test_what_does_not_decide_a_result_does_not_decide_the_key() -> None:
+    (base,) = plan([trial()]).cells
+    (cell,) = plan(
+        [trial(defense=replace(part("defenses", "cloak"), label="mine", needs=Needs(cpus=2), version=3))]
+    ).cells
+    assert cell.keys == base.keys
+
+
+def test_only_a_hooked_adaptation_reaches_learning() -> None:
+    transform = trial(adaptation=part("adaptations", "mp3", hooks=("transform",)))
+    augment = trial(adaptation=part("adaptations", "shift", hooks=("augment",)))
+    (first,), (second,) = plan([transform]).cells, plan([augment]).cells
+    tasks = [stage.task for stage in plan([transform]).stages.values()]
+    assert tasks.count("adapt") == 2  # the protected set and, as the attack's price, the clean one
+    assert "adapt" not in [stage.task for stage in plan([augment]).stages.values()]
+    assert first.keys["clean"] == second.keys["clean"] != second.keys["clean_adapted"]
+
+
+def test_a_stage_survives_json() -> None:
+    for stage in plan([trial(adaptation=part("adaptations", "mp3", hooks=("transform",)))]).stages.values():
+        assert Stage.from_json(stage.to_json()) == stage
+
+
+def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
+    greedy = trial(attacker=part("attackers", "learner", needs=Needs(cpus=4, gpus=0.5)))
+    needs = {stage.task: stage.needs for stage in plan([greedy]).stages.values()}
+    assert needs["learn"] == Needs(cpus=4, gpus=0.5)
+    assert needs["load"] == Needs()
