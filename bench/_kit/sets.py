@@ -98,8 +98,8 @@ def melodies(items: int, bars: int = 4, tracks: int = 4, seed: int = 0) -> Rolls
 def material(domain: str) -> tuple[Data, Data, Data]:
     """Train, validation and test sets that can be learnt from, of different groups."""
     make = tones if domain == "audio" else melodies
-    whole = make(48)
-    return whole.select(range(24)), whole.select(range(24, 32)), whole.select(range(32, 48))
+    whole = make(32)
+    return whole.select(range(16)), whole.select(range(16, 20)), whole.select(range(20, 32))
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Reader:
     domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
 
     width: int = 32
-    epochs: int = 40
-    rate: float = 0.01
+    epochs: int = 20
+    lr: float = 0.02
 
     def model(self, like: Data, rng: Generator) -> nn.Module:
         bands = frames(like.select([0])).shape[1]
@@ -126,7 +126,7 @@ class Reader:
         self, train: Data, validation: Data, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
     ) -> nn.Module:
         model = self.model(train, rng)
-        descent = torch.optim.Adam(model.parameters(), self.rate)
+        descent = torch.optim.Adam(model.parameters(), self.lr)
         best, kept = float("inf"), copy.deepcopy(model)
         for _ in range(self.epochs):
             loss = self.loss(model, augment(train, rng)).mean()
