@@ -129,7 +129,7 @@ def test_a_driver_that_is_killed_is_resumed_by_the_same_command(tmp_path: Path, 
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "marker", driver)
     os.kill(driver.pid, how)
-    out, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=60)
     if how == signal.SIGINT:
         assert driver.returncode == 130, err
         assert "resume with the same command" in err

@@ -34,9 +34,13 @@ def test_what_is_written_is_found(store: Store) -> None:
 
 
 def test_a_failed_write_leaves_nothing(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.write(KEY) as (folder, _):
-        (folder / "words.json").write_text("half")
-        raise RuntimeError("interrupted")
+    def interrupted() -> None:
+        with store.write(KEY) as (folder, _):
+            (folder / "words.json").write_text("half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        interrupted()
     assert not store.has(KEY)
     assert not list((store.root / "tmp").iterdir())
     with pytest.raises(KeyError):
