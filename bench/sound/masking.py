@@ -151,6 +151,10 @@ class Ear:
         before = self.size // 2
         return functional.pad(audio, (before, self.size - before)).unfold(-1, self.size, self.hop)
 
+    def frames_inside(self, lengths: Tensor, samples: int) -> Tensor:
+        """bool [..., frame]: the frames that recordings of `lengths` [...] samples would have without their padding."""
+        return torch.arange(self.frame_count(samples), device=lengths.device) <= (lengths // self.hop)[..., None]
+
     def power(self, frames: Tensor) -> Tensor:
         """frames [..., size] -> power [..., bin]; a sine of amplitude a on a bin reads a^2 there."""
         spectrum: Tensor = torch.fft.rfft(frames * self.window)

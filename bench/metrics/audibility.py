@@ -1,0 +1,193 @@
+"""What a defense costs the ear: one number a clip, from a clean set and its protected twin.
+
+Conventions: both are `Clips` of the same ids, shape, rate and lengths, aligned to the sample; the noise is their
+difference. Only the recording counts, never the padding; channels are taken together. Results are float64 [clip]. Where
+a clip has no noise its SNR is +inf, its noise-to-mask ratio -inf and its correlation NaN; what cannot be told of a
+silent clip is NaN. Raises `DataError` where the set is empty or the two do not pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips
+from bench.errors import DataError
+from bench.sound.masking import FULL_SCALE_DB, Ear
+
+__all__ = [
+    "audibility", "correlation", "gain_db", "masked_energy", "nmr_db", "noise_to_mask", "peak_noise",
+    "segmental_snr_db", "snr_db",
+]  # fmt: skip
+
+_FRAME_SECONDS = 0.02
+_LOWEST_DB, _HIGHEST_DB = -10.0, 35.0
+_SILENT_DB = -60.0  # a frame that much under the clip's loudest one is a pause
+_AT_ONCE = 1 << 24  # samples worked on at once: what bounds the memory
+
+
+def audibility(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> dict[str, Tensor]:
+    """Every metric of this module by name, [clip]; `full_scale_db` calibrates those that know masking."""
+    masked, nmr = noise_to_mask(clean, protected, full_scale_db)
+    products = _products(clean, protected)
+    return {
+        "snr_db": _snr_db(*products),
+        "segmental_snr_db": segmental_snr_db(clean, protected),
+        "masked_energy": masked,
+        "nmr_db": nmr,
+        "peak_noise": peak_noise(clean, protected),
+        "correlation": _correlation(*products),
+        "gain_db": _gain_db(*products),
+    }
+
+
+def snr_db(clean: Clips, protected: Clips) -> Tensor:
+    """Signal-to-noise ratio, dB: energy of the recording over energy of the noise. +inf without noise."""
+    return _snr_db(*_products(clean, protected))
+
+
+def segmental_snr_db(clean: Clips, protected: Clips) -> Tensor:
+    """Mean over frames of 20 ms of the SNR in dB, each held within -10..35 (Hansen and Pellom 1998).
+
+    Whole frames within the recording that are not pauses (60 dB under the clip's loudest frame); NaN if there is none.
+    """
+    size = max(1, round(_FRAME_SECONDS * clean.rate))
+    return _join(_segmental(signal, noise, lengths, size) for signal, noise, lengths in _pairs(clean, protected))
+
+
+def masked_energy(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
+    """The share of the noise's energy *above* the masking threshold of the recording: 0 = all of it is masked.
+
+    With P the power of the noise in a frame and bin, N its power in the critical band around the bin and A what the
+    masking threshold allows in that band: `sum P max(0, 1 - A / N) / sum P` over frames and bins. 0 without noise.
+    """
+    return noise_to_mask(clean, protected, full_scale_db)[0]
+
+
+def nmr_db(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
+    """Noise-to-mask ratio, dB: the mean of N / A (see `masked_energy`) over frames and the Bark scale.
+
+    The total NMR of ITU-R BS.1387 (PEAQ), with the masking threshold of `bench.sound.masking`. A few frames of noise in
+    a pause lift it far above 0.
+    """
+    return noise_to_mask(clean, protected, full_scale_db)[1]
+
+
+def noise_to_mask(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> tuple[Tensor, Tensor]:
+    """`masked_energy` and `nmr_db`, which share their work."""
+    parts = [
+        _noise_to_mask(signal, noise, lengths, Ear.of(clean.rate, signal, full_scale_db))
+        for signal, noise, lengths in _pairs(clean, protected)
+    ]
+    return _join(share for share, _ in parts), _join(ratio for _, ratio in parts)
+
+
+def peak_noise(clean: Clips, protected: Clips) -> Tensor:
+    """The largest absolute value of the noise (full scale 1.0)."""
+    return _join(noise.abs().amax((1, 2)).double() for _, noise, _ in _pairs(clean, protected))
+
+
+def correlation(clean: Clips, protected: Clips) -> Tensor:
+    """Correlation of noise and recording, -1..1: `<noise, clean> / (|noise| |clean|)`. NaN where one of them is 0.
+
+    1 or -1: the "noise" is a copy of the recording, which is a change of gain and protects nothing.
+    """
+    return _correlation(*_products(clean, protected))
+
+
+def gain_db(clean: Clips, protected: Clips) -> Tensor:
+    """How much louder the recording itself became, dB: `20 log10 |<protected, clean> / <clean, clean>|`."""
+    return _gain_db(*_products(clean, protected))
+
+
+def _products(clean: Clips, protected: Clips) -> tuple[Tensor, Tensor, Tensor]:
+    """<clean, clean>, <noise, noise> and <noise, clean> of every clip."""
+    parts = []
+    for signal, noise, _ in _pairs(clean, protected):
+        x, n = signal.double().flatten(1), noise.double().flatten(1)
+        parts.append(torch.stack([x.square().sum(1), n.square().sum(1), (n * x).sum(1)]))
+    of_signal, of_noise, shared = torch.cat(parts, dim=1)
+    return of_signal, of_noise, shared
+
+
+def _snr_db(of_signal: Tensor, of_noise: Tensor, shared: Tensor) -> Tensor:
+    return torch.where(of_noise > 0, 10.0 * torch.log10(of_signal / of_noise), float("inf"))
+
+
+def _correlation(of_signal: Tensor, of_noise: Tensor, shared: Tensor) -> Tensor:
+    return (shared / (of_noise.sqrt() * of_signal.sqrt())).clamp(-1.0, 1.0)
+
+
+def _gain_db(of_signal: Tensor, of_noise: Tensor, shared: Tensor) -> Tensor:
+    return 20.0 * torch.log10((1.0 + shared / of_signal).abs())
+
+
+def _pairs(clean: Clips, protected: Clips) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Recording, noise and lengths of a few clips at a time, padding silenced."""
+    if clean.ids != protected.ids or clean.rate != protected.rate or clean.audio.shape != protected.audio.shape:
+        raise DataError(
+            f"clean and protected clips do not pair: {_described(clean)} against {_described(protected)}, "
+            "expected the same ids, shape and rate"
+        )
+    if len(clean) == 0:
+        raise DataError("no clips to compare, expected at least one")
+    if not torch.equal(clean.lengths, protected.lengths):
+        raise DataError("clean and protected clips do not pair: their lengths differ")
+    at_once = max(1, _AT_ONCE // max(1, clean.audio[:1].numel()))
+    for start in range(0, len(clean), at_once):
+        part = slice(start, start + at_once)
+        lengths = clean.lengths[part]
+        support = (torch.arange(clean.audio.shape[-1], device=clean.device) < lengths[:, None])[:, None]
+        signal = clean.audio.detach()[part] * support
+        yield signal, protected.audio.detach()[part] * support - signal, lengths
+
+
+def _described(clips: Clips) -> str:
+    return f"{tuple(clips.audio.shape)} at {clips.rate}, first '{clips.ids[0] if clips.ids else ''}'"
+
+
+def _join(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat(list(parts))
+
+
+def _segmental(signal: Tensor, noise: Tensor, lengths: Tensor, size: int) -> Tensor:
+    frames = signal.shape[-1] // size
+
+    def energy(audio: Tensor) -> Tensor:  # [clip, frame]
+        whole_frames = audio[..., : frames * size].double().reshape(*audio.shape[:2], frames, size)
+        return torch.einsum("cifs,cifs->cf", whole_frames, whole_frames)
+
+    if frames == 0:
+        return torch.full((len(signal),), float("nan"), dtype=torch.float64, device=signal.device)
+    of_signal, of_noise = energy(signal), energy(noise)
+    whole = torch.arange(frames, device=signal.device) < (lengths // size)[:, None]
+    loudest = (of_signal * whole).amax(1, keepdim=True)
+    counted = whole & (of_signal > 0) & (of_signal >= loudest * 10.0 ** (_SILENT_DB / 10.0))
+    ratio = (10.0 * torch.log10(of_signal / of_noise)).clamp(_LOWEST_DB, _HIGHEST_DB)
+    mean: Tensor = torch.where(counted, ratio, 0.0).sum(1) / counted.sum(1)
+    return mean
+
+
+def _noise_to_mask(signal: Tensor, noise: Tensor, lengths: Tensor, ear: Ear) -> tuple[Tensor, Tensor]:
+    """`masked_energy` and `nmr_db` of clips that fit into memory."""
+    channels = signal.shape[1]
+    signals, noises = signal.flatten(0, 1), noise.flatten(0, 1)
+    above, energy, ratio = (torch.zeros(len(signals), dtype=torch.float64, device=signal.device) for _ in range(3))
+    signal_frames, noise_frames = ear.frames(signals), ear.frames(noises)
+    inside = ear.frames_inside(lengths.repeat_interleave(channels), signal.shape[-1])
+    a_bin = 1.0 / ear.bins_per_bark
+    a_bin = a_bin / a_bin.sum()
+    for block in ear.blocks(signals):
+        power = ear.power(noise_frames[block])
+        band = ear.band(power)
+        allowed = ear.band(ear.threshold(ear.power(signal_frames[block])))
+        counted = inside[block].double()
+        heard = power * (1.0 - allowed / band.clamp(min=allowed))
+        above[block[0]] += (heard.sum(2) * counted).sum(1)
+        energy[block[0]] += (power.sum(2) * counted).sum(1)
+        ratio[block[0]] += (((band / allowed) @ a_bin) * counted).sum(1)
+    above, energy, ratio = (total.view(-1, channels).sum(1) for total in (above, energy, ratio))
+    frames = inside.sum(1).view(-1, channels).sum(1)
+    return torch.where(energy > 0, above / energy, 0.0), 10.0 * torch.log10(ratio / frames)
