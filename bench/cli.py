@@ -52,9 +52,9 @@ def list_(kind: Kind | None = None, *, json: bool = False) -> int:
     json
         Print JSON instead of a table.
     """
-    from bench import report
+    from bench.commands import catalogue
 
-    report.listing([kind] if kind else list(plugins.FOLDERS), as_json=json)
+    catalogue.listing([kind] if kind else list(plugins.FOLDERS), as_json=json)
     return OK
 
 
@@ -120,7 +120,7 @@ def run(
     display
         Progress as bars, as lines, or not at all.
     """
-    from bench import running
+    from bench.commands import run as running
 
     suite = running.suite_of(
         defenses=defense or ["clean"],
@@ -174,7 +174,7 @@ def matrix(
     display
         Progress as bars, as lines, or not at all.
     """
-    from bench import running
+    from bench.commands import run as running
     from bench.trials.matrix import read
 
     suite = read(file)
@@ -197,9 +197,9 @@ def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
     fast
         Leave out the checks that train.
     """
-    from bench import report
+    from bench.commands import catalogue
 
-    return OK if report.conformance(name, kind, fast=fast) else INCOMPLETE
+    return OK if catalogue.conformance(name, kind, fast=fast) else INCOMPLETE
 
 
 @app.command(
@@ -242,7 +242,7 @@ def protect(
     force
         Write over an existing file.
     """
-    from bench import protecting
+    from bench.commands import protect as protecting
 
     protecting.protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force)
     return OK
@@ -259,9 +259,9 @@ def doctor(*, store: str | None = None, clean: bool = False) -> int:
     clean
         Remove every artefact of the store (they are made again when needed).
     """
-    from bench import report
+    from bench.commands.doctor import doctor as examine
 
-    report.doctor(store, clean=clean)
+    examine(store, clean=clean)
     return OK
 
 

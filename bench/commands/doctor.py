@@ -1,19 +1,16 @@
-"""`bench list`, `bench check` and `bench doctor`: what there is, what fits the contract, what this machine lacks."""
+"""`bench doctor`: what is installed and found on this machine, and what each lacking thing disables."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
-import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bench import plugins
-from bench.errors import PluginError, unknown
 
 # Package -> what cannot be done without it.
 PACKAGES = {
@@ -36,58 +33,6 @@ PACKAGES = {
     "tabulate": "tables",
     "pytest": "running the tests",
 }
-
-
-def listing(kinds: Sequence[str], *, as_json: bool) -> None:
-    """Print the plugins of some kinds."""
-    found = [listing for kind in kinds for listing in plugins.names(kind).values()]
-    if as_json:
-        rows = [{**dataclasses.asdict(entry), "path": str(entry.path) if entry.path else None} for entry in found]
-        print(json.dumps(rows, indent=1))
-        return
-    width = max((len(entry.name) for entry in found), default=0)
-    for kind in kinds:
-        print(kind)
-        for entry in found:
-            if entry.kind == kind:
-                origin = "" if entry.origin == "built in" else f"  [{entry.origin}]"
-                print(f"  {entry.name:<{width}}  {entry.summary}{origin}")
-
-
-def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
-    """Print one line a check; whether all that ran passed."""
-    from bench import check
-
-    kind = kind or kind_of(name)
-    passed = True
-    for each in check.checks(kind, name):
-        if fast and each.slow:
-            continue
-        mark, why = "ok  ", each.meaning
-        try:
-            each.run()
-        except check.Skipped as skip:
-            mark, why = "skip", f"{each.meaning}: {skip}"
-        except AssertionError as error:
-            passed, mark, why = False, "FAIL", f"{each.meaning}: {error}"
-        print(f"{mark}  {each.name}  {why}", flush=True)
-    print(f"{kind} '{name}' {'fits' if passed else 'does not fit'} the contract (kit {check.KIT_VERSION})")
-    return passed
-
-
-def kind_of(name: str) -> str:
-    """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
-    if name.endswith(".py"):
-        fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
-    else:
-        fitting = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
-    if len(fitting) > 1:
-        raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
-    if not fitting:
-        if name.endswith(".py"):
-            plugins.load("defenses", name)  # says what is wrong with the file
-        raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
-    return fitting[0]
 
 
 def doctor(store_url: str | None, *, clean: bool) -> None:
@@ -138,25 +83,16 @@ def _imports() -> Iterator[str]:
 def _plugins() -> Iterator[str]:
     for kind in plugins.FOLDERS:
         for name in plugins.names(kind):
-            lacks = _lacks(kind, name)
-            yield f"{plugins.SINGULAR[kind]:<9} {'LACKS' if lacks else 'ok   '} {name}{': ' + lacks if lacks else ''}"
-
-
-def _lacks(kind: str, name: str) -> str:
-    """What a plugin misses on this machine, by its own word, or why it cannot be loaded."""
-    try:
-        plugin: Any = plugins.build(kind, name)
-    except Exception as error:
-        return str(error).splitlines()[0]
-    return str(plugin.lacks()) if hasattr(plugin, "lacks") else ""
-
-
-def _loads(kind: str, name: str) -> bool:
-    try:
-        plugins.load(kind, name)
-    except PluginError:
-        return False
-    return True
+            what = f"{plugins.SINGULAR[kind]:<10}"
+            try:
+                plugin: Any = plugins.build(kind, name)
+            except Exception as error:
+                yield f"{what} BROKEN {name}: {str(error).splitlines()[0]}"
+                continue
+            yield f"{what} ok     {name}"
+            if hasattr(plugin, "inventory"):
+                for thing, loss in plugin.inventory().items():
+                    yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
 
 
 def _clear(root: Path) -> int:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from bench import plugins
 from bench.api import Clips, Knowledge
+from bench.commands.run import parse_settings
 from bench.errors import DataError, UsageError
-from bench.running import parse_settings
 from bench.sound import files
 from bench.trials.stages import generator
 
@@ -44,8 +44,8 @@ def protect_file(
 ) -> dict[str, float]:
     """Protect `source` into `out` and print what that did to the sound; the figures.
 
-    Raises `DataError` for a file that cannot be used and `UsageError` for a place that cannot be written; then nothing is
-    written.
+    Raises `DataError` for a file that cannot be used and `UsageError` for a place that cannot be written; then nothing
+    is written.
     """
     _may_write(source, out, force)
     info = files.info(source)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
-from bench.display import Style, watching
+from bench.commands.display import Style, watching
 from bench.errors import UsageError, unknown
 from bench.scores import table
 from bench.trials import matrix

@@ -1,0 +1,1 @@
+"""What each command of `bench` does, beside parsing words: cli.py is thin."""
