@@ -19,7 +19,7 @@ Optional class attributes, all plugins:
     presets: Mapping        {"smoke": {...}, "full": {...}}: other defaults for the other budgets; the fields' own
                             defaults are the preset `small`
     paper: str              where the idea comes from
-    inventory()             a method: weights or data that may be absent -> "" if found, else what their absence disables
+    inventory()             a method: weights or data that may be absent -> "" if found, else what that disables
     control: str            defenses only. "clean": returns the data as it is; "matched": is given another defense's
                             protected set as `knowledge.reference`, and must be as audible as that one; "scramble":
                             must score about 1
