@@ -132,6 +132,10 @@ def lone(self: Any, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
     return Hiss().protect(data, knowledge, rng)
 
 
+def stems_as_they_were(self: Any, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
+    return Hiss().protect(data, knowledge, rng).with_audio(data.audio * 0.9, data.stems)
+
+
 BROKEN: list[tuple[str, Any, str]] = [
     ("leaves the padding silent", defense(unpadded), "in the padding"),
     ("stays in range", defense(loud), "peaks at"),
@@ -153,6 +157,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("needs no network", defense(telephoning), "asked the network"),
     ("takes one", defense(lone), "ValueError: needs two clips"),
     ("stays within epsilon", defense(unpadded, {"epsilon": 0.005}), "at most epsilon"),
+    ("stems still add up", defense(stems_as_they_were), "add up to something"),
     ("presets build", defense(nothing, presets={"smoke": {"level": 1}}), "level"),
     ("domains are known", defense(nothing, domains=["audio"]), "tuple"),
     ("parameters survive json", defense(nothing, {"level": float("nan")}), "JSON"),

@@ -106,6 +106,20 @@ def takes_silence(case: Case) -> None:
     _takes(case, "silent")
 
 
+def stems_still_add_up(case: Case) -> None:
+    """Stems that come back add up to the protected recording; a defense may also drop them (audio only)."""
+    if case.domain != "audio":
+        raise Skipped("rolls have no stems")
+    clean = sets.example(case.domain, "stems")
+    protected = _protected(case, clean)
+    assert isinstance(protected, Clips)
+    same_set(clean, protected)
+    valid(protected, "stems")
+    if protected.stems is not None:
+        apart = float((protected.stems.sum(1) - protected.audio).abs().max())
+        assert apart < 1e-4, f"the stems add up to something {apart:.2g} away from the protected recording"
+
+
 def depends_on_its_own_clip_only(case: Case) -> None:
     """A clip's noise is the same beside other clips, unless `joint = True`."""
     if getattr(case.plugin, "joint", False):
@@ -207,6 +221,7 @@ CHECKS = (
     takes_stereo,
     takes_a_short_clip,
     takes_silence,
+    stems_still_add_up,
     depends_on_its_own_clip_only,
     keeps_each_clip_in_its_place,
     stays_within_epsilon,

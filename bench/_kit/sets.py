@@ -24,8 +24,14 @@ _PITCHES = (57, 64, 48, 71, 52, 60, 67, 45)  # MIDI; of neighbours no two share 
 
 
 def example(domain: str, case: str = "several", items: int = 4) -> Data:
-    """A small set. case: "several" (lengths differ), "one", "stereo" (of rolls: one track), "short", "silent"."""
+    """A small set. case: "several" (lengths differ), "one", "stereo" (of rolls: one track), "short", "silent"; of clips
+    also "stems", two of them.
+    """
     items = 1 if case in ("one", "stereo", "short") else items
+    if domain == "audio" and case == "stems":
+        high, low = tones(items), tones(items, seed=1)
+        stems = torch.stack([high.audio, low.audio.roll(1, 0) * high.support], 1) / 2
+        return replace(high, audio=stems.sum(1), stems=stems, stem_names=("high", "low"))
     if domain == "audio":
         rate, seconds = (44_100, 0.5) if case == "stereo" else (16_000, 0.1 if case == "short" else 1.5)
         clips = tones(items, rate, seconds, channels=2 if case == "stereo" else 1)
