@@ -3,7 +3,7 @@
 Conventions
 -----------
 * Audio is float [..., sample] with full scale 1.0. Digital audio has no pascals: a sine of amplitude 1 is *taken* to be
-  `full_scale_db` = 96 dB SPL (one unit of 16 bits near 0 dB; listeners are often said to hear less, 80 to 90).
+  `full_scale_db` = 96 dB SPL, so that one step of 16 bits lies at 6 dB SPL. Quieter playback: 80 to 90.
 * Frames are centred on samples 0, hop, 2 hop, ...; the sound is followed and preceded by zeros. There are
   `1 + samples // hop` of them, of `size` samples under a Hann window, and `1 + size // 2` bins.
 * Powers are scaled so that a sine of amplitude a on a bin's frequency reads a^2 there, in dB `amplitude_to_spl(a)`.

@@ -9,6 +9,7 @@ from bench.api import Clips
 from bench.errors import DataError
 from bench.metrics import audibility as metrics
 from bench.metrics.audibility import audibility
+from bench.sound.masking import Ear, spl_to_amplitude, threshold_in_quiet
 
 RATE = 16_000
 NAMES = {"snr_db", "segmental_snr_db", "masked_energy", "nmr_db", "peak_noise", "correlation", "gain_db"}
@@ -73,7 +74,7 @@ def test_independent_noise_correlates_with_nothing_and_adds_no_gain(rng: torch.G
     assert abs(found["gain_db"]) < 0.05
 
 
-def test_peak_noise(rng: torch.Generator) -> None:
+def test_peak_noise() -> None:
     noise = torch.zeros(RATE)
     noise[[5, 900]] = torch.tensor([0.01, -0.03])
     assert with_noise(sine(440, 0.4), noise)["peak_noise"] == pytest.approx(0.03, abs=1e-6)
@@ -88,10 +89,7 @@ def test_masked_energy_tells_hidden_noise_from_heard(rng: torch.Generator) -> No
     assert with_noise(torch.zeros(RATE), sine(1_000, 1e-5))["masked_energy"] < 0.01  # -4 dB SPL: under quiet
 
 
-def test_masked_energy_of_noise_at_twice_the_threshold_is_half(rng: torch.Generator) -> None:
-    """Even noise of 100 times the sound's energy would be 1; a tone with n times the threshold's power is 1 - 1 / n."""
-    from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
-
+def test_masked_energy_of_a_tone_with_n_times_the_power_of_the_threshold_is_1_minus_1_over_n() -> None:
     threshold = float(spl_to_amplitude(threshold_in_quiet(torch.tensor(2_000.0))))
     for times in (2.0, 5.0, 100.0):
         share = with_noise(torch.zeros(RATE), sine(2_000, threshold * math.sqrt(times)))["masked_energy"]
@@ -100,8 +98,6 @@ def test_masked_energy_of_noise_at_twice_the_threshold_is_half(rng: torch.Genera
 
 def test_noise_under_the_threshold_in_every_bin_is_masked(rng: torch.Generator) -> None:
     """Noise shaped frame by frame to 3 dB under the threshold of its signal."""
-    from bench.sound.masking import Ear
-
     clean = 0.1 * white(rng, 8_192) * sine(3, 1.0, 8_192).abs()
     ear = Ear.of(RATE, clean)
     threshold = ear.threshold(ear.power(ear.frames(clean))).T
