@@ -1,4 +1,4 @@
-"""Resampling: every clip goes to a lower rate and back before training, and loses all above half of that rate.
+"""Resampling: every clip goes to a lower rate and back before training, losing the upper frequencies.
 
 The cheapest low-pass filter there is: whatever a defense writes into the highest octave is gone. Aligned to the sample,
 padding stays zero.
