@@ -1,4 +1,4 @@
-"""A procedural five-track band (drums, piano, guitar, bass, strings), as rolls or rendered; styles are the labels.
+"""A procedural five-track band with drums, as rolls or rendered; its styles are the labels.
 
 Made, not collected: nothing to download, nothing to license, as much of it as wanted, and drums, which chorales lack.
 

@@ -1,4 +1,4 @@
-"""Bach's four-part chorales from music21's installed corpus, as rolls or rendered in a timbre that is the label.
+"""Bach's four-part chorales from music21's corpus, as rolls or rendered in a timbre: the label.
 
 The corpus may not be passed on, so nothing of it is kept here but the names of the pieces: they are read where pip has
 put them, with MusPy, repeats unrolled, on a grid of sixteenths.

@@ -1,0 +1,171 @@
+"""The Free Spoken Digit Dataset: ten digits by six speakers, 3,000 recordings at 8 kHz.
+
+Found at `$BENCH_DATA/fsdd/recordings` (or the parameter `path`); files are named `{digit}_{speaker}_{take}.wav`.
+
+* `split_by` "take" is the official test split, takes 0-4; validation is takes 5-9, train 10-49. The speakers are the
+  same in all three: it measures words, not new voices. A group is a speaker within a split.
+* `split_by` "speaker" holds speakers out: nicolas and theo for the test, lucas for validation. A group is a speaker.
+* A clip is the first `seconds` of a recording; 20 of the 3,000 are longer than a second, the rest is padded.
+* Recording levels differ from speaker to speaker, so each clip is scaled to one `peak`; 0 leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from bench.api import Clips, Needs
+from bench.errors import DataError, UsageError, unknown
+from bench.sound.files import read, resample
+
+CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+TAKES = {"test": range(5), "validation": range(5, 10), "train": range(10, 50)}
+HELD_OUT = {"test": ("nicolas", "theo"), "validation": ("lucas",), "train": ("george", "jackson", "yweweler")}
+ARCHIVE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
+LARGEST = 100 << 20  # bytes of the archive; it has 16 MB
+# SHA-256 of the lines "SHA-256-of-the-file  name\n", sorted by name.
+RECORDINGS = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
+
+
+@dataclass(frozen=True)
+class SpokenDigits:
+    """Spoken digits; the label is the digit. `takes` counts recordings of each digit by each speaker, 0 for all.
+
+    Raises `DataError` where recordings are missing, naming where it looked and how to get them.
+    """
+
+    version: ClassVar[int] = 1
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    needs: ClassVar[Needs] = Needs()
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"takes": 3, "validation_takes": 1, "test_takes": 2},
+        "full": {"takes": 0},
+    }
+
+    path: str = ""  # the folder of recordings; "" looks in $BENCH_DATA
+    split_by: Literal["take", "speaker"] = "take"
+    takes: int = 10
+    validation_takes: int = 0
+    test_takes: int = 0
+    rate: int = 8000  # samples a second; the recordings have 8000
+    seconds: float = 1.0
+    peak: float = 0.9  # 0 leaves the level as it is
+    download: bool = False  # fetch what is missing
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.peak <= 1:
+            raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.9")
+        if self.seconds <= 0 or self.rate < 1:
+            raise UsageError(f"seconds = {self.seconds}, rate = {self.rate}: expected more than 0")
+
+    def load(self, split: str) -> Clips:
+        """split: "train", "validation" or "test". Raises `DataError`."""
+        if split not in TAKES:
+            raise DataError(unknown("split of the spoken digits", split, TAKES))
+        folder = self._folder()
+        names = list(self._names(split))
+        missing = [name for name in names if not (folder / f"{name}.wav").is_file()]
+        if missing:
+            raise DataError(f"{folder}: {len(missing)} of {len(names)} recordings are missing, first {missing[0]}.wav")
+        samples = round(self.seconds * self.rate)
+        audio = torch.zeros(len(names), 1, samples)
+        lengths = torch.zeros(len(names), dtype=torch.int64)
+        for row, name in enumerate(names):
+            sound, rate = read(folder / f"{name}.wav", audible=True)
+            if sound.shape[0] != 1 or rate != 8000:
+                raise DataError(f"{folder / name}.wav: {sound.shape[0]} channels at {rate} Hz, expected 1 at 8000")
+            sound = resample(sound, rate, self.rate)[:, :samples]
+            lengths[row] = sound.shape[1]
+            audio[row, :, : sound.shape[1]] = sound
+        if self.peak > 0:
+            audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
+        parts = [name.split("_") for name in names]
+        within = f"-{split}" if self.split_by == "take" else ""
+        return Clips(
+            audio=audio.clamp(-1, 1),  # resampling may overshoot
+            rate=self.rate,
+            ids=tuple(names),
+            groups=tuple(f"{speaker}{within}" for _, speaker, _ in parts),
+            lengths=lengths,
+            labels=torch.tensor([int(digit) for digit, _, _ in parts]),
+            classes=CLASSES,
+            texts=tuple(f"the word {CLASSES[int(digit)]}, spoken by {speaker}" for digit, speaker, _ in parts),
+        )
+
+    def _names(self, split: str) -> Iterator[str]:
+        """Takes turn first, so that the first n names of a smaller set hold every digit and speaker evenly."""
+        wanted = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]
+        by_take = self.split_by == "take"
+        takes = TAKES[split] if by_take else range(50)
+        if wanted < 0 or wanted > len(takes):
+            raise UsageError(f"{wanted} takes of {split}, expected 0 (all) to {len(takes)}")
+        for take in takes[: wanted or None]:
+            for speaker in SPEAKERS if by_take else HELD_OUT[split]:
+                for digit in range(10):
+                    yield f"{digit}_{speaker}_{take}"
+
+    def _folder(self) -> Path:
+        root = os.environ.get("BENCH_DATA", "")
+        if not (self.path or root):
+            how = "set it to a folder of data sets (download = true then fetches them), or give path"
+            raise DataError(f"spoken digits: BENCH_DATA is not set; {how}")
+        folder = Path(self.path).expanduser() if self.path else Path(root) / "fsdd" / "recordings"
+        if not folder.is_dir() and self.download:
+            _fetch(folder, ARCHIVE)
+        if not folder.is_dir():
+            how = f"unpack {ARCHIVE} there, or set download = true"
+            raise DataError(f"spoken digits: no folder {folder} (from {'path' if self.path else 'BENCH_DATA'}); {how}")
+        return folder
+
+
+def digest(folder: Path) -> str:
+    """The digest of a folder of recordings, as `RECORDINGS` states it."""
+    sums = ((file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in sorted(folder.glob("*.wav")))
+    return hashlib.sha256("".join(f"{value}  {name}\n" for name, value in sums).encode()).hexdigest()
+
+
+def _fetch(folder: Path, address: str) -> None:
+    """Download the archive and put its recordings at `folder`, all or nothing. Raises `DataError`."""
+    import http.client
+    import tarfile
+    import tempfile
+    import urllib.request
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside, tempfile.TemporaryFile() as archive:
+            with urllib.request.urlopen(address, timeout=30) as source:
+                while block := source.read(1 << 16):
+                    archive.write(block)
+                    if archive.tell() > LARGEST:
+                        raise DataError(f"{address}: more than {LARGEST} bytes, expected about 16 MB; nothing was kept")
+            archive.seek(0)
+            fresh = Path(aside) / "recordings"
+            fresh.mkdir()
+            with tarfile.open(fileobj=archive, mode="r:gz") as members:
+                _unpack(members, fresh)
+            if (found := digest(fresh)) != RECORDINGS:
+                raise DataError(
+                    f"{address}: the recordings have digest {found}, expected {RECORDINGS}; nothing was kept"
+                )
+            fresh.rename(folder)
+    except (OSError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+        reason = str(error).replace("\n", " ") or type(error).__name__
+        raise DataError(f"spoken digits could not be fetched from {address} to {folder}: {reason}") from error
+
+
+def _unpack(members: Any, folder: Path) -> None:
+    """Plain files called like recordings, and nothing else, whatever paths the archive states."""
+    pattern = re.compile(rf"recordings/(\d_(?:{'|'.join(SPEAKERS)})_\d{{1,2}}\.wav)$")
+    for member in members:
+        name = pattern.search(member.name)
+        if name and member.isfile() and member.size < 1 << 20:
+            (folder / name.group(1)).write_bytes(members.extractfile(member).read())
