@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench._kit import adaptation, attacker, dataset, defense, plugin
-from bench._kit.case import Case, Skipped
+from bench._kit.case import Case, Function, Skipped
 from bench.errors import UsageError
 
 __all__ = ["KIT_VERSION", "Check", "Outcome", "Skipped", "checks", "outcome"]
@@ -68,7 +68,9 @@ def checks(kind: str, instance: Any) -> Iterator[Check]:
     for domain in domains:
         case = Case(kind, instance, domain)
         for function in _BY_KIND[kind].CHECKS:
-            yield _check(function, case, suffix=f" ({domain})" if len(domains) > 1 else "")
+            applies = _BY_KIND[kind].ONLY_IF.get(function)
+            if applies is None or applies(case):
+                yield _check(function, case, suffix=f" ({domain})" if len(domains) > 1 else "")
 
 
 def outcome(check: Check) -> Outcome:
@@ -84,13 +86,13 @@ def outcome(check: Check) -> Outcome:
     return Outcome(check, "passed")
 
 
-def _check(function: Callable[[Case], None], case: Case, suffix: str = "") -> Check:
+def _check(function: Function, case: Case, suffix: str = "") -> Check:
     meaning = " ".join((function.__doc__ or "").split())
     name = function.__name__.replace("_", " ") + suffix
     return Check(name, meaning, functools.partial(_run, function, case), slow=function in attacker.SLOW)
 
 
-def _run(function: Callable[[Case], None], case: Case) -> None:
+def _run(function: Function, case: Case) -> None:
     """Make a check; a package that is not installed is a reason to skip it."""
     if not __debug__:
         raise UsageError("the conformance kit is made of assertions: run Python without -O")

@@ -55,7 +55,8 @@ def statuses(kind: str, plugin: Any) -> dict[str, str]:
 def test_a_good_defense_passes_and_no_check_is_without_a_meaning() -> None:
     found = [outcome(check) for check in checks("defenses", Hiss())]
     assert [end.reason for end in found if end.status == "failed"] == []
-    assert [end.check.name for end in found if end.status == "skipped"] == ["matches its reference"]
+    assert [end.check.name for end in found if end.status == "skipped"] == []
+    assert "matches its reference" not in {end.check.name for end in found}, "what does not apply is left out"
     assert all(end.check.meaning for end in found)
     assert len({end.check.name for end in found}) == len(found) > 20
 
@@ -133,7 +134,7 @@ def lone(self: Any, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
 
 
 def stems_as_they_were(self: Any, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-    return Hiss().protect(data, knowledge, rng).with_audio(data.audio * 0.9, data.stems)
+    return data.with_audio(Hiss().protect(data, knowledge, rng).audio * 0.9, data.stems)
 
 
 BROKEN: list[tuple[str, Any, str]] = [
@@ -175,7 +176,7 @@ def test_a_broken_defense_fails_the_check_of_what_it_breaks(name: str, plugin: A
 
 def test_declared_properties_are_held_to_their_own_rule() -> None:
     joint = statuses("defenses", defense(of_the_mean, joint=True))
-    assert joint["depends on its own clip only"] == "skipped"
+    assert "depends on its own clip only" not in joint
     assert statuses("defenses", defense(fixed_noise, deterministic=True))["other seed other bits"] == "passed"
     clean = statuses("defenses", defense(nothing, control="clean"))
     assert "failed" not in clean.values()
@@ -242,7 +243,7 @@ def test_the_tiny_attacker_passes_in_both_domains() -> None:
     found = statuses("attackers", sets.Reader())
     assert "failed" not in found.values()
     assert found["learns clean data (audio)"] == found["learns clean data (midi)"] == "passed"
-    assert found["generates (midi)"] == "skipped"
+    assert "generates (midi)" not in found
 
 
 def unlearning(self: Any, train: Any, validation: Any, rng: Generator, *, log: Any, **_: Any) -> nn.Module:
@@ -317,7 +318,7 @@ def test_a_delay_is_found_to_the_sample_in_either_direction() -> None:
     assert "by 2 samples" in failed("adaptations", Softer(delay=2))["stays aligned"]
     assert "by -7 samples" in failed("adaptations", Softer(delay=-7))["stays aligned"]
     declared = type("Moving", (Softer,), {"__module__": __name__, "aligned": False})
-    assert statuses("adaptations", declared(delay=9))["stays aligned"] == "skipped"
+    assert "stays aligned" not in statuses("adaptations", declared(delay=9))
 
 
 def test_a_filter_may_drop_clips_but_not_mix_up_their_labels() -> None:

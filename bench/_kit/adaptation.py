@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Generator, nn
@@ -10,7 +10,7 @@ from torch import Generator, nn
 from bench._kit import sets
 from bench._kit.case import (
     Case,
-    Skipped,
+    Function,
     better,
     global_generators_elsewhere,
     global_generators_unmoved,
@@ -46,9 +46,7 @@ def adapted_clips_are_valid(case: Case) -> None:
 
 
 def stays_aligned(case: Case) -> None:
-    """transform keeps the sound in its place to one sample, unless `aligned = False` (audio only)."""
-    if not getattr(case.plugin, "aligned", True) or case.domain != "audio" or not hasattr(case.plugin, "transform"):
-        raise Skipped("it declares aligned = False, or does not transform audio")
+    """transform keeps the sound in its place to one sample, unless `aligned = False`."""
     sweep = _sweep()
     changed = case.plugin.transform(sweep, Generator().manual_seed(0))
     assert changed.audio.shape[-1] == sweep.audio.shape[-1], "transform changed the length: declare aligned = False"
@@ -72,8 +70,6 @@ def adapts_by_the_generator_alone(case: Case) -> None:
 
 def trains_a_model(case: Case) -> None:
     """train gives a model that the attacker can judge, better on clean data than the untrained one."""
-    if not hasattr(case.plugin, "train"):
-        raise Skipped("it leaves the training as it is")
     attacker, (train, validation, test) = sets.Reader(), sets.material(case.domain)
     lines: list[Mapping[str, float]] = []
     with global_generators_unmoved(), offline():
@@ -106,3 +102,13 @@ CHECKS = (
     adapts_by_the_generator_alone,
     trains_a_model,
 )
+
+
+def _is_aligned(case: Case) -> bool:
+    return case.domain == "audio" and hasattr(case.plugin, "transform") and getattr(case.plugin, "aligned", True)
+
+
+ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    stays_aligned: _is_aligned,
+    trains_a_model: lambda case: hasattr(case.plugin, "train"),
+}

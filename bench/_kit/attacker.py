@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
@@ -14,6 +14,7 @@ from bench import plugins
 from bench._kit import sets
 from bench._kit.case import (
     Case,
+    Function,
     Skipped,
     better,
     global_generators_elsewhere,
@@ -57,6 +58,7 @@ def loss_can_be_descended(case: Case) -> None:
 def builds_by_the_generator_alone(case: Case) -> None:
     """model and loss leave the global generators and the network alone."""
     few = _few(case)
+    _model(case)
     with global_generators_unmoved(), offline():
         case.plugin.loss(case.plugin.model(few, Generator().manual_seed(0)).eval(), few)
 
@@ -101,8 +103,6 @@ def logs_its_training(case: Case) -> None:
 
 def generates(case: Case) -> None:
     """generate gives valid new data, as many items as asked for."""
-    if not hasattr(case.plugin, "generate"):
-        raise Skipped("it does not generate")
     few = _few(case)
     made = case.plugin.generate(_trained(case)[0], few, Generator().manual_seed(0))
     assert len(made) == len(few), f"{len(made)} items for {len(few)}"
@@ -111,8 +111,6 @@ def generates(case: Case) -> None:
 
 def names_its_gates(case: Case) -> None:
     """gates gives `Gate`s for the two arms' mean qualities."""
-    if not hasattr(case.plugin, "gates"):
-        raise Skipped("it has no gates of its own")
     train, _, test = _material(case)
     models = (_trained(case)[0], case.plugin.model(train, Generator().manual_seed(0)))
     means = [{name: float(v.mean()) for name, v in case.plugin.quality(model, test).items()} for model in models]
@@ -182,3 +180,8 @@ CHECKS = (
     names_its_gates,
 )
 SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_gates)
+
+ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    generates: lambda case: hasattr(case.plugin, "generate"),
+    names_its_gates: lambda case: hasattr(case.plugin, "gates"),
+}

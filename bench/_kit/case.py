@@ -22,6 +22,9 @@ STANDARD_ERRORS = 3.0  # by how many of them a trained attacker must beat the un
 _SOUND = ("audio", "stems", "stem_names", "velocity", "onset")  # what protecting changes; all else stays
 
 
+Function = Callable[["Case"], None]  # a check
+
+
 class Skipped(Exception):
     """A check that cannot be made here, and why."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 from bench._kit.case import (
     Case,
+    Function,
     Skipped,
     energy,
     global_generators_elsewhere,
@@ -115,3 +117,4 @@ CHECKS = (
     refuses_an_unknown_split,
     has_a_card,
 )
+ONLY_IF: dict[Function, Callable[[Case], bool]] = {}
