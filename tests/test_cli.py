@@ -10,7 +10,8 @@ import pytest
 from bench.cli import main
 
 PLUGINS = Path(__file__).parent / "plugins"
-SMALL = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1", "--seeds", "2"]
+MATCH = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
+SMALL = [*MATCH, "--seeds", "2"]
 
 
 def bench(*words: str) -> int:
@@ -54,7 +55,7 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--defense", "clean"], "--attacker"),
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
-        (["run", *SMALL, "--seeds", "0"], "at least 1"),
+        (["run", *MATCH, "--seeds", "0"], "at least 1"),
         (["run", *SMALL, "--set", "nonsense"], "NAME.KEY=VALUE"),
         (["run", *SMALL, "--set", "linear.steps=many"], "linear"),
         (["run", *SMALL, "--defense", f"{PLUGINS}/hiss.py", "--set", "defense.epsilonn=1"], "epsilonn"),

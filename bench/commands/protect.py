@@ -147,8 +147,9 @@ class _Meter:
         self._noise += float(noise.double().square().sum())
         self._highest = max(self._highest, float(noise.abs().max()))
         energy = float(noise.double().square().sum())
+        heard = audibility(Clips.of(clean[None], rate), Clips.of(protected[None], rate))
         for name in ("segmental_snr_db", "masked_energy"):
-            value = float(audibility(Clips.of(clean[None], rate), Clips.of(protected[None], rate))[name])
+            value = float(heard[name])
             weight = energy if name == "masked_energy" else clean.shape[1]
             if math.isfinite(value):
                 self._weighted[name] = self._weighted.get(name, 0.0) + weight * value

@@ -75,13 +75,12 @@ def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) 
         name, dot, key = left.strip().rpartition(".")
         if not (equals and dot and key):
             raise UsageError(f"--set {setting}: expected NAME.KEY=VALUE, e.g. --set defense.epsilon=0.05")
-        kinds = [kind for kind, names in named.items() if name == kind or name in names]
+        kinds = [kind for kind, names in named.items() if name == kind or name in map(_short, names)]
         if not kinds:
-            everyone = [*named, *(plugin for names in named.values() for plugin in names)]
+            everyone = {*named, *(_short(plugin) for names in named.values() for plugin in names)}
             raise UsageError(f"--set {setting}: {unknown('plugin of this run', name, everyone)}")
-        owners = [
-            (kind, plugin) for kind in kinds for plugin in named[kind] if name == plugin or _has(kind, plugin, key)
-        ]
+        pairs = [(kind, plugin) for kind in kinds for plugin in named[kind]]
+        owners = [pair for pair in pairs if _short(pair[1]) == name or (pair[0] == name and _has(*pair, key))]
         if not owners:
             raise UsageError(f"--set {setting}: no {name} of this run has a parameter '{key}'")
         for kind, plugin in owners:
@@ -159,6 +158,11 @@ def _own_datasets(attackers: Sequence[str]) -> list[str]:
 def _has(kind: str, plugin: str, key: str) -> bool:
     kinds = {singular: plural for plural, singular in plugins.SINGULAR.items()}
     return plugin != matrix.NONE and key in getattr(plugins.load(kinds[kind], plugin), "__dataclass_fields__", {})
+
+
+def _short(plugin: str) -> str:
+    """A plugin's name on the command line: of a user's file, its stem."""
+    return Path(plugin).stem if plugin.endswith(".py") else plugin
 
 
 def _value(text: str) -> Any:

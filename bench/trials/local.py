@@ -59,9 +59,10 @@ def _run_apart(agenda: Agenda, store_url: str, watch: Watch, jobs: int) -> None:
             busy = [worker for worker in workers if worker.stage]
             if not busy:
                 raise RuntimeError("no stage can start and none is running: the plan has a hole")
-            for source in wait([item for worker in busy for item in (worker.pipe, worker.process.sentinel)]):
-                worker = next(worker for worker in workers if source in (worker.pipe, worker.process.sentinel))
-                _hear(agenda, workers, worker, watch)
+            heard = set(wait([item for worker in busy for item in (worker.pipe, worker.process.sentinel)]))
+            for worker in busy:
+                if heard & {worker.pipe, worker.process.sentinel}:
+                    _hear(agenda, workers, worker, watch)
     finally:
         for worker in workers:
             worker.process.kill()

@@ -1,4 +1,4 @@
-"""A loud tone for each class: what a learner will take for the class."""
+"""A loud tone at the other class's pitch: what a learner takes for the class is wrong on clean data."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from bench.api import Clips, Knowledge
 
 @dataclass(frozen=True)
 class Labels:
-    level: float = 0.3
+    level: float = 0.5
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:
         assert data.labels is not None
         time = torch.arange(data.audio.shape[-1]) / data.rate
-        tones = torch.sin(2 * torch.pi * (1500.0 + 700.0 * data.labels[:, None]) * time)[:, None]
-        return data.with_audio((data.audio * 0.5 + self.level * tones).clamp(-1, 1))
+        tones = torch.sin(2 * torch.pi * (660.0 - 220.0 * data.labels[:, None]) * time)[:, None]
+        return data.with_audio((data.audio * 0.2 + self.level * tones).clamp(-1, 1))

@@ -44,7 +44,7 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert shortcut.metric == "log likelihood"
     assert [gate.passed for gate in shortcut.gates] == [True]
     assert shortcut.denied is not None
-    assert shortcut.denied > 0.5  # a loud tone a class is all that the model learns
+    assert shortcut.denied > 0.5  # a tone of the wrong class is all that the model learns
     expected = (shortcut.mean("clean") - shortcut.mean("protected")) / (
         shortcut.mean("clean") - shortcut.mean("untrained")
     )
