@@ -77,7 +77,7 @@ def test_nothing_dominates_before_an_attack() -> None:
 @pytest.mark.parametrize("bound", ["paper", "masked"])
 @pytest.mark.parametrize("optimise", [True, False])
 def test_amplitudes_lie_between_threshold_and_masker_in_every_window(bound: str, optimise: bool) -> None:
-    """The noise of a pure tone is never louder than the bound; at a window's centre it sounds alone, above the floor."""
+    """The noise of a pure tone is never louder than the bound; at a window's centre it is alone, above the floor."""
     clean = sine(440.0, amplitude=0.5)
     noise = (protect(clean, bound=bound, optimise=optimise).audio - clean.audio)[0, 0]
     high = 0.5 if bound == "paper" else 0.5 * 10 ** (-16 / 20)
