@@ -1,0 +1,144 @@
+"""The house keeps its shape: who may import whom, what lies where, and how it is run and installed."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import plugins
+from bench.trials.matrix import expand, read
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")
+TOP = {"bench", "defenses", "attackers", "datasets", "leaderboards", "tests", "benchmarks", "requirements"}
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [Path(line) for line in done.stdout.splitlines()]
+
+
+def test_plugin_folders_are_no_packages() -> None:
+    for folder in PLUGIN_FOLDERS:
+        assert not (ROOT / folder / "__init__.py").exists(), f"{folder}/__init__.py would hide packages of that name"
+
+
+def test_the_engine_names_no_plugin_and_plugins_name_none_either() -> None:
+    kinds = tuple(f"bench.{kind}" for kind in ("defenses", "attackers", "datasets"))
+    for folder in ("bench", *PLUGIN_FOLDERS):
+        for file in (ROOT / folder).rglob("*.py"):
+            wrong = [name for name in imported(file) if name.startswith(kinds)]
+            assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
+def test_only_one_file_imports_ray() -> None:
+    found = {
+        file.name for file in (ROOT / "bench").rglob("*.py") if "ray" in {name.split(".")[0] for name in imported(file)}
+    }
+    assert found == {"cluster.py"}
+
+
+def test_the_top_level_is_what_was_agreed() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    assert {path.parts[0] for path in tracked() if len(path.parts) > 1 and path.parts[0] != ".ci"} <= TOP
+    assert not [path for path in tracked() if path.suffix in {".pt", ".pth", ".pkl", ".npy", ".npz"}]
+
+
+def test_import_datasets_is_the_library_of_hugging_face() -> None:
+    code = "import datasets; print(datasets.__file__, hasattr(datasets, 'load_dataset'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("True")
+    assert str(ROOT / "datasets") not in done.stdout
+
+
+@pytest.mark.parametrize("suite", sorted((ROOT / "leaderboards").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_suite_expands(suite: Path) -> None:
+    expansion = expand(read(suite))
+    assert expansion.trials
+    assert expansion.left_out == ()
+    assert read(suite).name == suite.stem
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout as a stranger would have it: tracked files, nothing installed from there."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    place = tmp_path_factory.mktemp("clone")
+    for path in tracked():
+        if (ROOT / path).is_file() and path.parts[0] in {*TOP, "pyproject.toml", "README.md", "LICENSE"} - {"tests"}:
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, place / path)
+    return place
+
+
+def in_place(place: Path, *words: str, **more: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=place, capture_output=True, text=True, check=False, env={**os.environ, **more}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_checkout_runs_in_place(copy: Path) -> None:
+    assert str(copy) in in_place(copy, "-c", "import bench; print(bench.__file__)")
+    assert "harmonycloak" in in_place(copy, "-m", "bench", "list")
+
+
+def test_the_defense_of_the_readme_is_listed_checked_and_run(copy: Path, tmp_path: Path) -> None:
+    block = next(part for part in (ROOT / "README.md").read_text().split("```python\n") if "class Hum" in part)
+    source = block.split("```")[0]
+    assert len([line for line in source.splitlines() if line.strip()]) <= 15
+    mine = copy / "defenses" / "hum.py"
+    mine.write_text(source)
+    try:
+        assert "hum" in in_place(copy, "-m", "bench", "list", "defenses")
+        assert "defense 'hum' fits the contract" in in_place(copy, "-m", "bench", "check", "hum", "--fast")
+        small = ROOT / "tests" / "plugins"
+        words = ["--dataset", f"{small}/tones.py", "--attacker", f"{small}/linear.py", "--seeds", "2", "--jobs", "1"]
+        out = in_place(copy, "-m", "bench", "run", "--defense", "hum", *words, BENCH_STORE=str(tmp_path))
+        assert "noise ~ hum" in out
+    finally:
+        mine.unlink()
+
+
+@pytest.mark.install
+def test_the_wheel_stands_beside_hugging_face_datasets(copy: Path, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
+    subprocess.run(build, capture_output=True, text=True, check=True)
+    (wheel,) = tmp_path.glob("cloakbench-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"bench"}
+    for wanted in ("bench/defenses/harmonycloak.py", "bench/datasets/chorales.toml", "bench/leaderboards/music.toml", "bench/py.typed"):  # fmt: skip  # noqa: E501
+        assert wanted in names
+    place = tmp_path / "installed"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), str(wheel)]
+    subprocess.run(install, capture_output=True, text=True, check=True)
+    code = "import bench.plugins as p, datasets; print(p.__file__, datasets.__file__, *p.names('datasets'))"
+    out = in_place(tmp_path, "-c", code, PYTHONPATH=str(place))
+    assert str(place / "bench") in out
+    assert "chorales" in out
+    assert str(place / "datasets") not in out
+    assert "noise" in in_place(tmp_path, "-m", "bench", "list", PYTHONPATH=str(place))
+
+
+def test_every_built_in_plugin_has_a_summary() -> None:
+    for kind in plugins.FOLDERS:
+        for listing in plugins.names(kind).values():
+            assert listing.summary, f"{listing.path} has no docstring to list it by"
