@@ -43,7 +43,7 @@ from bench.sound.masking import FULL_SCALE_DB, spl_to_amplitude, threshold_in_qu
 
 _U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
 _MOMENTUM = 0.9
-_ROOM = 1 << 24  # samples of one block, all parts and channels together, where no gradient is kept
+_ROOM = 1 << 22  # samples of one block, all parts and channels together, where no gradient is kept
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class HarmonyCloak:
         if self.optimise:
             penalty = self.alpha * _penalty(parts)
             with seeded(rng):  # the surrogates' dropout
-                self._descend(knobs, data, carriers, penalty, surrogates, knowledge.expects, rng)
+                bare = data.with_audio(data.audio)  # the surrogates hear no stems
+                self._descend(knobs, bare, carriers, penalty, surrogates, knowledge.expects, rng)
         blocks = _blocks(len(data), parts[0].numel())
         noise = torch.cat([_noise(carriers.select(b), knobs[:, b], data.support[b]) for b in blocks])
         wanted = data.audio + noise.sum(1)
@@ -186,17 +187,16 @@ def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Ten
     sound = parts.flatten(0, 2)
     taper = torch.hann_window(size, device=sound.device)
     spectrum = torch.stft(sound, size, hop, window=taper, pad_mode="constant", return_complex=True)
-    levels = spectrum.abs().clamp_min(1e-12).log()  # [sound, bin, window]
-    peak = levels[:, 2:-1].argmax(1, keepdim=True) + 2
-    before, top, after = (levels.gather(1, peak + k)[:, 0] for k in (-1, 0, 1))
+    power = spectrum.real.square() + spectrum.imag.square()  # [sound, bin, window]; abs() would take a root of each
+    peak = power[:, 2:-1].argmax(1, keepdim=True) + 2
+    before, top, after = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
     bend = before - 2 * top + after
     shift = torch.where(bend < 0, 0.5 * (before - after) / bend.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
     amplitude = (top - 0.25 * (before - after) * shift).exp() * 2 / taper.sum()
     near = torch.hann_window(2 * hop, device=sound.device)
-    power = functional.conv1d(
-        functional.pad(sound.square(), (hop, hop))[:, None], (near / near.sum())[None, None], stride=hop
-    )
-    amplitude = torch.minimum(amplitude, (2 * power[:, 0]).sqrt())
+    squares = functional.pad(sound.square(), (hop, hop))[:, None]
+    loudness = functional.conv1d(squares, (near / near.sum())[None, None], stride=hop)[:, 0]
+    amplitude = torch.minimum(amplitude, (2 * loudness).sqrt())
     hz = (peak[:, 0] + shift) * (rate / size)
     return hz.view(*parts.shape[:3], -1), amplitude.view(*parts.shape[:3], -1)
 
@@ -217,8 +217,9 @@ def _noise(carriers: Carriers, knobs: Tensor, support: Tensor) -> Tensor:
     hop = carriers.hop
     time = torch.arange(-hop, hop, device=u.device) / carriers.rate
     fade = torch.hann_window(2 * hop, device=u.device)
-    angle = 2 * torch.pi * carriers.hz[..., None] * time + phase[..., None]
-    tones = amplitude[..., None] * fade * angle.cos()  # [clip, part, channel, window, 2 hop]
+    angle = 2 * torch.pi * carriers.hz[..., None] * time
+    even, odd = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
+    tones = (amplitude * phase.cos())[..., None] * even - (amplitude * phase.sin())[..., None] * odd
     late = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
     noise: Tensor = (tones[..., hop:] + late).flatten(-2)[..., : support.shape[-1]]
     return noise * support[:, None]
