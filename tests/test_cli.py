@@ -139,3 +139,20 @@ def test_a_suite_with_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: p
     suite.write_text('attackers = ["musicgen"]\nadaptation_ = ["mp3"]\n')
     assert bench("matrix", str(suite)) == 2
     assert "did you mean 'adaptation'" in capsys.readouterr().err
+
+
+def test_missing_data_is_one_line_code_2_and_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    absent = tmp_path / "absent.py"
+    source = (PLUGINS / "tones.py").read_text()
+    absent.write_text(
+        source.replace(
+            "        rng =", '        raise DataError("no tones here: buy a tuning fork")\n        rng ='
+        ).replace("from bench.api import Clips", "from bench.api import Clips\nfrom bench.errors import DataError")
+    )
+    words = ["--dataset", str(absent), "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
+    place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "none"]
+    assert bench("run", *words, *place, "--defense", f"{PLUGINS}/hiss.py") == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "bench: no tones here: buy a tuning fork"
+    assert out == ""
+    assert not (tmp_path / "records").exists()

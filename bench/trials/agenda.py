@@ -111,7 +111,7 @@ class Agenda:
         stage = self._stages[key]
         assert cause.error is not None
         error = {**cause.error, "stage": self._stages[cause.key].title}
-        self.outcomes[key] = Outcome(key, 0.0, error)
+        self.outcomes[key] = Outcome(key, 0.0, error, cause.bad_input)
         self._watch(Event("skipped", stage, text=f"because '{error['stage']}' failed"))
         for child in self._children.pop(key, []):
             self._skip(child, cause)

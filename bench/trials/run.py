@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import DataError
 from bench.trials import record
 from bench.trials.agenda import Event, Watch
 from bench.trials.record import Record
@@ -44,7 +45,8 @@ def execute(
     """Do what is missing and write every trial's record into `records`; the records in the order of the trials.
 
     jobs: processes here, or processors of a Ray cluster started here; None takes one a core. Raises
-    `agenda.Stopped` on Ctrl-C, when every record that could be written has been.
+    `agenda.Stopped` on Ctrl-C, when every record that could be written has been, and `DataError`, with no record
+    written, where bad input (a data set that is not there) leaves nothing that could be tried.
     """
     desk = _Desk(work, records, command)
     desk.settle(work.present)
@@ -65,6 +67,9 @@ def execute(
 
         wanted = jobs or len(os.sched_getaffinity(0))
         outcomes = local.run(work.plan, work.present, work.store.url, seen, min(wanted, work.missing))
+    errors = [outcome for outcome in outcomes.values() if outcome.error]
+    if errors and not desk.in_order() and all(outcome.bad_input for outcome in errors):
+        raise DataError(str(errors[0].error and errors[0].error["message"]))
     desk.fail(outcomes)
     return desk.in_order()
 

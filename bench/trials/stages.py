@@ -37,7 +37,8 @@ class Outcome:
 
     key: str
     seconds: float
-    error: dict[str, str] | None = None
+    error: dict[str, str] | None = None  # type, message, tail of the traceback
+    bad_input: bool = False  # the user can mend it: missing data, a parameter that makes no sense
 
 
 def generator(task: str, seed: int, device: torch.device | str = "cpu") -> Generator:
@@ -54,7 +55,7 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
         if not store.has(stage.key):
             _do(stage, store, report)
     except Exception as error:
-        return Outcome(stage.key, time.perf_counter() - started, _described(error))
+        return Outcome(stage.key, time.perf_counter() - started, _described(error), isinstance(error, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
 
