@@ -1,0 +1,290 @@
+"""Any audio data set that the Hugging Face library `datasets` reads: from its cache, or local.
+
+* `source` is a local folder (parquet files, or an audiofolder) or a parquet file; anything else is the name of a data
+  set on the hub that is in the cache already. Nothing is fetched: `datasets.load_dataset(name)` puts it there.
+* Rows are streamed. A first pass reads labels and groups alone; then those rows whose numbers have the smallest
+  hashes, up to `limit`, are decoded, so that a data set in the order of its labels gives all of them. A clip is the
+  beginning of its recording.
+* An empty name for `validation` or `test` takes that `share` of the groups out of `train`, by a stable hash.
+* A group column is checked: a group in two splits is refused. Without one, every row is its own group.
+* soundfile decodes, not the library, which would need torchcodec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips, Needs
+from bench.errors import DataError, PluginError, UsageError, unknown
+from bench.sound.files import read, resample
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """Rows of a Hugging Face data set as clips. `limit` bounds the clips of a split, 0: all.
+
+    Raises `DataError` for a source, split, column or recording that cannot be used, `PluginError` without the library.
+    """
+
+    version: ClassVar[int] = 1
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"limit": 48, "seconds": 2.0}, "full": {"limit": 0}}
+
+    source: str = ""
+    config: str = ""  # the subset, where there are several
+    audio: str = "audio"  # columns; "" where there is none
+    label: str = "label"
+    group: str = ""
+    text: str = ""
+    train: str = "train"  # names of the source's splits
+    validation: str = "validation"
+    test: str = "test"
+    share: float = 0.1
+    rate: int = 16000  # samples a second
+    channels: int = 1  # 1: the mean of a recording's channels; 2: mono is doubled
+    seconds: float = 4.0
+    limit: int = 500
+    cache: str = ""  # where the library keeps its data sets, if not in its usual place
+    contents: str = ""  # filled in for local files: a digest of their names, sizes and times of change
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 2):
+            raise UsageError(f"channels = {self.channels}, expected 1 or 2")
+        if self.seconds <= 0 or self.rate < 1 or self.limit < 0:
+            raise UsageError("seconds and rate must be more than 0, limit at least 0")
+        carved = (not self.validation) + (not self.test)
+        if not self.train or self.share < 0 or self.share * carved >= 1:
+            raise UsageError(
+                f"train = '{self.train}', share = {self.share}: expected a name, and shares below 1 together"
+            )
+        named = [name for name in (self.train, self.validation, self.test) if name]
+        if len(set(named)) < len(named):
+            raise UsageError(f"train, validation and test are {', '.join(named)}: expected different splits")
+        root = Path(self.source).expanduser()
+        if self.source and root.exists():
+            found = _digest(root)
+            if self.contents not in ("", found):
+                raise DataError(f"{root}: its files have digest {found}, expected {self.contents}: they have changed")
+            object.__setattr__(self, "contents", found)
+
+    def load(self, split: str) -> Clips:
+        """split: "train", "validation" or "test". Labels are the column's classes, or its values in order."""
+        if split not in SPLITS:
+            raise DataError(unknown("split of the data set", split, SPLITS))
+        streams = self._streams()
+        names, rows = self._index(streams)
+        mine = [row for row in rows if row.split == split]
+        if not mine:
+            raise DataError(f"{self.source}: no rows fall to {split}; raise share = {self.share} or name another split")
+        chosen = sorted(sorted(mine, key=lambda row: row.place)[: self.limit or None], key=lambda row: row.number)
+        samples = round(self.seconds * self.rate)
+        audio = torch.zeros(len(chosen), self.channels, samples)
+        lengths = torch.zeros(len(chosen), dtype=torch.int64)
+        texts: list[str] = []
+        for place, (row, values) in enumerate(self._values(streams[chosen[0].source], chosen)):
+            sound = self._sound(values[self.audio], row)[:, :samples]
+            audio[place, :, : sound.shape[1]] = sound
+            lengths[place] = sound.shape[1]
+            if self.text:
+                texts.append(str(values[self.text]))
+        return Clips(
+            audio=audio,
+            rate=self.rate,
+            ids=tuple(f"{row.source}-{row.number:07d}" for row in chosen),
+            groups=tuple(row.group for row in chosen),
+            lengths=lengths,
+            labels=torch.tensor([row.label for row in chosen]) if self.label else None,
+            classes=names,
+            texts=tuple(texts),
+        )
+
+    def _streams(self) -> dict[str, Any]:
+        """The source's splits that are used, as iterable data sets whose audio is left as it is stored."""
+        if not self.source:
+            raise UsageError("huggingface: give its source, a local path or the name of a cached data set")
+        library = _library()
+        builder = self._builder()
+        try:
+            given = dict(builder.as_streaming_dataset())
+            streams = {
+                name: stream if stream.features else stream._resolve_features() for name, stream in given.items()
+            }
+        except Exception as error:  # the library raises what its readers trip over
+            raise DataError(f"{self.source}: cannot be read ({_line(error)})") from error
+        used = [name for name in (self.train, self.validation, self.test) if name]
+        for name in used:
+            if name not in streams:
+                hint = "; an empty name takes it out of train" if name != self.train else ""
+                raise DataError(f"{self.source}: {unknown('split', name, streams)}{hint}")
+            for column in (self.audio, self.label, self.group, self.text):
+                if column and column not in streams[name].features:
+                    raise DataError(
+                        f"{self.source}: {unknown('column', column, streams[name].features)} of split '{name}'"
+                    )
+        # Files of a folder come as paths; the library would want torchcodec to pass them on as audio.
+        paths = hasattr(builder, "BASE_FEATURE")
+        plain = library.Value("string") if paths else library.Audio(decode=False)
+        return {name: streams[name].cast_column(self.audio, plain) for name in dict.fromkeys(used)}
+
+    def _builder(self) -> Any:
+        library = _library()
+        library.disable_progress_bars()
+        library.utils.logging.set_verbosity_error()
+        path = Path(self.source).expanduser()
+        given = {"cache_dir": self.cache or None}
+        try:
+            if path.is_file():
+                return library.load_dataset_builder("parquet", data_files={self.train: str(path)}, **given)
+            if path.is_dir():
+                return library.load_dataset_builder(str(path.resolve()), self.config or None, **given)
+            from datasets.packaged_modules.cache.cache import Cache  # type: ignore[import-untyped]
+
+            last = self.source.rsplit("/", 1)[-1]
+            where = {"repo_id": self.source, "dataset_name": last, "config_name": self.config or None}
+            return Cache(**where, version="auto", hash="auto", **given)
+        except Exception as error:
+            how = "neither a path nor a data set in the cache of the library"
+            what = "cannot be read as a data set" if path.exists() else how
+            raise DataError(f"{self.source}: {what} ({_line(error)})") from error
+
+    def _index(self, streams: dict[str, Any]) -> tuple[tuple[str, ...], list[_Row]]:
+        """The classes, and every row of every split without its sound."""
+        columns = [column for column in (self.label, self.group) if column]
+        found: list[tuple[str, int, Any, str]] = []
+        for source, stream in streams.items():
+            for number, values in self._read(stream.select_columns(columns or [self.audio])):
+                label = values[self.label] if self.label else None
+                if self.label and (label is None or label == -1):
+                    raise DataError(f"{self.source}: row {number} of split '{source}' has no label in '{self.label}'")
+                group = str(values[self.group]) if self.group else f"{source}-{number:07d}"
+                found.append((source, number, label, group))
+        names: tuple[str, ...] = ()
+        if self.label:
+            feature = streams[self.train].features[self.label]
+            known = getattr(feature, "names", None)
+            every = range(len(known)) if known else sorted({label for _, _, label, _ in found})
+            codes = {value: code for code, value in enumerate(every)}
+            names = tuple(known) if known else tuple(map(str, every))
+        rows = [
+            _Row(source, number, codes[label] if self.label else 0, group, self._split(source, group))
+            for source, number, label, group in found
+        ]
+        where: dict[str, str] = {}
+        for row in rows:
+            if where.setdefault(row.group, row.split) != row.split:
+                how = "validation = '' and test = '' split by group"
+                raise DataError(
+                    f"{self.source}: group '{row.group}' is in {where[row.group]} and in {row.split}; {how}"
+                )
+        return names, rows
+
+    def _split(self, source: str, group: str) -> str:
+        """Which of our splits a row belongs to."""
+        if source != self.train:
+            return "validation" if source == self.validation else "test"
+        place, share = _hash(group), self.share
+        if not self.test:
+            if place < share:
+                return "test"
+            place -= share
+        return "validation" if not self.validation and place < share else "train"
+
+    def _values(self, stream: Any, rows: list[_Row]) -> Iterator[tuple[_Row, dict[str, Any]]]:
+        """The values of some rows, in their order; the others pass by undecoded."""
+        wanted = {row.number: row for row in rows}
+        columns = [column for column in (self.audio, self.text) if column]
+        for number, values in self._read(stream.select_columns(columns)):
+            if number in wanted:
+                yield wanted[number], values
+            if number == rows[-1].number:
+                return
+
+    def _read(self, stream: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The stream's rows with their numbers; what its readers raise becomes a `DataError`."""
+        rows = enumerate(stream)
+        while True:
+            try:
+                number, values = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise DataError(f"{self.source}: cannot be read ({_line(error)})") from error
+            yield number, values
+
+    def _sound(self, value: Any, row: _Row) -> Tensor:
+        """float32 [channel, sample] at our rate and channels, from a path, bytes, or the library's dict of both."""
+        stored = value if isinstance(value, dict) else {"path": value} if isinstance(value, str) else {"bytes": value}
+        try:
+            data = stored.get("bytes")
+            if isinstance(data, bytes):
+                with tempfile.NamedTemporaryFile() as file:
+                    file.write(data)
+                    file.flush()
+                    sound, rate = read(file.name, audible=True)
+            elif isinstance(stored.get("path"), str):
+                sound, rate = read(stored["path"], audible=True)
+            else:
+                raise DataError(f"'{self.audio}' holds {type(value).__name__}, expected audio")
+        except DataError as error:
+            raise DataError(f"{self.source}: row {row.number} of split '{row.source}': {error}") from error
+        if self.channels == 2 and sound.shape[0] > 2:
+            raise DataError(f"{self.source}: row {row.number} has {sound.shape[0]} channels, expected 1 or 2")
+        sound = sound[:, : round((self.seconds + 0.1) * rate)]  # what is cut off need not be resampled
+        sound = sound.mean(0, keepdim=True) if self.channels == 1 else sound.expand(2, -1)
+        return resample(sound, rate, self.rate).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class _Row:
+    source: str  # the source's split
+    number: int
+    label: int
+    group: str
+    split: str  # ours
+
+    @property
+    def place(self) -> float:
+        return _hash(f"{self.source} {self.number}")
+
+
+def _library() -> Any:
+    """The Hugging Face library, which our folder of the same name must not hide."""
+    try:
+        import datasets
+    except ImportError:
+        datasets = None
+    if not hasattr(datasets, "load_dataset_builder"):
+        raise PluginError("this data set needs the Hugging Face library: pip install 'cloakbench[huggingface]'")
+    return datasets
+
+
+def _hash(name: str) -> float:
+    """0..1, the same on every machine and for ever."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def _digest(root: Path) -> str:
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    lines = [
+        f"{os.path.relpath(file, root)} {file.stat().st_size} {file.stat().st_mtime_ns}"
+        for file in files
+        if file.is_file()
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] or type(error).__name__
