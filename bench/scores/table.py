@@ -79,7 +79,7 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
 def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the table that ranks."""
     audible = [(name, head, form) for name, head, form in AUDIBILITY if any(name in row.audibility for row in rows)]
-    distances = sorted({name for row in rows for name in row.distance if name.startswith("kad")})
+    distances = sorted({name for row in rows for name in row.distance if name.startswith("kad[")})
     many = len({row.dataset for row in rows}) > 1
     headings = (["data set"] if many else []) + ["rank", "defense", "knows", "learning denied", "95 %", "best response"]
     headings += ["q clean", "q protected", "q untrained", "seeds"] + [head for _, head, _ in audible] + distances

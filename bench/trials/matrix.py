@@ -233,6 +233,7 @@ def resolve(
         name=name,
         params=json.loads(json.dumps(plugins.resolved(plugin))),
         digest=plugins.digest(kind, name),
+        data=str(plugin.fingerprint()) if hasattr(plugin, "fingerprint") else "",
         given=dict(given),
         version=int(getattr(plugin, "version", 1)),
         label=label,

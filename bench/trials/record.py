@@ -40,6 +40,7 @@ class PartRecord(_Strict):
     label: str
     version: int
     digest: str
+    data: str = ""
     given: dict[str, Any]
     params: dict[str, Any]
 
@@ -247,6 +248,7 @@ def _recorded(part: Part) -> PartRecord:
         label=part.title,
         version=part.version,
         digest=part.digest,
+        data=part.data,
         given=dict(part.given),
         params=dict(part.params),
     )

@@ -39,6 +39,7 @@ class Part:
     params: Mapping[str, Any]  # every field, JSON
     digest: str  # of its source, see plugins.digest
     given: Mapping[str, Any] = field(default_factory=dict)  # the parameters that the user gave
+    data: str = ""  # of a data set: a fingerprint of the files that it reads
     version: int = 1
     label: str = ""  # what the table calls it; the name unless the suite says otherwise
     control: str = ""
@@ -48,7 +49,8 @@ class Part:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its results: not the label, not what it needs, not where a user's file lies."""
-        return {"name": self._plain_name, "params": dict(self.params), "digest": self.digest}
+        identity = {"name": self._plain_name, "params": dict(self.params), "digest": self.digest}
+        return {**identity, "data": self.data} if self.data else identity
 
     @property
     def _plain_name(self) -> str:

@@ -75,6 +75,7 @@ def test_what_decides_a_result_decides_the_key() -> None:
         trial(surrogates=()),
         trial(knowledge="none"),
         trial(dataset=replace(part("datasets", "songs"), params={})),
+        trial(dataset=replace(part("datasets", "songs"), data="other files")),
         trial(expects=(part("adaptations", "mp3"),)),
         trial(reference=part("defenses", "cloak"), defense=part("defenses", "noise", control="matched")),
     ):
