@@ -1,0 +1,107 @@
+"""A suite expands into the cells that can be, and says what cannot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.trials.matrix import Suite, expand, suite
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+Make = Callable[..., Suite]
+
+
+def test_every_cell_once_with_matched_controls(small_suite: Make) -> None:
+    trials = expand(small_suite(controls=["noise"], adaptations=["none", "quieter"], seeds=[0, 1, 2])).trials
+    rows = [trial.row for trial in trials]
+    assert {row: rows.count(row) for row in rows} == {"clean": 6, "hiss": 6, "noise ~ hiss": 6}
+    control = next(trial for trial in trials if trial.row == "noise ~ hiss")
+    assert control.reference is not None
+    assert control.reference.title == "hiss"
+
+
+def test_variants_of_one_defense_are_rows_of_their_own(small_suite: Make) -> None:
+    file = str(PLUGINS / "hiss.py")
+    given = {"soft": {"plugin": file, "epsilon": 0.01}, "loud": {"plugin": file, "epsilon": 0.2}}
+    made = small_suite(defenses=["soft", "loud"], seeds=[0]).model_copy(update={"defense": given})
+    assert {trial.row: trial.defense.params["epsilon"] for trial in expand(made).trials} == {"soft": 0.01, "loud": 0.2}
+
+
+def test_excluded_cells_are_left_out(small_suite: Make) -> None:
+    rule = {"defense": "hiss", "adaptation": "quieter"}
+    trials = expand(small_suite(adaptations=["none", "quieter"], exclude=[rule], seeds=[0])).trials
+    cells = {(trial.row, trial.adaptation.title if trial.adaptation else "none") for trial in trials}
+    assert cells == {("clean", "none"), ("clean", "quieter"), ("hiss", "none")}
+
+
+def test_a_preset_gives_defaults_and_the_suite_overrides_them(small_suite: Make) -> None:
+    (trial,) = expand(small_suite(preset="smoke", defenses=["hiss"], seeds=[0])).trials
+    assert trial.attacker.params["steps"] == 10
+    (trial,) = expand(
+        small_suite(preset="smoke", defenses=["hiss"], seeds=[0], attacker={"linear": {"steps": 7}})
+    ).trials
+    assert trial.attacker.params["steps"] == 7
+    assert trial.attacker.given == {"steps": 7}
+
+
+def test_knowledge_decides_the_surrogates(small_suite: Make, tmp_path: Path) -> None:
+    (white,) = expand(small_suite(defenses=["hiss"], seeds=[0])).trials
+    assert [part.title for part in white.surrogates] == ["linear"]
+    (blind,) = expand(small_suite(defenses=["hiss"], seeds=[0], knowledge=["none"])).trials
+    assert blind.surrogates == ()
+    with pytest.raises(UsageError, match="black-box against 'linear' needs other attackers"):
+        expand(small_suite(defenses=["hiss"], seeds=[0], knowledge=["black-box"]))
+    second = tmp_path / "second.py"
+    second.write_text((PLUGINS / "linear.py").read_text())
+    made = small_suite(defenses=["hiss"], seeds=[0], knowledge=["black-box"]).model_copy(
+        update={"attackers": ["linear", "second"], "attacker": {
+            "linear": {"plugin": str(PLUGINS / "linear.py")}, "second": {"plugin": str(second)}}}
+    )  # fmt: skip
+    bags = {trial.attacker.title: [part.title for part in trial.surrogates] for trial in expand(made).trials}
+    assert bags == {"linear": ["second"], "second": ["linear"]}
+
+
+def test_plugins_of_another_domain_are_left_out_by_name(small_suite: Make, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.py"
+    source = (PLUGINS / "hiss.py").read_text()
+    source = source.replace("class Hiss:", "class Notes:\n    domains: ClassVar = ('midi',)")
+    notes.write_text(source.replace("import torch\n", "from typing import ClassVar\nimport torch\n", 1))
+    made = small_suite(defenses=["hiss"], seeds=[0]).model_copy(
+        update={"defenses": ["hiss", "notes"], "defense": {
+            "hiss": {"plugin": str(PLUGINS / "hiss.py")}, "notes": {"plugin": str(notes)}}}
+    )  # fmt: skip
+    expansion = expand(made)
+    assert [trial.row for trial in expansion.trials] == ["hiss"]
+    assert expansion.left_out == ("defense 'notes' is for midi, attacker 'linear' takes audio",)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"attackers": []}, "names no attacker"),
+        ({"attackers": ["musicgen"], "seeds": []}, "names no seed"),
+        ({"attackers": ["musicgen"], "preset": "tiny"}, "unknown preset 'tiny'"),
+        ({"attackers": ["musicgen"], "knowledge": ["whitebox"]}, "did you mean 'white-box'"),
+        ({"attackers": ["musicgen"], "defense": {"noize": {}}}, "defense.noize"),
+        ({"attackers": ["musicgen"], "exclude": [{"defence": "noise"}]}, "did you mean 'defense'"),
+        ({"attackers": "musicgen"}, "attackers"),
+        ({"attackers": ["musicgen"], "atackers": []}, "did you mean 'attackers'"),
+    ],
+)
+def test_a_wrong_suite_is_one_line(data: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        suite(data)
+    assert "\n" not in str(error.value)
+
+
+def test_changed_files_are_new_data(small_suite: Make, tmp_path: Path) -> None:
+    data, file = tmp_path / "data.py", tmp_path / "file.txt"
+    source = (PLUGINS / "tones.py").read_text()
+    data.write_text(source + f"\n    def fingerprint(self) -> str:\n        return open({str(file)!r}).read()\n")
+    keys = set()
+    for words in ("one", "two", "one"):
+        file.write_text(words)
+        (trial,) = expand(small_suite(defenses=["hiss"], seeds=[0], dataset={"tones": {"plugin": str(data)}})).trials
+        keys.add(str(trial.dataset.identity))
+    assert len(keys) == 2
