@@ -29,6 +29,7 @@ weights: $(VENV)/ready
 
 # Pins for every package but torch's own accelerator libraries, which differ from machine to machine.
 lock: $(VENV)/ready
+	rm -f requirements/lock.txt
 	$(BIN)/uv pip compile -q -c requirements/constraints.txt --all-extras --no-emit-find-links --no-header \
 	  --no-annotate --no-emit-package torch --no-emit-package cloakbench pyproject.toml requirements/nodeps.txt -o requirements/lock.txt
 	cat requirements/constraints.txt >> requirements/lock.txt

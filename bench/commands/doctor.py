@@ -23,7 +23,7 @@ PACKAGES = {
     "frechet-audio-distance": "FAD over VGGish, PANN, CLAP and EnCodec",
     "muspy": "reading MusicXML: the chorales",
     "music21": "the corpus of the chorales",
-    "symusic": "reading MIDI quickly",
+    "mido": "reading and writing MIDI",
     "pretty_midi": "the soundfont that renders notes to audio",
     "tinysoundfont": "rendering notes to audio",
     "datasets": "data sets of the Hugging Face library",

@@ -21,7 +21,7 @@ from torch import Generator, nn
 
 from bench import plugins
 from bench.api import Clips, Data, Knowledge, Rolls, unchanged
-from bench.errors import BenchError, PluginError
+from bench.errors import BenchError, DataError, PluginError
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.provenance import provenance
 from bench.trials.record import numbers, numbers_by_name
@@ -247,7 +247,10 @@ def _built(part: Part) -> Any:
     here = plugins.digest(part.kind, part.name)
     if here != part.digest:
         raise PluginError(f"'{part.name}' here ({here}) differs from the one that was planned ({part.digest})")
-    return plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+    plugin = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+    if part.data and plugin.fingerprint() != part.data:
+        raise DataError(f"the files of '{part.title}' here are not those that were planned with: run the command again")
+    return plugin
 
 
 def _device(stage: Stage) -> torch.device:
