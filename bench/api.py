@@ -23,8 +23,8 @@ Optional class attributes, all plugins:
     control: str            defenses only. "clean": returns the data as it is; "matched": is given another defense's
                             protected set as `knowledge.reference`, and must be as audible as that one; "scramble":
                             must score about 1
-    fingerprint()           a method, data sets only: a digest of the files that it reads, so that changed files are new
-                            data; cheap (names, sizes and times will do)
+    fingerprint()           a method: a digest of the files that it reads beside its own, so that other data or weights
+                            are never taken for them; cheap (names, sizes and times will do)
     dataset: str            attackers only: the data set that `bench run` takes when none is named
 """
 

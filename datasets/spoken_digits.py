@@ -100,6 +100,13 @@ class SpokenDigits:
             texts=tuple(f"the word {CLASSES[int(digit)]}, spoken by {speaker}" for digit, speaker, _ in parts),
         )
 
+    def inventory(self) -> dict[str, str]:
+        try:
+            folder = self._folder()
+        except DataError as error:
+            return {"recordings": str(error)}
+        return {f"recordings in {folder}": ""}
+
     def _names(self, split: str) -> Iterator[str]:
         """Takes turn first, so that the first n names of a smaller set hold every digit and speaker evenly."""
         wanted = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]

@@ -39,7 +39,7 @@ class Part:
     params: Mapping[str, Any]  # every field, JSON
     digest: str  # of its source, see plugins.digest
     given: Mapping[str, Any] = field(default_factory=dict)  # the parameters that the user gave
-    data: str = ""  # of a data set: a fingerprint of the files that it reads
+    data: str = ""  # a fingerprint of the files that it reads beside its own
     version: int = 1
     label: str = ""  # what the table calls it; the name unless the suite says otherwise
     control: str = ""
