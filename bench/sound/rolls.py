@@ -127,7 +127,7 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
     The velocity is rounded to 1..127, the tempo to whole microseconds a beat. Where the music ends is the end of every
     track. Raises `DataError` for more than 15 melodic tracks: MIDI has no channel for them.
     """
-    import mido  # type: ignore[import-untyped]
+    import mido
 
     melodic = sum(program != DRUMS for program in rolls.programs)
     if melodic > len(MELODIC_CHANNELS):
