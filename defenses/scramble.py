@@ -28,6 +28,6 @@ class Scramble:
         # Full segments draw a key below 1 and so come first, in random order; the others keep their places behind them.
         keys = torch.rand(len(data), whole, generator=rng, device=data.device)
         order = torch.where(place < full, keys, 1.0 + place).argsort(dim=1)
-        segments = data.audio[..., : whole * size].unflatten(-1, (whole, size))
+        segments = data.audio[..., : whole * size].reshape(*data.audio.shape[:-1], whole, size)
         shuffled = segments.gather(2, order[:, None, :, None].expand_as(segments)).flatten(-2)
         return data.with_audio(torch.cat([shuffled, data.audio[..., whole * size :]], dim=-1))
