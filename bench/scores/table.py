@@ -43,6 +43,11 @@ class CellScore:
         return self.attacker if self.adaptation == "none" else f"{self.attacker} + {self.adaptation}"
 
 
+def _least(cells: Iterable[CellScore]) -> CellScore | None:
+    known = [cell for cell in cells if not math.isnan(cell.denied.mean)]
+    return min(known, key=lambda cell: cell.denied.mean, default=None)
+
+
 @dataclass(frozen=True)
 class Row:
     """A defense on a data set, under what the defender knows."""
@@ -61,8 +66,12 @@ class Row:
     @property
     def best(self) -> CellScore | None:
         """The best response: the cell that denies least, void and failed cells left out."""
-        sound = [cell for cell in self.cells if not cell.void and not math.isnan(cell.denied.mean)]
-        return min(sound, key=lambda cell: cell.denied.mean, default=None)
+        return _least(cell for cell in self.cells if not cell.void)
+
+    @property
+    def shown(self) -> CellScore | None:
+        """The best response, or where every cell is void the least of those: shown, never ranked."""
+        return self.best or _least(self.cells)
 
 
 def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
@@ -85,10 +94,10 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     headings += ["q clean", "q protected", "q untrained", "seeds"] + [head for _, head, _ in audible] + distances
     body = []
     for row in rows:
-        best = row.best
+        best = row.shown
         cells = ([row.dataset] if many else []) + [_rank(row), row.defense, row.knowledge]
         if best is None:
-            cells += [_void(row), "", "", "", "", "", ""]
+            cells += ["failed", "", "", "", "", "", ""]
         else:
             cells += [f"{best.denied.mean:+.3f}", _bounds(best.denied), best.response]
             cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
@@ -198,28 +207,21 @@ def _ranked(rows: list[Row], dataset: str) -> list[Row]:
 
 
 def _order(row: Row) -> tuple[str, bool, bool, float]:
-    denied = row.best.denied.mean if row.best else -math.inf
+    denied = row.shown.denied.mean if row.shown else -math.inf
     return row.dataset, row.control, row.rank is None, -denied
 
 
 def _rank(row: Row) -> str:
+    if row.best is None:
+        return "void" if row.shown else DASH
     if row.control:
         return "control"
-    if row.best is None:
-        return "void"
     if not row.inside:
         return "too loud"
     if row.rank is None:
         return DASH
     low, high = row.rank
     return str(low) if low == high else f"{low}{DASH}{high}"
-
-
-def _void(row: Row) -> str:
-    gates = dict.fromkeys(gate for cell in row.cells for gate in cell.void)
-    if gates:
-        return "void: " + ", ".join(gates)
-    return "failed" if any(cell.failed for cell in row.cells) else DASH
 
 
 def _cell(cell: CellScore | None) -> str:
