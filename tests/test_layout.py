@@ -100,6 +100,16 @@ def test_a_checkout_runs_in_place(copy: Path) -> None:
     assert "harmonycloak" in in_place(copy, "-m", "bench", "list")
 
 
+def test_the_readme_opens_with_two_commands_that_the_makefile_has() -> None:
+    first = (ROOT / "README.md").read_text().split("```")[1]
+    commands = [line for line in first.splitlines()[1:] if line.strip()]
+    assert commands == ["make run", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("run", "test"):
+        assert f"\n{target}: $(VENV)/ready\n" in makefile
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
 def test_the_defense_of_the_readme_is_listed_checked_and_run(copy: Path, tmp_path: Path) -> None:
     block = next(part for part in (ROOT / "README.md").read_text().split("```python\n") if "class Hum" in part)
     source = block.split("```")[0]
