@@ -25,7 +25,7 @@ lint: $(VENV)/ready
 
 # The weights of the tiny MusicGen that the repository ships, made again from nothing.
 weights: $(VENV)/ready
-	$(BIN)/python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny
+	$(BIN)/python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work build/pretrain
 
 # Pins for every package but torch's own accelerator libraries, which differ from machine to machine.
 lock: $(VENV)/ready

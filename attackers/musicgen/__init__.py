@@ -1,0 +1,177 @@
+"""MusicGen, a language model over EnCodec tokens, fine-tuned on a musician's recordings.
+
+What an attacker with a pretrained generator does: encode the recordings once, fine-tune the language model on their
+codes with the codec and the text encoder frozen, keep the checkpoint that predicts clean music best. Scored by the
+likelihood of held-out clean music (nats a token); Copet et al. 2023, "Simple and Controllable Music Generation".
+
+`size="tiny"` ships with bench (its `tiny/MODEL_CARD.md` says what it is and is not); the others are Meta's checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.api import Augment, Clips, Gate, Log, Needs, silent_log, unchanged
+from bench.learning import fit, seeded
+
+from . import codec, tokens, weights
+
+
+@dataclass(frozen=True)
+class MusicGen:
+    size: Literal["tiny", "small", "medium", "melody"] = "tiny"
+    path: str = ""  # a local folder with a checkpoint, instead of `size`
+    download: bool = False  # fetch `size` from the Hugging Face hub if it is not in the cache
+    method: Literal["full", "lora"] = "full"  # LoRA: rank `rank`, merged into the weights after training
+    rank: int = 16
+    steps: int = 60
+    batch: int = 4
+    lr: float = 3e-3  # for "tiny"; Meta's checkpoints want about 1e-4
+    evaluations: int = 6
+    seconds: float = 10.0  # the context; longer clips are cut into windows
+    temperature: float = 1.0
+    top_k: int = 0
+    guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"steps": 20, "evaluations": 2},
+        "full": {"size": "small", "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10, "seconds": 30.0,
+                 "top_k": 250, "guidance": 3.0},
+    }  # fmt: skip
+    dataset: ClassVar[str] = "chorales"
+    paper: ClassVar[str] = "Copet et al. 2023, arXiv:2306.05284"
+
+    def fingerprint(self) -> str:
+        """Of a checkpoint that is not ours: its folder's name (on the hub: the revision), files and sizes."""
+        return "" if self.size == "tiny" and not self.path else weights.fingerprint(self._folder())
+
+    def inventory(self) -> dict[str, str]:
+        """Meta's checkpoints: found in the Hugging Face cache, or what their lack disables."""
+        return weights.inventory()
+
+    def model(self, like: Clips, rng: Generator) -> nn.Module:
+        """The pretrained base. Raises `DataError` where its weights are missing or unreadable."""
+        loaded: nn.Module = weights.load(self._folder(), rng)
+        return loaded.to(like.device)
+
+    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
+        """[clip]: mean negative log-likelihood in nats a token.
+
+        Differentiable in the audio where that requires a gradient, through straight-through quantisation; the value
+        does not depend on that.
+        """
+        return self._loss(model, self._tokenized(model, batch))
+
+    def learn(
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        """Fine-tune the language model; every set is encoded once, unless each batch is augmented anew."""
+        model: Any = self.model(train, rng)
+        adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
+        once = augment is unchanged
+        fit(
+            model,
+            self._loss if once else self.loss,
+            self._tokenized(model, train) if once else train,
+            self._tokenized(model, validation),
+            rng,
+            steps=self.steps,
+            batch=self.batch,
+            lr=self.lr,
+            quality=lambda model, held_out: -float(self._loss(model, held_out).mean()),
+            evaluate_every=max(1, self.steps // self.evaluations),
+            augment=augment,
+            log=log,
+        )
+        if adapter is not None:
+            model.decoder = adapter.merge_and_unload()
+        trained: nn.Module = model
+        return trained
+
+    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+        """Log-likelihoods in nats a token, [clip] each: of all codebooks (scored), of each, and of the same codes
+        shuffled in time, which a model that knows timbres but no music predicts as well; and top-1 accuracy.
+        """
+        real = self._tokenized(model, test)
+        log_likelihood, right = self._over_frames(model, real)
+        shuffled, _ = self._over_frames(model, _shuffled(real, test.ids))
+        by_codebook = {f"nll_codebook_{k}": log_likelihood[:, k] for k in range(log_likelihood.shape[1])}
+        return {
+            "nll": log_likelihood.mean(1),
+            **by_codebook,
+            "nll_shuffled": shuffled.mean(1),
+            "accuracy": right.mean(1),
+        }
+
+    def generate(self, model: nn.Module, like: Clips, rng: Generator) -> Clips:
+        """New music under the descriptions of `like`, as long as that. Depends on `rng` alone."""
+        loaded: Any = model
+        state, mask = tokens.described(loaded, weights.tokenizer(self._folder()), like.texts, len(like))
+        lengths = codec.frames(like, loaded.audio_encoder)
+        shape = (len(like), loaded.config.decoder.num_codebooks, int(lengths.max()))
+        asked = tokens.Tokens(torch.zeros(shape, dtype=torch.int64, device=like.device), lengths, state, mask)
+        codes = tokens.sampled(
+            model, asked, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
+        )  # fmt: skip
+        return codec.rendered(loaded.audio_encoder, codes, like)
+
+    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+        """Whether the likelihoods mean anything: a base that predicts, a clean arm that learns music and not timbre."""
+        entries = weights.config(self._folder())["decoder"]["vocab_size"]
+        uniform = math.log(entries)
+        worst = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
+        gain = clean["nll"] - untrained["nll"]
+        by_shuffling = clean["nll_shuffled"] - untrained["nll_shuffled"]
+        ratio = by_shuffling / gain if gain > 0 else math.inf
+        return [
+            Gate("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
+                 f"Before fine-tuning, the model needs well below ln {entries} = {uniform:.2f} nats a token."),
+            Gate("every codebook", worst < uniform, worst, uniform,
+                 "No codebook is predicted worse than by chance: the codes are delayed as in pretraining."),
+            Gate("clean beats base", gain > 0, gain, 0.0,
+                 "Fine-tuning on clean music lowers the nats a token of held-out music."),
+            Gate("structure", ratio < 0.3, ratio, 0.3,
+                 "The gain on codes shuffled in time is a small share: what is learned is music, not timbre."),
+        ]  # fmt: skip
+
+    def _folder(self) -> Any:
+        return weights.folder(self.size, self.path, self.download)
+
+    def _tokenized(self, model: Any, clips: Clips) -> tokens.Tokens:
+        return tokens.tokenized(model, weights.tokenizer(self._folder()), clips)
+
+    def _loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return -self._over_frames(model, batch)[0].mean(1)
+
+    def _over_frames(self, model: Any, whole: tokens.Tokens) -> tuple[Tensor, Tensor]:
+        """[clip, codebook]: mean log-likelihood a token, and top-1 accuracy."""
+        size = round(self.seconds * model.config.audio_encoder.frame_rate)
+        return tokens.clip_means(model, whole, size)
+
+
+def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
+    """Each clip's frames in an order that its id alone decides; the codebooks of a frame stay together."""
+    codes = whole.codes.clone()
+    for i, (name, length) in enumerate(zip(ids, whole.lengths.tolist(), strict=True)):
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        order = torch.randperm(length, generator=Generator().manual_seed(seed)).to(codes.device)
+        codes[i, :, :length] = codes[i, :, order]
+    return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
+
+
+def _lora(decoder: nn.Module, rank: int, rng: Generator) -> Any:
+    """The decoder under low-rank adapters on all projections and heads, as MusicGen is fine-tuned in practice."""
+    from peft import LoraConfig, get_peft_model
+
+    adapted = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"
+    with seeded(rng):  # PEFT initialises from the global generator
+        return get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=rank, target_modules=adapted))

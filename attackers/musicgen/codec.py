@@ -1,0 +1,104 @@
+"""EnCodec at work: a waveform into codes, hard for training and straight-through for whoever descends the loss.
+
+Conventions
+-----------
+* Audio is float32 [clip, 1, sample] at the codec's own rate; codes are int64 [clip, codebook, frame]; assignments are
+  float32 [clip, codebook, frame, entry].
+* Residual vector quantisation: a codebook codes what the ones before it left over (Défossez et al. 2022, "High Fidelity
+  Neural Audio Compression", section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips
+from bench.errors import DataError
+
+_TOGETHER = 16  # clips encoded at once: the first layers hold every sample
+
+
+def waveform(clips: Clips, codec: Any) -> Tensor:
+    """[clip, 1, sample]: the clips mixed down and brought to the codec's rate. Differentiable.
+
+    Raises `DataError` where a clip is empty or not one frame long: it has no code that could be learned.
+    """
+    shortest = int(clips.lengths.min()) if len(clips) else 0
+    frame = codec.config.hop_length / codec.config.sampling_rate
+    if shortest / clips.rate < frame:
+        raise DataError(
+            f"musicgen: a clip of {shortest / clips.rate:.3f} s, expected at least one frame ({frame:.3f} s)"
+        )
+    return resample(clips.audio.mean(1, keepdim=True), clips.rate, codec.config.sampling_rate)
+
+
+def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
+    if rate == wanted:
+        return audio
+    from torchaudio.functional import resample as windowed_sinc
+
+    resampled: Tensor = windowed_sinc(audio, rate, wanted)
+    return resampled
+
+
+def frames(clips: Clips, codec: Any) -> Tensor:
+    """int64 [clip]: frames that hold recording. What comes after them is padding."""
+    samples = -(-clips.lengths * codec.config.sampling_rate // clips.rate)
+    counted: Tensor = -(-samples // codec.config.hop_length)
+    return counted
+
+
+@torch.no_grad()
+def encode(codec: Any, audio: Tensor) -> Tensor:
+    """The codes of a waveform, int64 [clip, codebook, frame]."""
+    parts = [codec.quantizer.encode(codec.encoder(part)) for part in torch.split(audio, _TOGETHER)]
+    return torch.cat(parts, dim=1).transpose(0, 1)
+
+
+def assign(codec: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes as `encode` gives them, and soft assignments, [clip, codebook, frame, entry], that carry the gradient.
+
+    Forward, each residual is replaced by its nearest entry; backward, by the expectation under softmax(-distance / t),
+    t being the mean smallest distance of the level, so that the softness follows the codec's own error (the
+    straight-through estimator of Bengio et al. 2013 on a softened codebook).
+    """
+    residual = codec.encoder(audio).transpose(1, 2)  # [clip, frame, channel]
+    codes, assignments = [], []
+    for level in codec.quantizer.layers[: codec.quantizer.num_quantizers]:
+        entries = level.codebook.embed
+        nearest = level.codebook.encode(residual.detach())
+        distance = _squared_distance(residual, entries)
+        temperature = distance.detach().amin(-1).mean().clamp_min(1e-8)
+        soft = torch.softmax(-distance / temperature, dim=-1)
+        residual = residual - entries[nearest] - _ride(soft) @ entries
+        codes.append(nearest)
+        assignments.append(soft)
+    return torch.stack(codes, dim=1), torch.stack(assignments, dim=1)
+
+
+def decode(codec: Any, codes: Tensor) -> Tensor:
+    """The waveform of codes [clip, codebook, frame], float32 [clip, 1, sample]."""
+    parts = [codec.decoder(codec.quantizer.decode(part.transpose(0, 1))) for part in torch.split(codes, _TOGETHER)]
+    return torch.cat(parts)
+
+
+def _ride(soft: Tensor) -> Tensor:
+    """Zero in value, `soft` in gradient: what makes a hard choice differentiable without changing it."""
+    return soft - soft.detach()
+
+
+def _squared_distance(points: Tensor, entries: Tensor) -> Tensor:
+    return points.square().sum(-1, keepdim=True) - 2 * points @ entries.T + entries.square().sum(-1)
+
+
+def rendered(codec: Any, codes: Tensor, like: Clips) -> Clips:
+    """The codes as clips of the rate, channels, ids and lengths of `like`."""
+    with torch.no_grad():
+        audio = resample(decode(codec, codes), codec.config.sampling_rate, like.rate)
+    samples = like.audio.shape[-1]
+    audio = torch.nn.functional.pad(audio[..., :samples], (0, max(0, samples - audio.shape[-1])))
+    audio = (audio.clamp(-1, 1) * like.support).expand(-1, like.audio.shape[1], -1)
+    return like.with_audio(audio.contiguous())

@@ -1,0 +1,290 @@
+"""Pretraining of the tiny MusicGen that ships with bench: codec, language model and text encoder, on one CPU core.
+
+    python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work FOLDER
+
+Trains on the tunes of the split "pretrain" of the data set `chorales`, which no split of the benchmark has, in that
+split's timbres and, transposed, in `PROGRAMS`; no program of the benchmark's timbres is among them. Rendered clips and
+the codec are kept in the work folder and taken up again. Prints its progress, and at the end the model card's figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench import plugins
+from bench.api import Clips, Rolls
+from bench.learning import seeded
+
+RATE, SECONDS, CODEBOOKS, ENTRIES = 16000, 10.0, 4, 256
+CODEC = {
+    "sampling_rate": RATE,
+    # Downsampling begins with the largest step: what runs at 16 kHz costs most.
+    "upsampling_ratios": [2, 4, 5, 8],
+    "num_filters": 8,
+    "num_residual_layers": 1,
+    "residual_kernel_size": 7,
+    "hidden_size": 32,
+    "num_lstm_layers": 1,
+    "codebook_size": ENTRIES,
+    "target_bandwidths": [1.6],  # kbit/s: 50 frames x 4 codebooks x 8 bits
+    "norm_type": "weight_norm",
+    "use_causal_conv": True,
+}
+TEXT = {
+    "vocab_size": 384,  # ByT5's bytes
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_layers": 2,
+    "num_heads": 4,
+    "is_encoder_decoder": False,
+}
+DECODER = {
+    "vocab_size": ENTRIES,
+    "num_codebooks": CODEBOOKS,
+    "num_hidden_layers": 3,
+    "hidden_size": 128,
+    "ffn_dim": 512,
+    "num_attention_heads": 4,
+    "dropout": 0.0,
+    "pad_token_id": ENTRIES,
+    "bos_token_id": ENTRIES,
+    "max_position_embeddings": 1024,
+}
+# General MIDI programs by name. Left out are the families of the benchmark's timbres (harpsichord and clavinet, guitars
+# and basses, choirs, brass) and what imitates them.
+PROGRAMS = {
+    "bright piano": 1, "electric piano": 4, "celesta": 8, "music box": 10, "vibraphone": 11, "marimba": 12,
+    "tubular bells": 14, "dulcimer": 15, "drawbar organ": 16, "rock organ": 18, "church organ": 19, "reed organ": 20,
+    "accordion": 21, "violin": 40, "viola": 41, "cello": 42, "tremolo strings": 44, "pizzicato strings": 45, "harp": 46,
+    "string ensemble": 48, "slow strings": 49, "synth strings": 50, "soprano saxophone": 64, "alto saxophone": 65,
+    "tenor saxophone": 66, "oboe": 68, "english horn": 69, "bassoon": 70, "clarinet": 71, "piccolo": 72, "flute": 73,
+    "recorder": 74, "pan flute": 75, "ocarina": 79, "square lead": 80, "saw lead": 81, "warm pad": 89, "koto": 107,
+}  # fmt: skip
+HELD_OUT = 8  # tunes of the split that are kept for the figures
+WINDOW = 400  # frames the language model is trained on at once
+NO_TEXT = 0.15  # share of windows without a description: what guidance needs
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    options.work.mkdir(parents=True, exist_ok=True)
+
+    def rng(phase: int) -> Generator:  # one a phase, so that taking up a run changes nothing
+        return Generator().manual_seed(100 * options.seed + phase)
+
+    train, held_out = _recordings(options.work, rng(0))
+    model = _untrained(rng(1))
+    _say(f"{_count(model.audio_encoder)} codec, {_count(model.decoder)} decoder, {_count(model.text_encoder)} text")
+
+    spent = {"codec": _codec(model.audio_encoder, train.audio, rng(2), options)}
+    spent["language_model"] = _language_model(model, train, held_out, rng(3), options)
+    model.half().save_pretrained(options.out)
+    _say(json.dumps({"cpu_seconds": spent, **_figures(options.out, train, held_out)}, indent=1))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Pretrain the tiny MusicGen.")
+    parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--work", type=Path, required=True, help="where intermediate results are kept")
+    parser.add_argument("--codec-steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=200, help="of the language model")
+    parser.add_argument("--batch", type=int, default=8, help="windows a step of the language model")
+    parser.add_argument("--lr", type=float, default=2e-3, help="of the language model")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def _recordings(work: Path, rng: Generator) -> tuple[Clips, Clips]:
+    """The pretraining clips, and those of the tunes held out of them."""
+    from bench.trials.artefacts import load_data, save_data
+
+    folder = work / "clips"
+    if not (folder / "set.json").is_file():
+        folder.mkdir(exist_ok=True)
+        split = plugins.build("datasets", "chorales", {"seconds": SECONDS, "pretrain_clips": 0, "rate": RATE})
+        own: Clips = split.load("pretrain")
+        save_data(folder, _joined(own, _in_other_timbres(set(own.groups), rng)))
+        _say(f"rendered in {time.process_time():.0f} s")
+    clips: Any = load_data(folder)
+    tunes = sorted(set(clips.groups))[:HELD_OUT]
+    held_out = torch.tensor([group in tunes for group in clips.groups])
+    return clips.select((~held_out).nonzero().flatten()), clips.select(held_out.nonzero().flatten())
+
+
+def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
+    """Excerpts of four bars of the given tunes, each transposed by -5..6 semitones, in one of `PROGRAMS`."""
+    from bench.sound.render import render
+
+    rolls: Rolls = plugins.build("datasets", "chorales", {"domain": "midi", "bars": 4}).load("train")
+    rolls = rolls.select([i for i, group in enumerate(rolls.groups) if group in tunes])
+    shifts = torch.randint(-5, 7, (len(rolls),), generator=rng).tolist()
+    names = [list(PROGRAMS)[i] for i in torch.randint(len(PROGRAMS), (len(rolls),), generator=rng).tolist()]
+    rolls = replace(
+        rolls,
+        velocity=torch.stack([roll.roll(shift, -1) for roll, shift in zip(rolls.velocity, shifts, strict=True)]),
+        onset=torch.stack([roll.roll(shift, -1) for roll, shift in zip(rolls.onset, shifts, strict=True)]),
+        ids=tuple(f"{name}-in-other-timbre" for name in rolls.ids),
+        texts=tuple(
+            text.replace("chorale", f"chorale for {name}") for text, name in zip(rolls.texts, names, strict=True)
+        ),
+    )
+    programs = [[PROGRAMS[name]] * len(rolls.programs) for name in names]
+    return render(rolls, RATE, programs=programs, seconds=SECONDS, keep_stems=False)
+
+
+def _joined(one: Clips, other: Clips) -> Clips:
+    return Clips(
+        audio=torch.cat([one.audio, other.audio]),
+        rate=one.rate,
+        ids=one.ids + other.ids,
+        groups=one.groups + other.groups,
+        lengths=torch.cat([one.lengths, other.lengths]),
+        texts=one.texts + other.texts,
+    )
+
+
+def _untrained(rng: Generator) -> Any:
+    from transformers import EncodecConfig, T5Config
+    from transformers.models.musicgen.configuration_musicgen import MusicgenConfig, MusicgenDecoderConfig
+    from transformers.models.musicgen.modeling_musicgen import MusicgenForConditionalGeneration
+
+    config = MusicgenConfig(
+        text_encoder=T5Config(**TEXT).to_dict(),
+        audio_encoder=EncodecConfig(**CODEC).to_dict(),
+        decoder=MusicgenDecoderConfig(**DECODER).to_dict(),
+    )
+    with seeded(rng):
+        model = MusicgenForConditionalGeneration(config)
+    # A head that begins as its table lets the model say "the same again" before it has learned anything.
+    for head, table in zip(model.decoder.lm_heads, model.decoder.model.decoder.embed_tokens, strict=True):
+        head.weight.data.copy_(table.weight.data[:ENTRIES])
+    return model
+
+
+def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespace) -> float:
+    from safetensors.torch import load_file, save_file
+
+    from .codec_training import train_codec
+
+    done = options.work / "codec.safetensors"
+    started = time.process_time()
+    if done.is_file():
+        codec.load_state_dict(load_file(done))
+    else:
+        errors: list[float] = []
+        for step, error in train_codec(codec, audio, rng, steps=options.codec_steps):
+            errors.append(error)
+            if step % 100 == 0:
+                _say(f"codec {step}: {8.686 * sum(errors) / len(errors):.2f} dB, {time.process_time() - started:.0f} s")
+                errors.clear()
+        save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, done)
+    codec.half().float()  # the language model reads the codes of the codec that is shipped
+    codec.eval().requires_grad_(False)
+    return round(time.process_time() - started)
+
+
+def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, options: argparse.Namespace) -> float:
+    """AdamW on random windows; the text encoder learns along."""
+    from . import codec, tokens, weights
+
+    started = time.process_time()
+    whole = codec.encode(model.audio_encoder, train.audio)
+    lengths = codec.frames(train, model.audio_encoder)
+    checked = _tokens(model, held_out.select(range(min(48, len(held_out)))))
+    _say(f"encoded in {time.process_time() - started:.0f} s")
+    tokenizer = weights.tokenizer(weights.TINY)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
+    losses: list[float] = []
+    for step in range(1, options.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                options.lr * min(1.0, step / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / options.steps)))
+            )
+        clip = torch.randint(len(train), (options.batch,), generator=rng)
+        start = (torch.rand(options.batch, generator=rng) * (lengths[clip] - WINDOW).clamp_min(0)).long()
+        codes = torch.stack([whole[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
+        silent = torch.rand(options.batch, generator=rng) < NO_TEXT
+        texts = ["" if s else train.texts[int(c)] for c, s in zip(clip, silent, strict=True)]
+        states, mask = tokens.described(model, tokenizer, texts, options.batch)
+        batch = tokens.Tokens(codes, (lengths[clip] - start).clamp(max=WINDOW), states, mask)
+
+        loss = -tokens.clip_means(model.train(), batch, WINDOW)[0].mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if step % 100 == 0:
+            now = _by_codebook(model.eval(), checked)
+            _say(
+                f"model {step}: train {sum(losses) / len(losses):.3f}, held out {sum(now) / CODEBOOKS:.3f} "
+                f"({' '.join(f'{nats:.2f}' for nats in now)}), {time.process_time() - started:.0f} s"
+            )
+            losses.clear()
+    return round(time.process_time() - started)
+
+
+def _tokens(model: Any, clips: Clips) -> Any:
+    from . import tokens, weights
+
+    with torch.no_grad():
+        return tokens.tokenized(model, weights.tokenizer(weights.TINY), clips)
+
+
+def _by_codebook(model: Any, read: Any) -> list[float]:
+    from . import tokens
+
+    with torch.no_grad():
+        means: list[float] = (-tokens.clip_means(model, read, WINDOW)[0].mean(0)).tolist()
+    return means
+
+
+def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
+    """What the model card states, of the checkpoint as it is shipped: in half precision, read back."""
+    from . import codec, weights
+    from .codec_training import MelDistance
+
+    model = weights.load(out, Generator().manual_seed(0))
+    read = _tokens(model, held_out)
+    with torch.no_grad():
+        made = codec.decode(model.audio_encoder, read.codes)[..., : held_out.audio.shape[-1]]
+        error = 8.686 * float(MelDistance(RATE)(made, held_out.audio))
+    shift = codec.encode(model.audio_encoder, held_out.audio.roll(1, -1)) != read.codes
+    used = [torch.bincount(read.codes[:, k].flatten(), minlength=ENTRIES).float() for k in range(CODEBOOKS)]
+    shares = [counts / counts.sum() for counts in used]
+    return {
+        "megabytes": round(sum(file.stat().st_size for file in out.glob("*.safetensors")) / 1e6, 2),
+        "clips": len(train),
+        "held_out_clips": len(held_out),
+        "held_out_nll_by_codebook": [round(nats, 3) for nats in _by_codebook(model, read)],
+        "entropy_of_codes": [round(-float((p * p.clamp_min(1e-9).log()).sum()), 3) for p in shares],
+        "log_mel_error_db": round(error, 2),
+        "codes_changed_by_one_sample_of_delay": [round(x, 3) for x in shift.float().mean((0, 2)).tolist()],
+    }
+
+
+def _count(module: nn.Module) -> str:
+    return f"{sum(p.numel() for p in module.parameters()) / 1e3:.0f} k"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    plugins.load("attackers", "musicgen")  # gives this folder its name as a package
+    sys.exit(importlib.import_module("bench.attackers.musicgen.pretrain").main())

@@ -1,0 +1,261 @@
+"""MusicGen's language model over codes: the delay pattern, the likelihood, and sampling.
+
+Conventions
+-----------
+* Codes are int64 [clip, codebook, frame]; `lengths` [clip] counts the frames that hold recording.
+* Delay pattern (Copet et al. 2023, "Simple and Controllable Music Generation", section 2.2): codebook k is shifted by k
+  steps, so that within a frame a codebook sees the coarser ones. T frames of K codebooks take T + K - 1 steps; where a
+  codebook has no code yet or no more, it reads the special token, whose number is the size of the codebook.
+* Transformers shifts labels by one step and does not delay them: passing it raw codes trains another model.
+* Likelihoods are in nats a token, a token being one codebook of one frame with recording.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from bench.api import Clips
+
+from .codec import assign, encode, frames, waveform
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A set of clips as the language model sees it."""
+
+    codes: Tensor  # int64 [clip, codebook, frame]
+    lengths: Tensor  # int64 [clip]
+    states: Tensor  # float32 [clip, token, channel]: the encoded descriptions
+    mask: Tensor  # int64 [clip, token]: 1 where there is a description
+    soft: Tensor | None = None  # float32 [clip, codebook, frame, entry]: assignments that carry a gradient
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def select(self, index: Tensor | Sequence[int]) -> Tokens:
+        """The clips at `index`, in that order."""
+        at = torch.as_tensor(index, dtype=torch.int64, device=self.codes.device)
+        soft = None if self.soft is None else self.soft[at]
+        return Tokens(self.codes[at], self.lengths[at], self.states[at], self.mask[at], soft)
+
+
+def tokenized(model: Any, tokenizer: Any, clips: Clips) -> Tokens:
+    """The clips' codes and descriptions; with assignments that reach the waveform where that asks for a gradient."""
+    codec = model.audio_encoder.eval()
+    audio = waveform(clips, codec)
+    states, mask = described(model, tokenizer, clips.texts, len(clips))
+    if audio.requires_grad and torch.is_grad_enabled():
+        codes, soft = assign(codec, audio)
+        return Tokens(codes, frames(clips, codec), states, mask, soft)
+    return Tokens(encode(codec, audio), frames(clips, codec), states, mask)
+
+
+def described(model: Any, tokenizer: Any, texts: Sequence[str], clips: int) -> tuple[Tensor, Tensor]:
+    """Descriptions as the decoder reads them: states [clip, token, channel] and their mask [clip, token].
+
+    Without texts, and for an empty one, the states are zeros: MusicGen's unconditional case.
+    """
+    weight = model.decoder.lm_heads[0].weight
+    if not any(texts):
+        states = torch.zeros(clips, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)
+        return states, torch.ones(clips, 1, dtype=torch.int64, device=weight.device)
+    read = tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt").to(weight.device)
+    states = model.text_encoder.eval()(**read).last_hidden_state
+    if hasattr(model, "enc_to_dec_proj"):
+        states = model.enc_to_dec_proj(states)
+    given = torch.tensor([bool(text) for text in texts], device=weight.device)
+    return states * read.attention_mask[..., None] * given[:, None, None], read.attention_mask
+
+
+def delayed(values: Tensor, fill: float) -> Tensor:
+    """[clip, codebook, frame, ...] -> [clip, codebook, frame + codebooks - 1, ...]: codebook k is k steps late."""
+    clips, codebooks, count, *rest = values.shape
+    late = values.new_full((clips, codebooks, count + codebooks - 1, *rest), fill)
+    for k in range(codebooks):
+        late[:, k, k : k + count] = values[:, k]
+    return late
+
+
+def on_time(late: Tensor) -> Tensor:
+    """The inverse of `delayed`: [clip, codebook, step, ...] -> [clip, codebook, step - codebooks + 1, ...]."""
+    codebooks, count = late.shape[1], late.shape[2] - late.shape[1] + 1
+    return torch.stack([late[:, k, k : k + count] for k in range(codebooks)], dim=1)
+
+
+def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Log-probability of every token given the ones before it, and whether it was the likeliest one.
+
+    Both [clip, codebook, frame]; meaningless beyond a clip's length. Where the tokens carry assignments, the value is
+    the same and the gradient reaches them, as the decoder's input and as its target.
+    """
+    special = model.config.decoder.vocab_size
+    late = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
+    inputs = F.pad(late[..., :-1], (1, 0), value=special)
+    with _riding(model, tokens):
+        logits = on_time(_logits(model, inputs, tokens))
+    log_probability = logits.log_softmax(-1)
+    picked = log_probability.gather(-1, tokens.codes[..., None]).squeeze(-1)
+    if tokens.soft is not None:
+        picked = picked + ((tokens.soft - tokens.soft.detach()) * log_probability).sum(-1)
+    return picked, logits.detach().argmax(-1) == tokens.codes
+
+
+def mean_over_frames(values: Tensor, lengths: Tensor) -> Tensor:
+    """[clip, codebook, frame] -> [clip, codebook], padding left out."""
+    kept = ~_padding(values, lengths)[:, None]
+    return (values * kept).sum(-1) / lengths[:, None].clamp_min(1)
+
+
+def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
+    """Clips cut into windows of at most `size` frames, and the clip of each window: the model's context is finite."""
+    clips, codebooks, count = tokens.codes.shape
+    if count <= size:
+        return tokens, torch.arange(clips, device=tokens.codes.device)
+    parts = -(-count // size)
+    spare = parts * size - count
+
+    def cut(values: Tensor) -> Tensor:  # [clip, codebook, frame, ...] -> [clip * part, codebook, size, ...]
+        whole = torch.cat([values, values[:, :, :1].expand(-1, -1, spare, *values.shape[3:])], dim=2)
+        split = whole.reshape(clips, codebooks, parts, size, *values.shape[3:]).transpose(1, 2)
+        return split.reshape(clips * parts, codebooks, size, *values.shape[3:])
+
+    starts = torch.arange(parts, device=tokens.codes.device) * size
+    left = (tokens.lengths[:, None] - starts).clamp(0, size).flatten()
+    kept = (left > 0).nonzero().flatten()
+    clip = kept // parts
+    soft = None if tokens.soft is None else cut(tokens.soft)[kept]
+    return Tokens(cut(tokens.codes)[kept], left[kept], tokens.states[clip], tokens.mask[clip], soft), clip
+
+
+def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
+    """Log-likelihood and accuracy a token, [clip, codebook] each, in windows of at most `size` frames."""
+    cut, clip = windows(tokens, size)
+    picked, right = log_likelihood(model, cut)
+    share = (cut.lengths / tokens.lengths[clip].clamp_min(1))[:, None]
+
+    def over_windows(values: Tensor) -> Tensor:
+        means = mean_over_frames(values, cut.lengths)
+        return means.new_zeros(len(tokens), means.shape[1]).index_add(0, clip, means * share)
+
+    return over_windows(picked), over_windows(right.to(picked.dtype))
+
+
+@torch.no_grad()
+def sampled(
+    model: Any, tokens: Tokens, rng: Generator, *, temperature: float, top_k: int, guidance: float
+) -> Tensor:  # fmt: skip
+    """Codes drawn from the model, of the shape of `tokens.codes` and under its descriptions.
+
+    guidance: classifier-free guidance, the weight of the described logits over those without a description (Copet et
+    al. 2023, section 3.2); 1 leaves it out. top_k: 0 draws from all codes.
+    """
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    special = model.config.decoder.vocab_size
+    clips, codebooks, count = tokens.codes.shape
+    guided = guidance != 1.0
+    states = torch.cat([tokens.states, torch.zeros_like(tokens.states)]) if guided else tokens.states
+    mask = torch.cat([tokens.mask, tokens.mask]) if guided else tokens.mask
+    asked = Tokens(tokens.codes, tokens.lengths, states, mask)
+
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    steps = count + codebooks - 1
+    late = torch.full((clips, codebooks, steps + 1), special, device=tokens.codes.device)
+    for step in range(steps):
+        inputs = late[:, :, step : step + 1]
+        logits = _logits(model, torch.cat([inputs, inputs]) if guided else inputs, asked, cache)[:, :, -1]
+        if guided:
+            described_, plain = logits.chunk(2)
+            logits = plain + guidance * (described_ - plain)
+        first, last = max(0, step - count + 1), min(codebooks, step + 1)  # the codebooks that have a code at this step
+        late[:, first:last, step + 1] = _drawn(logits[:, first:last] / temperature, top_k, rng)
+    return on_time(late[..., 1:])
+
+
+def _drawn(logits: Tensor, top_k: int, rng: Generator) -> Tensor:
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    chances = logits.softmax(-1)
+    return torch.multinomial(chances.flatten(0, -2), 1, generator=rng).view(logits.shape[:-1])
+
+
+def _logits(model: Any, inputs: Tensor, tokens: Tokens, cache: Any = None) -> Tensor:
+    """[clip, codebook, step, entry]. `inputs` are codes or the special token, int64 [clip, codebook, step]."""
+    clips, codebooks, steps = inputs.shape
+    states: Tensor | None = tokens.states
+    mask: Tensor | None = tokens.mask
+    if model.config.model_type == "musicgen_melody":
+        states, mask = _melody_prefix(model, tokens.states, cache), None
+    with _python_random_kept():
+        out = model.decoder(
+            input_ids=inputs.reshape(clips * codebooks, steps),
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+    logits: Tensor = out.logits.view(clips, codebooks, -1, out.logits.shape[-1])[:, :, -steps:]
+    return logits
+
+
+def _melody_prefix(model: Any, states: Tensor, cache: Any) -> Tensor | None:
+    """What the melody model reads before the codes: the chroma of no melody, then the description (as Transformers
+    builds it). With a cache it is read once."""
+    if cache is not None and cache.get_seq_length() > 0:
+        return None
+    chroma = states.new_zeros(len(states), model.config.chroma_length, model.config.num_chroma)
+    chroma[..., 0] = 1
+    if hasattr(model, "audio_enc_to_dec_proj"):
+        chroma = model.audio_enc_to_dec_proj(chroma)
+    return torch.cat([chroma, states], dim=1)
+
+
+@contextmanager
+def _riding(model: Any, tokens: Tokens) -> Iterator[None]:
+    """Add to every embedded code a term that is zero in value and carries the assignment's gradient.
+
+    Passing `inputs_embeds` instead would lose the positions: the decoder then takes them from the last channel's shape.
+    """
+    if tokens.soft is None:
+        yield
+        return
+    heard = ~_padding(tokens.codes, tokens.lengths)[:, None, :, None]  # beyond its end a clip reads the special token
+    rides = F.pad(delayed((tokens.soft - tokens.soft.detach()) * heard, 0.0)[:, :, :-1], (0, 0, 1, 0))
+    tables = model.decoder.model.decoder.embed_tokens
+
+    def rider(ride: Tensor) -> Any:
+        def hook(table: nn.Embedding, inputs: Any, output: Tensor) -> Tensor:
+            return output + ride @ table.weight[: ride.shape[-1]]
+
+        return hook
+
+    handles = [table.register_forward_hook(rider(rides[:, k])) for k, table in enumerate(tables)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _padding(codes: Tensor, lengths: Tensor) -> Tensor:
+    """bool [clip, frame]: true beyond a clip's end."""
+    return torch.arange(codes.shape[-1], device=codes.device) >= lengths[:, None]
+
+
+@contextmanager
+def _python_random_kept() -> Iterator[None]:
+    """Transformers' decoder draws from Python's global generator at every layer (LayerDrop), in evaluation too."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
