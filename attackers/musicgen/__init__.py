@@ -36,6 +36,7 @@ class MusicGen:
     lr: float = 3e-3  # for "tiny"; Meta's checkpoints want about 1e-4
     evaluations: int = 6
     seconds: float = 10.0  # the context; longer clips are cut into windows
+    generated: int = 12  # how many clips it generates when asked for more; 0: all
     temperature: float = 1.0
     top_k: int = 0
     guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
@@ -44,7 +45,7 @@ class MusicGen:
     needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 20, "evaluations": 2},
-        "full": {"size": "small", "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10, "seconds": 30.0,
+        "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10, "seconds": 30.0,
                  "top_k": 250, "guidance": 3.0},
     }  # fmt: skip
     dataset: ClassVar[str] = "chorales"
@@ -113,7 +114,8 @@ class MusicGen:
         }
 
     def generate(self, model: nn.Module, like: Clips, rng: Generator) -> Clips:
-        """New music under the descriptions of `like`, as long as that. Depends on `rng` alone."""
+        """New music under the descriptions of `like` (of the first `generated`), as long. Depends on `rng` alone."""
+        like = like.select(range(min(len(like), self.generated or len(like))))
         loaded: Any = model
         state, mask = tokens.described(loaded, weights.tokenizer(self._folder()), like.texts, len(like))
         lengths = codec.frames(like, loaded.audio_encoder)
