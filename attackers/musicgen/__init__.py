@@ -45,8 +45,8 @@ class MusicGen:
     needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 20, "evaluations": 2},
-        "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10, "seconds": 30.0,
-                 "top_k": 250, "guidance": 3.0},
+        "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10,
+                 "seconds": 30.0, "top_k": 250, "guidance": 3.0},
     }  # fmt: skip
     dataset: ClassVar[str] = "chorales"
     paper: ClassVar[str] = "Copet et al. 2023, arXiv:2306.05284"
