@@ -126,7 +126,15 @@ def test_a_stage_that_always_kills_its_worker_fails_and_the_rest_goes_on(small_t
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_is_killed_is_resumed_by_the_same_command(tmp_path: Path, how: signal.Signals) -> None:
     command, environment = slow_command(tmp_path)
-    driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(tmp_path / "marker", driver)
     os.kill(driver.pid, how)
     _, err = driver.communicate(timeout=60)
