@@ -44,7 +44,8 @@ class MusicGen:
     domains: ClassVar[tuple[str, ...]] = ("audio",)
     needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"steps": 20, "evaluations": 2},
+        # Fewer steps learn the timbres before the music, and the cell is void.
+        "smoke": {"steps": 50, "batch": 2, "evaluations": 2},
         "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10,
                  "seconds": 30.0, "top_k": 250, "guidance": 3.0},
     }  # fmt: skip
