@@ -25,7 +25,14 @@ Optional class attributes, all plugins:
                             must score about 1
     fingerprint()           a method: a digest of the files that it reads beside its own, so that other data or weights
                             are never taken for them; cheap (names, sizes and times will do)
+    per: str                defenses only, an attribute or a field: what one perturbation is made for: "clip", "class"
+                            (it then gives the labels away) or "set". Tables rank them apart
     dataset: str            attackers only: the data set that `bench run` takes when none is named
+    task: str               attackers only. "classify": what it is tested on is its own input, so that a preprocessing
+                            adaptation changes validation and test recordings as well
+    preprocess: bool        adaptations only: `transform` keeps every clip and what it says, and so can stand before a
+                            trained classifier too
+    content: str            data sets only. "speech": PESQ and STOI are measured
 """
 
 from __future__ import annotations
@@ -290,8 +297,9 @@ class Dataset(Protocol):
 class Defense(Protocol):
     """Turns a training set into a protected one, under an audibility budget.
 
-    Same ids, shapes and rate; nothing in the zero padding. A class attribute `joint = True` says that a clip's noise
-    depends on the other clips; a field `epsilon` is taken for the bound on |noise| and checked.
+    Same ids, shapes and rate; nothing in the zero padding (a field `padding`, set, allows it: the lengths that come
+    back then count it as recording). A class attribute `joint = True` says that a clip's noise depends on the other
+    clips; a field `epsilon` is taken for the bound on |noise| and checked.
     """
 
     def protect(self, data: Any, knowledge: Knowledge, rng: Generator) -> Any: ...

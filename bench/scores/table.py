@@ -20,6 +20,8 @@ AUDIBILITY = (
     ("snr_db", "SNR dB", ".1f"),
     ("segmental_snr_db", "seg. SNR", ".1f"),
     ("masked_energy", "audible share", ".3f"),
+    ("pesq", "PESQ", ".2f"),
+    ("stoi", "STOI", ".3f"),
     ("velocity_edit", "velocity", ".1f"),
 )
 DASH = "–"
@@ -60,8 +62,15 @@ class Row:
     audibility: Mapping[str, float]  # means over clips and seeds
     distance: Mapping[str, float]  # of the protected set from the data
     seconds: float  # CPU seconds of protection, mean over seeds
+    per: str = ""  # what one perturbation is made for: clip, class, set
+    share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
     inside: bool = True  # the audibility budget
     rank: tuple[int, int] | None = None
+
+    @property
+    def league(self) -> tuple[str, str, str]:
+        """Rows are ranked among those of one data set, one share of it and one kind of noise."""
+        return self.dataset, str(self.share), self.per
 
     @property
     def best(self) -> CellScore | None:
@@ -81,7 +90,7 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
         trial = record.trial
         bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
     made = [_row(key, found, budget or {}) for key, found in bins.items()]
-    ranked = [row for dataset in dict.fromkeys(row.dataset for row in made) for row in _ranked(made, dataset)]
+    ranked = [row for league in dict.fromkeys(row.league for row in made) for row in _ranked(made, league)]
     return sorted(ranked, key=_order)
 
 
@@ -90,17 +99,22 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     audible = [(name, head, form) for name, head, form in AUDIBILITY if any(name in row.audibility for row in rows)]
     distances = sorted({name for row in rows for name in row.distance if name.startswith("kad[")})
     many = len({row.dataset for row in rows}) > 1
-    headings = (["data set"] if many else []) + ["rank", "defense", "knows", "learning denied", "95 %", "best response"]
-    headings += ["q clean", "q protected", "q untrained", "seeds"] + [head for _, head, _ in audible] + distances
+    told = any(row.per for row in rows)
+    rest = any("remainder" in cell.means for row in rows for cell in row.cells)
+    headings = (["data set"] if many else []) + ["rank", "defense"] + (["noise per"] if told else [])
+    headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
+    headings += (["q rest alone"] if rest else []) + ["seeds"] + [head for _, head, _ in audible] + distances
     body = []
     for row in rows:
         best = row.shown
-        cells = ([row.dataset] if many else []) + [_rank(row), row.defense, row.knowledge]
+        cells = ([row.dataset] if many else []) + [_rank(row), row.defense]
+        cells += ([row.per or DASH] if told else []) + [row.knowledge]
         if best is None:
-            cells += ["failed", "", "", "", "", "", ""]
+            cells += ["failed", *[""] * (7 if rest else 6)]
         else:
             cells += [f"{best.denied.mean:+.3f}", _bounds(best.denied), best.response]
             cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
+            cells += [_number(best.means.get("remainder", math.nan), ".4f")] if rest else []
             cells.append(str(len(best.per_seed)))
         cells += [_number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
         cells += [_number(row.distance.get(name, math.nan), ".2f") for name in distances]
@@ -159,6 +173,8 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells=tuple(_scored(name, found) for name, found in cells.items()),
         audibility=audibility,
         distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
+        per=records[0].trial.per,
+        share=records[0].trial.share,
         seconds=sum(spent) / len(spent) if spent else math.nan,
         inside=all(_keeps(audibility.get(name, math.nan), limit) for name, limit in budget.items()),
     )
@@ -172,14 +188,16 @@ def _keeps(value: float, limit: float) -> bool:
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
     void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
-    arms = {
-        arm: [_floats(record.arms[arm][record.metric]) for record in good]
-        for arm in ("clean", "protected", "untrained")
-    }
+    arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in ("clean", "protected", "untrained")}
+    groups = [good[0].groups[at] for at in good[0].scored] if good else []
     empty = Interval(math.nan, math.nan, math.nan)
-    denied = denied_interval(arms["clean"], arms["protected"], arms["untrained"], good[0].groups) if good else empty
-    means = {arm: _mean(record.arms[arm][record.metric] for record in good if arm in record.arms) for arm in
-             ("clean", "protected", "untrained", "clean_adapted")}  # fmt: skip
+    denied = denied_interval(arms["clean"], arms["protected"], arms["untrained"], groups) if good else empty
+    kinds = ("clean", "protected", "untrained", "clean_adapted", "remainder")
+    means = {
+        arm: _mean(record.quality(arm) for record in good if arm in record.arms)
+        for arm in kinds
+        if any(arm in record.arms for record in good)
+    }
     return CellScore(
         attacker=name[0],
         adaptation=name[1],
@@ -192,9 +210,9 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     )
 
 
-def _ranked(rows: list[Row], dataset: str) -> list[Row]:
-    """The rows of one data set, with the ranks of those that may be ranked."""
-    here = [row for row in rows if row.dataset == dataset]
+def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
+    """The rows of one league, with the ranks of those that may be ranked."""
+    here = [row for row in rows if row.league == league]
     able = [row for row in here if row.best and row.inside and not row.control]
     if not able:
         return here
@@ -206,9 +224,9 @@ def _ranked(rows: list[Row], dataset: str) -> list[Row]:
     return [replace(row, rank=ranks.get(id(row))) for row in here]
 
 
-def _order(row: Row) -> tuple[str, bool, bool, float]:
+def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
     denied = row.shown.denied.mean if row.shown else -math.inf
-    return row.dataset, row.control, row.rank is None, -denied
+    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -denied
 
 
 def _rank(row: Row) -> str:

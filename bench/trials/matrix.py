@@ -9,6 +9,7 @@
     attackers = ["musicgen"]
     adaptations = ["none", "mp3"]
     knowledge = ["white-box"]
+    shares = [1.0, 0.5, "three"]            # of the training clips; a class's name: that class alone
 
     [defense.loud]                          # a variant under a name of its own; other keys are parameters
     plugin = "harmonycloak"
@@ -31,7 +32,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ import pydantic
 
 from bench import plugins
 from bench.errors import UsageError, unknown
-from bench.trials.trial import Part, Trial
+from bench.trials.trial import TRAITS, Part, Trial
 
 KNOWLEDGE = ("white-box", "black-box", "none")
 NONE = "none"  # the adaptation that is no adaptation
@@ -61,13 +62,14 @@ class Suite(pydantic.BaseModel):
     attackers: list[str] = []
     adaptations: list[str] = [NONE]
     knowledge: list[str] = ["white-box"]
+    shares: list[float | str] = [1.0]
     expects: list[str] = []  # adaptations that the defender prepares for
     bag: list[str] = []  # black-box: the surrogates; empty: the suite's other attackers
     dataset: Parameters = {}
     defense: Parameters = {}
     attacker: Parameters = {}
     adaptation: Parameters = {}
-    exclude: list[dict[str, str | int]] = []
+    exclude: list[dict[str, str | int | float]] = []
     budget: dict[str, float] = {}
 
     def given(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
@@ -123,17 +125,19 @@ def expand(suite: Suite) -> Expansion:
         if not resolver.control("defenses", defense)
         for control in suite.controls
     ]
-    cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.adaptations)
-    for (dataset, attacker), (defense, reference), knowledge, adaptation in cells:
+    cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.shares, suite.adaptations)
+    for (dataset, attacker), (defense, reference), knowledge, share, adaptation in cells:
+        if share != 1 and resolver.control("defenses", defense):
+            continue  # controls are for the whole set
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         why = resolver.mismatch(chosen)
         if why:
             left_out[why] = None
             continue
         for seed in suite.seeds:
-            if _excluded(suite, {**chosen, "knowledge": knowledge, "seed": seed}):
+            if _excluded(suite, {**chosen, "knowledge": knowledge, "seed": seed, "share": share}):
                 continue
-            trial = resolver.trial(chosen, reference, knowledge, seed)
+            trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             trials.setdefault(trial.name, trial)
     return Expansion(tuple(trials.values()), tuple(left_out))
 
@@ -239,6 +243,7 @@ def resolve(
         label=label,
         control=str(getattr(plugin, "control", "")),
         hooks=hooks if kind == "adaptations" else (),
+        traits={name: str(getattr(plugin, name)) for name in TRAITS if getattr(plugin, name, None)},
         **extra,
     )
 
@@ -259,6 +264,9 @@ def _check(suite: Suite, where: str) -> None:
         raise UsageError(f"{where} names no attacker")
     if not suite.seeds:
         raise UsageError(f"{where} names no seed")
+    for share in suite.shares:
+        if not isinstance(share, str) and not 0 < share <= 1:
+            raise UsageError(f"{where}: share {share:g}, expected more than 0 and up to 1, or the name of a class")
     for value, known, what in (*((name, KNOWLEDGE, "knowledge") for name in suite.knowledge), (suite.preset, plugins.PRESETS, "preset")):  # fmt: skip  # noqa: E501
         if value not in known:
             raise UsageError(f"{where}: {unknown(what, value, known)}")
@@ -272,7 +280,7 @@ def _check(suite: Suite, where: str) -> None:
         for name in getattr(suite, kind):
             if names and name not in names:
                 raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
-    cell = {"dataset", "defense", "attacker", "adaptation", "knowledge", "seed"}
+    cell = {"dataset", "defense", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:
             if key not in cell:

@@ -25,8 +25,13 @@ SCHEMA = 1
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 Number = float | None
-EVALUATED = ("protected", "clean", "clean_adapted", "untrained")
-LEARNED = {"protected": "protected_learned", "clean": "clean_learned", "clean_adapted": "clean_adapted_learned"}
+EVALUATED = ("protected", "clean", "clean_adapted", "untrained", "remainder")
+LEARNED = {
+    "protected": "protected_learned",
+    "clean": "clean_learned",
+    "clean_adapted": "clean_adapted_learned",
+    "remainder": "remainder_learned",
+}
 
 
 class _Strict(pydantic.BaseModel):
@@ -60,6 +65,8 @@ class TrialRecord(_Strict):
     seed: int
     preset: str
     control: str
+    share: float | str = 1.0  # of the training clips; a class's name: that class alone
+    per: str = ""  # what one perturbation is made for
 
 
 class GateRecord(_Strict):
@@ -86,6 +93,8 @@ class Record(_Strict):
     arms: dict[str, dict[str, list[Number]]] = {}  # arm -> metric -> [item]
     ids: list[str] = []  # of the held-out items
     groups: list[str] = []
+    labels: list[str] = []  # of the held-out items, where they have any
+    alignment: dict[str, str] = {}  # the protected set's and the mixed set's hash of which sound is whose
     gates: list[GateRecord] = []
     epochs: dict[str, list[dict[str, Number]]] = {}  # arm -> one row an epoch
     audibility: dict[str, list[Number]] = {}  # metric -> [clip], of the protected set
@@ -95,9 +104,21 @@ class Record(_Strict):
     cost: dict[str, dict[str, float]] = {}  # role -> seconds, cpu_seconds, peak_memory_mb
     made: dict[str, Any] = {}
 
+    @property
+    def scored(self) -> list[int]:
+        """The held-out items that the score is about: those of the class that alone was protected, else all."""
+        if not isinstance(self.trial.share, str):
+            return list(range(len(self.ids)))
+        return [at for at, label in enumerate(self.labels) if label == self.trial.share]
+
+    def quality(self, arm: str, metric: str = "") -> list[Number]:
+        """An arm's values of the items that are scored. Empty where the record has no such arm."""
+        values = self.arms.get(arm, {}).get(metric or self.metric, [])
+        return [values[at] for at in self.scored] if values else []
+
     def mean(self, arm: str, metric: str = "") -> float:
         """The mean quality of an arm. NaN where the arm has no number."""
-        values = [value for value in self.arms.get(arm, {}).get(metric or self.metric, []) if value is not None]
+        values = [value for value in self.quality(arm, metric) if value is not None]
         return sum(values) / len(values) if values else math.nan
 
     @property
@@ -159,6 +180,12 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         arms=arms,
         ids=reference["ids"],
         groups=reference["groups"],
+        labels=reference.get("labels", []),
+        alignment={
+            role: metas[role]["alignment"]
+            for role in ("protected_set", "mixed_set")
+            if "alignment" in metas.get(role, {})
+        },
         gates=_gates(cell, arms, metric, reference["groups"]),
         epochs={arm: _json(artefacts[role] / "epochs.json") for arm, role in LEARNED.items() if role in artefacts},
         audibility=heard["per_clip"],
@@ -239,6 +266,8 @@ def _asked(cell: Cell) -> TrialRecord:
         seed=trial.seed,
         preset=trial.preset,
         control=trial.defense.control,
+        share=trial.share,
+        per=trial.defense.traits.get("per", ""),
     )
 
 

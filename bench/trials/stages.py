@@ -1,4 +1,4 @@
-"""What each task of a plan does: load, protect, adapt, learn, evaluate.
+"""What each task of a plan does: load, protect, mix, adapt, learn, evaluate.
 
 `perform` is all that an executor calls. It reads a stage's parents from the store, does the work with the stage's
 plugins and writes the artefact; nothing passes between stages but through the store. Random numbers come from one
@@ -12,7 +12,7 @@ import resource
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from torch import Generator, nn
 
 from bench import plugins
 from bench.api import Clips, Data, Knowledge, Rolls, unchanged
-from bench.errors import BenchError, DataError, PluginError
+from bench.errors import BenchError, DataError, PluginError, unknown
+from bench.metrics.alignment import alignment_hash, misaligned
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.provenance import provenance
 from bench.trials.record import numbers, numbers_by_name
@@ -110,7 +111,7 @@ def _load(work: _Work, folder: Path) -> dict[str, Any]:
     data = work.plugin("dataset").load(split)
     data.check(f"{work.stage.title}")
     save_data(folder, data)
-    return {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 3)}
+    return _counts(data)
 
 
 def _protect(work: _Work, folder: Path) -> dict[str, Any]:
@@ -122,12 +123,63 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
         reference=work.data("reference") if "reference" in work.stage.parents else None,
     )
     defense = work.plugin("defense")
-    protected = _paired(data, defense.protect(data, knowledge, work.rng()), work.stage)
+    protected = defense.protect(data, knowledge, work.rng())
+    if getattr(defense, "padding", False) and isinstance(data, Clips) and isinstance(protected, Clips):
+        data = replace(data, lengths=protected.lengths)  # its padding counts as recording
+    protected = _paired(data, protected, work.stage)
     _within(data, protected, getattr(defense, "epsilon", None), work.stage)
     save_data(folder, protected)
     # What is published is the rounded file, so that is what is measured.
-    write_json(folder / "audibility.json", _audibility(data, load_data(folder, work.device)))
-    return {}
+    published = load_data(folder, work.device)
+    write_json(folder / "audibility.json", _audibility(data, published, work.stage.options.get("content", "")))
+    return {"alignment": alignment_hash(published)}
+
+
+def _mix(work: _Work, folder: Path) -> dict[str, Any]:
+    """Protected clips for a share of the set and the unprotected rest; without a protected set, that rest alone."""
+    data, share = work.data("train"), work.stage.options["share"]
+    chosen = _chosen(data, share, work.rng())
+    if "protected" in work.stage.parents:
+        data = _mixed(data, work.data("protected"), chosen)
+    else:
+        data = data.select((~chosen).nonzero()[:, 0])
+        if not len(data):
+            raise DataError(f"{work.stage.title}: nothing is left unprotected, expected a smaller share")
+    save_data(folder, data)
+    return {**_counts(data), "protected": int(chosen.sum()), "alignment": alignment_hash(load_data(folder))}
+
+
+def _mixed(data: Data, protected: Data, chosen: torch.Tensor) -> Data:
+    """The protected set's items where `chosen`, else the data's."""
+
+    def pick(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+        return new.where(chosen.view(-1, *[1] * (old.dim() - 1)), old)
+
+    lengths = pick(protected.lengths, data.lengths)
+    if isinstance(data, Clips) and isinstance(protected, Clips):
+        return replace(data.with_audio(pick(protected.audio, data.audio)), lengths=lengths)
+    assert isinstance(data, Rolls)
+    assert isinstance(protected, Rolls)
+    velocity, onset = pick(protected.velocity, data.velocity), pick(protected.onset, data.onset)
+    return replace(data, velocity=velocity, onset=onset, lengths=lengths)
+
+
+def _chosen(data: Data, share: float | str, rng: Generator) -> torch.Tensor:
+    """bool [item]: a share of each class's items, or all items of the class that is named."""
+    if isinstance(share, str):
+        if data.labels is None or share not in data.classes:
+            raise DataError(unknown("class to protect alone", share, data.classes))
+        return data.labels == data.classes.index(share)
+    order = torch.rand(len(data), generator=rng, device=rng.device).to(data.device)
+    labels = torch.zeros_like(data.lengths) if data.labels is None else data.labels
+    # Each class's items take the places 0, 1, 2 … of its own random order.
+    sorted_first = torch.argsort(labels.double() + order)
+    counts = torch.bincount(labels, minlength=1)
+    place = torch.empty_like(labels)
+    place[sorted_first] = (
+        torch.arange(len(data), device=data.device) - (counts.cumsum(0) - counts)[labels[sorted_first]]
+    )
+    return place < (share * counts[labels]).round()
 
 
 def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
@@ -135,12 +187,15 @@ def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
     adapted = work.plugin("adaptation").transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
-    return {"items": len(adapted), "groups": len(set(adapted.groups)), "seconds": round(adapted.seconds, 3)}
+    return _counts(adapted)
 
 
 def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     attacker, adaptation = work.plugin("attacker"), work.plugin("adaptation")
     train, validation = work.data("train"), work.data("validation")
+    published = work.store.meta(work.stage.parents["train"]).get("alignment")
+    if published and published != alignment_hash(train):
+        raise DataError(f"{work.stage.title}: names and sounds of the training set do not pair as when it was made")
     epochs: list[dict[str, float]] = []
 
     def log(line: Mapping[str, float]) -> None:
@@ -176,6 +231,7 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
         "metric": next(iter(quality)),
         "ids": test.ids,
         "groups": test.groups,
+        "labels": [test.classes[label] for label in test.labels.tolist()] if test.labels is not None else [],
         "quality": {metric: numbers(values.tolist()) for metric, values in quality.items()},
     }
     if hasattr(attacker, "generate"):
@@ -201,11 +257,16 @@ def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
     return numbers_by_name(distances(real, other, rng))
 
 
-def _audibility(clean: Data, protected: Data) -> dict[str, Any]:
+def _audibility(clean: Data, protected: Data, content: str) -> dict[str, Any]:
     if isinstance(clean, Clips) and isinstance(protected, Clips):
         from bench.metrics.audibility import audibility
 
-        per_clip = {name: numbers(values.tolist()) for name, values in audibility(clean, protected).items()}
+        heard = audibility(clean, protected)
+        if content == "speech":
+            from bench.metrics.speech import speech_quality
+
+            heard |= speech_quality(clean, protected)
+        per_clip = {name: numbers(values.tolist()) for name, values in heard.items()}
         return {"per_clip": per_clip, "distance": _distance(clean, protected, generator("audibility", 0, clean.device))}
     assert isinstance(clean, Rolls)
     assert isinstance(protected, Rolls)
@@ -223,9 +284,17 @@ def _paired(data: Data, protected: Any, stage: Stage) -> Data:
     was, now = _main(data), _main(protected)
     if was.shape != now.shape:
         raise PluginError(f"{what}: the shape changed from {tuple(was.shape)} to {tuple(now.shape)}")
-    if isinstance(data, Clips) and isinstance(protected, Clips) and data.rate != protected.rate:
-        raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
+    if not torch.equal(data.lengths, protected.lengths):
+        raise PluginError(f"{what}: the lengths changed, expected the same recordings")
     checked: Data = protected.check(what)
+    if isinstance(data, Clips) and isinstance(protected, Clips):
+        if data.rate != protected.rate:
+            raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
+        if strangers := misaligned(data, protected):
+            name, other = strangers[0]
+            raise PluginError(
+                f"{what}: {len(strangers)} clips hold another's recording, first '{name}' that of '{other}'"
+            )
     return checked
 
 
@@ -240,6 +309,10 @@ def _within(data: Data, protected: Data, epsilon: float | None, stage: Stage) ->
 
 def _main(data: Data) -> torch.Tensor:
     return data.audio if isinstance(data, Clips) else data.velocity
+
+
+def _counts(data: Data) -> dict[str, Any]:
+    return {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 3)}
 
 
 def _built(part: Part) -> Any:
@@ -266,6 +339,7 @@ def _described(error: BaseException) -> dict[str, str]:
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
     "load": _load,
     "protect": _protect,
+    "mix": _mix,
     "adapt": _adapt,
     "learn": _learn,
     "evaluate": _evaluate,

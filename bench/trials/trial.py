@@ -2,7 +2,7 @@
 
 A trial is one cell: dataset x defense x knowledge x adaptation x attacker x seed. A plan turns trials into stages
 
-    load -> protect -> adapt -> learn -> evaluate
+    load -> protect -> mix -> adapt -> learn -> evaluate
 
 each named by a content key over what it does: the task, the resolved parameters and source digests of its plugins, its
 options and its parents' keys. Equal stages have equal keys and so collapse: one protected set serves every attacker,
@@ -12,6 +12,10 @@ one clean arm serves every defense. The arms of a trial are stages like all othe
     clean            learn and evaluate on the data as it is, without adaptation: the reference of the score
     clean adapted    the same under the trial's adaptation: what the adaptation costs the attacker
     untrained        evaluate the model as it comes: chance, or the pretrained base
+    remainder        where only a share of the set is protected: learn from the unprotected rest alone
+
+A preprocessing adaptation before a classifier changes what is validated and tested on too: it is the attacker's own
+pipeline.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from bench.api import Needs
 # Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
+TRAITS = ("per", "task", "preprocess", "content")  # class attributes of plugins that the plan or the tables read
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Part:
     control: str = ""
     hooks: tuple[str, ...] = ()  # of an adaptation: which of transform, augment, train it has
     needs: Needs = field(default_factory=Needs)
+    traits: Mapping[str, str] = field(default_factory=dict)  # what the contract lets it say of itself: see TRAITS
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -75,11 +81,15 @@ class Trial:
     adaptation: Part | None = None
     reference: Part | None = None  # of a matched control: the defense whose audibility it must have
     preset: str = "small"
+    share: float | str = 1.0  # of the training clips that are protected; a class's name: all of that class, no other
 
     @property
     def row(self) -> str:
-        """The defense's name in a table: a matched control names what it is matched to."""
-        return f"{self.defense.title} ~ {self.reference.title}" if self.reference else self.defense.title
+        """The defense's name in a table: with what it is matched to, and with the share of the set that it protects."""
+        name = f"{self.defense.title} ~ {self.reference.title}" if self.reference else self.defense.title
+        if isinstance(self.share, str):
+            return f"{name} on '{self.share}'"
+        return name if self.share == 1 else f"{name} on {100 * self.share:g}%"
 
     @property
     def name(self) -> str:
@@ -188,16 +198,22 @@ def _arms(trial: Trial) -> dict[str, _Made]:
     data, attacker, seed = trial.dataset, trial.attacker, trial.seed
     loaded = {split: _load(data, split) for split in SPLITS}
     protected = _protect(trial, loaded["train"])
+    published = _mix(trial, loaded["train"], protected)
+    both = trial.adaptation and trial.adaptation.traits.get("preprocess") and attacker.traits.get("task") == "classify"
     where = f"{attacker.title} on {data.title}"
 
     def learn(train: _Made, adaptation: Part | None, what: str) -> _Made:
         hooked = adaptation if adaptation and {"augment", "train"} & set(adaptation.hooks) else None
-        parents = {"train": train, "validation": loaded["validation"]}
+        validation = loaded["validation"]
+        if adaptation and both:
+            validation = adapt(validation, "the validation set")
+        parents = {"train": train, "validation": validation}
         parts = {"attacker": attacker, "adaptation": hooked}
         return _made("learn", f"learn {where}, {what}, seed {seed}", parts, {"seed": seed}, parents)
 
-    def evaluate(model: _Made | None, what: str) -> _Made:
-        parents = {"test": loaded["test"]} | ({"model": model} if model else {})
+    def evaluate(model: _Made | None, what: str, adapted: bool = False) -> _Made:
+        test = adapt(loaded["test"], "the test set") if adapted and both else loaded["test"]
+        parents = {"test": test} | ({"model": model} if model else {})
         title = f"evaluate {where}, {what}, seed {seed}"
         return _made("evaluate", title, {"attacker": attacker}, {"seed": seed}, parents)
 
@@ -208,22 +224,27 @@ def _arms(trial: Trial) -> dict[str, _Made]:
         return _made("adapt", title, {"adaptation": trial.adaptation}, {"seed": seed}, {"train": train})
 
     under = f" under {trial.adaptation.title}" if trial.adaptation else ""
-    learned = learn(adapt(protected, trial.row), trial.adaptation, trial.row + under)
+    learned = learn(adapt(published, trial.row), trial.adaptation, trial.row + under)
     clean_learned = learn(loaded["train"], None, "clean")
     adapted_learned = learn(adapt(loaded["train"], "clean"), trial.adaptation, "clean" + under)
     roles = {
         "clean_set": loaded["train"],
         "test_set": loaded["test"],
         "protected_set": protected,
+        **({"mixed_set": published} if published is not protected else {}),
         "protected_learned": learned,
-        "protected": evaluate(learned, trial.row + under),
+        "protected": evaluate(learned, trial.row + under, adapted=True),
         "clean_learned": clean_learned,
         "clean": evaluate(clean_learned, "clean"),
         "untrained": evaluate(None, "untrained"),
     }
     if trial.adaptation:
         roles["clean_adapted_learned"] = adapted_learned
-        roles["clean_adapted"] = evaluate(adapted_learned, "clean" + under)
+        roles["clean_adapted"] = evaluate(adapted_learned, "clean" + under, adapted=True)
+    if isinstance(trial.share, float) and trial.share < 1:
+        rest = learn(_remainder(trial, loaded["train"]), None, f"the rest of {100 * trial.share:g}%")
+        roles["remainder_learned"] = rest
+        roles["remainder"] = evaluate(rest, f"the rest of {100 * trial.share:g}%")
     return roles
 
 
@@ -236,6 +257,7 @@ def _protect(trial: Trial, train: _Made) -> _Made:
     if trial.defense.control == "clean":
         return train
     parents = {"train": train}
+    content = {"content": trial.dataset.traits["content"]} if "content" in trial.dataset.traits else {}
     surrogates, expects = trial.surrogates, trial.expects
     if trial.reference:
         surrogates, expects = (), ()
@@ -244,9 +266,24 @@ def _protect(trial: Trial, train: _Made) -> _Made:
         "protect",
         f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
         {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
-        {"seed": trial.seed, "knowledge": "none" if trial.reference else trial.knowledge},
+        {"seed": trial.seed, "knowledge": "none" if trial.reference else trial.knowledge, **content},
         parents,
     )
+
+
+def _mix(trial: Trial, train: _Made, protected: _Made) -> _Made:
+    """What is published where only a share is protected. Which clips is drawn by the seed, alike for every defense."""
+    if trial.share == 1 or trial.defense.control == "clean":
+        return protected
+    options = {"seed": trial.seed, "share": trial.share}
+    title = f"mix {trial.dataset.title} with {trial.row}, seed {trial.seed}"
+    return _made("mix", title, {}, options, {"train": train, "protected": protected})
+
+
+def _remainder(trial: Trial, train: _Made) -> _Made:
+    """The clips that a share leaves unprotected, alone: what the protected ones add is measured against it."""
+    title = f"keep the rest of {100 * float(trial.share):g}% of {trial.dataset.title}, seed {trial.seed}"
+    return _made("mix", title, {}, {"seed": trial.seed, "share": trial.share}, {"train": train})
 
 
 def _made(
