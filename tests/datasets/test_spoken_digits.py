@@ -68,10 +68,19 @@ def test_long_recordings_are_cut(dataset: Any) -> None:
 def test_peaks_are_normalised_or_left(recordings: Path) -> None:
     given = {"path": str(recordings), "takes": 1}
     levelled = build(**given).load("train").audio.abs().amax((1, 2))
-    assert torch.allclose(levelled, torch.tensor(0.9), atol=1e-6)
+    assert torch.allclose(levelled, torch.tensor(0.5), atol=1e-6)
     left = build(**given, peak=0).load("train").audio.abs().amax((1, 2))
     assert float(left[0]) == pytest.approx(0.05, abs=1e-3)
     assert float(left[59]) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_small_holds_every_recording_and_smoke_a_balanced_part() -> None:
+    """No recordings are needed to know which would be read."""
+    wanted = {"smoke": [600, 120, 180], "small": [2400, 300, 300], "full": [2400, 300, 300]}
+    for preset, counts in wanted.items():
+        dataset = plugins.build("datasets", "spoken_digits", {}, preset)
+        assert dataset.content == "speech"  # so that PESQ and STOI are measured
+        assert [len(list(dataset._names(split))) for split in ("train", "validation", "test")] == counts
 
 
 def test_another_rate_is_resampled(recordings: Path) -> None:
