@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Generator
 
 from bench.api import Clips
-from bench.sound.codecs import mp3
+from bench.sound.codecs import highest_kbps, mp3
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Mp3:
     """MP3 there and back, by LAME.
 
     `kbps` is for all channels together and must exist at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to 160 below
-    32 kHz, 32 to 320 from there on. Another one, or more than two channels, is a `DataError` that names the nearest.
+    32 kHz, 32 to 320 from there on. 0: the highest there is up to 128, which is 64 below 16 kHz. Another one, or more
+    than two channels, is a `DataError` that names the nearest.
     """
 
     domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
 
-    kbps: int = 128
+    kbps: int = 0
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
-        return data.with_audio(mp3(data.audio, data.rate, self.kbps, data.lengths))
+        return data.with_audio(mp3(data.audio, data.rate, self.kbps or highest_kbps(data.rate), data.lengths))

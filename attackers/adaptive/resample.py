@@ -21,6 +21,7 @@ class Resample:
     """Through `fraction` of the clips' rate, 0.5 by default: 16 kHz -> 8 kHz -> 16 kHz."""
 
     domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
 
     fraction: float = 0.5
 

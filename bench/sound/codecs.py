@@ -18,7 +18,7 @@ from torch import Tensor
 from bench.errors import DataError
 from bench.sound.files import Forward
 
-__all__ = ["mp3", "mp3_kbps", "opus", "opus_rates", "vorbis"]
+__all__ = ["highest_kbps", "mp3", "mp3_kbps", "opus", "opus_rates", "vorbis"]
 
 # The bit rates of MPEG-1 (32 kHz and more), MPEG-2 (16 to 24 kHz) and MPEG-2.5 (less), layer III, in kbit/s.
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -63,6 +63,11 @@ def mp3_kbps(rate: int) -> tuple[int, ...]:
         near = min(_MP3_KBPS, key=lambda known: abs(known - rate))
         raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {near} (possible: {known})")
     return _MP3_KBPS[rate]
+
+
+def highest_kbps(rate: int, most: int = 128) -> int:
+    """The highest bit rate up to `most`, kbit/s, that MP3 has at `rate`. Raises `DataError` as `mp3_kbps` does."""
+    return max(kbps for kbps in mp3_kbps(rate) if kbps <= most)
 
 
 def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:

@@ -1,0 +1,33 @@
+"""White noise at a random level on every clip of a batch: what is weaker than it is drowned.
+
+The level follows the recording, so that a soft speaker is not lost; silence stays silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from bench.api import Clips
+from bench.sound.augmentation import noisy
+
+
+@dataclass(frozen=True)
+class AddNoise:
+    """A signal-to-noise ratio drawn evenly between `lowest_db` and `highest_db`."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+
+    lowest_db: float = 10.0
+    highest_db: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.lowest_db > self.highest_db:
+            raise ValueError(
+                f"lowest_db = {self.lowest_db} over highest_db = {self.highest_db}, expected the lower first"
+            )
+
+    def augment(self, batch: Clips, rng: Generator) -> Clips:
+        return noisy(batch, self.lowest_db, self.highest_db, rng)

@@ -1,0 +1,33 @@
+"""An equaliser of its own for every clip, new for each batch: no colour of the sound can be learnt.
+
+What it is against: marks that are filters, such as one equaliser a class, and levels of single bands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from bench.api import Clips
+from bench.sound.augmentation import equalised
+
+
+@dataclass(frozen=True)
+class EqAugment:
+    """Up to `decibels` either way at `bands` points, evenly spread in Mel, linear in between; zero phase."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+
+    decibels: float = 8.0
+    bands: int = 12
+
+    def __post_init__(self) -> None:
+        if self.decibels < 0 or self.bands < 1:
+            raise ValueError(
+                f"decibels = {self.decibels}, bands = {self.bands}: expected at least 0 and 1, such as 8 and 12"
+            )
+
+    def augment(self, batch: Clips, rng: Generator) -> Clips:
+        return equalised(batch, self.decibels, self.bands, rng)

@@ -1,0 +1,55 @@
+"""Quantising: every sample is rounded to a few bits, linearly or by the mu-law of telephony.
+
+Noise under half a step is gone wherever the recording is quiet. Silence stays silent; gradients pass as if nothing was
+rounded (the straight-through estimator).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Clips
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """2^bits - 1 levels, symmetric about zero. law: "linear", or "mu" with mu = 2^bits - 1 (ITU-T G.711 at 8 bits)."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
+
+    bits: int = 8
+    law: Literal["linear", "mu"] = "linear"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"bits = {self.bits}, expected 2..16, nearest is {min(max(self.bits, 2), 16)}")
+        if self.law not in ("linear", "mu"):
+            raise ValueError(f"law = {self.law!r}, expected 'linear' or 'mu'")
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        sound = data.audio.detach()
+        rounded = self._rounded(sound) if self.law == "linear" else _expanded(self._rounded(self._pressed(sound)), self)
+        return data.with_audio(data.audio + (rounded - sound) if data.audio.requires_grad else rounded)
+
+    @property
+    def mu(self) -> int:
+        """The constant of the mu-law."""
+        return int(2**self.bits) - 1
+
+    def _rounded(self, sound: Tensor) -> Tensor:
+        top = 2 ** (self.bits - 1) - 1
+        rounded: Tensor = (sound * top).round() / top
+        return rounded
+
+    def _pressed(self, sound: Tensor) -> Tensor:
+        return sound.sign() * torch.log1p(self.mu * sound.abs()) / math.log1p(self.mu)
+
+
+def _expanded(pressed: Tensor, law: Quantise) -> Tensor:
+    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law.mu)) / law.mu

@@ -1,0 +1,37 @@
+"""SpecAugment on the waveform: bands of frequencies and a stretch of time are taken out, at random.
+
+A shortcut that sits in one band, as a tone does, is missing from every other batch; the word is still heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from bench.api import Clips
+from bench.sound.augmentation import band_stopped, interrupted
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """`bands` band-stops up to `band_share` of the Mel range wide, `gaps` up to `gap_share` of the recording long."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    paper: ClassVar[str] = "Park et al. 2019, Interspeech"
+
+    bands: int = 2
+    band_share: float = 0.25
+    gaps: int = 1
+    gap_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.band_share <= 1 and 0 <= self.gap_share <= 1 and self.bands >= 0 and self.gaps >= 0):
+            raise ValueError(
+                f"bands = {self.bands} of {self.band_share}, gaps = {self.gaps} of {self.gap_share}: "
+                "expected at least 0 of shares in 0..1, such as 2 of 0.25 and 1 of 0.2"
+            )
+
+    def augment(self, batch: Clips, rng: Generator) -> Clips:
+        return interrupted(band_stopped(batch, self.bands, self.band_share, rng), self.gaps, self.gap_share, rng)

@@ -1,0 +1,52 @@
+"""Spectral gating: what stays near its band's noise floor is turned down, as audio editors do.
+
+The floor is learnt from each clip alone: a low quantile over time of the power in each band. A mark that sounds all the
+time is such a floor; one that follows the speech is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator
+from torch.nn import functional
+
+from bench.api import Clips
+from bench.sound.spectra import frames_inside, inverse, noise_floor, power, spectra
+
+_WIDTH_DB = 2.0  # of the mask's slope
+
+
+@dataclass(frozen=True)
+class SpectralGate:
+    """Cells less than `threshold` dB over their band's `quantile` over time are turned down by `reduction` dB.
+
+    The mask is soft, and smoothed over three bands and three frames against musical noise.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
+
+    quantile: float = 0.1
+    threshold: float = 8.0
+    reduction: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.quantile <= 1.0 or self.reduction < 0:
+            raise ValueError(
+                f"quantile = {self.quantile}, reduction = {self.reduction}: expected 0..1 and at least 0 dB, "
+                "such as 0.1 and 30"
+            )
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        cells = spectra(data.audio, data.rate)
+        energy = power(cells)
+        floor = noise_floor(energy, frames_inside(data.lengths, energy.shape[-1], data.rate), self.quantile)
+        over = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
+        mask = torch.sigmoid((over - self.threshold) / _WIDTH_DB)
+        smooth = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
+        least = 10.0 ** (-self.reduction / 20.0)
+        clean = inverse(cells * (least + (1.0 - least) * smooth), data.rate, data.audio.shape[-1])
+        return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)

@@ -1,0 +1,47 @@
+"""Trimming: what is quiet beside the clip's loudest moment becomes silence, in pauses and at the ends.
+
+Between the words there is nothing to mask it, and nothing else for a model to learn: a defense that hides its mark in
+the pauses loses it to the simplest voice activity detector. Kept samples keep their bits and their place; no gain
+changes what is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+from torch.nn import functional
+
+from bench.api import Clips
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Frames whose mean |x| is under `threshold` of the loudest frame's become zero, in all channels.
+
+    0.05 is 26 dB under the loudest frame.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
+
+    threshold: float = 0.05
+    milliseconds: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0 or self.milliseconds <= 0:
+            raise ValueError(
+                f"threshold = {self.threshold}, milliseconds = {self.milliseconds}: expected 0..1 and more than 0, "
+                "such as 0.05 and 25"
+            )
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        samples = data.audio.shape[-1]
+        size = max(1, round(self.milliseconds / 1000 * data.rate))
+        spare = -samples % size
+        level = functional.pad(data.audio.detach().abs().mean(1), (0, spare)).view(len(data), -1, size).sum(-1)
+        count = functional.pad(data.support[:, 0], (0, spare)).view(len(data), -1, size).sum(-1)
+        level = level / count.clamp_min(1)  # the last frame of a recording may be a part of one
+        keep = level >= self.threshold * level.amax(1, keepdim=True)
+        return data.with_audio(data.audio * keep.repeat_interleave(size, 1)[:, None, :samples])

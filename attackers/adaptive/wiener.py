@@ -1,0 +1,60 @@
+"""A Wiener filter: each band is scaled by what of its power is speech, frame by frame.
+
+The decision-directed estimate of the signal-to-noise ratio: mostly what the frame before was found to hold, a little of
+what this one exceeds the noise by. The noise is a low quantile over time of each band's power.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Clips
+from bench.sound.spectra import frames_inside, inverse, noise_floor, power, spectra
+
+
+@dataclass(frozen=True)
+class Wiener:
+    """memory: the weight of the frame before. strength: how much stronger than the `quantile` the noise is taken for.
+
+    A low quantile lies under the mean of the noise, by about half. least: the smallest factor, dB.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    preprocess: ClassVar[bool] = True
+    paper: ClassVar[str] = "Ephraim and Malah 1984, IEEE TASSP 32; Scalart and Filho 1996, ICASSP"
+
+    quantile: float = 0.1
+    strength: float = 2.0
+    memory: float = 0.98
+    least: float = -25.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.quantile <= 1.0 and 0.0 <= self.memory < 1.0 and self.strength > 0 and self.least <= 0):
+            raise ValueError(
+                f"quantile = {self.quantile}, memory = {self.memory}, strength = {self.strength}, least = {self.least}:"
+                " expected 0..1, 0 to under 1, more than 0 and at most 0 dB, such as 0.1, 0.98, 2 and -25"
+            )
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        cells = spectra(data.audio, data.rate)
+        energy = power(cells)
+        noise = noise_floor(energy, frames_inside(data.lengths, energy.shape[-1], data.rate), self.quantile)
+        gain = self._gain(energy / (noise * self.strength))
+        clean = inverse(cells * gain, data.rate, data.audio.shape[-1])
+        return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
+
+    def _gain(self, posterior: Tensor) -> Tensor:
+        """The factors, from power over noise [clip, channel, bin, frame]; only frames need to follow each other."""
+        least = 10.0 ** (self.least / 20.0)
+        before = torch.ones_like(posterior[..., 0])
+        gains = []
+        for now in posterior.unbind(-1):
+            prior = self.memory * before + (1 - self.memory) * (now - 1).clamp_min(0)
+            gain = (prior / (1 + prior)).clamp_min(least)
+            before = gain.square() * now
+            gains.append(gain)
+        return torch.stack(gains, -1)

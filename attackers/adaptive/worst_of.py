@@ -1,0 +1,64 @@
+"""Worst of k: each clip is learnt in the one of several random versions that the model knows least.
+
+Error-maximising augmentation (UEraser-max): a shortcut lowers the loss of the versions that it survives in, so the
+training sees the others. It costs k more forward passes a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, nn
+
+from bench import hardening
+from bench.api import Attacker, Clips, Log
+from bench.sound.augmentation import amplified, equalised, noisy, shifted
+
+
+@dataclass(frozen=True)
+class WorstOf:
+    """Of `k` versions of every clip, each shifted, amplified, equalised and noisy at random, that of the largest loss.
+
+    The ranges are those of the adaptations `shift_gain`, `eq_augment` and `add_noise`.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    paper: ClassVar[str] = "Qin et al. 2023, arXiv:2303.15127"
+
+    k: int = 3
+    milliseconds: float = 100.0
+    decibels: float = 6.0
+    equaliser_db: float = 8.0
+    lowest_db: float = 10.0
+    highest_db: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.milliseconds < 0 or self.lowest_db > self.highest_db:
+            raise ValueError(
+                f"k = {self.k}, milliseconds = {self.milliseconds}, {self.lowest_db}..{self.highest_db} dB: "
+                "expected at least 1, at least 0, and the lower ratio first, such as 3, 100 and 10..30"
+            )
+
+    def train(self, attacker: Attacker, train: Any, validation: Any, rng: Generator, *, log: Log) -> nn.Module:
+        def harden(attacker: Attacker, model: nn.Module, batch: Clips) -> Clips:
+            return self.worst(attacker, model, batch, rng)
+
+        return hardening.learn(attacker, harden, train, validation, rng, log)
+
+    def worst(self, attacker: Attacker, model: nn.Module, batch: Clips, rng: Generator) -> Clips:
+        """Each clip of the batch in its hardest version."""
+        versions = [self.version(batch, rng) for _ in range(self.k)]
+        with hardening.evaluating(model), torch.no_grad():
+            losses = torch.stack([attacker.loss(model, version) for version in versions])
+        at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
+        clip = torch.arange(len(batch), device=batch.device)
+        audio = torch.stack([version.audio for version in versions])[at, clip]
+        lengths = torch.stack([version.lengths for version in versions])[at, clip]
+        return replace(batch.with_audio(audio), lengths=lengths)
+
+    def version(self, batch: Clips, rng: Generator) -> Clips:
+        """One random version of every clip."""
+        moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
+        return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)
