@@ -17,6 +17,7 @@ KEYS = {"title", "version", "homepage", "licence", "citation", "splits", "checks
 def card(name: str) -> dict[str, Any]:
     path = plugins.find("datasets", name).path
     assert path is not None
+    path = path.parent if path.name == "__init__.py" else path  # the card of a folder lies beside it
     return tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
 
 
@@ -43,7 +44,7 @@ def counted(name: str, size: dict[str, Any]) -> None:
     try:
         data = dataset.load(size["split"])
     except BenchError as error:
-        if "download" in str(error):
+        if "download" in str(error) or "pip install" in str(error):
             pytest.skip(str(error))
         raise
     data.check()

@@ -1,0 +1,280 @@
+"""Thirteen spoken command words, synthesised here in many voices: speech commands without a download.
+
+eSpeak NG (GPLv3, from the wheel `espeakng-loader`) says each word; a room, background noise and a gain make a recording
+of it, a second at most at 16 kHz.
+
+* A voice is one of eight English accents with one of the synthesiser's timbres ("variants"). It is a group, and says
+  every word `takes` times. No timbre is in two splits, under whatever accent; timbres that share a name stay together.
+* Voices turn through timbres first, so that the first n of them, which is what a smaller preset takes, are diverse.
+* The words are the first thirteen of Speech Commands in alphabetical order, a subset like that of "Dynamic Epsilon
+  applied Masks in Unlearnable Audio", which does not name its thirteen.
+* What eSpeak NG says depends on all that it said before: one process speaks one split in one order, from a fresh start.
+  The same recipe therefore gives the same bits, and they are kept in the user's cache folder under its digest.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips, Needs
+from bench.errors import DataError, UsageError, unknown
+from bench.sound.files import resample
+
+from .room import RATE, record
+
+PACKAGE = "espeakng-loader"
+MISSING = f"the package {PACKAGE} is not installed: pip install 'cloakbench[espeak]'"
+WORDS = (
+    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
+)  # fmt: skip
+ACCENTS = (
+    "en", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp", "en-us", "en-us-nyc",
+)  # fmt: skip
+# The timbres of eSpeak NG 1.52 without whispers, croaks and robots, and without those whose definition has "breath":
+# f2, f3, f5, Alicia, sandro and victor give other samples in each process, so nothing with breath is relied upon.
+TIMBRES = {
+    "train": (
+        "Alex", "Andrea", "Annie", "Denis", "Diogo", "Henrique", "Jacky", "Lee", "Marco", "Mario", "Mike", "Nguyen",
+        "RicishayMax", "RicishayMax2", "RicishayMax3", "Tweaky", "anika", "announcer", "antonio", "belinda",
+        "david", "ed", "f4", "grandpa", "gustave", "ian", "john", "kaukovalta", "klatt", "klatt2",
+        "klatt3", "klatt4", "klatt5", "klatt6", "m3", "m4", "m5", "m6", "m7", "m8", "marcelo", "max", "michel",
+        "miguel", "mike2", "paul", "pedro", "quincy", "rob", "robert", "shelby", "travis",
+    ),
+    "validation": (
+        "Hugo", "adam", "edward", "edward2", "grandma", "iven", "iven2", "iven3", "iven4", "m2",
+        "pablo", "zac",
+    ),
+    "test": (
+        "Andy", "Gene", "Gene2", "Michael", "aunty", "benjamin", "boris", "f1", "linda", "m1", "norbert", "steph",
+        "steph2", "steph3",
+    ),
+}  # fmt: skip
+SPEED = (130, 190)  # words a minute
+PITCH = (30, 70)  # of 100; 50 is the voice's own
+INTONATION = (30, 70)
+
+
+@dataclass(frozen=True)
+class SpokenWords:
+    """Spoken words; the label is the word. `voices` counts the speakers of each split, 0 for all.
+
+    Raises `DataError` where eSpeak NG is not installed or does not work.
+    """
+
+    version: ClassVar[int] = 1
+    content: ClassVar[str] = "speech"
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    needs: ClassVar[Needs] = Needs()
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"voices": 20, "validation_voices": 5, "test_voices": 10},
+        "full": {"voices": 0, "validation_voices": 0, "test_voices": 0},
+    }
+
+    words: tuple[str, ...] = WORDS
+    voices: int = 120
+    validation_voices: int = 30
+    test_voices: int = 30
+    takes: int = 1  # recordings of each word by each voice, at other speeds and pitches
+    snr: tuple[float, float] = (10.0, 30.0)  # dB, lowest and highest, over a recording
+    peak: float = 0.5  # of each recording; 0 leaves the level as it was recorded, 18 dB apart
+
+    def __post_init__(self) -> None:
+        if len(set(self.words)) < max(2, len(self.words)) or not all(word.isalpha() for word in self.words):
+            raise UsageError(
+                f"words = {', '.join(self.words) or 'none'}: expected two or more different ones, of letters"
+            )
+        if self.takes < 1:
+            raise UsageError(f"takes = {self.takes}, expected at least 1")
+        if not -20 <= self.snr[0] <= self.snr[1] <= 100:
+            raise UsageError(
+                f"snr = {self.snr[0]:g}, {self.snr[1]:g}: expected the lowest and the highest, -20..100 dB"
+            )
+        if not 0 <= self.peak <= 1:
+            raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
+        for split in TIMBRES:
+            self._voices(split)
+
+    def load(self, split: str) -> Clips:
+        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        if split not in TIMBRES:
+            raise DataError(unknown("split of the spoken words", split, TIMBRES))
+        voices = self._voices(split)
+        audio, lengths = self._recordings(voices)
+        audio = audio.float().div(32768)[:, None]
+        if self.peak > 0:
+            audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
+        said = [
+            (voice, take, label) for voice in voices for take in range(self.takes) for label in range(len(self.words))
+        ]
+        return Clips(
+            audio=audio,
+            rate=RATE,
+            ids=tuple(f"{self.words[label]}_{voice}_{take}" for voice, take, label in said),
+            groups=tuple(voice for voice, _, _ in said),
+            lengths=lengths,
+            labels=torch.tensor([label for _, _, label in said]),
+            classes=self.words,
+            texts=tuple(f"the word {self.words[label]}, spoken by {voice}" for voice, _, label in said),
+        )
+
+    def inventory(self) -> dict[str, str]:
+        version = _version()
+        return {f"{PACKAGE} {version}": ""} if version else {PACKAGE: f"spoken words cannot be made: {MISSING}"}
+
+    def fingerprint(self) -> str:
+        """The release of the synthesiser."""
+        return _version()
+
+    def _voices(self, split: str) -> list[str]:
+        """The first voices of a split: timbres turn first, and the accent moves on with each."""
+        wanted = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
+        timbres = sorted(TIMBRES[split], key=lambda name: hashlib.sha256(name.encode()).digest())
+        every = [
+            f"{ACCENTS[(place + turn) % len(ACCENTS)]}+{timbre}"
+            for turn in range(len(ACCENTS))
+            for place, timbre in enumerate(timbres)
+        ]
+        if not 0 <= wanted <= len(every):
+            raise UsageError(f"{wanted} voices of {split}, expected 0 (all) to {len(every)}")
+        return every[: wanted or None]
+
+    def _recordings(self, voices: list[str]) -> tuple[Tensor, Tensor]:
+        """int16 [clip, 16000] and the lengths, from the cache or made now."""
+        version = _version()
+        if not version:
+            raise DataError(f"spoken words: {MISSING}")
+        recipe = json.dumps([version, _sources(), voices, self.words, self.takes, self.snr])
+        cache = _cache() / f"{hashlib.sha256(recipe.encode()).hexdigest()[:32]}.safetensors"
+        clips = len(voices) * self.takes * len(self.words)
+        kept = _kept(cache, clips)
+        if kept is None:
+            kept = self._made(voices)
+            _keep(cache, *kept)
+        sound, lengths = kept
+        audio = torch.zeros(clips, RATE, dtype=torch.int16)
+        audio[torch.arange(RATE) < lengths[:, None]] = sound
+        return audio, lengths
+
+    def _made(self, voices: list[str]) -> tuple[Tensor, Tensor]:
+        """All recordings one after the other, int16 [sample], and the lengths."""
+        generators = [_generator(voice) for voice in voices]
+        block = self.takes * len(self.words)
+        spoken = _spoken(
+            [
+                [voice, word, _whole(SPEED, rng), _whole(PITCH, rng), _whole(INTONATION, rng)]
+                for voice, rng in zip(voices, generators, strict=True)
+                for word in self.words * self.takes
+            ]
+        )
+        sounds, lengths = [], []
+        for place, rng in enumerate(generators):
+            dry = spoken[place * block : (place + 1) * block]
+            words = torch.nn.utils.rnn.pad_sequence(dry, batch_first=True)
+            heard, ends = record(words, torch.tensor([len(word) for word in dry]), self.snr, rng)
+            # Whole steps of 16 bits, as a recorder writes them: the last bits of a float differ between processors.
+            whole = (heard * 32767).round().to(torch.int16)
+            sounds.append(whole[torch.arange(RATE) < ends[:, None]])
+            lengths.append(ends)
+        return torch.cat(sounds), torch.cat(lengths)
+
+
+def _spoken(utterances: list[list[Any]]) -> list[Tensor]:
+    """float32 [sample] at 16 kHz each, the silence around the word removed, from a fresh process."""
+    script = Path(__file__).with_name("speak.py")
+    # -P: the script's folder must not come before the packages.
+    done = subprocess.run(
+        [sys.executable, "-P", str(script)], input=json.dumps(utterances).encode(), capture_output=True
+    )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {done.returncode}"
+        raise DataError(f"spoken words: {reason}")
+    head, _, data = done.stdout.partition(b"\n")
+    stated = json.loads(head)
+    samples = torch.frombuffer(bytearray(data), dtype=torch.int16).float() / 32768
+    words = [_trimmed(word) for word in torch.split(samples, stated["lengths"])]
+    return [resample(word, stated["rate"], RATE) for word in words]
+
+
+def _trimmed(word: Tensor) -> Tensor:
+    """Without what lies 40 dB below its peak at either end."""
+    loud = (word.abs() > word.abs().max() / 100).nonzero().flatten()
+    return word[int(loud[0]) : int(loud[-1]) + 1] if len(loud) else word
+
+
+def _generator(voice: str) -> torch.Generator:
+    """What a voice does is its own, whoever speaks before it: a smaller preset holds the same recordings."""
+    seed = int.from_bytes(hashlib.sha256(voice.encode()).digest()[:7], "big")
+    return torch.Generator().manual_seed(seed)
+
+
+def _whole(bounds: tuple[int, int], rng: torch.Generator) -> int:
+    return int(torch.randint(bounds[0], bounds[1] + 1, (1,), generator=rng))
+
+
+def _version() -> str:
+    """The installed release of the synthesiser, or ""."""
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of this folder's code: with other code, other recordings."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "cloakbench" / "spoken_words"
+
+
+def _kept(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
+    """What the cache holds, or None where it holds nothing or something damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as held:
+            sound, lengths = held.get_tensor("sound"), held.get_tensor("lengths")
+            stated = (held.metadata() or {}).get("digest")
+    except (OSError, SafetensorError):
+        return None
+    whole = stated == _digest(sound, lengths) and len(lengths) == clips
+    return (sound, lengths) if whole else None
+
+
+def _keep(file: Path, sound: Tensor, lengths: Tensor) -> None:
+    """All or nothing: written aside and renamed. Raises `DataError` where the folder cannot be written."""
+    from safetensors.torch import save
+
+    aside = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    data = save({"sound": sound, "lengths": lengths}, metadata={"digest": _digest(sound, lengths)})
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(data)
+            os.replace(aside, file)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        how = "set XDG_CACHE_HOME to a folder that can be written"
+        raise DataError(f"spoken words cannot be kept in {file.parent}: {error.strerror or error}; {how}") from error
+
+
+def _digest(sound: Tensor, lengths: Tensor) -> str:
+    return hashlib.sha256(sound.numpy().tobytes() + lengths.numpy().tobytes()).hexdigest()

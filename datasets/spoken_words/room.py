@@ -1,0 +1,64 @@
+"""What stands between a voice and a recording: a room, the noise in it, and how far the microphone is turned up.
+
+All is drawn from the generator that is handed in, once for a speaker: one room, one colour of noise, and for each word
+its own place in the recording, signal-to-noise ratio and gain.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+RATE = 16000
+# (seconds of decay by 60 dB, reverberant energy relative to the direct sound in dB); the first is a close microphone.
+ROOMS = ((0.05, -20.0), (0.15, -9.0), (0.25, -6.0), (0.35, -6.0), (0.5, -3.0))
+LEAD = (0.02, 0.15)  # seconds of background before the word, and after it
+TAIL = (0.02, 0.10)
+GAIN = (-18.0, 0.0)  # dB of the peak below full scale
+
+
+def impulse_responses() -> Tensor:
+    """[room, sample]: a direct sound and, from 2 ms on, noise that decays exponentially; the same ones always."""
+    rng = torch.Generator().manual_seed(16000)
+    longest = round(max(decay for decay, _ in ROOMS) * RATE)
+    time = torch.arange(longest) / RATE
+    responses = torch.zeros(len(ROOMS), longest)
+    for row, (decay, level) in enumerate(ROOMS):
+        late = torch.randn(longest, generator=rng) * 10 ** (-3 * time / decay) * (time >= 0.002) * (time < decay)
+        responses[row] = late * (10 ** (level / 20) / late.norm())
+        responses[row, 0] = 1.0
+    return responses
+
+
+def record(words: Tensor, lengths: Tensor, snr: tuple[float, float], rng: Generator) -> tuple[Tensor, Tensor]:
+    """One speaker's words as recordings of at most a second.
+
+    words: float32 [word, sample] at 16 kHz, zero from `lengths` on. snr: the lowest and highest ratio in dB of the mean
+    power of word and noise over the recording. Returns float32 [word, 16000], zero from the returned lengths on.
+    """
+    count = len(words)
+    response = impulse_responses()[int(torch.randint(len(ROOMS), (1,), generator=rng))]
+    colour = float(torch.rand(1, generator=rng)) * 2  # 0 white, 1 pink, 2 brown
+
+    lead = (_between(*LEAD, count, rng) * RATE).long()
+    tail = (_between(*TAIL, count, rng) * RATE).long()
+    ends = (lead + lengths + tail).clamp(max=RATE)
+    size = 2 * RATE  # room for the word, its lead and the reverberation, so that nothing wraps round
+    frequency = torch.fft.rfftfreq(size)
+    shift = torch.exp(-2j * torch.pi * frequency * lead[:, None])
+    spectrum = torch.fft.rfft(words[:, :RATE], size) * torch.fft.rfft(response, size) * shift
+    spoken = torch.fft.irfft(spectrum, size)[:, :RATE]
+    inside = torch.arange(RATE) < ends[:, None]
+    spoken = spoken * inside
+
+    noise = torch.fft.rfft(torch.randn(count, size, generator=rng))
+    noise = torch.fft.irfft(noise * (frequency * RATE).clamp(min=50) ** (-colour / 2), size)[:, :RATE] * inside
+    ratio = 10 ** (_between(*snr, count, rng)[:, None] / 10)
+    power = spoken.square().sum(1, keepdim=True) / noise.square().sum(1, keepdim=True)
+    heard = spoken + noise * (power / ratio).sqrt()
+    level = 10 ** (_between(*GAIN, count, rng)[:, None] / 20)
+    return heard * (level / heard.abs().amax(1, keepdim=True)), ends
+
+
+def _between(low: float, high: float, count: int, rng: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=rng)
