@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from bench import hardening
 from bench.api import Attacker, Clips, Log
@@ -20,7 +20,9 @@ from bench.api import Attacker, Clips, Log
 class AdversarialTraining:
     """Projected gradient ascent of the attacker's own loss: `steps` signed steps within `epsilon` (full scale 1).
 
-    Noise lies in the recording only, and starts at random. step: the size of one in `epsilon`s; 0: 2.5 / `steps`.
+    Noise lies in the recording only, and starts at random. Of the sounds passed on the way each clip is learnt in that
+    of the highest loss, the clean one among them: in noise a pause may be easier to predict.
+    step: the size of one in `epsilon`s; 0: 2.5 / `steps`.
     """
 
     domains: ClassVar[tuple[str, ...]] = ("audio",)
@@ -44,14 +46,29 @@ class AdversarialTraining:
         return hardening.learn(attacker, harden, train, validation, rng, log)
 
     def worst(self, attacker: Attacker, model: nn.Module, batch: Clips, rng: Generator) -> Clips:
-        """The batch with noise within `epsilon` that raises the attacker's loss of the model."""
+        """The batch with noise within `epsilon` that raises the attacker's loss of the model, where any was found."""
         sound = batch.audio.detach()
         size = self.epsilon * (self.step or 2.5 / self.steps)
         start = torch.rand(sound.shape, generator=rng, device=rng.device).to(sound.device)
         noise = (2 * start - 1) * self.epsilon
         with hardening.evaluating(model):
-            for _ in range(self.steps):
-                heard = ((sound + noise) * batch.support).clamp(-1.0, 1.0).requires_grad_()
-                (slope,) = torch.autograd.grad(attacker.loss(model, batch.with_audio(heard)).sum(), heard)
-                noise = (noise + size * slope.sign()).clamp(-self.epsilon, self.epsilon)
-        return batch.with_audio(((sound + noise) * batch.support).clamp(-1.0, 1.0))
+            worst, highest = sound, _losses(attacker, model, batch, sound)
+            for step in range(self.steps + 1):
+                heard = ((sound + noise) * batch.support).clamp(-1.0, 1.0)
+                if step == self.steps:
+                    losses = _losses(attacker, model, batch, heard)
+                else:
+                    heard.requires_grad_()
+                    losses = attacker.loss(model, batch.with_audio(heard))
+                    (slope,) = torch.autograd.grad(losses.sum(), heard)
+                    heard, losses = heard.detach(), losses.detach()
+                    noise = (noise + size * slope.sign()).clamp(-self.epsilon, self.epsilon)
+                risen = losses > highest
+                worst = torch.where(risen[:, None, None], heard, worst)
+                highest = torch.where(risen, losses, highest)
+        return batch.with_audio(worst)
+
+
+def _losses(attacker: Attacker, model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:
+    with torch.no_grad():
+        return attacker.loss(model, batch.with_audio(audio))

@@ -1,6 +1,7 @@
 """A low-pass filter: nothing above a quarter of the rate is left.
 
-Zero phase, so that nothing moves in time. Most of what tells words apart lies under 2 to 4 kHz, and a mark above is noticed least.
+Zero phase, so that nothing moves in time. Most of what tells words apart lies under 2 to 4 kHz, and a mark above is
+noticed least.
 """
 
 from __future__ import annotations
