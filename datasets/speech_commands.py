@@ -1,0 +1,263 @@
+"""Google's Speech Commands v0.02: single words by thousands of speakers, a second at 16 kHz.
+
+In torchaudio's layout, `SpeechCommands/speech_commands_v0.02/WORD/SPEAKER_nohash_TAKE.wav`, below `$BENCH_DATA` or the
+parameter `path`, which may also be one of these two folders itself.
+
+* Splits are the official lists in the archive, `validation_list.txt` and `testing_list.txt`; all else is training. The
+  test set is thus the 11,005 recordings of `testing_list.txt`, not the separate archive
+  `speech_commands_test_set_v0.02` of the challenge, 4,890 with "unknown" and "silence". Scores on the two differ.
+* A group is a speaker, the hash before `_nohash_`. The lists keep speakers apart; this is checked at every load.
+* `words` is 35 (all), 13, or their names. "Dynamic Epsilon applied Masks in Unlearnable Audio" takes thirteen without
+  naming them; ours are the first thirteen in alphabetical order, so its counts are not those of this subset.
+* A limit takes the recordings whose names have the smallest hashes, word by word: as good as drawn, and stable.
+* Recording levels differ, so each clip is scaled to one `peak`; 0 leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from bench.api import Clips, Needs
+from bench.errors import DataError, UsageError, unknown
+from bench.sound.files import read
+
+WORDS = (
+    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
+    "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop",
+    "three", "tree", "two", "up", "visual", "wow", "yes", "zero",
+)  # fmt: skip
+RATE = 16000
+FOLDER = Path("SpeechCommands") / "speech_commands_v0.02"
+LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+SPLITS = ("train", "validation", "test")
+ARCHIVE = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+# As torchaudio publishes it.
+SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+LARGEST = 3 << 30  # bytes of the archive; it has 2.4 GB
+_RECORDING = re.compile(r"([0-9a-f]+)_nohash_\d+\.wav")
+
+
+@dataclass(frozen=True)
+class SpeechCommands:
+    """Spoken commands; the label is the word. A limit counts recordings of each word in a split, 0: all.
+
+    Raises `DataError` where recordings are missing or cannot be used, naming the file or how to get them.
+    """
+
+    version: ClassVar[int] = 1
+    content: ClassVar[str] = "speech"
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    needs: ClassVar[Needs] = Needs(memory_gb=4.0)  # thirteen words whole; all 35 take 6 GB
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"limit": 20, "validation_limit": 5, "test_limit": 10},
+        "full": {"limit": 0, "validation_limit": 0, "test_limit": 0},
+    }
+
+    path: str = ""  # "" looks in $BENCH_DATA
+    words: Literal[13, 35] | tuple[str, ...] = 13
+    limit: int = 200
+    validation_limit: int = 30
+    test_limit: int = 30
+    peak: float = 0.5  # of each recording; 0 leaves the level as it is
+    download: bool = False  # fetch what is missing, 2.4 GB
+
+    def __post_init__(self) -> None:
+        for word in self._words():
+            if word not in WORDS:
+                raise UsageError(unknown("word of Speech Commands", word, WORDS))
+        if len(set(self._words())) < max(2, len(self._words())):
+            raise UsageError(f"words = {', '.join(self._words()) or 'none'}: expected two or more different ones")
+        if min(self.limit, self.validation_limit, self.test_limit) < 0:
+            raise UsageError("a limit is below 0, expected 0 (all) or recordings of each word")
+        if not 0 <= self.peak <= 1:
+            raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
+
+    def load(self, split: str) -> Clips:
+        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        if split not in SPLITS:
+            raise DataError(unknown("split of Speech Commands", split, SPLITS))
+        folder = self._folder()
+        names = self._chosen(folder, split)
+        audio = torch.zeros(len(names), 1, RATE)
+        lengths = torch.zeros(len(names), dtype=torch.int64)
+        for row, name in enumerate(names):
+            sound, rate = read(folder / name, audible=True)
+            if sound.shape[0] != 1 or rate != RATE:
+                raise DataError(f"{folder / name}: {sound.shape[0]} channels at {rate} Hz, expected 1 at {RATE}")
+            lengths[row] = min(RATE, sound.shape[1])
+            audio[row, :, : lengths[row]] = sound[:, :RATE]
+        if self.peak > 0:
+            audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
+        words = self._words()
+        parts = [name.removesuffix(".wav").split("/") for name in names]
+        return Clips(
+            audio=audio,
+            rate=RATE,
+            ids=tuple(f"{word}/{take}" for word, take in parts),
+            groups=tuple(_speaker(name) for name in names),
+            lengths=lengths,
+            labels=torch.tensor([words.index(word) for word, _ in parts]),
+            classes=words,
+            texts=tuple(f"the word {word}" for word, _ in parts),
+        )
+
+    def inventory(self) -> dict[str, str]:
+        try:
+            folder = self._found()
+        except DataError as error:
+            return {"recordings": str(error)}
+        return {f"recordings in {folder}": ""}
+
+    def fingerprint(self) -> str:
+        """A digest of names, sizes and times of the lists and the words' folders, "" where there are none."""
+        try:
+            folder = self._found()
+            states = [(folder / name).stat() for name in (*LISTS.values(), *self._words())]
+        except (DataError, OSError):
+            return ""
+        lines = [f"{state.st_size} {state.st_mtime_ns}" for state in states]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def _words(self) -> tuple[str, ...]:
+        return WORDS[: self.words] if isinstance(self.words, int) else self.words
+
+    def _chosen(self, folder: Path, split: str) -> list[str]:
+        """Names relative to the folder. Words turn first, so that the first n hold all of them evenly."""
+        limit = {"train": self.limit, "validation": self.validation_limit, "test": self.test_limit}[split]
+        placed = _placed(folder, self._words())
+        ranked = []
+        for word in self._words():
+            mine = [name for name in placed[split] if name.startswith(f"{word}/")]
+            if not mine:
+                raise DataError(f"{folder}: no recording of '{word}' falls to {split}; expected the lists of v0.02")
+            mine.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+            ranked += [(rank, name) for rank, name in enumerate(mine[: limit or None])]
+        return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
+
+    def _found(self) -> Path:
+        """The folder of the words. Raises `DataError` where there is none."""
+        root = self._root()
+        for folder in (root, root / FOLDER.name, root / FOLDER):
+            if (folder / LISTS["test"]).is_file():
+                return folder
+        where = "path" if self.path else "BENCH_DATA"
+        how = f"unpack {ARCHIVE} there, or set download = true"
+        raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {where}); {how}")
+
+    def _folder(self) -> Path:
+        try:
+            return self._found()
+        except DataError:
+            root = self._root()
+            if not self.download:
+                raise
+        _fetch(root / FOLDER, ARCHIVE)
+        return self._found()
+
+    def _root(self) -> Path:
+        root = self.path or os.environ.get("BENCH_DATA", "")
+        if not root:
+            how = "set it to a folder of data sets (download = true then fetches them), or give path"
+            raise DataError(f"speech commands: BENCH_DATA is not set; {how}")
+        return Path(root).expanduser()
+
+
+def _speaker(name: str) -> str:
+    return name.rsplit("/", 1)[1].split("_nohash_")[0]
+
+
+def _placed(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
+    """split -> the recordings of the words. Raises `DataError` where lists and files contradict each other."""
+    placed: dict[str, list[str]] = {"train": []}
+    listed: set[str] = set()
+    for split, file in LISTS.items():
+        try:
+            lines = (folder / file).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{folder / file} cannot be read: {getattr(error, 'strerror', '') or error}") from error
+        placed[split] = []
+        for line in lines:
+            word, _, take = line.partition("/")
+            if word not in WORDS or not _RECORDING.fullmatch(take):
+                raise DataError(f"{folder / file}: '{line[:80]}', expected WORD/SPEAKER_nohash_TAKE.wav")
+            if word in words:
+                placed[split].append(line)
+        listed.update(placed[split])
+    there: set[str] = set()
+    for word in words:
+        if not (folder / word).is_dir():
+            raise DataError(f"{folder}: no folder '{word}', expected the words of v0.02")
+        takes = [name for name in os.listdir(folder / word) if name.endswith(".wav")]
+        odd = [take for take in takes if not _RECORDING.fullmatch(take)]
+        if odd:
+            raise DataError(f"{folder / word / min(odd)}: expected a name like SPEAKER_nohash_TAKE.wav")
+        there.update(f"{word}/{take}" for take in takes)
+    if missing := sorted(listed - there):
+        raise DataError(f"{folder}: {len(missing)} of {len(listed)} listed recordings are missing, first {missing[0]}")
+    placed["train"] = sorted(there - listed)
+    where: dict[str, str] = {}
+    for split, names in placed.items():
+        for name in names:
+            if where.setdefault(_speaker(name), split) != split:
+                both = f"{where[_speaker(name)]} and in {split}"
+                raise DataError(f"{folder}: speaker {_speaker(name)} is in {both}, such as {name}; expected one split")
+    return placed
+
+
+def _fetch(folder: Path, address: str) -> None:
+    """Download the archive and unpack it at `folder`, all or nothing. Raises `DataError`."""
+    import http.client
+    import tarfile
+    import tempfile
+    import urllib.request
+
+    if folder.exists():
+        raise DataError(f"speech commands: {folder} is there without its lists; move it away before it is fetched")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=folder.parent) as aside,
+            tempfile.TemporaryFile(dir=folder.parent) as archive,
+        ):
+            sha = hashlib.sha256()
+            with urllib.request.urlopen(address, timeout=30) as source:
+                while block := source.read(1 << 20):
+                    archive.write(block)
+                    sha.update(block)
+                    if archive.tell() > LARGEST:
+                        raise DataError(f"{address}: more than {LARGEST} bytes, expected 2.4 GB; nothing was kept")
+            if sha.hexdigest() != SHA256:
+                raise DataError(f"{address}: SHA-256 is {sha.hexdigest()}, expected {SHA256}; nothing was kept")
+            archive.seek(0)
+            fresh = Path(aside) / folder.name
+            fresh.mkdir()
+            with tarfile.open(fileobj=archive, mode="r:gz") as members:
+                _unpack(members, fresh, address)
+            fresh.rename(folder)
+    except (OSError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+        reason = str(error).replace("\n", " ") or type(error).__name__
+        raise DataError(f"speech commands could not be fetched from {address} to {folder}: {reason}") from error
+
+
+def _unpack(members: Any, folder: Path, address: str) -> None:
+    """Plain files, at most one folder deep. Raises `DataError` at a link or a path that could lead elsewhere."""
+    import shutil
+
+    for member in members:
+        parts = member.name.removeprefix("./").split("/")
+        if member.isdir():
+            continue
+        plain = all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
+        if not (member.isfile() and plain and len(parts) <= 2):
+            raise DataError(f"{address}: refused '{member.name}' in it, expected WORD/FILE; nothing was kept")
+        target = folder.joinpath(*parts)
+        target.parent.mkdir(exist_ok=True)
+        with target.open("xb") as file:
+            shutil.copyfileobj(members.extractfile(member), file)
