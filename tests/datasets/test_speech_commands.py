@@ -20,7 +20,7 @@ import torch
 from bench import plugins
 from bench.check import checks, outcome
 from bench.errors import DataError, UsageError
-from bench.sound.files import write
+from bench.sound.files import read, write
 
 SPLITS = ("train", "validation", "test")
 WORDS = ("cat", "dog")
@@ -86,6 +86,20 @@ def test_sound_padding_and_levels_are_right(folder: Path) -> None:
         assert float(tone) == pytest.approx(200 + 200 * int(clips.labels[row]), abs=3)
     left = build(path=str(folder), peak=0).load("train").audio.abs().amax((1, 2))
     assert sorted({round(float(peak), 2) for peak in left}) == [0.05, 0.1]
+
+
+def test_the_quick_way_of_reading_gives_the_same_samples(folder: Path, module: ModuleType) -> None:
+    noise = torch.rand(15999, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    plain, other = folder / "plain.wav", folder / "other.wav"
+    write(plain, noise, 16000, "PCM_16")
+    header = plain.read_bytes()[:44]
+    assert header[:4] + header[8:40] == module._HEADER[:4] + module._HEADER[8:]  # it is taken
+    assert torch.equal(module._sound(plain), read(plain)[0][0])
+    write(other, noise, 16000, "FLOAT")
+    assert torch.equal(module._sound(other), noise)
+    write(other, noise, 8000, "PCM_16")
+    with pytest.raises(DataError, match="1 channels at 8000 Hz"):
+        module._sound(other)
 
 
 def test_a_long_recording_is_cut(folder: Path) -> None:
