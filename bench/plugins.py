@@ -37,6 +37,15 @@ METHODS = {
     "adaptations": ("transform", "augment", "train"),
 }
 SINGULAR = {"defenses": "defense", "attackers": "attacker", "adaptations": "adaptation", "datasets": "dataset"}
+# The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
+SHARED = (
+    "bench.sound.",
+    "bench.metrics.",
+    "bench.learning",
+    "bench.classification",
+    "bench.crafting",
+    "bench.hardening",
+)
 PRESETS = ("smoke", "small", "full")
 
 
@@ -148,8 +157,8 @@ def resolved(plugin: Any) -> dict[str, Any]:
 
 @functools.cache
 def digest(kind: str, name: str) -> str:
-    """A digest of what the plugin computes: its own files and the modules of `bench.sound`, `bench.metrics` and
-    `bench.learning` that they import, directly or through each other. The contract and the engine are left out: they
+    """A digest of what the plugin computes: its own files and the modules of bench that do some of its work (`SHARED`)
+    and that they import, directly or through each other. The contract and the engine are left out: they
     are versioned by the schema of the keys.
     """
     listing = find(kind, name)
@@ -179,7 +188,7 @@ def _bench_modules(files: Iterator[Path]) -> set[str]:
     queue = list(files)
     while queue:
         for module in _imports(queue.pop()):
-            counted = module.startswith(("bench.sound.", "bench.metrics.")) or module == "bench.learning"
+            counted = module.startswith(SHARED)
             if counted and module not in found and _bench_file(module).is_file():
                 found.add(module)
                 queue.append(_bench_file(module))

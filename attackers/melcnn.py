@@ -1,0 +1,74 @@
+"""A small convolutional network on the log-mel spectrogram: what a practitioner trains first.
+
+Windows of 32 ms every 16 ms, 40 mel bands, the natural logarithm of the power; four strided 3 x 3 convolutions
+(16, 32, 64, 64) with batch normalisation, the mean over time, one linear layer: some 62 thousand parameters. It learns
+better than M5 in a quarter of the time, so a defense that only stops M5 has stopped nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench import classification
+from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.learning import seeded
+from bench.sound.mel import LogMel
+
+
+@dataclass(frozen=True)
+class MelCnn:
+    """Log-mel spectrogram -> class."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    task: ClassVar[str] = "classify"
+    dataset: ClassVar[str] = "spoken_digits"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"full": {"epochs": 20}}
+
+    bands: int = 40
+    window_ms: float = 32.0
+    epochs: int = 5
+    batch: int = 64
+    lr: float = 4e-3
+    weight_decay: float = 1e-3
+
+    def model(self, like: Clips, rng: Generator) -> nn.Module:
+        front = LogMel(like.rate, self.bands, self.window_ms)
+        with seeded(rng):
+            return classification.Fronted(front, _Network(len(classification.classes(like)), self.bands)).to(
+                like.device
+            )
+
+    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
+        return classification.cross_entropy(model, batch)
+
+    def learn(
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        return classification.learn(self, train, validation, rng, augment=augment, log=log)
+
+    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+        return classification.quality(model, test)
+
+
+class _Network(nn.Module):
+    """Log-mel spectrogram [clip, band, frame] -> logits [clip, class]."""
+
+    def __init__(self, classes: int, bands: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((1, 16), (16, 32), (32, 64), (64, 64)):
+            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            bands = (bands + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.head = nn.Linear(64 * bands, classes)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        # Steady loudness and the frequency response's tilt are not what a word is: the scale is one of habit.
+        x: Tensor = self.convolutions((seen[:, None] + 6.0) / 4.0)
+        logits: Tensor = self.head(torch.flatten(x.mean(-1), 1))
+        return logits

@@ -1,0 +1,80 @@
+"""Mel-frequency cepstral coefficients and a small network in time: classical speech recognition.
+
+20 coefficients and their slopes over 32 ms windows, the clip's own mean taken away, three convolutions in time (a TDNN,
+Waibel et al. 1989), and the mean and the deviation over time (statistics pooling, Snyder et al. 2017): some 25 thousand
+parameters. It cannot hear a fixed filter, and hardly a steady tone, which is what makes it a test of transfer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench import classification
+from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.learning import seeded
+from bench.sound.mel import Mfcc as Front
+
+
+@dataclass(frozen=True)
+class Mfcc:
+    """Cepstral coefficients -> class."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    task: ClassVar[str] = "classify"
+    dataset: ClassVar[str] = "spoken_digits"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"full": {"epochs": 30}}
+
+    coefficients: int = 20
+    bands: int = 40
+    window_ms: float = 32.0
+    centred: bool = True  # cepstral mean normalisation
+    width: int = 64
+    epochs: int = 10
+    batch: int = 64
+    lr: float = 4e-3
+    weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.coefficients <= self.bands:
+            raise ValueError(f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands")
+
+    def model(self, like: Clips, rng: Generator) -> nn.Module:
+        front = Front(like.rate, self.bands, self.window_ms, self.coefficients, centred=self.centred)
+        classes = len(classification.classes(like))
+        with seeded(rng):
+            return classification.Fronted(front, _Network(classes, 2 * self.coefficients, self.width)).to(like.device)
+
+    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
+        return classification.cross_entropy(model, batch)
+
+    def learn(
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        return classification.learn(self, train, validation, rng, augment=augment, log=log)
+
+    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+        return classification.quality(model, test)
+
+
+class _Network(nn.Module):
+    """Coefficients [clip, number, frame] -> logits [clip, class]."""
+
+    def __init__(self, classes: int, numbers: int, width: int):
+        super().__init__()
+        layers: list[nn.Module] = [nn.BatchNorm1d(numbers)]
+        for before, spread in ((numbers, 1), (width, 2), (width, 3)):
+            convolution = nn.Conv1d(before, width, 3, dilation=spread, padding=spread, bias=False)
+            layers += [convolution, nn.BatchNorm1d(width), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        x = self.convolutions(seen)
+        spread = (x.var(-1, correction=0) + 1e-5).sqrt()
+        logits: Tensor = self.head(torch.cat([x.mean(-1), spread], dim=1))
+        return logits

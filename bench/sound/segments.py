@@ -1,0 +1,47 @@
+"""How loud a recording is from segment to segment, and the masks that scale a noise bound by it.
+
+Conventions: audio [clip, channel, sample]; channels are averaged; a mask is [clip, 1, sample] within 0..1. The last
+segment of a clip may be short and is averaged over what it has.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["TABLE", "continuous_mask", "segment_amplitude", "stepped_mask"]
+
+# Table 1 of "Dynamic Epsilon applied Masks in Unlearnable Audio": above the amplitude, that share of the epsilon.
+TABLE = ((0.0, 0.0385), (0.01, 0.0769), (0.03, 0.1538), (0.05, 0.3077), (0.08, 0.538), (0.1, 1.0))
+
+
+def segment_amplitude(audio: Tensor, size: int) -> Tensor:
+    """The mean of |x| over every segment of `size` samples, [clip, 1, segment]."""
+    loudness = audio.abs().mean(1, keepdim=True)
+    whole = functional.pad(loudness, (0, -loudness.shape[-1] % size))
+    count = functional.pad(torch.ones_like(loudness[:1, :, :]), (0, whole.shape[-1] - loudness.shape[-1]))
+    return functional.avg_pool1d(whole, size) / functional.avg_pool1d(count, size)
+
+
+def stepped_mask(audio: Tensor, size: int, table: tuple[tuple[float, float], ...] = TABLE) -> Tensor:
+    """The mask of the paper: one level a segment, looked up by the segment's mean amplitude.
+
+    table: (amplitude above which a level holds, level), rising.
+    """
+    edges = torch.tensor([edge for edge, _ in table[1:]], device=audio.device, dtype=audio.dtype)
+    levels = torch.tensor([level for _, level in table], device=audio.device, dtype=audio.dtype)
+    chosen = levels[torch.bucketize(segment_amplitude(audio, size), edges)]
+    return chosen.repeat_interleave(size, dim=-1)[..., : audio.shape[-1]]
+
+
+def continuous_mask(audio: Tensor, size: int, full: float, exponent: float, floor: float) -> Tensor:
+    """The mask without steps: `(A / full) ** exponent` within floor..1, A a moving average of |x| over `size` samples.
+
+    A power law through the ends of `TABLE` has the exponent 1.1 and is full at 0.1.
+    """
+    loudness = audio.abs().mean(1, keepdim=True)
+    left = (size - 1) // 2
+    padded = functional.pad(loudness, (left, size - 1 - left))
+    level = functional.avg_pool1d(padded, size, stride=1)
+    return (level / full).pow(exponent).clamp(floor, 1.0)

@@ -1,0 +1,94 @@
+"""Shortcuts that need no surrogate: a simple mark of the class, added to every clip of it.
+
+The control that every optimised noise must beat at the same audibility: on images, patches and autoregressive noise
+stop learning as well as what took hours to optimise. All give the labels away. Kinds:
+
+    noise   one white noise a class
+    tones   one sine a class, equal steps in the logarithm of the frequency from `lowest` to `highest` of half the rate
+    lsp     linearly separable: one noise a class, held over `hold_ms` (Yu et al., "Availability Attacks Create
+            Shortcuts", KDD 2022: patches)
+    ar      autoregressive: white noise anew for every clip through a filter of the class (Sandoval-Segura et al.,
+            "Autoregressive Perturbations", NeurIPS 2022), which no linear model separates
+    eq      no noise: an equaliser a class, every one of `bands` bands `decibels` up or down
+
+Noise has a constant level over the recording, `snr_db` below it clip by clip; a silent clip stays silent. The equaliser
+keeps each clip's energy.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Clips, Knowledge
+from bench.classification import labels
+from bench.sound.filters import equalise
+
+_ORDER = 3  # of the autoregressive filters: pole pairs
+_RADIUS = 0.97  # of their poles
+
+
+@dataclass(frozen=True)
+class Separable:
+    """A mark of the class, made without a model."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    per: ClassVar[str] = "class"
+    paper: ClassVar[str] = "Yu et al. 2022, KDD; Sandoval-Segura et al. 2022, NeurIPS"
+
+    kind: Literal["noise", "tones", "lsp", "ar", "eq"] = "tones"
+    snr_db: float = 20.0
+    lowest: float = 0.075  # of half the rate: 300 Hz at 8 kHz
+    highest: float = 0.435
+    hold_ms: float = 1.0
+    bands: int = 12
+    decibels: float = 6.0
+
+    def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
+        """Raises `DataError` where the clips have no labels."""
+        key, classes = labels(data), len(data.classes)
+        if self.kind == "eq":
+            return self._equalised(data, key, classes, rng)
+        noise = self._noise(data, key, classes, rng) * data.support
+        wanted = _energy(data.audio) * 10 ** (-self.snr_db / 10)
+        noise = noise * (wanted / _energy(noise).clamp_min(1e-20)).sqrt()
+        return data.with_audio((data.audio + noise).clamp(-1.0, 1.0))
+
+    def _noise(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Tensor:
+        """[clip, 1, sample], of no particular level."""
+        samples = data.audio.shape[-1]
+
+        def drawn(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=rng, device=rng.device).to(data.device)
+
+        if self.kind == "noise":
+            return drawn(classes, 1, samples)[key]
+        if self.kind == "lsp":
+            hold = max(1, round(self.hold_ms * data.rate / 1000))
+            return drawn(classes, 1, -(-samples // hold)).repeat_interleave(hold, -1)[key][..., :samples]
+        if self.kind == "tones":
+            place = torch.randperm(classes, generator=rng, device=rng.device).to(data.device) / max(1, classes - 1)
+            hz = data.rate / 2 * self.lowest * (self.highest / self.lowest) ** place
+            phase = 2 * torch.pi * torch.rand(classes, 1, 1, generator=rng, device=rng.device).to(data.device)
+            time = torch.arange(samples, device=data.device) / data.rate
+            return torch.sin(2 * torch.pi * hz[:, None, None] * time + phase)[key]
+        angle = torch.pi * (0.05 + 0.85 * torch.rand(classes, _ORDER, generator=rng, device=rng.device)).to(data.device)
+        size = 2 * samples
+        z = torch.exp(-1j * torch.pi * torch.arange(samples + 1, device=data.device) / samples)
+        poles = _RADIUS * torch.exp(1j * angle)[..., None]
+        response = 1 / ((1 - poles * z) * (1 - poles.conj() * z)).prod(1)  # [class, bin]
+        white = torch.fft.rfft(drawn(len(data), size))
+        coloured: Tensor = torch.fft.irfft(white * response[key], size)
+        return coloured[:, None, :samples]
+
+    def _equalised(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Clips:
+        signs = torch.randint(0, 2, (classes, self.bands), generator=rng, device=rng.device).to(data.device) * 2.0 - 1.0
+        audio = equalise(data.audio, data.rate, self.decibels * signs[key]) * data.support
+        audio = audio * (_energy(data.audio) / _energy(audio).clamp_min(1e-20)).sqrt()
+        return data.with_audio(audio.clamp(-1.0, 1.0))
+
+
+def _energy(audio: Tensor) -> Tensor:
+    """[clip, 1, 1]"""
+    return audio.square().sum((1, 2), keepdim=True)

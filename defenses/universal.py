@@ -1,0 +1,45 @@
+"""One perturbation for all clips, or one for each class, that misleads a model of the clean clips.
+
+Universal adversarial perturbations (Moosavi-Dezfooli et al., CVPR 2017; of audio classifiers, Abdoli et al. 2019), by
+sign steps on random batches in place of the published per-clip search. Made once, added to anything later. A single
+one tells the classes nothing and is the control for what a class-wise one does: all that it can hide is what it masks.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Generator
+
+from bench.api import Clips, Knowledge
+from bench.crafting import Noise, perturb, pretrained, room, shifted, surrogates
+
+
+@dataclass(frozen=True)
+class Universal:
+    """max over one |noise| <= epsilon for all (`per = "set"`) or for each class of the loss of pretrained models."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    joint: ClassVar[bool] = True
+    paper: ClassVar[str] = "Moosavi-Dezfooli et al. 2017, CVPR; Abdoli et al. 2019"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"steps": 10}, "full": {"steps": 400, "step": 0.05}}
+
+    epsilon: float = 0.01
+    per: Literal["set", "class"] = "set"
+    targeted: bool = False  # towards the next class, which a noise for one class can do and one for all cannot
+    steps: int = 40
+    step: float = 0.1  # of epsilon
+    padding: bool = False
+    batch: int = 64
+
+    def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
+        """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
+        against = surrogates(knowledge, "universal")
+        models = pretrained(against, data, rng)
+        noise = Noise.silent(data, room(data, self.epsilon, padding=self.padding), self.per)
+        targeted = self.targeted and len(data.classes) > 1
+        perturb(
+            noise, data, against, models, rng,
+            steps=self.steps, step=self.step, batch=self.batch, upwards=not targeted, expects=knowledge.expects,
+            target=(lambda clips: shifted(clips, 1)) if targeted else (lambda clips: clips),
+        )  # fmt: skip
+        return noise.everywhere(data)
