@@ -25,6 +25,7 @@ from torch.nn import functional
 from bench import classification
 from bench.api import Augment, Clips, Log, silent_log, unchanged
 from bench.learning import seeded
+from bench.sound.augmentation import shifted
 
 _KERNEL, _STRIDE = 80, 16
 _SHORTEST = 6848  # samples: four pools of four leave one frame of it
@@ -62,14 +63,12 @@ class M5:
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
     ) -> nn.Module:
-        samples = round(self.shift_ms * train.rate / 1000)
-
         def moved(batch: Clips, rng: Generator) -> Clips:
-            changed: Clips = augment(classification.shifted(batch, samples, rng), rng)
+            changed: Clips = augment(shifted(batch, self.shift_ms / 1000, rng), rng)
             return changed
 
         schedule = classification.one_cycle if self.schedule == "one-cycle" else _constant
-        change = moved if samples else augment
+        change = moved if self.shift_ms else augment
         return classification.learn(self, train, validation, rng, augment=change, log=log, schedule=schedule)
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:

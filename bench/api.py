@@ -309,7 +309,7 @@ class Defense(Protocol):
 class Attacker(Protocol):
     """Trains a model on a training set: a classifier or a generator.
 
-    Two more methods are used where they exist:
+    `learn` trains by `self.loss`, so that an adaptation may harden it. Two more methods are used where they exist:
         generate(model, like, rng) -> Data            new material, as many items and as long as `like`
         gates(clean, untrained) -> Sequence[Gate]     from two mappings metric -> mean, those of the two arms
     """

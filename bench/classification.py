@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -23,9 +23,8 @@ from torch.nn import functional
 from bench.api import Augment, Clips, Log, unchanged
 from bench.errors import DataError
 from bench.learning import fit
-from bench.sound.filters import shift
 
-__all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality", "shifted"]
+__all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
 
 _AT_ONCE = 1 << 21  # samples that are judged at once
 _TIE = 1e-6  # weight of the log-likelihood beside the accuracy: less than any one clip
@@ -144,13 +143,6 @@ def one_cycle(progress: float, rising: float = 0.25) -> float:
     if progress < rising:
         return 1.0 - 0.48 * (1.0 + math.cos(math.pi * progress / rising))
     return 0.5 * (1.0 + math.cos(math.pi * (progress - rising) / (1.0 - rising)))
-
-
-def shifted(batch: Clips, samples: int, rng: Generator) -> Clips:
-    """The batch with every clip up to so many samples earlier or later: what most recipes train on."""
-    by = torch.randint(-samples, samples + 1, (len(batch),), generator=rng, device=rng.device).to(batch.device)
-    lengths = (batch.lengths + by).clamp(1, batch.audio.shape[-1])
-    return replace(batch.with_audio(shift(batch.audio, by)), lengths=lengths)
 
 
 def classes(like: Clips) -> Sequence[str]:

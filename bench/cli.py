@@ -75,6 +75,7 @@ def run(
     adapt: Many = None,
     knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None,
     expect: Many = None,
+    share: Many = None,
     control: Many = None,
     preset: Preset = "small",
     seeds: int = 3,
@@ -101,6 +102,8 @@ def run(
         What the defender knows of the attacker.
     expect
         An adaptation that the defender prepares for.
+    share
+        How much of the training set is protected, 0 to 1, or the class that alone is; default: 1. Repeat for several.
     control
         A matched control; default: noise. "none" for none.
     preset
@@ -129,6 +132,7 @@ def run(
         adaptations=adapt or [],
         knowledge=list(knowledge or ["white-box"]),
         expects=expect or [],
+        shares=share or ["1"],
         controls=control if control is not None else ["noise"],
         preset=preset,
         seeds=seeds,

@@ -32,6 +32,7 @@ def suite_of(
     adaptations: Sequence[str],
     knowledge: Sequence[str],
     expects: Sequence[str],
+    shares: Sequence[str],
     controls: Sequence[str],
     preset: str,
     seeds: int,
@@ -51,6 +52,7 @@ def suite_of(
         "adaptations": list(dict.fromkeys([matrix.NONE, *adaptations])),
         "knowledge": list(knowledge),
         "expects": list(expects),
+        "shares": [_value(share) for share in shares],
         "preset": preset,
         "seeds": list(range(seeds)),
     }

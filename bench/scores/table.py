@@ -25,6 +25,7 @@ AUDIBILITY = (
     ("velocity_edit", "velocity", ".1f"),
 )
 DASH = "–"
+_NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
 
 
 @dataclass(frozen=True)
@@ -176,13 +177,13 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         per=records[0].trial.per,
         share=records[0].trial.share,
         seconds=sum(spent) / len(spent) if spent else math.nan,
-        inside=all(_keeps(audibility.get(name, math.nan), limit) for name, limit in budget.items()),
+        inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
     )
 
 
-def _keeps(value: float, limit: float) -> bool:
-    """A budget is a floor (SNR, in dB). A set without noise has no value and keeps every budget."""
-    return math.isnan(value) or value >= limit
+def _keeps(name: str, value: float, limit: float) -> bool:
+    """A budget is a floor. A set without noise has no SNR and keeps it; a measure that was not made keeps nothing."""
+    return value >= limit or (math.isnan(value) and name in _NONE_WITHOUT_NOISE)
 
 
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Clips
+from bench.sound.filters import equalise
 from bench.sound.spectra import filtered, mel
 
 __all__ = ["amplified", "band_stopped", "equalised", "interrupted", "noisy", "shifted"]
@@ -41,15 +42,7 @@ def amplified(clips: Clips, decibels: float, rng: Generator) -> Clips:
 def equalised(clips: Clips, decibels: float, bands: int, rng: Generator) -> Clips:
     """Through a smooth equaliser of its own: up to `decibels` either way at `bands` points, evenly spread in Mel."""
     drawn = (_uniform(clips, rng, bands) * 2 - 1) * decibels
-
-    def response(hz: Tensor) -> Tensor:
-        place = mel(hz) / mel(hz[-1:]) * (bands - 1)
-        low = place.long().clamp(max=max(0, bands - 2))
-        part = place - low
-        between = drawn[:, low] * (1 - part) + drawn[:, (low + 1).clamp(max=bands - 1)] * part
-        return _decibels(between)[:, None]
-
-    return clips.with_audio(_limited(filtered(clips.audio, clips.rate, response) * clips.support))
+    return clips.with_audio(_limited(equalise(clips.audio, clips.rate, drawn) * clips.support))
 
 
 def noisy(clips: Clips, lowest_db: float, highest_db: float, rng: Generator) -> Clips:

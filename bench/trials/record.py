@@ -98,6 +98,7 @@ class Record(_Strict):
     gates: list[GateRecord] = []
     epochs: dict[str, list[dict[str, Number]]] = {}  # arm -> one row an epoch
     audibility: dict[str, list[Number]] = {}  # metric -> [clip], of the protected set
+    heard: list[str] = []  # the names of those clips: all or, of a large set, some that are evenly spread
     distance: dict[str, dict[str, Number]] = {}  # protected set and each arm's generated set, from real data
     stages: dict[str, str] = {}  # role -> key of its artefact
     notes: dict[str, str] = {}  # why a number is null
@@ -166,7 +167,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     reference = results["untrained"]
     metric = reference["metric"]
     protected = artefacts["protected_set"] / "audibility.json"
-    heard = _json(protected) if protected.is_file() else {"per_clip": {}, "distance": {}}
+    heard = _json(protected) if protected.is_file() else {"ids": [], "per_clip": {}, "distance": {}}
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if heard["distance"]:
         distance["protected_set"] = heard["distance"]
@@ -189,6 +190,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         gates=_gates(cell, arms, metric, reference["groups"]),
         epochs={arm: _json(artefacts[role] / "epochs.json") for arm, role in LEARNED.items() if role in artefacts},
         audibility=heard["per_clip"],
+        heard=heard.get("ids", []),
         distance=distance,
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items()},
@@ -213,8 +215,8 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
 
 
 def numbers(values: Iterable[float]) -> list[Number]:
-    """Floats as JSON can hold them: what is not finite becomes null."""
-    return [float(value) if math.isfinite(value) else None for value in values]
+    """Floats as JSON can hold them, to six digits, more than any of them means: what is not finite becomes null."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
 
 
 def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:

@@ -29,6 +29,8 @@ from bench.trials.record import numbers, numbers_by_name
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part, Stage
 
+_HEARD = 256  # clips of a protected set, evenly spread, whose audibility is measured
+
 Report = Callable[[str], None]  # a line for people: how far a stage is
 
 
@@ -258,20 +260,25 @@ def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
 
 
 def _audibility(clean: Data, protected: Data, content: str) -> dict[str, Any]:
+    index = torch.linspace(0, len(clean) - 1, min(_HEARD, len(clean))).round().long()
+    clean, protected = clean.select(index), protected.select(index)
+    heard: dict[str, Any] = {"ids": list(clean.ids), "per_clip": {}, "distance": {}}
     if isinstance(clean, Clips) and isinstance(protected, Clips):
         from bench.metrics.audibility import audibility
 
-        heard = audibility(clean, protected)
+        values = audibility(clean, protected)
         if content == "speech":
             from bench.metrics.speech import speech_quality
 
-            heard |= speech_quality(clean, protected)
-        per_clip = {name: numbers(values.tolist()) for name, values in heard.items()}
-        return {"per_clip": per_clip, "distance": _distance(clean, protected, generator("audibility", 0, clean.device))}
+            values |= speech_quality(clean, protected)
+        heard["per_clip"] = {name: numbers(value.tolist()) for name, value in values.items()}
+        heard["distance"] = _distance(clean, protected, generator("audibility", 0, clean.device))
+        return heard
     assert isinstance(clean, Rolls)
     assert isinstance(protected, Rolls)
     edits = (protected.velocity - clean.velocity).abs().flatten(1) * 127
-    return {"per_clip": {"velocity_edit": numbers(edits.amax(1).tolist())}, "distance": {}}
+    heard["per_clip"] = {"velocity_edit": numbers(edits.amax(1).tolist())}
+    return heard
 
 
 def _paired(data: Data, protected: Any, stage: Stage) -> Data:

@@ -110,17 +110,6 @@ def test_quality_is_in_evaluation_mode_and_leaves_the_mode_alone() -> None:
     assert torch.equal(quality["log likelihood"], -attacker.loss(model.eval(), data).detach())
 
 
-def test_a_shift_is_drawn_for_every_clip() -> None:
-    data = ten_classes(clips=40)
-    moved = classification.shifted(data, 100, rng())
-    lags = [
-        next(lag for lag in range(-100, 101) if torch.equal(a.roll(lag, -1)[..., 100:-100], b[..., 100:-100]))
-        for a, b in zip(data.audio, moved.audio, strict=True)
-    ]
-    assert len(set(lags)) > 20
-    assert moved.check() is moved
-
-
 def test_the_schedule_rises_to_one_and_falls_to_nothing() -> None:
     factors = [classification.one_cycle(i / 100) for i in range(101)]
     assert factors[0] == pytest.approx(0.04)

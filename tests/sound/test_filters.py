@@ -1,9 +1,9 @@
-"""Filters that keep the sound in its place, and shifts that do not."""
+"""Equalisers: the gain that is asked for, clip by clip, and no delay."""
 
 import pytest
 import torch
 
-from bench.sound.filters import equalise, shift
+from bench.sound.filters import equalise
 
 
 def tone(hz: float, rate: int = 8000) -> torch.Tensor:
@@ -23,7 +23,7 @@ def test_equal_gains_are_one_gain_and_no_delay() -> None:
 def test_each_clip_has_its_own_equaliser() -> None:
     gains = torch.zeros(2, 3)
     gains[0, 0], gains[0, 2], gains[1, 2] = 6.0, -6.0, 12.0
-    both = torch.cat([tone(60.0), tone(60.0)]), torch.cat([tone(3900.0), tone(3900.0)])
+    both = torch.cat([tone(10.0), tone(10.0)]), torch.cat([tone(3990.0), tone(3990.0)])
     low, high = (equalise(audio, 8000, gains) for audio in both)
     assert [level_db(x) for x in low] == pytest.approx([6.0, 0.0], abs=0.2)
     assert [level_db(x) for x in high] == pytest.approx([-6.0, 12.0], abs=0.5)
@@ -36,11 +36,3 @@ def test_an_equaliser_can_be_differentiated_through() -> None:
     assert audio.grad is not None
     assert gains.grad is not None
     assert float(gains.grad.abs().max()) > 0
-
-
-def test_a_shift_brings_silence_in() -> None:
-    audio = torch.arange(1.0, 6.0)[None, None].repeat(3, 2, 1)
-    moved = shift(audio, torch.tensor([2, 0, -1]))
-    assert moved[0].tolist() == [[0, 0, 1, 2, 3]] * 2
-    assert moved[1].tolist() == [[1, 2, 3, 4, 5]] * 2
-    assert moved[2].tolist() == [[2, 3, 4, 5, 0]] * 2

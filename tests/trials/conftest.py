@@ -53,7 +53,7 @@ def small_trials(small_suite: Callable[..., Suite]) -> Callable[..., tuple[Trial
 
 PARTS = {
     "dataset": ["tones"],
-    "defense": ["hiss", "labels", "breaks", "dies", "slow"],
+    "defense": ["hiss", "labels", "breaks", "dies", "slow", "swaps", "fills"],
     "attacker": ["linear"],
-    "adaptation": ["quieter"],
+    "adaptation": ["quieter", "halves"],
 }
