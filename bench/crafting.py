@@ -30,7 +30,7 @@ from bench.api import Adaptation, Attacker, Clips, Knowledge
 from bench.errors import DataError, UsageError
 from bench.learning import batches, seeded
 
-__all__ = ["Noise", "Per", "Schedule", "min_min", "perturb", "pretrained", "room", "surrogates"]
+__all__ = ["Noise", "Per", "Schedule", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates"]
 
 Per = Literal["clip", "class", "set"]
 
@@ -135,10 +135,10 @@ def min_min(
             learning: list[Tensor] = []
             for _ in range(schedule.learner_steps):
                 index = next(order).to(data.device)
-                heard = _heard(noise.added(data.select(index), index), expects, rng)
-                learning.append(_learnt(heard, against, models, learners, schedule.alternation == "joint"))
-                if heard.audio.grad is not None:
-                    noise.move(index, heard.audio.grad, schedule.step)
+                batch = heard(noise.added(data.select(index), index), expects, rng)
+                learning.append(_learnt(batch, against, models, learners, schedule.alternation == "joint"))
+                if batch.audio.grad is not None:
+                    noise.move(index, batch.audio.grad, schedule.step)
             if schedule.alternation == "joint":
                 losses.append(float(torch.stack(learning).mean()))
             else:
@@ -182,8 +182,8 @@ def perturb(
                 _restart(noise, clips, at)
             for _ in range(1 if noise.shared else steps):
                 audio = noise.added(clips, at).audio.requires_grad_()
-                heard = _heard(clips.with_audio(audio), expects, rng)
-                loss = torch.stack([a.loss(m, heard) for a, m in zip(against, models, strict=True)]).mean(0)
+                changed = heard(clips.with_audio(audio), expects, rng)
+                loss = torch.stack([a.loss(m, changed) for a, m in zip(against, models, strict=True)]).mean(0)
                 (slope,) = torch.autograd.grad(loss.sum(), audio)
                 noise.move(at, slope, way)
             last.append(loss.detach())
@@ -200,6 +200,22 @@ def pretrained(against: Sequence[Attacker], data: Clips, rng: Generator) -> list
     return [attacker.learn(train, validation, rng) for attacker in against]
 
 
+def heard(batch: Clips, expects: Sequence[Adaptation], rng: Generator) -> Clips:
+    """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
+
+    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
+    """
+    drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
+    for hook in ("transform", "augment") if drawn < len(expects) else ():
+        change = getattr(expects[drawn], hook, None)
+        changed = batch if change is None else change(batch, rng)
+        if changed.ids != batch.ids or (not changed.audio.requires_grad and changed.audio.shape != batch.audio.shape):
+            continue  # a filter, or a length that no gradient can be carried back from
+        through = changed.audio + batch.audio - batch.audio.detach()
+        batch = changed if changed.audio.requires_grad else changed.with_audio(through)
+    return batch
+
+
 def shifted(clips: Clips, by: int) -> Clips:
     """The clips under the labels `by` classes on: the targets of a targeted attack. One class has no other."""
     if clips.labels is None:
@@ -208,7 +224,7 @@ def shifted(clips: Clips, by: int) -> Clips:
 
 
 def _learnt(
-    heard: Clips,
+    batch: Clips,
     against: Sequence[Attacker],
     models: Sequence[nn.Module],
     learners: Sequence[torch.optim.Optimizer],
@@ -216,12 +232,12 @@ def _learnt(
 ) -> Tensor:
     """One step of every surrogate; returns their mean loss. `joint`: the audio collects its gradient on the way."""
     if joint:
-        heard.audio.requires_grad_()
+        batch.audio.requires_grad_()
     total = []
     for attacker, model, learner in zip(against, models, learners, strict=True):
         model.train()
         learner.zero_grad(set_to_none=True)
-        loss = attacker.loss(model, heard).mean()
+        loss = attacker.loss(model, batch).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         learner.step()
         total.append(loss.detach())
@@ -265,21 +281,3 @@ def _restart(noise: Noise, clips: Clips, index: Tensor) -> None:
 
 def _own_rate(attacker: Attacker) -> float:
     return float(getattr(attacker, "lr", 1e-3))
-
-
-def _heard(batch: Clips, expects: Sequence[Adaptation], rng: Generator) -> Clips:
-    """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
-
-    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
-    """
-    if not expects:
-        return batch
-    drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
-    for hook in ("transform", "augment") if drawn < len(expects) else ():
-        change = getattr(expects[drawn], hook, None)
-        changed = batch if change is None else change(batch, rng)
-        if changed.ids != batch.ids or changed.audio.shape != batch.audio.shape:
-            continue  # a filter, or a length that no gradient can be carried back from
-        through = changed.audio + batch.audio - batch.audio.detach()
-        batch = changed if changed.audio.requires_grad else changed.with_audio(through)
-    return batch

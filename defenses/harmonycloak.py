@@ -38,6 +38,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Adaptation, Attacker, Clips, Knowledge, Needs
+from bench.crafting import heard
 from bench.errors import UsageError
 from bench.learning import batches, seeded
 from bench.sound.masking import FULL_SCALE_DB, spl_to_amplitude, threshold_in_quiet
@@ -137,8 +138,8 @@ class HarmonyCloak:
             clips = data.select(index)
             noise = _noise(carriers.select(index), turned, clips.support)
             protected = clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
-            heard = _heard(protected, expects, rng)
-            losses = [s.loss(model, heard).mean() for s, model in zip(surrogates, models, strict=True)]
+            batch = heard(protected, expects, rng)
+            losses = [s.loss(model, batch).mean() for s, model in zip(surrogates, models, strict=True)]
             norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
             return torch.stack(losses).mean() + (penalty[index] * norms).sum(1).mean()
 
@@ -231,22 +232,6 @@ def _penalty(parts: Tensor) -> Tensor:
     energy = parts.square().sum((2, 3)) + 1e-12
     share = energy / energy.sum(1, keepdim=True) if parts.shape[1] > 1 else 0.0
     return (1 - share) / energy.sqrt()
-
-
-def _heard(batch: Clips, expects: Sequence[Adaptation], rng: Generator) -> Clips:
-    """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
-
-    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
-    """
-    drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
-    for hook in ("transform", "augment") if drawn < len(expects) else ():
-        change = getattr(expects[drawn], hook, None)
-        changed = batch if change is None else change(batch, rng)
-        if changed.ids != batch.ids or (not changed.audio.requires_grad and changed.audio.shape != batch.audio.shape):
-            continue  # a filter, or a length that no gradient can be carried back from
-        through = changed.audio + batch.audio - batch.audio.detach()
-        batch = changed if changed.audio.requires_grad else changed.with_audio(through)
-    return batch
 
 
 def _blocks(clips: int, numbers: int) -> Iterator[slice]:
