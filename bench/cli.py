@@ -157,6 +157,7 @@ def matrix(
     jobs: int | None = None,
     store: str | None = None,
     records: Path | None = None,
+    page: Path | None = None,
     display: Display = "auto",
 ) -> int:
     """Run a suite: the TOML file that names a matrix of trials.
@@ -175,6 +176,8 @@ def matrix(
         Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache.
     records
         Folder of the records; default: records/NAME beside the suite.
+    page
+        A Markdown file to write the tables to.
     display
         Progress as bars, as lines, or not at all.
     """
@@ -185,7 +188,7 @@ def matrix(
     if dry_run:
         return running.show_plan(suite, store)
     folder = records or file.resolve().parent / "records" / suite.name
-    return running.run(suite, store=store, records=folder, on=on, jobs=jobs, display=display)
+    return running.run(suite, store=store, records=folder, on=on, jobs=jobs, display=display, page=page)
 
 
 @app.command(help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")

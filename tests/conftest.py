@@ -1,11 +1,24 @@
-"""What all tests share: where the real data lies."""
+"""What all tests share: where the real data lies, and suites over the small plugins of tests/plugins."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from bench.trials.matrix import Suite, expand, suite
+from bench.trials.trial import Trial
+
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+PARTS = {
+    "dataset": ["tones"],
+    "defense": ["hiss", "labels", "breaks", "dies", "slow", "swaps", "fills"],
+    "attacker": ["linear"],
+    "adaptation": ["quieter", "halves"],
+}
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +31,42 @@ def bench_data() -> Path:
             f"no real data: {root} is no folder; set BENCH_DATA to a folder that holds fsdd/, pop909/ or music/"
         )
     return root
+
+
+@pytest.fixture
+def small_suite() -> Callable[..., Suite]:
+    """A suite of clean and hiss against the linear attacker; keywords override."""
+
+    def make(**more: Any) -> Suite:
+        names = {
+            kind: {name: {"plugin": str(PLUGINS / f"{name}.py")} for name in listed} for kind, listed in PARTS.items()
+        }
+        data: dict[str, Any] = {
+            "datasets": ["tones"],
+            "defenses": ["clean", "hiss"],
+            "attackers": ["linear"],
+            "seeds": [0, 1],
+            **more,
+        }
+        used = {
+            "dataset": data["datasets"],
+            "defense": [*data["defenses"], *data.get("controls", [])],
+            "attacker": data["attackers"],
+            "adaptation": data.get("adaptations", []),
+        }
+        for kind, tables in names.items():
+            given = data.get(kind, {})
+            data[kind] = {
+                name: {**tables.get(name, {}), **given.get(name, {})} for name in used[kind] if name in tables
+            }
+        return suite(data)
+
+    return make
+
+
+@pytest.fixture
+def small_trials(small_suite: Callable[..., Suite]) -> Callable[..., tuple[Trial, ...]]:
+    def make(**more: Any) -> tuple[Trial, ...]:
+        return expand(small_suite(**more)).trials
+
+    return make

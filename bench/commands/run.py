@@ -14,6 +14,7 @@ from bench import plugins
 from bench.commands.display import Style, watching
 from bench.errors import UsageError, unknown
 from bench.scores import table
+from bench.scores.page import markdown
 from bench.trials import matrix
 from bench.trials.agenda import Stopped
 from bench.trials.record import Record
@@ -91,9 +92,16 @@ def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) 
 
 
 def run(
-    suite: matrix.Suite, *, store: str | None, records: Path | None, on: Place, jobs: int | None, display: Style
+    suite: matrix.Suite,
+    *,
+    store: str | None,
+    records: Path | None,
+    on: Place,
+    jobs: int | None,
+    display: Style,
+    page: Path | None = None,
 ) -> int:
-    """Run a suite and print its tables. The exit code: 0, 3 where a trial failed, 130 where it was stopped."""
+    """Run a suite and print its tables, to `page` too. The exit code: 0, 3 if a trial failed, 130 if it was stopped."""
     place = Store(store or default_url())
     expansion = _expanded(suite)
     folder = records or place.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
@@ -108,6 +116,8 @@ def run(
         _say(f"stopped. What is done is kept; resume with the same command: {command}")
         return INTERRUPTED
     report(made, suite)
+    if page is not None:
+        page.write_text(markdown(suite, made, command), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(made)} trials, {time.monotonic() - started:.1f} s)")
     failed = [record for record in made if record.status != "ok"]
     return INCOMPLETE if failed else OK

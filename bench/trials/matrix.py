@@ -19,6 +19,10 @@
     defense = "loud"
     adaptation = "mp3"
 
+    [[published]]                           # a figure of a paper, shown beside ours: peak, mean or last of its epochs
+    defense = "loud"
+    mean = 0.14
+
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
 
@@ -30,6 +34,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -45,6 +50,19 @@ from bench.trials.trial import TRAITS, Part, Trial
 KNOWLEDGE = ("white-box", "black-box", "none")
 NONE = "none"  # the adaptation that is no adaptation
 Parameters = dict[str, dict[str, Any]]
+
+
+class Published(pydantic.BaseModel):
+    """Figures of a paper: the quality that it reports at the best epoch, as the mean over epochs, or after the last."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    defense: str
+    attacker: str = ""  # any
+    adaptation: str = NONE
+    peak: float = math.nan
+    mean: float = math.nan
+    last: float = math.nan
 
 
 class Suite(pydantic.BaseModel):
@@ -71,6 +89,8 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float]] = []
     budget: dict[str, float] = {}
+    published: list[Published] = []
+    notes: str = ""  # what was found, in Markdown, for the suite's page
 
     def given(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
         """The plugin behind a name of the suite and the parameters that the suite gives it."""

@@ -1,0 +1,101 @@
+"""A suite's page in Markdown: what was asked, the tables, what each epoch reached, and published figures beside ours.
+
+Nothing is measured here: numbers come from records, sentences from the suite's own file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench.scores import table
+from bench.trials.matrix import Suite
+from bench.trials.record import Record
+
+__all__ = ["epochs_table", "markdown"]
+
+
+def markdown(suite: Suite, records: Sequence[Record], command: str) -> str:
+    """The page of a suite whose records these are, made by `command`."""
+    rows = table.rows(records, suite.budget)
+    spent = _cpu_seconds(records)
+    parts = [f"# {suite.name}", suite.about]
+    parts.append(f"Made by `{command}`: {len(records)} trials, {spent:.0f} CPU s.{_limits(suite)}")
+    parts += ["## Learning denied, at the best response", _table(*table.main_table(rows))]
+    if len({cell.response for row in rows for cell in row.cells}) > 1:
+        parts += ["## Under every response", "The clean row is what a response costs the attacker."]
+        parts.append(_table(*table.response_table(rows)))
+    epochs = epochs_table(records, suite)
+    if epochs[1]:
+        parts += ["## Epoch by epoch", _EPOCHS, _table(*epochs)]
+    failed = [record for record in records if record.status != "ok" and record.error]
+    if failed:
+        parts.append("## Failed")
+        parts += [f"* {record.name}: {record.error['message'] if record.error else ''}" for record in failed]
+    gates = [
+        [name, f"{value:.3f}", f"{limit:.3f}", "passed" if passed else "**failed**"]
+        for name, value, limit, passed, _ in table.gates_of(records)
+    ]
+    if gates:
+        parts += ["## Gates", _table(["gate", "worst seed", "limit", ""], gates)]
+    parts += [note.strip() for note in ("## Findings", suite.notes) if suite.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells: quality on the validation set over the epochs, mean over seeds, published figures beside it.
+
+    Empty where the suite has no published figures: then the peak, which is what is scored, says enough.
+    """
+    bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and suite.published:
+            trial = record.trial
+            adaptation = trial.adaptation.label if trial.adaptation else "none"
+            bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
+    known = {(row.defense, row.attacker or None, row.adaptation): row for row in suite.published}
+    body = []
+    for (dataset, row, attacker, adaptation), found in bins.items():
+        arm = "protected" if any("protected" in record.epochs for record in found) else "clean"
+        curves = [[line["validation"] or math.nan for line in r.epochs[arm] if line.get("step")] for r in found]
+        ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
+        theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
+        published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
+        response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
+        body.append([dataset, row, response, *(_number(value) for value in (*ours, *published))])
+    headings = ["data set", "defense", "response", "peak", "mean", "last"]
+    return [*headings, "published peak", "published mean", "published last"], body
+
+
+_EPOCHS = "Quality on the validation set after each epoch of training, means over seeds. The score uses the peak alone."
+
+
+def _limits(suite: Suite) -> str:
+    limits = ", ".join(f"{name} >= {limit:g}" for name, limit in suite.budget.items())
+    return f" Ranked where {limits}." if limits else ""
+
+
+def _cpu_seconds(records: Sequence[Record]) -> float:
+    """Of all stages, each counted once, however many trials share it."""
+    spent: dict[str, float] = {}
+    for record in records:
+        for role, cost in record.cost.items():
+            spent[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+    return sum(spent.values())
+
+
+def _table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return table.text(headings, body, "github")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _last(values: Sequence[float]) -> float:
+    return values[-1]
+
+
+def _number(value: float) -> str:
+    return table.DASH if math.isnan(value) else f"{value:.3f}"
