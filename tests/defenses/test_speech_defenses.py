@@ -27,6 +27,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dynamic_epsilon", {"rounds": 1, "mask": "continuous"}),
     ("error_maximizing", {"steps": 1, "step": 1.0, "targeted": False}),
     ("universal", {"steps": 3, "per": "class", "targeted": True}),
+    ("melody", {}),
     *(("separable", {"kind": kind}) for kind in ("noise", "tones", "lsp", "ar", "eq")),
 ]
 
@@ -66,7 +67,7 @@ def test_one_class_alone_is_no_error(name: str, params: dict[str, Any]) -> None:
     data = spoken()
     alone = replace(data, labels=torch.zeros(4).long(), classes=("only",))
     changed = (protect(name, params, alone).check().audio != data.audio).any()
-    assert bool(changed) == (name in {"separable", "signal_copy"})
+    assert bool(changed) == (name in {"separable", "signal_copy", "melody"})
 
 
 def test_class_noise_is_one_noise_for_a_class() -> None:
@@ -136,3 +137,19 @@ def test_parameters_that_make_no_sense_are_refused() -> None:
     for name, params in (("dynamic_epsilon", {"segment_ms": 0.0}), ("constant_epsilon", {"per": "set"})):
         with pytest.raises(UsageError):
             plugins.build("defenses", name, params)
+
+
+def test_a_melody_has_one_tone_at_a_time_and_other_pitches_for_every_class() -> None:
+    data = spoken()
+    protected = protect("melody", {"tones": 2, "note_ms": 50.0}, data)
+    assert snr_db(data, protected).tolist() == pytest.approx([20.0] * 4, abs=0.2)
+    noise = (protected.audio - data.audio)[:, 0, :800].reshape(4, 2, 400)  # two notes of every clip
+    spectrum = torch.fft.rfft(noise * torch.hann_window(400), dim=-1).abs()
+    near = spectrum.argmax(-1)
+    assert (
+        spectrum.square().sort(-1, descending=True).values[..., :6].sum(-1) / spectrum.square().sum(-1) > 0.95
+    ).all()
+    assert torch.equal(near[0], near[2])  # a class
+    assert (near[0] != near[1]).all()
+    assert (near[:, 0] < near[:, 1]).all()  # a band each
+    assert 240 <= int(near.min()) * 20 <= int(near.max()) * 20 <= 1920  # hertz
