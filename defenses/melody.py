@@ -1,10 +1,11 @@
 """A melody a class: soft tones that take turns, at pitches that tell the class. Made without a model.
 
-A defense of ours. What was learnt from trying the others on spoken digits at 20 dB: one steady tone a class is the strongest mark for
-waveforms and spectra alike and costs little PESQ, but an attacker who masks bands at random (SpecAugment) learns the
-words from the batches in which it is missing. Tones that sound together resist that and lose the waveform network. So
-they sound in turn: at any time there is one tone at full level, and a masked band takes only some of them away. It
-gives the labels away, like every class-wise mark, and no setting that was tried is out of reach of every adaptation.
+A defense of ours. What was learnt from trying the others on spoken digits at 20 dB: one steady tone a class is the
+strongest mark for waveforms and spectra alike and costs little PESQ, but an attacker who masks bands at random
+(SpecAugment) learns the words from the batches in which it is missing. Tones that sound together resist that and lose
+the waveform network. So they sound in turn: at any time there is one tone at full level, and a masked band takes only
+some of them away. It gives the labels away, like every class-wise mark, and no setting that was tried is out of reach
+of every adaptation.
 """
 
 from __future__ import annotations
