@@ -49,7 +49,7 @@ class WorstOf:
 
     def worst(self, attacker: Attacker, model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Each clip of the batch in its hardest version."""
-        versions = [self.version(batch, rng) for _ in range(self.k)]
+        versions = [self.variant(batch, rng) for _ in range(self.k)]
         with hardening.evaluating(model), torch.no_grad():
             losses = torch.stack([attacker.loss(model, version) for version in versions])
         at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
@@ -58,7 +58,7 @@ class WorstOf:
         lengths = torch.stack([version.lengths for version in versions])[at, clip]
         return replace(batch.with_audio(audio), lengths=lengths)
 
-    def version(self, batch: Clips, rng: Generator) -> Clips:
+    def variant(self, batch: Clips, rng: Generator) -> Clips:
         """One random version of every clip."""
         moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
         return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)

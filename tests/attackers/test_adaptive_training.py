@@ -47,7 +47,7 @@ def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
     hard = plugin.worst(attacker, model, train, rng(1))
     hard.check(name)
     assert hard.ids == train.ids
-    given = train if name == "adversarial_training" else plugin.version(train, rng(1))
+    given = train if name == "adversarial_training" else plugin.variant(train, rng(1))
     losses, harder = (attacker.loss(model, batch).detach() for batch in (given, hard))
     assert (harder >= losses - 1e-6).all()
     assert harder.mean() > 1.02 * losses.mean()
@@ -80,7 +80,7 @@ def test_worst_of_takes_each_clips_hardest_version() -> None:
     attacker, plugin = sets.Reader(), build("worst_of", k=4)
     model = attacker.model(train, rng())
     draws = rng(5)
-    versions = [plugin.version(train, draws) for _ in range(4)]
+    versions = [plugin.variant(train, draws) for _ in range(4)]
     best = torch.stack([attacker.loss(model, version) for version in versions]).amax(0)
     torch.testing.assert_close(attacker.loss(model, plugin.worst(attacker, model, train, rng(5))), best)
 

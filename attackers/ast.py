@@ -1,0 +1,280 @@
+"""The Audio Spectrogram Transformer, AST: attention over patches of a mel spectrogram.
+
+Gong et al., Interspeech 2021, as Hugging Face Transformers has it. By default a tiny one (two layers, 40 bands) that
+learns from nothing. With `checkpoint` or `path`, a pretrained one behind its own Kaldi filter bank at its own rate,
+under a new head: such as MIT/ast-finetuned-speech-commands-v2 for words, or an AudioSet checkpoint for other sound.
+
+Every clip is cut or padded with silence to what the model's position embeddings cover; there is no attention mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from bench import classification
+from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.errors import DataError
+from bench.learning import seeded
+from bench.sound.mel import LogMel
+
+_KIND = "audio-spectrogram-transformer"
+_KNOWN = ("MIT/ast-finetuned-speech-commands-v2", "MIT/ast-finetuned-audioset-10-10-0.4593")
+# What ASTFeatureExtractor takes where a checkpoint has no preprocessor_config.json: AudioSet's statistics.
+_USUAL = {"sampling_rate": 16_000, "mean": -4.2677393, "std": 4.5689974}
+_WINDOW = 0.025  # seconds, Kaldi's frame
+_BANDS, _PATCH, _WINDOW_MS = 40, 8, 32.0  # of the tiny one
+
+
+@dataclass(frozen=True)
+class Ast:
+    """Mel spectrogram in patches -> class."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    task: ClassVar[str] = "classify"
+    dataset: ClassVar[str] = "spoken_digits"
+    paper: ClassVar[str] = "Gong et al. 2021, arXiv:2104.01778"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"epochs": 30}, "full": {"epochs": 40}}
+
+    checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
+    path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`
+    download: bool = False  # fetch `checkpoint` from the hub if it is not in the cache
+    freeze_features: bool = True  # of a pretrained one, only the head learns; all of it wants an lr of about 5e-5
+    width: int = 64  # of the tiny one
+    layers: int = 2
+    epochs: int = 20
+    batch: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 4:
+            raise ValueError(f"width = {self.width}, expected a multiple of the 4 heads, such as 64")
+        if self.layers < 1:
+            raise ValueError(f"layers = {self.layers}, expected 1 or more")
+
+    def fingerprint(self) -> str:
+        """Of a checkpoint: its folder's name (on the hub: the revision), files and sizes."""
+        if self._tiny:
+            return ""
+        where = self._folder()
+        files = sorted((file.name, file.stat().st_size) for file in where.iterdir() if file.is_file())
+        return hashlib.sha256(json.dumps([where.name, files]).encode()).hexdigest()[:16]
+
+    def inventory(self) -> dict[str, str]:
+        """Two public checkpoints: found in the Hugging Face cache, or what their lack disables."""
+        found = {}
+        for name in _KNOWN:
+            try:
+                _from_hub(name, download=False)
+                found[name] = ""
+            except DataError:
+                found[name] = f"ast.checkpoint={name} (hf download {name}, or ast.download=true)"
+        return found
+
+    def model(self, like: Clips, rng: Generator) -> nn.Module:
+        """Raises `DataError` for clips without labels, and where a checkpoint is missing or unreadable."""
+        classes = len(classification.classes(like))
+        with seeded(rng):
+            made = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
+        return made.to(like.device)
+
+    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
+        return classification.cross_entropy(model, batch)
+
+    def learn(
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        return classification.learn(self, train, validation, rng, augment=augment, log=log)
+
+    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+        return classification.quality(model, test)
+
+    @property
+    def _tiny(self) -> bool:
+        return self.checkpoint == "tiny" and not self.path
+
+    def _folder(self) -> Path:
+        if self.path:
+            return _checked(Path(self.path).expanduser(), "attacker.path")
+        return _from_hub(self.checkpoint, self.download)
+
+    def _from_nothing(self, like: Clips, classes: int) -> nn.Module:
+        from transformers import ASTConfig, ASTForAudioClassification
+
+        front = _LogMelFrames(like)
+        network = ASTForAudioClassification(
+            ASTConfig(
+                hidden_size=self.width, num_hidden_layers=self.layers, num_attention_heads=4,
+                intermediate_size=2 * self.width, patch_size=_PATCH, time_stride=_PATCH, frequency_stride=_PATCH,
+                num_mel_bins=_BANDS, max_length=front.frames, num_labels=classes,
+            )
+        )  # fmt: skip
+        return classification.Fronted(front, nn.Sequential(_Pooled(network), network.classifier))
+
+    def _pretrained(self, like: Clips, classes: int) -> nn.Module:
+        from transformers import ASTConfig, ASTForAudioClassification
+
+        where = self._folder()
+        features = _features_of(where)
+        base = _loaded(where)
+        front = _KaldiFrames(like.rate, base.config.num_mel_bins, base.config.max_length, **features)
+        config = ASTConfig.from_dict({**base.config.to_dict(), "num_labels": classes})
+        network = ASTForAudioClassification(config)
+        network.audio_spectrogram_transformer = base
+        if not self.freeze_features:
+            return classification.Fronted(front, nn.Sequential(_Pooled(network), network.classifier))
+        base.requires_grad_(False)
+        return classification.Fronted(nn.Sequential(front, _Pooled(network)), network.classifier)
+
+
+class _Pooled(nn.Module):
+    """Frames [clip, frame, band] -> what the two class tokens have gathered [clip, width]."""
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.transformer = network.audio_spectrogram_transformer
+
+    def forward(self, frames: Tensor) -> Tensor:
+        pooled: Tensor = self.transformer(frames).pooler_output
+        return pooled
+
+
+class _LogMelFrames(nn.Module):
+    """Audio [clip, channel, sample] -> log-mel [clip, frame, band], each clip of mean 0 and deviation 0.5, as AST's."""
+
+    def __init__(self, like: Clips):
+        super().__init__()
+        self.mel = LogMel(like.rate, _BANDS, _WINDOW_MS)
+        hop = self.mel.mel.hop_length
+        self.samples = max(like.audio.shape[-1], (_PATCH - 1) * hop)
+        self.frames = self.samples // hop + 1
+
+    def forward(self, audio: Tensor) -> Tensor:
+        seen = self.mel(functional.pad(audio, (0, self.samples - audio.shape[-1]))).mT
+        spread = (seen.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
+        scaled: Tensor = (seen - seen.mean((1, 2), keepdim=True)) / (2 * spread)
+        return scaled
+
+
+class _KaldiFrames(nn.Module):
+    """Audio [clip, channel, sample] at `rate` -> frames [clip, frame, band] as ASTFeatureExtractor makes them.
+
+    Differentiable, and all clips at once, which that is not.
+    """
+
+    def __init__(self, rate: int, bands: int, frames: int, *, sampling_rate: int, mean: float, std: float):
+        super().__init__()
+        from torchaudio.transforms import Resample
+
+        self.resample = Resample(rate, sampling_rate)
+        self.rate, self.bands, self.frames = sampling_rate, bands, frames
+        self.mean, self.std = mean, std
+
+    def forward(self, audio: Tensor) -> Tensor:
+        from torchaudio.compliance.kaldi import fbank
+
+        mono = self.resample(audio.mean(1))
+        mono = functional.pad(mono, (0, max(0, math.ceil(_WINDOW * self.rate) - mono.shape[-1])))
+
+        def one(wave: Tensor) -> Tensor:
+            frames: Tensor = fbank(
+                wave[None], sample_frequency=self.rate, window_type="hanning", num_mel_bins=self.bands
+            )
+            return frames
+
+        seen: Tensor = torch.vmap(one)(mono)
+        seen = functional.pad(seen, (0, 0, 0, self.frames - seen.shape[1]))
+        return (seen - self.mean) / (2 * self.std)
+
+
+def _loaded(where: Path) -> Any:
+    """The transformer of a checkpoint without its head, in float32. Raises `DataError` where any weight is missing."""
+    from safetensors import SafetensorError
+    from transformers import ASTModel
+    from transformers.utils import logging
+
+    if (kind := _json(where / "config.json").get("model_type")) != _KIND:
+        raise DataError(f"ast: {where} holds a model of type {kind!r}, expected {_KIND!r}")
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        base, report = ASTModel.from_pretrained(
+            where, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
+        raise DataError(
+            f"ast: the checkpoint in {where} cannot be read: {str(error).strip().splitlines()[0]}"
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise DataError(f"ast: the checkpoint in {where} lacks {len(missing)} weights, first {missing[0]}")
+    return base
+
+
+def _features_of(where: Path) -> dict[str, Any]:
+    """Rate, mean and deviation of what the checkpoint was trained on."""
+    file = where / "preprocessor_config.json"
+    said = _json(file) if file.is_file() else {}
+    if not said.get("do_normalize", True):
+        said = {**said, "mean": 0.0, "std": 0.5}  # (x - 0) / (2 * 0.5)
+    found = {name: said.get(name, usual) for name, usual in _USUAL.items()}
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in found.values()):
+        raise DataError(f"ast: {file} holds {found}, expected numbers")
+    found["sampling_rate"] = int(found["sampling_rate"])
+    if found["sampling_rate"] < 1000 or not found["std"] > 0:
+        raise DataError(f"ast: {file} holds {found}, expected a rate such as 16000 and a std above 0")
+    return found
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"ast: {file} is not JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise DataError(f"ast: {file} holds a {type(read).__name__}, expected an object")
+    return read
+
+
+def _checked(where: Path, named_by: str) -> Path:
+    missing = [name for name in ("config.json", "*.safetensors") if not any(where.glob(name))]
+    if missing:
+        raise DataError(f"ast: no {missing[0]} in {where} ({named_by}); expected a folder written by save_pretrained")
+    return where
+
+
+def _from_hub(repository: str, download: bool) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = Path(
+            snapshot_download(repository, local_files_only=not download, allow_patterns=["*.json", "*.safetensors"])
+        )
+        return _checked(found, f"the Hugging Face cache of {repository}")
+    except HFValidationError as error:
+        raise DataError(f"ast.checkpoint = '{repository}', expected 'tiny' or a name such as {_KNOWN[0]}") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if download:
+            raise DataError(
+                f"ast: {repository} could not be downloaded; fetch it elsewhere and set attacker.path to its folder"
+            ) from error
+        raise DataError(
+            f"ast: {repository} is not in the Hugging Face cache ({constants.HF_HUB_CACHE}); "
+            f"set attacker.download=true, run `hf download {repository}`, or set attacker.path to its folder"
+        ) from error
