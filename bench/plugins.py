@@ -80,9 +80,9 @@ def find(kind: str, name: str) -> Listing:
                 f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
             )
         return Listing(kind, name, _summary(path), "file", path)
-    for listing in _ours(kind):
-        if listing.name == name:
-            return listing
+    file = _our_files(kind).get(name)
+    if file:
+        return Listing(kind, name, _summary(file), "built in", file)
     known = names(kind)
     if name not in known:
         raise PluginError(unknown(SINGULAR[kind], name, known))
@@ -209,13 +209,19 @@ def _imports(file: Path) -> Iterator[str]:
 
 
 def _ours(kind: str) -> Iterator[Listing]:
+    for name, file in _our_files(kind).items():
+        yield Listing(kind, name, _summary(file), "built in", file)
+
+
+def _our_files(kind: str) -> dict[str, Path]:
+    """Name -> file, in order; none of them is opened."""
     folder = home() / FOLDERS[kind]
-    if not folder.is_dir():
-        return
-    for entry in sorted(folder.iterdir()):
+    found = {}
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         file = entry / "__init__.py" if entry.is_dir() else entry
         if file.suffix == ".py" and file.is_file() and not entry.name.startswith(("_", ".")):
-            yield Listing(kind, entry.stem, _summary(file), "built in", file)
+            found[entry.stem] = file
+    return found
 
 
 def _theirs(kind: str) -> Iterator[Listing]:

@@ -168,6 +168,7 @@ class _Resolver:
     def __init__(self, suite: Suite):
         self._suite = suite
         self._parts: dict[tuple[str, str, str], Part] = {}
+        self._domains: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(chosen["attacker"])
@@ -217,8 +218,10 @@ class _Resolver:
         return self.domains("attackers", attacker)[0]
 
     def domains(self, kind: str, name: str) -> tuple[str, ...]:
-        plugin, _ = self._suite.given(kind, name)
-        return tuple(getattr(plugins.load(kind, plugin), "domains", ("audio",)))
+        if (kind, name) not in self._domains:
+            plugin, _ = self._suite.given(kind, name)
+            self._domains[kind, name] = tuple(getattr(plugins.load(kind, plugin), "domains", ("audio",)))
+        return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
         plugin, _ = self._suite.given("attackers", attacker)
