@@ -269,7 +269,8 @@ class Gate:
 class Knowledge:
     """What the defender knows of the attacker.
 
-    white-box: `surrogates` is the trial's own attacker; black-box: a bag of others without it; none: empty.
+    white-box: `surrogates` is the trial's own attacker; ensemble: a bag with it, the defender not knowing which it will
+    be; black-box: a bag of others without it; none: empty.
     `expects`: the adaptations that the defender prepares for (expectation over transforms).
     `reference`: for a matched control only, the protected set whose audibility the control must have.
     """

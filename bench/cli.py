@@ -20,7 +20,7 @@ OK, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
 Preset = Literal["smoke", "small", "full"]
-Knows = Literal["white-box", "black-box", "none"]
+Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]

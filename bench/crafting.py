@@ -30,7 +30,9 @@ from bench.api import Adaptation, Attacker, Clips, Knowledge
 from bench.errors import DataError, UsageError
 from bench.learning import batches, seeded
 
-__all__ = ["Noise", "Per", "Schedule", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates"]
+__all__ = [
+    "Noise", "Per", "Schedule", "fresh", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates",
+]  # fmt: skip
 
 Per = Literal["clip", "class", "set"]
 
@@ -124,11 +126,7 @@ def min_min(
 ) -> list[float]:
     """Turn surrogates and noise by turns towards one small loss, in place. Returns the loss of every round."""
     with seeded(rng):  # the surrogates' dropout
-        models = [attacker.model(data, rng) for attacker in against]
-        learners = [
-            torch.optim.Adam([p for p in model.parameters() if p.requires_grad], schedule.lr or _own_rate(attacker))
-            for attacker, model in zip(against, models, strict=True)
-        ]
+        models, learners = fresh(against, data, rng, schedule.lr)
         order = batches(len(data), schedule.batch, rng)
         losses: list[float] = []
         for _ in range(schedule.rounds):
@@ -188,6 +186,18 @@ def perturb(
                 noise.move(at, slope, way)
             last.append(loss.detach())
     return float(torch.cat(last).mean()) if last else float("nan")
+
+
+def fresh(
+    against: Sequence[Attacker], data: Clips, rng: Generator, lr: float = 0.0
+) -> tuple[list[nn.Module], list[torch.optim.Adam]]:
+    """Surrogates that know nothing yet, in training mode, and what trains them; lr: of all, or 0 for their own."""
+    models = [attacker.model(data, rng).train() for attacker in against]
+    learners = [
+        torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr or _own_rate(attacker))
+        for attacker, model in zip(against, models, strict=True)
+    ]
+    return models, learners
 
 
 def pretrained(against: Sequence[Attacker], data: Clips, rng: Generator) -> list[nn.Module]:

@@ -22,8 +22,10 @@ AUDIBILITY = (
     ("masked_energy", "audible share", ".3f"),
     ("pesq", "PESQ", ".2f"),
     ("stoi", "STOI", ".3f"),
+    ("correlation", "copy", "+.2f"),
     ("velocity_edit", "velocity", ".1f"),
 )
+_COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 DASH = "–"
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
 
@@ -97,7 +99,11 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
 
 def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the table that ranks."""
-    audible = [(name, head, form) for name, head, form in AUDIBILITY if any(name in row.audibility for row in rows)]
+    audible = [
+        (name, head, form)
+        for name, head, form in AUDIBILITY
+        if _tells(name, [row.audibility[name] for row in rows if name in row.audibility])
+    ]
     distances = sorted({name for row in rows for name in row.distance if name.startswith("kad[")})
     many = len({row.dataset for row in rows}) > 1
     told = any(row.per for row in rows)
@@ -249,6 +255,10 @@ def _cell(cell: CellScore | None) -> str:
     if math.isnan(cell.denied.mean):
         return "failed" if cell.failed else DASH
     return f"{cell.denied.mean:+.3f}" + (" (void)" if cell.void else "")
+
+
+def _tells(name: str, values: Sequence[float]) -> bool:
+    return any(abs(value) >= _COPY for value in values) if name == "correlation" else bool(values)
 
 
 def _bounds(interval: Interval) -> str:

@@ -14,10 +14,11 @@
     [defense.loud]                          # a variant under a name of its own; other keys are parameters
     plugin = "harmonycloak"
     bound = "paper"
+    expects = ["mp3"]                       # the adaptations that this defender prepares for, in place of the suite's
 
-    [[exclude]]                             # cells to leave out: every key must match
+    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values
     defense = "loud"
-    adaptation = "mp3"
+    adaptation = ["mp3", "resample"]
 
     [[published]]                           # a figure of a paper, shown beside ours: peak, mean or last of its epochs
     defense = "loud"
@@ -47,7 +48,7 @@ from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.trials.trial import TRAITS, Part, Trial
 
-KNOWLEDGE = ("white-box", "black-box", "none")
+KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 NONE = "none"  # the adaptation that is no adaptation
 Parameters = dict[str, dict[str, Any]]
 
@@ -82,12 +83,12 @@ class Suite(pydantic.BaseModel):
     knowledge: list[str] = ["white-box"]
     shares: list[float | str] = [1.0]
     expects: list[str] = []  # adaptations that the defender prepares for
-    bag: list[str] = []  # black-box: the surrogates; empty: the suite's other attackers
+    bag: list[str] = []  # the surrogates of "ensemble" and, without the trial's attacker, of "black-box"; empty: all
     dataset: Parameters = {}
     defense: Parameters = {}
     attacker: Parameters = {}
     adaptation: Parameters = {}
-    exclude: list[dict[str, str | int | float]] = []
+    exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, float] = {}
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
@@ -96,7 +97,16 @@ class Suite(pydantic.BaseModel):
         """The plugin behind a name of the suite and the parameters that the suite gives it."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
+        if kind == "defenses":
+            params.pop("expects", None)
         return str(params.pop("plugin", name)), params
+
+    def expected(self, defense: str) -> list[str]:
+        """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
+        own = self.defense.get(defense, {}).get("expects", self.expects)
+        if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+            raise UsageError(f"[defense.{defense}] expects = {own!r}: expected a list of adaptations")
+        return own
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,9 @@ class _Resolver:
             seed=seed,
             knowledge=NONE if identity else knowledge,
             surrogates=() if identity else self.surrogates(chosen["attacker"], knowledge),
-            expects=() if identity else tuple(self.part("adaptations", name) for name in self._suite.expects),
+            expects=tuple(
+                self.part("adaptations", name) for name in ([] if identity else self._suite.expected(chosen["defense"]))
+            ),
             adaptation=adapted,
             reference=self.part("defenses", reference) if reference else None,
             preset=self._suite.preset,
@@ -207,11 +219,14 @@ class _Resolver:
             return (self.part("attackers", attacker),)
         if knowledge == NONE:
             return ()
-        bag = self._suite.bag or self._suite.attackers
-        others = [name for name in bag if name != attacker and self.domain(name) == self.domain(attacker)]
-        if not others:
+        bag = [n for n in self._suite.bag or self._suite.attackers if self.domain(n) == self.domain(attacker)]
+        if knowledge == "ensemble":  # in one order for all attackers, so that they share one protected set
+            chosen = bag if attacker in bag else [*bag, attacker]
+        else:
+            chosen = [name for name in bag if name != attacker]
+        if not chosen:
             raise UsageError(f"black-box against '{attacker}' needs other attackers: name them in `bag` or `attackers`")
-        return tuple(self.part("attackers", name) for name in others)
+        return tuple(self.part("attackers", name) for name in chosen)
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
@@ -279,7 +294,8 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(all(cell[key] == value for key, value in rule.items()) for rule in suite.exclude)
+    rules = [{k: v if isinstance(v, list) else [v] for k, v in rule.items()} for rule in suite.exclude]
+    return any(all(cell[key] in values for key, values in rule.items()) for rule in rules)
 
 
 def _check(suite: Suite, where: str) -> None:
@@ -297,7 +313,7 @@ def _check(suite: Suite, where: str) -> None:
         "dataset": suite.datasets,
         "defense": [*suite.defenses, *suite.controls],
         "attacker": [*suite.attackers, *suite.bag],
-        "adaptation": [*suite.adaptations, *suite.expects],
+        "adaptation": [*suite.adaptations, *suite.expects, *itertools.chain(*map(suite.expected, suite.defense))],
     }
     for kind, names in listed.items():
         for name in getattr(suite, kind):

@@ -19,6 +19,7 @@ CRAFTED: dict[str, dict[str, Any]] = {
     "error_maximizing": {"steps": 2},
     "universal": {"steps": 3},
     "signal_copy": {"rounds": 1, "noise_steps": 5},
+    "loop": {"steps": 3, "restart": 2},
 }
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *CRAFTED.items(),
@@ -27,7 +28,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dynamic_epsilon", {"rounds": 1, "mask": "continuous"}),
     ("error_maximizing", {"steps": 1, "step": 1.0, "targeted": False}),
     ("universal", {"steps": 3, "per": "class", "targeted": True}),
-    ("melody", {}),
     *(("separable", {"kind": kind}) for kind in ("noise", "tones", "lsp", "ar", "eq")),
 ]
 
@@ -67,7 +67,7 @@ def test_one_class_alone_is_no_error(name: str, params: dict[str, Any]) -> None:
     data = spoken()
     alone = replace(data, labels=torch.zeros(4).long(), classes=("only",))
     changed = (protect(name, params, alone).check().audio != data.audio).any()
-    assert bool(changed) == (name in {"separable", "signal_copy", "melody"})
+    assert bool(changed) == (name in {"separable", "signal_copy", "loop"})
 
 
 def test_class_noise_is_one_noise_for_a_class() -> None:
@@ -139,17 +139,31 @@ def test_parameters_that_make_no_sense_are_refused() -> None:
             plugins.build("defenses", name, params)
 
 
-def test_a_melody_has_one_tone_at_a_time_and_other_pitches_for_every_class() -> None:
-    data = spoken()
-    protected = protect("melody", {"tones": 2, "note_ms": 50.0}, data)
-    assert snr_db(data, protected).tolist() == pytest.approx([20.0] * 4, abs=0.2)
-    noise = (protected.audio - data.audio)[:, 0, :800].reshape(4, 2, 400)  # two notes of every clip
-    spectrum = torch.fft.rfft(noise * torch.hann_window(400), dim=-1).abs()
-    near = spectrum.argmax(-1)
-    assert (
-        spectrum.square().sort(-1, descending=True).values[..., :6].sum(-1) / spectrum.square().sum(-1) > 0.95
-    ).all()
-    assert torch.equal(near[0], near[2])  # a class
-    assert (near[0] != near[1]).all()
-    assert (near[:, 0] < near[:, 1]).all()  # a band each
-    assert 240 <= int(near.min()) * 20 <= int(near.max()) * 20 <= 1920  # hertz
+def test_a_loop_repeats_has_its_level_and_its_band_and_is_one_for_a_class() -> None:
+    data = sets.tones(6, 8000, 1.0)
+    assert int(data.lengths.min()) >= 3200
+    protected = protect("loop", {"steps": 3, "restart": 2, "snr_db": 25.0}, data)
+    assert snr_db(data, protected).tolist() == pytest.approx([25.0] * 6, abs=0.1)
+    noise = (protected.audio - data.audio)[:, 0] / (protected.audio - data.audio).square().mean((1, 2)).sqrt()[:, None]
+    period = 1600  # 200 ms at 8 kHz
+    assert torch.allclose(noise[:, :period], noise[:, period : 2 * period], atol=1e-3)
+    spectra = torch.fft.rfft(noise[:, :period])  # bins of 5 Hz
+    inside = spectra[:, 30:381].abs().square().sum(1)
+    assert (inside / spectra.abs().square().sum(1) > 0.999).all()  # 150 to 1,900 Hz
+    shapes = spectra[:, 30:381].abs()  # alike wherever the loop begins
+    likeness = torch.corrcoef(shapes)
+    assert likeness[0, 2] > 0.99
+    assert likeness[0, 1] < 0.9
+    starts = torch.fft.irfft(spectra * spectra[:1].conj()).argmax(1)[::2]
+    assert len(set(starts.tolist())) > 1
+
+
+def test_a_loop_may_follow_the_recording() -> None:
+    tone = torch.sin(2 * torch.pi * 300 / 8000 * torch.arange(8000))
+    audio = torch.where(torch.arange(8000) < 4000, 0.5, 0.05)[None, None] * tone
+    data = Clips.of(audio, 8000, labels=torch.zeros(1).long(), classes=("only",))
+    louder = []
+    for follow in (0.0, 0.5, 1.0):
+        noise = (protect("loop", {"steps": 0, "follow": follow}, data).audio - data.audio)[0, 0]
+        louder.append(float((noise[:3200].square().mean() / noise[-3200:].square().mean()).sqrt()))
+    assert louder == pytest.approx([1.0, 10**0.5, 10.0], rel=0.05)

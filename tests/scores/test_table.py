@@ -97,6 +97,15 @@ def test_rows_outside_the_budget_and_controls_are_not_ranked() -> None:
     assert [row.defense for row in rows] == ["quiet", "silent", "loud", "clean"]
 
 
+def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
+    honest, copy = ({"snr_db": [9.0] * 10, "correlation": [value] * 10} for value in (0.02, 0.6))
+    headings, body = table.main_table(
+        table.rows([*seeds("a", 0.5, audibility=honest), *seeds("b", 0.4, audibility=copy)])
+    )
+    assert {line[headings.index("copy")] for line in body} == {"+0.02", "+0.60"}
+    assert "copy" not in table.main_table(table.rows(seeds("a", 0.5, audibility=honest)))[0]
+
+
 def test_a_failed_trial_is_not_hidden() -> None:
     good, bad = seeds("cloak", 0.5, 0.5)
     bad = bad.model_copy(

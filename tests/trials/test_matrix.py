@@ -7,6 +7,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.trials.matrix import Suite, expand, suite
+from bench.trials.trial import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 Make = Callable[..., Suite]
@@ -29,10 +30,11 @@ def test_variants_of_one_defense_are_rows_of_their_own(small_suite: Make) -> Non
 
 
 def test_excluded_cells_are_left_out(small_suite: Make) -> None:
-    rule = {"defense": "hiss", "adaptation": "quieter"}
-    trials = expand(small_suite(adaptations=["none", "quieter"], exclude=[rule], seeds=[0])).trials
-    cells = {(trial.row, trial.adaptation.title if trial.adaptation else "none") for trial in trials}
-    assert cells == {("clean", "none"), ("clean", "quieter"), ("hiss", "none")}
+    for adaptation in ("quieter", ["quieter", "louder"]):
+        rule = {"defense": "hiss", "adaptation": adaptation}
+        trials = expand(small_suite(adaptations=["none", "quieter"], exclude=[rule], seeds=[0])).trials
+        cells = {(trial.row, trial.adaptation.title if trial.adaptation else "none") for trial in trials}
+        assert cells == {("clean", "none"), ("clean", "quieter"), ("hiss", "none")}
 
 
 def test_a_preset_gives_defaults_and_the_suite_overrides_them(small_suite: Make) -> None:
@@ -60,6 +62,21 @@ def test_knowledge_decides_the_surrogates(small_suite: Make, tmp_path: Path) -> 
     )  # fmt: skip
     bags = {trial.attacker.title: [part.title for part in trial.surrogates] for trial in expand(made).trials}
     assert bags == {"linear": ["second"], "second": ["linear"]}
+    both = expand(made.model_copy(update={"knowledge": ["ensemble"]})).trials
+    assert [[part.title for part in trial.surrogates] for trial in both] == [["linear", "second"]] * 2
+    assert (
+        sum(stage.task == "protect" for stage in plan(both).stages.values()) == 1
+    )  # one protected set for all attackers
+
+
+def test_a_defense_may_expect_other_adaptations_than_the_suite(small_suite: Make) -> None:
+    file = str(PLUGINS / "hiss.py")
+    given = {"ready": {"plugin": file}, "blind": {"plugin": file, "expects": []}}
+    made = small_suite(defenses=["clean", *given], seeds=[0], expects=["mp3"]).model_copy(update={"defense": given})
+    found = {trial.row: [part.title for part in trial.expects] for trial in expand(made).trials}
+    assert found == {"clean": [], "ready": ["mp3"], "blind": []}
+    with pytest.raises(UsageError, match="expected a list of adaptations"):
+        suite({"attackers": ["musicgen"], "defenses": ["noise"], "defense": {"noise": {"expects": "mp3"}}})
 
 
 def test_plugins_of_another_domain_are_left_out_by_name(small_suite: Make, tmp_path: Path) -> None:

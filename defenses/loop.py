@@ -1,0 +1,118 @@
+"""A loop a class: a fifth of a second of noise that tells the class, repeated under every clip of it from anywhere on.
+
+A defense of ours. One template over the whole window, as `constant_epsilon` makes for a class, is lost when an attacker
+moves the clips. So the template is short, repeats and begins anywhere; its level is one over the recording, with the
+same SNR in every clip; it lies in a band that halving the rate leaves alone; and it is crafted against surrogates that
+begin anew every `restart` steps, for what counts is what is learnt first. Steps of Adam on the template (no sign steps:
+what is bounded is its energy, not its peaks) descend the surrogates' losses, each weighted by its own size, so that the
+one that still learns words counts most, under the adaptations that the defender expects.
+
+It gives the labels away, like every class-wise mark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Clips, Knowledge
+from bench.classification import classes, labels
+from bench.crafting import fresh, heard, surrogates
+from bench.learning import batches, seeded
+
+_QUIET = 1e-3  # least share of the envelope's peak: a pause is not quite without the loop
+_WARM = 20  # steps of fresh surrogates before they say anything of the template
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One periodic template a class, `snr_db` under each clip, its level as the clip's envelope to the `follow`."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    per: ClassVar[str] = "class"
+    joint: ClassVar[bool] = True
+    paper: ClassVar[str] = "after Huang et al. 2021, ICLR, eq. 2"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"steps": 60}, "full": {"steps": 2400}}
+
+    snr_db: float = 20.0
+    loop_ms: float = 200.0
+    follow: float = 0.0  # 0: one level over the recording; 1: its envelope, which is heard less and denies less
+    window_ms: float = 50.0  # of the envelope
+    lowest: float = 0.0375  # of half the rate: 150 Hz at 8 kHz
+    highest: float = 0.475  # below a quarter of the rate
+    steps: int = 600
+    restart: int = 300  # steps after which the surrogates begin anew
+    rate: float = 0.05  # Adam's, of a template with a root mean square of 1; falls to a tenth
+    batch: int = 96
+
+    def __post_init__(self) -> None:
+        if self.loop_ms <= 0 or self.window_ms <= 0 or not 0 <= self.lowest < self.highest <= 1:
+            raise ValueError(
+                f"loop_ms = {self.loop_ms}, window_ms = {self.window_ms}, {self.lowest}..{self.highest}: expected more "
+                "than 0 and two shares of half the rate, such as 200, 50 and 0.0375..0.475"
+            )
+        if self.steps < 0 or self.restart < 1 or self.batch < 1:
+            raise ValueError(
+                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1"
+            )
+
+    def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
+        """Raises `UsageError` without a surrogate, `DataError` where the clips have no labels."""
+        against = surrogates(knowledge, "loop")
+        size = max(2, round(self.loop_ms * data.rate / 1000))
+        template = (
+            torch.randn(len(classes(data)), size, generator=rng, device=rng.device).to(data.device).requires_grad_()
+        )
+        mover = torch.optim.Adam([template], self.rate)
+        order = batches(len(data), self.batch, rng)
+        with seeded(rng):  # the surrogates' dropout
+            for step in range(self.steps):
+                if step % self.restart == 0:
+                    models, learners = fresh(against, data, rng)
+                mover.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
+                batch = heard(
+                    self._looped(data.select(next(order).to(data.device)), template, rng), knowledge.expects, rng
+                )
+                losses = torch.stack([a.loss(m, batch).mean() for a, m in zip(against, models, strict=True)])
+                for optimizer in (mover, *learners):
+                    optimizer.zero_grad(set_to_none=True)
+                weighed = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
+                weighed.sum().backward()  # type: ignore[no-untyped-call]
+                for learner in learners:
+                    learner.step()
+                if step % self.restart >= min(_WARM, self.restart - 1):
+                    mover.step()
+        with torch.no_grad():
+            return self._looped(data, template, rng)
+
+    def _looped(self, clips: Clips, template: Tensor, rng: Generator) -> Clips:
+        """The clips over their classes' loops, each from a place of its own; differentiable in the template."""
+        size, samples = template.shape[-1], clips.audio.shape[-1]
+        start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
+        at = (start + torch.arange(samples, device=clips.device)) % size
+        loop = self._in_band(template, clips.rate)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
+        wanted = _energy(clips.audio) * 10 ** (-self.snr_db / 10)
+        level = (wanted / (_energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)).sqrt()
+        return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
+
+    def _in_band(self, template: Tensor, rate: int) -> Tensor:
+        spectrum = torch.fft.rfft(template)
+        place = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
+        return torch.fft.irfft(spectrum * ((place >= self.lowest) & (place <= self.highest)), template.shape[-1])
+
+    def _envelope(self, clips: Clips) -> Tensor:
+        """[clip, 1, sample], 1 at the loudest moment, 0 in the padding."""
+        size = round(self.window_ms * clips.rate / 1000) | 1
+        power = clips.audio.square().mean(1, keepdim=True)
+        level = functional.avg_pool1d(power, size, 1, size // 2, count_include_pad=False).sqrt()
+        share = level / level.amax(-1, keepdim=True).clamp_min(1e-9)
+        return (share + _QUIET) ** self.follow * clips.support
+
+
+def _energy(audio: Tensor) -> Tensor:
+    """[clip, 1, 1]"""
+    return audio.square().sum((1, 2), keepdim=True)
