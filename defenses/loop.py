@@ -110,7 +110,8 @@ class Loop:
         power = clips.audio.square().mean(1, keepdim=True)
         level = functional.avg_pool1d(power, size, 1, size // 2, count_include_pad=False).sqrt()
         share = level / level.amax(-1, keepdim=True).clamp_min(1e-9)
-        return (share + _QUIET) ** self.follow * clips.support
+        followed: Tensor = (share + _QUIET) ** self.follow
+        return followed * clips.support
 
 
 def _energy(audio: Tensor) -> Tensor:
