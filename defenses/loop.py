@@ -102,7 +102,9 @@ class Loop:
     def _in_band(self, template: Tensor, rate: int) -> Tensor:
         spectrum = torch.fft.rfft(template)
         place = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
-        return torch.fft.irfft(spectrum * ((place >= self.lowest) & (place <= self.highest)), template.shape[-1])
+        inside = (place >= self.lowest) & (place <= self.highest)
+        kept: Tensor = torch.fft.irfft(spectrum * inside, template.shape[-1])
+        return kept
 
     def _envelope(self, clips: Clips) -> Tensor:
         """[clip, 1, sample], 1 at the loudest moment, 0 in the padding."""
@@ -110,8 +112,7 @@ class Loop:
         power = clips.audio.square().mean(1, keepdim=True)
         level = functional.avg_pool1d(power, size, 1, size // 2, count_include_pad=False).sqrt()
         share = level / level.amax(-1, keepdim=True).clamp_min(1e-9)
-        followed: Tensor = (share + _QUIET) ** self.follow
-        return followed * clips.support
+        return (share + _QUIET) ** self.follow * clips.support
 
 
 def _energy(audio: Tensor) -> Tensor:
