@@ -24,7 +24,7 @@ def markdown(suite: Suite, records: Sequence[Record], command: str) -> str:
     parts.append(f"Made by `{command}`: {len(records)} trials, {spent:.0f} CPU s.{_limits(suite)}")
     parts += ["## Learning denied, at the best response", _table(*table.main_table(rows))]
     if len({cell.response for row in rows for cell in row.cells}) > 1:
-        parts += ["## Under every response", "The clean row is what a response costs the attacker."]
+        parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(*table.response_table(rows)))
     epochs = epochs_table(records, suite)
     if epochs[1]:

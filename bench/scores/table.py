@@ -130,13 +130,21 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def response_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of learning denied by every attacker and adaptation; the clean row is each attack's price."""
+    """Headings and cells of learning denied by every attacker and adaptation; the clean row is each attack's price.
+
+    The longer of the two, defenses or responses, goes down the page.
+    """
     responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
-    body = []
-    for row in rows:
-        cells = {cell.response: cell for cell in row.cells}
-        body.append([row.defense, row.knowledge, *(_cell(cells.get(name)) for name in responses)])
-    return ["defense", "knows", *responses], body
+    found = [{cell.response: cell for cell in row.cells} for row in rows]
+    if len(responses) <= len(rows):
+        body = [
+            [row.defense, row.knowledge, *(_cell(cells.get(name)) for name in responses)]
+            for row, cells in zip(rows, found, strict=True)
+        ]
+        return ["defense", "knows", *responses], body
+    several = len({row.knowledge for row in rows if not row.control}) > 1
+    heads = [f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense for row in rows]
+    return ["response", *heads], [[name, *(_cell(cells.get(name)) for cells in found)] for name in responses]
 
 
 def text(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "simple") -> str:

@@ -97,6 +97,16 @@ def test_rows_outside_the_budget_and_controls_are_not_ranked() -> None:
     assert [row.defense for row in rows] == ["quiet", "silent", "loud", "clean"]
 
 
+def test_what_is_longer_goes_down_the_page() -> None:
+    many = [*seeds("cloak", 0.5), *seeds("cloak", 0.4, adaptation="mp3"), *seeds("cloak", 0.3, adaptation="trim")]
+    headings, body = table.response_table(table.rows(many))
+    assert headings == ["response", "cloak"]
+    assert [line[0] for line in body] == ["learner", "learner + mp3", "learner + trim"]
+    headings, body = table.response_table(table.rows([*seeds("a", 0.5), *seeds("b", 0.4)]))
+    assert headings == ["defense", "knows", "learner"]
+    assert sorted(line[0] for line in body) == ["a", "b"]
+
+
 def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
     honest, copy = ({"snr_db": [9.0] * 10, "correlation": [value] * 10} for value in (0.02, 0.6))
     headings, body = table.main_table(
