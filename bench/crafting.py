@@ -62,6 +62,7 @@ class Noise:
     bound: Tensor  # [clip, 1, sample], at least 0
     unit: Tensor  # [key, channel, sample] within -1..1
     key: Tensor  # int64 [clip]
+    shared: bool  # whether one unit perturbation serves several clips; if not, each clip's key is its own place
 
     @classmethod
     def silent(cls, data: Clips, bound: Tensor, per: Per) -> Noise:
@@ -74,31 +75,42 @@ class Noise:
             key, keys = torch.arange(len(data), device=data.device), len(data)
         else:
             key, keys = torch.zeros(len(data), dtype=torch.int64, device=data.device), 1
-        return cls(bound, torch.zeros(keys, *data.audio.shape[1:], device=data.device), key)
+        return cls(bound, torch.zeros(keys, *data.audio.shape[1:], device=data.device), key, per != "clip")
 
-    @property
-    def shared(self) -> bool:
-        """Whether one unit perturbation serves several clips."""
-        return len(self.unit) != len(self.key)
+    def of(self, index: Tensor) -> Noise:
+        """The perturbation of the clips at `index`: what they share is this one's own, what is theirs alone a copy."""
+        if self.shared:
+            return Noise(self.bound[index], self.unit, self.key[index], True)
+        return Noise(self.bound[index], self.unit[index], torch.arange(len(index), device=index.device), False)
 
-    def added(self, clips: Clips, index: Tensor) -> Clips:
-        """The clips at `index` of the set, perturbed."""
-        return clips.with_audio((clips.audio + self.bound[index] * self.unit[self.key[index]]).clamp(-1.0, 1.0))
+    def put(self, index: Tensor, part: Noise) -> None:
+        """Take back what was got by `of`, changed."""
+        if not self.shared:
+            self.unit[index] = part.unit
+
+    def added(self, clips: Clips) -> Clips:
+        """The clips, all that this is for, perturbed."""
+        unit = self.unit[self.key] if self.shared else self.unit
+        return clips.with_audio((self.bound * unit).add_(clips.audio).clamp_(-1.0, 1.0))
 
     def everywhere(self, data: Clips) -> Clips:
         """The whole set, perturbed. Where the bound reaches into the padding, the padding counts as recording."""
-        whole = self.added(data, torch.arange(len(data), device=data.device))
         reach = (self.bound[:, 0] > 0) * torch.arange(1, data.audio.shape[-1] + 1, device=data.device)
-        return replace(whole, lengths=torch.maximum(data.lengths, reach.amax(1)))
+        return replace(self.added(data), lengths=torch.maximum(data.lengths, reach.amax(1)))
 
-    def move(self, index: Tensor, slope: Tensor, step: float) -> None:
-        """One sign step down the slope [clip, channel, sample] of a loss with respect to the perturbed audio."""
-        key = self.key[index]
+    def move(self, slope: Tensor, step: float) -> None:
+        """One sign step down the slope [clip, channel, sample] of a loss with respect to the perturbed audio.
+
+        The slope is used up.
+        """
         if self.shared:
-            slope = torch.zeros_like(self.unit).index_add_(0, key, slope * self.bound[index])
-            self.unit.add_(slope.nan_to_num().sign_(), alpha=-step).clamp_(-1.0, 1.0)
-        else:
-            self.unit[key] = self.unit[key].add_(slope.nan_to_num().sign_(), alpha=-step).clamp_(-1.0, 1.0)
+            slope = torch.zeros_like(self.unit).index_add_(0, self.key, slope * self.bound)
+        self.unit.add_(slope.sign_().nan_to_num_(), alpha=-step).clamp_(-1.0, 1.0)
+
+    def restart(self, clips: Clips) -> None:
+        """From clip(x + delta, +-bound) on, see `signal_copy`; of a perturbation that is not shared."""
+        wrong = self.bound * self.unit + clips.audio
+        self.unit = torch.where(self.bound > 0, wrong / self.bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
 
 
 def room(data: Clips, epsilon: float, *, padding: bool) -> Tensor:
@@ -133,10 +145,12 @@ def min_min(
             learning: list[Tensor] = []
             for _ in range(schedule.learner_steps):
                 index = next(order).to(data.device)
-                batch = heard(noise.added(data.select(index), index), expects, rng)
+                part = noise.of(index)
+                batch = heard(part.added(data.select(index)), expects, rng)
                 learning.append(_learnt(batch, against, models, learners, schedule.alternation == "joint"))
                 if batch.audio.grad is not None:
-                    noise.move(index, batch.audio.grad, schedule.step)
+                    part.move(batch.audio.grad, schedule.step)
+                    noise.put(index, part)
             if schedule.alternation == "joint":
                 losses.append(float(torch.stack(learning).mean()))
             else:
@@ -175,15 +189,16 @@ def perturb(
     with _still(models):
         for index in _parts(noise, len(data), steps, batch, rng):
             at = index.to(data.device)
-            clips = target(data.select(at))
+            clips, part = target(data.select(at)), noise.of(at)
             if restart == "signal":
-                _restart(noise, clips, at)
+                part.restart(clips)
             for _ in range(1 if noise.shared else steps):
-                audio = noise.added(clips, at).audio.requires_grad_()
+                audio = part.added(clips).audio.requires_grad_()
                 changed = heard(clips.with_audio(audio), expects, rng)
                 loss = torch.stack([a.loss(m, changed) for a, m in zip(against, models, strict=True)]).mean(0)
                 (slope,) = torch.autograd.grad(loss.sum(), audio)
-                noise.move(at, slope, way)
+                part.move(slope, way)
+            noise.put(at, part)
             last.append(loss.detach())
     return float(torch.cat(last).mean()) if last else float("nan")
 
@@ -280,13 +295,6 @@ def _parts(noise: Noise, clips: int, steps: int, batch: int, rng: Generator) -> 
     order = batches(clips, 4 * batch, rng)
     for _ in range(steps):
         yield next(order)
-
-
-def _restart(noise: Noise, clips: Clips, index: Tensor) -> None:
-    bound = noise.bound[index]
-    wrong = clips.audio + bound * noise.unit[noise.key[index]]
-    start = torch.where(bound > 0, wrong / bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
-    noise.unit[noise.key[index]] = start
 
 
 def _own_rate(attacker: Attacker) -> float:

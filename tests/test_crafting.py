@@ -76,11 +76,33 @@ def test_shared_noise_moves_by_the_sum_of_its_clips_slopes() -> None:
     slope = torch.zeros(6, 1, 4000)
     slope[0], slope[2], slope[4] = 1.0, 1.0, -3.0  # of class a: the third outweighs the others
     slope[1] = 0.5
-    noise.move(torch.arange(6), slope, 0.25)
+    noise.move(slope, 0.25)
     assert noise.unit[0].unique().tolist() == [0.25]
     assert noise.unit[1].unique().tolist() == [-0.25]
-    added = noise.added(data, torch.arange(6)).audio - data.audio
+    added = noise.added(data).audio - data.audio
     assert torch.allclose(added[::2], torch.tensor(0.25), atol=1e-6)
+
+
+def test_as_many_classes_as_clips_still_share() -> None:
+    data = replace(digits(clips=4, classes=2), classes=("a", "b", "c", "d"))
+    noise = Noise.silent(data, torch.ones(4, 1, 4000), "class")
+    index = torch.tensor([2, 0])  # both of class a
+    part = noise.of(index)
+    part.move(torch.tensor([1.0, -3.0])[:, None, None].expand(2, 1, 4000), 0.25)
+    noise.put(index, part)
+    assert noise.unit[0].unique().tolist() == [0.25]
+    assert not noise.unit[1:].any()
+
+
+def test_a_part_of_clip_noise_is_put_back_where_it_was() -> None:
+    data = digits(clips=6, classes=2)
+    noise = Noise.silent(data, torch.ones(6, 1, 4000), "clip")
+    index = torch.tensor([4, 1])
+    part = noise.of(index)
+    part.move(torch.tensor([1.0, -1.0])[:, None, None].expand(2, 1, 4000), 0.5)
+    assert not noise.unit.any()
+    noise.put(index, part)
+    assert noise.unit[:, 0, 0].tolist() == [0.0, 0.5, 0.0, 0.0, -0.5, 0.0]
 
 
 def test_clips_in_another_order_get_the_same_noise() -> None:
