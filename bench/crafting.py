@@ -99,10 +99,13 @@ class Noise:
         return replace(self.added(data), lengths=torch.maximum(data.lengths, reach.amax(1)))
 
     def move(self, slope: Tensor, step: float) -> None:
-        """One sign step down the slope [clip, channel, sample] of a loss with respect to the perturbed audio."""
+        """One sign step down the slope [clip, channel, sample] of a loss with respect to the perturbed audio.
+
+        Where the slope is not a number its sign is 0.
+        """
         if self.shared:
             slope = torch.zeros_like(self.unit).index_add_(0, self.key, slope * self.bound)
-        self.unit.add_(slope.sign().nan_to_num_(), alpha=-step).clamp_(-1.0, 1.0)
+        self.unit.add_(slope.sign(), alpha=-step).clamp_(-1.0, 1.0)
 
     def restart(self, clips: Clips) -> None:
         """From clip(x + delta, +-bound) on, see `signal_copy`; of a perturbation that is not shared."""

@@ -188,14 +188,14 @@ def joined(first: Clips, second: Clips) -> Clips:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whole", action="store_true", help="craft the training set of the spoken digits")
-    parser.add_argument("--rounds", type=int, default=0, help="turns that are counted (7; with --whole 1)")
-    parser.add_argument("--steps", type=int, default=4, help="sign steps a turn")
+    parser.add_argument("--rounds", type=int, default=0, help="turns that are counted (5; with --whole 1)")
+    parser.add_argument("--steps", type=int, default=20, help="sign steps a turn; 20 are a pass of the published code")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.whole:
         whole(given.rounds or 1)
     else:
-        steps(given.rounds or 7, given.steps)
+        steps(given.rounds or 5, given.steps)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A loop a class: a fifth of a second of noise that tells the class, repeated under every clip of it from anywhere on.
+"""A loop a class: a fifth of a second of noise that tells the class, repeated under each of its clips.
 
 A defense of ours. One template over the whole window, as `constant_epsilon` makes for a class, is lost when an attacker
 moves the clips. So the template is short, repeats and begins anywhere; its level is one over the recording, with the
@@ -96,7 +96,8 @@ class Loop:
         at = (start + torch.arange(samples, device=clips.device)) % size
         loop = self._in_band(template, clips.rate)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
         wanted = _energy(clips.audio) * 10 ** (-self.snr_db / 10)
-        level = (wanted / (_energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)).sqrt()
+        ratio = wanted / (_energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
+        level = ratio.where(wanted > 0, 1.0).sqrt() * (wanted > 0)  # the root's slope at 0 is no number
         return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
 
     def _in_band(self, template: Tensor, rate: int) -> Tensor:

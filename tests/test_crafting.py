@@ -94,6 +94,15 @@ def test_as_many_classes_as_clips_still_share() -> None:
     assert not noise.unit[1:].any()
 
 
+def test_a_slope_that_is_no_number_moves_nothing() -> None:
+    data = digits(clips=6, classes=2)
+    noise = Noise.silent(data, torch.ones(6, 1, 4000), "clip")
+    slope = torch.ones(6, 1, 1).expand(6, 1, 4000)  # as autograd hands out the slope of a mean
+    noise.move(slope * torch.tensor([1.0, torch.nan, 1.0, 1.0, 1.0, 1.0])[:, None, None], 0.5)
+    noise.move(slope, 0.25)
+    assert noise.unit[:, 0, 0].tolist() == [-0.75, -0.25, -0.75, -0.75, -0.75, -0.75]
+
+
 def test_a_part_of_clip_noise_is_put_back_where_it_was() -> None:
     data = digits(clips=6, classes=2)
     noise = Noise.silent(data, torch.ones(6, 1, 4000), "clip")
