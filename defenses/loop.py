@@ -94,13 +94,13 @@ class Loop:
         size, samples = template.shape[-1], clips.audio.shape[-1]
         start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
         at = (start + torch.arange(samples, device=clips.device)) % size
-        loop = self._in_band(template, clips.rate)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
+        loop = self._in_band(template)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
         wanted = _energy(clips.audio) * 10 ** (-self.snr_db / 10)
         ratio = wanted / (_energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
         level = ratio.where(wanted > 0, 1.0).sqrt() * (wanted > 0)  # the root's slope at 0 is no number
         return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
 
-    def _in_band(self, template: Tensor, rate: int) -> Tensor:
+    def _in_band(self, template: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(template)
         place = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
         inside = (place >= self.lowest) & (place <= self.highest)

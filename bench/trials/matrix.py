@@ -294,8 +294,11 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    rules = [{k: v if isinstance(v, list) else [v] for k, v in rule.items()} for rule in suite.exclude]
-    return any(all(cell[key] in values for key, values in rule.items()) for rule in rules)
+    return any(all(_matches(cell[key], asked) for key, asked in rule.items()) for rule in suite.exclude)
+
+
+def _matches(value: Any, asked: Any) -> bool:
+    return value in asked if isinstance(asked, list) else value == asked
 
 
 def _check(suite: Suite, where: str) -> None:
