@@ -15,11 +15,14 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import io
+import math
 import sys
+import tokenize
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bench.errors import PluginError, UsageError, unknown
 
@@ -36,6 +39,8 @@ METHODS = {
     "datasets": ("load",),
     "adaptations": ("transform", "augment", "train"),
 }
+# The optional methods that decide which stages a trial has.
+HOOKS = {"adaptations": METHODS["adaptations"], "attackers": ("prior", "view")}
 SINGULAR = {"defenses": "defense", "attackers": "attacker", "adaptations": "adaptation", "datasets": "dataset"}
 # The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
 SHARED = (
@@ -178,8 +183,41 @@ def digest(kind: str, name: str) -> str:
 
 
 def _content(file: Path) -> bytes:
+    """What counts of a file: of Python neither comments nor docstrings nor blank lines, which compute nothing."""
     data = file.read_bytes()
-    return data.replace(b"\r\n", b"\n") if file.suffix in {".py", ".toml", ".json", ".md"} else data
+    if file.suffix == ".py":
+        return _code(data.decode("utf-8", "replace")).encode()
+    return data.replace(b"\r\n", b"\n") if file.suffix in {".toml", ".json", ".md"} else data
+
+
+def _code(source: str) -> str:
+    """The lines of a program that compute, as they stand; of one that cannot be parsed, all of it.
+
+    The same under every version of Python, which the dump of a syntax tree is not.
+    """
+    try:
+        docstrings = [node.body[0] for node in ast.walk(ast.parse(source)) if _documented(node)]
+        comments = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT]
+    except (SyntaxError, tokenize.TokenError):
+        return source
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for token in comments:
+        row, column = token.start
+        lines[row - 1] = lines[row - 1][:column]
+    for node in docstrings:
+        assert node.end_lineno is not None
+        lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _documented(node: ast.AST) -> TypeGuard[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Whether a docstring stands here, on lines of its own."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
+        return False
+    first, own = node.body[0], getattr(node, "lineno", 0)
+    after = node.body[1].lineno if len(node.body) > 1 else math.inf
+    text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    return text and first.lineno > own and (first.end_lineno or first.lineno) < after
 
 
 def _bench_modules(files: Iterator[Path]) -> set[str]:

@@ -232,6 +232,34 @@ def test_the_digest_is_of_the_files_content_alone(tmp_path: Path, whisper: str) 
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ('"""', '"""Another first sentence. ', False),  # of the module's docstring, the first there is
+        ("\n@dataclass", "\n\n# why it is so\n@dataclass", False),
+        ("level: float = 0.25", "level: float = 0.25  # of full scale", False),
+        ("level: float = 0.25", 'level: float = 0.25\n    name: str = "# no comment"', True),
+        ("level: float = 0.25", 'level: float = 0.25\n    name: str = """\n    a text that is no docstring"""', True),
+        (
+            "level: float = 0.25",
+            "level: float = 0.250",
+            True,
+        ),  # a number written otherwise: erring on this side is safe
+    ],
+)
+def test_the_digest_leaves_out_what_computes_nothing(whisper: str, old: str, new: str, counts: bool) -> None:
+    first = digest(whisper)
+    assert old in GOOD
+    Path(whisper).write_text(GOOD.replace(old, new, 1))
+    assert (digest(whisper) != first) == counts
+
+
+def test_of_a_file_that_cannot_be_parsed_every_byte_counts(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def (:  # no Python\n")
+    assert plugins._content(broken) == broken.read_bytes()
+
+
+@pytest.mark.parametrize(
     ("imported", "edited", "counts"),
     [
         ("from bench.sound.masking import threshold_in_quiet", "bench.sound.masking", True),
