@@ -28,6 +28,8 @@ Optional class attributes, all plugins:
     per: str                defenses only, an attribute or a field: what one perturbation is made for: "clip", "class"
                             (it then gives the labels away) or "set". Tables rank them apart
     dataset: str            attackers only: the data set that `bench run` takes when none is named
+    bag: tuple              attackers only. Other attackers, by name: whom a defender crafts against who does not know
+                            this one, where the run names no others
     task: str               attackers only. "classify": what it is tested on is its own input, so that a preprocessing
                             adaptation changes validation and test recordings as well
     preprocess: bool        adaptations only: `transform` keeps every clip and what it says, and so can stand before a
@@ -273,12 +275,15 @@ class Knowledge:
     be; black-box: a bag of others without it; none: empty.
     `expects`: the adaptations that the defender prepares for (expectation over transforms).
     `reference`: for a matched control only, the protected set whose audibility the control must have.
+    `log`: a defense that descends a loss may tell it, one call a round, {"loss": ...}: kept in the record beside what
+    the attacker then makes of it, and never scored.
     """
 
     name: str = "none"
     surrogates: tuple[Attacker, ...] = ()
     expects: tuple[Adaptation, ...] = ()
     reference: Any = None
+    log: Log = silent_log
 
 
 @runtime_checkable
@@ -310,9 +315,15 @@ class Defense(Protocol):
 class Attacker(Protocol):
     """Trains a model on a training set: a classifier or a generator.
 
-    `learn` trains by `self.loss`, so that an adaptation may harden it. Two more methods are used where they exist:
+    `learn` trains by `self.loss`, so that an adaptation may harden it. More methods are used where they exist:
         generate(model, like, rng) -> Data            new material, as many items and as long as `like`
         gates(clean, untrained) -> Sequence[Gate]     from two mappings metric -> mean, those of the two arms
+        prior(model, train) -> None                   the untrained arm of a model that is trained from scratch: the
+                                                      fresh model, changed in place into one that knows how frequent
+                                                      single symbols are in the clean training set and nothing else
+        view(data) -> Tensor                          int64 [element, 1 + field]: what the model reads, a row an element
+                                                      (a note, a cell), the item's index first; the order is of no
+                                                      account. Tells what share of the input a defense changed at all
     """
 
     def model(self, like: Any, rng: Generator) -> nn.Module:

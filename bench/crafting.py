@@ -5,6 +5,9 @@ unit perturbation within -1..1 for every key. The key of a clip is the clip itse
 sample-wise, class-wise and universal noise are one code. Signs of gradients are all that moves it (PGD, Madry et al.
 2018), by a step in units of the bound; all clips of a batch at once.
 
+Of rolls, what is perturbed is the velocity of every note, in place of the audio of a clip: the bound is zero but at
+onsets, a note sounds at the velocity of its onset throughout, and no note falls silent.
+
 Two ways to the gradient
 ------------------------
 `min_min` (Huang et al., "Unlearnable Examples", ICLR 2021, eq. 2): surrogates learn from the perturbed clips and the
@@ -18,17 +21,19 @@ alone, so that classifiers and generators are crafted against alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Adaptation, Attacker, Clips, Knowledge
+from bench.api import Adaptation, Attacker, Clips, Data, Knowledge, Rolls
 from bench.errors import DataError, UsageError
 from bench.learning import batches, seeded
+from bench.sound.velocities import SOFTEST, beginnings, rounded, sustained
 
 __all__ = [
     "Noise", "Per", "Schedule", "fresh", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates",
@@ -59,13 +64,13 @@ class Schedule:
 class Noise:
     """A perturbation that is being crafted."""
 
-    bound: Tensor  # [clip, 1, sample], at least 0
-    unit: Tensor  # [key, channel, sample] within -1..1
+    bound: Tensor  # [clip, 1, sample] or [roll, track, step, pitch], at least 0
+    unit: Tensor  # [key, channel, sample] or [key, track, step, pitch], within -1..1
     key: Tensor  # int64 [clip]
     shared: bool  # whether one unit perturbation serves several clips; if not, each clip's key is its own place
 
     @classmethod
-    def silent(cls, data: Clips, bound: Tensor, per: Per) -> Noise:
+    def silent(cls, data: Data, bound: Tensor, per: Per) -> Noise:
         """No perturbation yet. Raises `DataError` where there should be one a class and the clips have no labels."""
         if per == "class":
             if data.labels is None:
@@ -75,7 +80,7 @@ class Noise:
             key, keys = torch.arange(len(data), device=data.device), len(data)
         else:
             key, keys = torch.zeros(len(data), dtype=torch.int64, device=data.device), 1
-        return cls(bound, torch.zeros(keys, *data.audio.shape[1:], device=data.device), key, per != "clip")
+        return cls(bound, torch.zeros(keys, *_sound(data).shape[1:], device=data.device), key, per != "clip")
 
     def of(self, index: Tensor) -> Noise:
         """The perturbation of the clips at `index`: what they share is this one's own, what is theirs alone a copy."""
@@ -88,18 +93,28 @@ class Noise:
         if not self.shared:
             self.unit[index] = part.unit
 
-    def added(self, clips: Clips) -> Clips:
+    def added(self, clips: Data) -> Data:
         """The clips, all that this is for, perturbed."""
         unit = self.unit[self.key] if self.shared else self.unit
-        return clips.with_audio((self.bound * unit).add_(clips.audio).clamp_(-1.0, 1.0))
+        if isinstance(clips, Clips):
+            return clips.with_audio((self.bound * unit).add_(clips.audio).clamp_(-1.0, 1.0))
+        return sustained(clips, rounded((clips.velocity + self.bound * unit).clamp(min=SOFTEST)))
 
-    def everywhere(self, data: Clips) -> Clips:
+    @overload
+    def everywhere(self, data: Clips) -> Clips: ...
+
+    @overload
+    def everywhere(self, data: Rolls) -> Rolls: ...
+
+    def everywhere(self, data: Data) -> Data:
         """The whole set, perturbed. Where the bound reaches into the padding, the padding counts as recording."""
+        if not isinstance(data, Clips):
+            return self.added(data)
         reach = (self.bound[:, 0] > 0) * torch.arange(1, data.audio.shape[-1] + 1, device=data.device)
         return replace(self.added(data), lengths=torch.maximum(data.lengths, reach.amax(1)))
 
     def move(self, slope: Tensor, step: float) -> None:
-        """One sign step down the slope [clip, channel, sample] of a loss with respect to the perturbed audio.
+        """One sign step down the slope of a loss with respect to the perturbed audio, or velocities of onsets.
 
         Where the slope is not a number its sign is 0.
         """
@@ -107,30 +122,36 @@ class Noise:
             slope = torch.zeros_like(self.unit).index_add_(0, self.key, slope * self.bound)
         self.unit.add_(slope.sign(), alpha=-step).clamp_(-1.0, 1.0)
 
-    def restart(self, clips: Clips) -> None:
+    def restart(self, clips: Data) -> None:
         """From clip(x + delta, +-bound) on, see `signal_copy`; of a perturbation that is not shared."""
-        wrong = self.bound * self.unit + clips.audio
+        wrong = self.bound * self.unit + _sound(clips)
         self.unit = torch.where(self.bound > 0, wrong / self.bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
 
 
-def room(data: Clips, epsilon: float, *, padding: bool) -> Tensor:
-    """The constant bound [clip, 1, sample]: epsilon within the recording, or in its padding too."""
+def room(data: Data, epsilon: float, *, padding: bool) -> Tensor:
+    """The constant bound [clip, 1, sample]: epsilon within the recording, or in its padding too.
+
+    Of rolls [roll, track, step, pitch]: epsilon, in whole MIDI velocities, where notes begin.
+    """
+    if not isinstance(data, Clips):
+        return math.floor(127 * epsilon + 1e-6) / 127 * beginnings(data).to(data.velocity.dtype)
     return epsilon * (torch.ones_like(data.support) if padding else data.support).to(data.audio.dtype)
 
 
-def surrogates(knowledge: Knowledge, name: str) -> tuple[Attacker, ...]:
-    """The surrogates for recordings, or a `UsageError` that names the defense."""
-    found = tuple(s for s in knowledge.surrogates if "audio" in getattr(s, "domains", ("audio",)))
+def surrogates(knowledge: Knowledge, name: str, domain: str = "audio", otherwise: str = "") -> tuple[Attacker, ...]:
+    """The surrogates for recordings or for rolls, or a `UsageError` that names the defense and what to do otherwise."""
+    found = tuple(s for s in knowledge.surrogates if domain in getattr(s, "domains", ("audio",)))
     if not found:
         raise UsageError(
-            f"{name} has no surrogate to descend: knowledge is '{knowledge.name}', expected 'white-box' or 'black-box'"
+            f"{name} has no surrogate to descend: knowledge is '{knowledge.name}', expected "
+            f"'white-box', 'ensemble' or 'black-box'{otherwise}"
         )
     return found
 
 
 def min_min(
     noise: Noise,
-    data: Clips,
+    data: Data,
     against: Sequence[Attacker],
     rng: Generator,
     schedule: Schedule,
@@ -148,8 +169,8 @@ def min_min(
                 part = noise.of(index)
                 batch = heard(part.added(data.select(index)), expects, rng)
                 learning.append(_learnt(batch, against, models, learners, schedule.alternation == "joint"))
-                if batch.audio.grad is not None:
-                    part.move(batch.audio.grad, schedule.step)
+                if (slope := _sound(batch).grad) is not None:
+                    part.move(slope, schedule.step)
                     noise.put(index, part)
             if schedule.alternation == "joint":
                 losses.append(float(torch.stack(learning).mean()))
@@ -166,7 +187,7 @@ def min_min(
 
 def perturb(
     noise: Noise,
-    data: Clips,
+    data: Data,
     against: Sequence[Attacker],
     models: Sequence[nn.Module],
     rng: Generator,
@@ -176,7 +197,7 @@ def perturb(
     batch: int,
     restart: Literal["warm", "signal"] = "warm",
     upwards: bool = False,
-    target: Callable[[Clips], Clips] = lambda clips: clips,
+    target: Callable[[Any], Any] = lambda clips: clips,
     expects: Sequence[Adaptation] = (),
 ) -> float:
     """Sign steps of the noise, in place, down the mean of the models' losses; `upwards`, up it.
@@ -193,18 +214,19 @@ def perturb(
             if restart == "signal":
                 part.restart(clips)
             for _ in range(1 if noise.shared else steps):
-                audio = part.added(clips).audio.requires_grad_()
-                changed = heard(clips.with_audio(audio), expects, rng)
+                audio = _sound(part.added(clips)).requires_grad_()
+                changed = heard(_with_sound(clips, audio), expects, rng)
                 loss = torch.stack([a.loss(m, changed) for a, m in zip(against, models, strict=True)]).mean(0)
-                (slope,) = torch.autograd.grad(loss.sum(), audio)
-                part.move(slope, way)
+                if loss.requires_grad:  # a model that is blind to velocities has no slope
+                    (slope,) = torch.autograd.grad(loss.sum(), audio)
+                    part.move(slope, way)
             noise.put(at, part)
             last.append(loss.detach())
     return float(torch.cat(last).mean()) if last else float("nan")
 
 
 def fresh(
-    against: Sequence[Attacker], data: Clips, rng: Generator, lr: float = 0.0
+    against: Sequence[Attacker], data: Data, rng: Generator, lr: float = 0.0
 ) -> tuple[list[nn.Module], list[torch.optim.Adam]]:
     """Surrogates that know nothing yet, in training mode, and what trains them; lr: of all, or 0 for their own."""
     models = [attacker.model(data, rng).train() for attacker in against]
@@ -215,7 +237,7 @@ def fresh(
     return models, learners
 
 
-def pretrained(against: Sequence[Attacker], data: Clips, rng: Generator) -> list[nn.Module]:
+def pretrained(against: Sequence[Attacker], data: Data, rng: Generator) -> list[nn.Module]:
     """The surrogates as they come out of their own training on the clean clips, of which every tenth is held out."""
     held_out = torch.arange(len(data)) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
@@ -225,7 +247,7 @@ def pretrained(against: Sequence[Attacker], data: Clips, rng: Generator) -> list
     return [attacker.learn(train, validation, rng) for attacker in against]
 
 
-def heard(batch: Clips, expects: Sequence[Adaptation], rng: Generator) -> Clips:
+def heard(batch: Any, expects: Sequence[Adaptation], rng: Generator) -> Any:
     """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
 
     Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
@@ -234,10 +256,10 @@ def heard(batch: Clips, expects: Sequence[Adaptation], rng: Generator) -> Clips:
     for hook in ("transform", "augment") if drawn < len(expects) else ():
         change = getattr(expects[drawn], hook, None)
         changed = batch if change is None else change(batch, rng)
-        if changed.ids != batch.ids or (not changed.audio.requires_grad and changed.audio.shape != batch.audio.shape):
+        now, was = _sound(changed), _sound(batch)
+        if changed.ids != batch.ids or (not now.requires_grad and now.shape != was.shape):
             continue  # a filter, or a length that no gradient can be carried back from
-        through = changed.audio + batch.audio - batch.audio.detach()
-        batch = changed if changed.audio.requires_grad else changed.with_audio(through)
+        batch = changed if now.requires_grad else _with_sound(changed, now + was - was.detach())
     return batch
 
 
@@ -248,8 +270,18 @@ def shifted(clips: Clips, by: int) -> Clips:
     return replace(clips, labels=(clips.labels + by) % len(clips.classes))
 
 
+def _sound(data: Data) -> Tensor:
+    """[clip, channel, sample] or [roll, track, step, pitch]"""
+    return data.audio if isinstance(data, Clips) else data.velocity
+
+
+def _with_sound(data: Data, sound: Tensor) -> Data:
+    """The same items at other samples or velocities, as they are given."""
+    return data.with_audio(sound) if isinstance(data, Clips) else replace(data, velocity=sound)
+
+
 def _learnt(
-    batch: Clips,
+    batch: Data,
     against: Sequence[Attacker],
     models: Sequence[nn.Module],
     learners: Sequence[torch.optim.Optimizer],
@@ -257,7 +289,7 @@ def _learnt(
 ) -> Tensor:
     """One step of every surrogate; returns their mean loss. `joint`: the audio collects its gradient on the way."""
     if joint:
-        batch.audio.requires_grad_()
+        _sound(batch).requires_grad_()
     total = []
     for attacker, model, learner in zip(against, models, learners, strict=True):
         model.train()

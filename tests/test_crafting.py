@@ -8,7 +8,7 @@ import torch
 
 from bench import crafting, plugins
 from bench._kit import sets
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Knowledge, Rolls
 from bench.crafting import Noise, Schedule
 from bench.errors import DataError, UsageError
 
@@ -183,3 +183,50 @@ def test_what_is_missing_is_said() -> None:
         Noise.silent(bare, torch.ones(24, 1, 4000), "class")
     with pytest.raises(DataError, match="targeted attack needs labels"):
         crafting.shifted(bare, 1)
+
+
+# --- rolls
+
+
+def melodies() -> Rolls:
+    data = sets.example("midi")
+    assert isinstance(data, Rolls)
+    return data
+
+
+def test_of_rolls_the_velocities_alone_move_within_the_bound_in_whole_steps() -> None:
+    data, epsilon = melodies(), 10.4 / 127
+    noise = Noise.silent(data, crafting.room(data, epsilon, padding=False), "clip")
+    losses = crafting.min_min(noise, data, [sets.Reader()], rng(), Schedule(rounds=3, stop=0.0, learner_steps=10))
+    protected = noise.everywhere(data)
+    edits = (protected.velocity - data.velocity) * 127
+    assert losses[-1] < losses[0]
+    assert edits.abs().max() == pytest.approx(10, abs=1e-3)
+    assert torch.allclose(edits, edits.round(), atol=1e-3)
+    assert torch.equal(protected.velocity > 0, data.velocity > 0)
+    assert torch.equal(protected.onset, data.onset)
+    held = ~data.onset & (data.velocity > 0)
+    before = torch.nn.functional.pad(protected.velocity, (0, 0, 1, 0))[:, :, :-1]
+    assert torch.equal(protected.velocity[held], before[held]), "a note has one velocity"
+
+
+def test_against_a_model_that_is_blind_to_velocities_there_is_no_slope() -> None:
+    data = melodies()
+    blind = plugins.build("attackers", "pianoroll_gru", {"velocity": False, "width": 8}, "smoke")
+    noise = Noise.silent(data, crafting.room(data, 0.1, padding=False), "clip")
+    crafting.min_min(noise, data, [blind], rng(), Schedule(rounds=1, stop=0.0, learner_steps=1))
+    assert not noise.unit.any()
+
+
+def test_an_expected_adaptation_of_rolls_passes_the_gradient_through() -> None:
+    class Softer:
+        def transform(self, data: Any, rng: Any) -> Any:
+            return replace(data, velocity=(data.velocity * 127 * 0.5).round().detach() / 127)
+
+    data = melodies()
+    at = data.velocity.clone().requires_grad_()
+    draws = [crafting.heard(replace(data, velocity=at), [Softer()], rng(seed)) for seed in range(8)]
+    softened = [batch for batch in draws if batch.velocity.max() < 0.6]
+    assert 0 < len(softened) < len(draws)
+    (slope,) = torch.autograd.grad(softened[0].velocity.sum(), at)
+    assert torch.equal(slope, torch.ones_like(at))

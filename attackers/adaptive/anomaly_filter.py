@@ -2,6 +2,10 @@
 
 Where a part of the set is protected, noise that is heard nowhere else gives its clips away: by their bands, their
 pauses, their peaks. Twelve features, and the distance from the bulk of the set by a robust covariance.
+
+Of rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, how tracks
+fit. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space of
+gradients; here it is that of the data, so that one filtered set serves every model.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips
+from bench.api import Clips, Rolls
+from bench.metrics import symbolic
 from bench.sound.spectra import frames_inside, mel, power, spectra
 
 _BANDS = 6  # of equal width in Mel
@@ -29,7 +34,7 @@ class AnomalyFilter:
     Mean and covariance are those of the half of the set that lies closest together, by concentration steps.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
     paper: ClassVar[str] = "Rousseeuw and Van Driessen 1999, Technometrics 41"
 
     share: float = 0.2
@@ -38,8 +43,9 @@ class AnomalyFilter:
         if not 0.0 <= self.share < 1.0:
             raise ValueError(f"share = {self.share}, expected 0 to under 1, such as 0.2")
 
-    def transform(self, data: Clips, rng: Generator) -> Clips:
-        order = distances(features(data)).argsort(stable=True)  # the most ordinary first
+    def transform(self, data: Clips | Rolls, rng: Generator) -> Clips | Rolls:
+        seen = features(data) if isinstance(data, Clips) else symbolic.features(data).double()
+        order = distances(seen).argsort(stable=True)  # the most ordinary first
         kept = torch.zeros(len(data), dtype=torch.bool, device=data.device)
         kept[order[: len(data) - math.floor(self.share * len(data))]] = True
         if data.labels is not None:

@@ -26,6 +26,7 @@ from bench._kit.case import (
 )
 from bench.api import Data, Gate
 from bench.errors import BenchError
+from bench.metrics.learning import view_change
 
 
 def makes_a_model(case: Case) -> None:
@@ -46,7 +47,10 @@ def loss_is_one_number_an_item(case: Case) -> None:
 
 
 def loss_can_be_descended(case: Case) -> None:
-    """loss is differentiable in the batch's audio or velocity, for every item: what surrogate-based defenses need."""
+    """loss is differentiable in the batch's audio or velocity, for every item: what surrogate-based defenses need.
+
+    An attacker whose view holds no velocities has nothing to descend.
+    """
     few = _few(case)
     given = sound(few).clone().requires_grad_()
     (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), with_sound(few, given)).sum(), given)
@@ -79,7 +83,7 @@ def learns_clean_data(case: Case) -> None:
     Without this positive control "unlearnable" means nothing.
     """
     train, _, test = _material(case)
-    untrained = case.plugin.quality(case.plugin.model(train, Generator().manual_seed(0)), test)
+    untrained = case.plugin.quality(_untrained(case, train), test)
     better(case.plugin.quality(_trained(case)[0], test), untrained, test)
 
 
@@ -112,13 +116,33 @@ def generates(case: Case) -> None:
 def names_its_gates(case: Case) -> None:
     """gates gives `Gate`s for the two arms' mean qualities."""
     train, _, test = _material(case)
-    models = (_trained(case)[0], case.plugin.model(train, Generator().manual_seed(0)))
+    models = (_trained(case)[0], _untrained(case, train))
     means = [{name: float(v.mean()) for name, v in case.plugin.quality(model, test).items()} for model in models]
     for gate in case.plugin.gates(*means):
         assert isinstance(gate, Gate), f"gates gave {type(gate).__name__}, expected bench.api.Gate"
         assert gate.passed, (
             f"on clean data the gate '{gate.name}' is not passed: {gate.value:.4g}, limit {gate.limit:.4g}"
         )
+
+
+def views_what_it_reads(case: Case) -> None:
+    """view gives int64 rows, the item first; the same set gives the same rows, and half of it those of that half."""
+    few = _few(case)
+    rows = case.plugin.view(few)
+    assert rows.dtype == torch.int64, f"view gave {rows.dtype}, expected torch.int64"
+    assert rows.dim() == 2, f"view has shape {tuple(rows.shape)}, expected [element, 1 + field]"
+    items = rows[:, 0].unique().tolist()
+    assert items == list(range(len(few))), f"the first column names items {items}, expected 0..{len(few) - 1}"
+    first = case.plugin.view(few.select([0]))
+    assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, "an item alone is read in another way"
+
+
+def _untrained(case: Case, train: Data) -> nn.Module:
+    """The untrained arm of the score: the model as it comes, or what counting symbols makes of it."""
+    model: nn.Module = case.plugin.model(train, Generator().manual_seed(0))
+    if hasattr(case.plugin, "prior"):
+        case.plugin.prior(model, train)
+    return model
 
 
 def _material(case: Case) -> tuple[Data, Data, Data]:
@@ -178,10 +202,22 @@ CHECKS = (
     logs_its_training,
     generates,
     names_its_gates,
+    views_what_it_reads,
 )
 SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_gates)
 
+
+def _reads_loudness(case: Case) -> bool:
+    """Whether what the attacker says it reads depends on how loud it is."""
+    few = _few(case)
+    if not hasattr(case.plugin, "view"):
+        return True
+    return not torch.equal(case.plugin.view(few), case.plugin.view(with_sound(few, sound(few) * 0.5)))
+
+
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    loss_can_be_descended: _reads_loudness,
     generates: lambda case: hasattr(case.plugin, "generate"),
     names_its_gates: lambda case: hasattr(case.plugin, "gates"),
+    views_what_it_reads: lambda case: hasattr(case.plugin, "view"),
 }

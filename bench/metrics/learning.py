@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bench.api import Gate
 
@@ -59,3 +61,19 @@ def learns_gate(clean: Sequence[float], untrained: Sequence[float], groups: Sequ
         limit=3.0,
         meaning="the clean arm's gain over the untrained one, in standard errors clustered by group",
     )
+
+
+def view_change(clean: Tensor, protected: Tensor, items: int) -> Tensor:
+    """The share of an attacker's input that a defense changed: float64 [item] in 0..1; NaN for an item without any.
+
+    clean, protected: int64 [element, 1 + field], the item first, as an attacker's `view` gives them. The elements of an
+    item are a multiset: 1 - (elements in both) / (elements of the larger one), so that the order does not count.
+    """
+    rows, place = torch.unique(torch.cat([clean, protected]), dim=0, return_inverse=True)
+    before, after = (torch.bincount(at, minlength=len(rows)) for at in place.split([len(clean), len(protected)]))
+    item = rows[:, 0]
+
+    def total(counts: Tensor) -> Tensor:
+        return torch.zeros(items, dtype=torch.float64).index_add_(0, item, counts.double())
+
+    return 1 - total(torch.minimum(before, after)) / torch.maximum(total(before), total(after))

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from bench.scores import table
+from bench.scores import losses, music, table
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
@@ -26,6 +26,11 @@ def markdown(suite: Suite, records: Sequence[Record], command: str) -> str:
     if len({cell.response for row in rows for cell in row.cells}) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(*table.response_table(rows)))
+    moved = losses.moved_table(records)
+    if moved[1]:
+        parts += ["## What moved", losses.MEANING, _table(*moved)]
+    for title, headings, body in music.tables(records, suite.published):
+        parts += [f"## {title}", _table(headings, body)]
     epochs = epochs_table(records, suite)
     if epochs[1]:
         parts += ["## Epoch by epoch", _EPOCHS, _table(*epochs)]
@@ -50,11 +55,12 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     """
     bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        if record.status == "ok" and suite.published:
+        if record.status == "ok" and any(not row.music for row in suite.published):
             trial = record.trial
             adaptation = trial.adaptation.label if trial.adaptation else "none"
             bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
-    known = {(row.defense, row.attacker or None, row.adaptation): row for row in suite.published}
+    figures = [row for row in suite.published if not row.music]
+    known = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
     body = []
     for (dataset, row, attacker, adaptation), found in bins.items():
         arm = "protected" if any("protected" in record.epochs for record in found) else "clean"
@@ -72,7 +78,8 @@ _EPOCHS = "Quality on the validation set after each epoch of training, means ove
 
 
 def _limits(suite: Suite) -> str:
-    limits = ", ".join(f"{name} >= {limit:g}" for name, limit in suite.budget.items())
+    signs = {name: "<=" if name in table.CEILINGS else ">=" for name in suite.budget}
+    limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
     return f" Ranked where {limits}." if limits else ""
 
 

@@ -23,8 +23,18 @@ AUDIBILITY = (
     ("pesq", "PESQ", ".2f"),
     ("stoi", "STOI", ".3f"),
     ("correlation", "copy", "+.2f"),
-    ("velocity_edit", "velocity", ".1f"),
+    ("velocity_change", "velocity ±", ".1f"),
+    ("velocity_gain_db", "gain dB", "+.1f"),
+    ("notes_added", "notes added", ".1%"),
+    ("notes_removed", "notes lost", ".1%"),
+    ("notes_altered", "notes altered", ".1%"),
+    ("sounding_change", "cells changed", ".1%"),
 )
+# Of these a budget is the most that is allowed, of all others the least.
+CEILINGS = (
+    "masked_energy", "velocity_change", "velocity_peak", "velocity_gain_db", "notes_added", "notes_removed",
+    "notes_altered", "sounding_change",
+)  # fmt: skip
 _COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 DASH = "–"
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
@@ -39,6 +49,7 @@ class CellScore:
     denied: Interval
     per_seed: Mapping[int, float]
     means: Mapping[str, float]  # arm -> mean quality
+    changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
     metric: str
     void: tuple[str, ...]  # the gates that failed, for any seed
     failed: int  # records without a result
@@ -108,20 +119,23 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     many = len({row.dataset for row in rows}) > 1
     told = any(row.per for row in rows)
     rest = any("remainder" in cell.means for row in rows for cell in row.cells)
+    viewed = any(not math.isnan(cell.changed) for row in rows for cell in row.cells)
     headings = (["data set"] if many else []) + ["rank", "defense"] + (["noise per"] if told else [])
     headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
-    headings += (["q rest alone"] if rest else []) + ["seeds"] + [head for _, head, _ in audible] + distances
+    headings += (["q rest alone"] if rest else []) + (["input changed"] if viewed else []) + ["seeds"]
+    headings += [head for _, head, _ in audible] + distances
     body = []
     for row in rows:
         best = row.shown
         cells = ([row.dataset] if many else []) + [_rank(row), row.defense]
         cells += ([row.per or DASH] if told else []) + [row.knowledge]
         if best is None:
-            cells += ["failed", *[""] * (7 if rest else 6)]
+            cells += ["failed", *[""] * (6 + rest + viewed)]
         else:
             cells += [f"{best.denied.mean:+.3f}", _bounds(best.denied), best.response]
             cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
             cells += [_number(best.means.get("remainder", math.nan), ".4f")] if rest else []
+            cells += [_number(best.changed, ".1%")] if viewed else []
             cells.append(str(len(best.per_seed)))
         cells += [_number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
         cells += [_number(row.distance.get(name, math.nan), ".2f") for name in distances]
@@ -196,7 +210,9 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
 
 
 def _keeps(name: str, value: float, limit: float) -> bool:
-    """A budget is a floor. A set without noise has no SNR and keeps it; a measure that was not made keeps nothing."""
+    """A set without noise has no SNR and keeps every budget of it; a measure that was not made keeps nothing."""
+    if name in CEILINGS:
+        return value <= limit
     return value >= limit or (math.isnan(value) and name in _NONE_WITHOUT_NOISE)
 
 
@@ -219,6 +235,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         denied=denied,
         per_seed={record.trial.seed: _plain(record.denied) for record in good},
         means=means,
+        changed=_mean(record.view.get("changed", []) for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),
@@ -266,7 +283,10 @@ def _cell(cell: CellScore | None) -> str:
 
 
 def _tells(name: str, values: Sequence[float]) -> bool:
-    return any(abs(value) >= _COPY for value in values) if name == "correlation" else bool(values)
+    """Whether a column says anything: notes that nobody changes are no news."""
+    if name == "correlation":
+        return any(abs(value) >= _COPY for value in values)
+    return any(values) if name in CEILINGS else bool(values)
 
 
 def _bounds(interval: Interval) -> str:

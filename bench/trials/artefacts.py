@@ -1,7 +1,8 @@
 """What artefacts hold: sets of clips as FLAC, sets of rolls and models as safetensors, everything else as JSON.
 
-Clips are written as 16-bit PCM: what a musician publishes and a scraper finds. A defense whose noise does not survive
-that rounding has no noise. All clips of a set are one file, end to end, since thousands of small files are slow.
+Clips are written as 16-bit PCM, rolls as a MIDI file holds them (whole velocities, one a note): what a musician
+publishes and a scraper finds. A defense whose noise does not survive that has no noise. All clips of a set are one
+file, end to end, since thousands of small files are slow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.api import Clips, Data, Rolls
 from bench.errors import DataError
+from bench.sound.velocities import sustained
 from bench.trials.store import write_json
 
 _MAX_CHANNELS = 8  # FLAC's own limit
@@ -40,9 +42,9 @@ def save_data(folder: Path, data: Data) -> None:
                 _write_flac(folder / f"stem-{index}.flac", data.stems[:, index], data.rate)
         own: dict[str, Any] = {"rate": data.rate, "shape": list(data.audio.shape), "stem_names": data.stem_names}
     else:
-        _write_tensors(
-            folder / "rolls.safetensors", {"velocity": data.velocity, "onset": data.onset, "tempo": data.tempo}
-        )
+        legal = sustained(data, (data.velocity * 127).round().clamp(1, 127))
+        tensors = {"velocity": legal.velocity.to(torch.uint8), "onset": legal.onset, "tempo": data.tempo}
+        _write_tensors(folder / "rolls.safetensors", tensors)
         own = {
             "programs": data.programs,
             "tracks": data.tracks,
@@ -71,8 +73,9 @@ def load_data(folder: Path, device: torch.device | str = "cpu") -> Data:
         stacked = torch.stack(stems, dim=1) if stems else None
         return Clips(audio=audio, rate=about["rate"], stems=stacked, stem_names=names, **common).to(device)
     tensors = read_tensors(folder / "rolls.safetensors")
+    stored = tensors["velocity"]
     rolls = Rolls(
-        velocity=tensors["velocity"],
+        velocity=stored if stored.is_floating_point() else stored.to(torch.float32) / 127,
         onset=tensors["onset"],
         tempo=tensors["tempo"],
         programs=tuple(about["programs"]),

@@ -54,7 +54,9 @@ Parameters = dict[str, dict[str, Any]]
 
 
 class Published(pydantic.BaseModel):
-    """Figures of a paper: the quality that it reports at the best epoch, as the mean over epochs, or after the last."""
+    """Figures of a paper: the quality that it reports at the best epoch, as the mean over epochs, or after the last;
+    or metrics of the music that a model generates, by the names that `bench.metrics.symbolic.describe` gives.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -64,6 +66,9 @@ class Published(pydantic.BaseModel):
     peak: float = math.nan
     mean: float = math.nan
     last: float = math.nan
+    knowledge: str = ""  # any
+    title: str = ""  # of its column among metrics of music
+    music: dict[str, float] = {}
 
 
 class Suite(pydantic.BaseModel):
@@ -220,13 +225,19 @@ class _Resolver:
         if knowledge == NONE:
             return ()
         bag = [n for n in self._suite.bag or self._suite.attackers if self.domain(n) == self.domain(attacker)]
+        strangers = [name for name in bag if name != attacker] or self.default_bag(attacker)
         if knowledge == "ensemble":  # in one order for all attackers, so that they share one protected set
-            chosen = bag if attacker in bag else [*bag, attacker]
+            chosen = bag if attacker in bag and len(bag) > 1 else [*strangers, attacker]
         else:
-            chosen = [name for name in bag if name != attacker]
+            chosen = strangers
         if not chosen:
             raise UsageError(f"black-box against '{attacker}' needs other attackers: name them in `bag` or `attackers`")
         return tuple(self.part("attackers", name) for name in chosen)
+
+    def default_bag(self, attacker: str) -> list[str]:
+        """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
+        plugin, _ = self._suite.given("attackers", attacker)
+        return list(getattr(plugins.load("attackers", plugin), "bag", ()))
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
@@ -268,7 +279,7 @@ def resolve(
     if domain and "domain" in {field.name for field in fields(cls)}:
         chosen.setdefault("domain", domain)
     plugin = plugins.build(kind, name, chosen, preset)
-    hooks = tuple(hook for hook in plugins.METHODS["adaptations"] if hasattr(plugin, hook))
+    hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if hasattr(plugin, hook))
     extra = {"needs": plugin.needs} if hasattr(plugin, "needs") else {}
     return Part(
         kind=kind,
@@ -280,7 +291,7 @@ def resolve(
         version=int(getattr(plugin, "version", 1)),
         label=label,
         control=str(getattr(plugin, "control", "")),
-        hooks=hooks if kind == "adaptations" else (),
+        hooks=hooks,
         traits={name: str(getattr(plugin, name)) for name in TRAITS if getattr(plugin, name, None)},
         **extra,
     )

@@ -100,6 +100,9 @@ class Record(_Strict):
     audibility: dict[str, list[Number]] = {}  # metric -> [clip], of the protected set
     heard: list[str] = []  # the names of those clips: all or, of a large set, some that are evenly spread
     distance: dict[str, dict[str, Number]] = {}  # protected set and each arm's generated set, from real data
+    music: dict[str, dict[str, Number]] = {}  # metrics of rolls: real ones, references, protected, each arm's generated
+    crafting: list[dict[str, Number]] = []  # what the defense told of its surrogates, a row a round; never scored
+    view: dict[str, list[Number]] = {}  # "changed": of each training item, the share of the attacker's input
     stages: dict[str, str] = {}  # role -> key of its artefact
     notes: dict[str, str] = {}  # why a number is null
     cost: dict[str, dict[str, float]] = {}  # role -> seconds, cpu_seconds, peak_memory_mb
@@ -168,6 +171,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     metric = reference["metric"]
     protected = artefacts["protected_set"] / "audibility.json"
     heard = _json(protected) if protected.is_file() else {"ids": [], "per_clip": {}, "distance": {}}
+    crafting = artefacts["protected_set"] / "crafting.json"
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if heard["distance"]:
         distance["protected_set"] = heard["distance"]
@@ -192,6 +196,9 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         audibility=heard["per_clip"],
         heard=heard.get("ids", []),
         distance=distance,
+        music=_music(results, heard.get("music", {})),
+        crafting=_json(crafting) if crafting.is_file() else [],
+        view=_json(artefacts["view"] / "view.json") if "view" in artefacts else {},
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items()},
         made={"command": command, **metas["protected"]["made"]},
@@ -221,6 +228,17 @@ def numbers(values: Iterable[float]) -> list[Number]:
 
 def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
     return dict(zip(values, numbers(values.values()), strict=True))
+
+
+def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) -> dict[str, dict[str, Number]]:
+    """The metrics of rolls by whose they are; the references are the same for every arm."""
+    arms = {arm: result["music"] for arm, result in results.items() if "music" in result}
+    references: dict[str, dict[str, Number]] = next(iter(arms.values()), {})
+    return {
+        **{name: numbers for name, numbers in references.items() if name != "generated"},
+        **{f"{name} set": numbers for name, numbers in sets.items()},
+        **{f"generated, {arm}": found["generated"] for arm, found in arms.items()},
+    }
 
 
 def _gates(

@@ -1,4 +1,4 @@
-"""What each task of a plan does: load, protect, mix, adapt, learn, evaluate.
+"""What each task of a plan does: load, protect, mix, adapt, learn, evaluate, compare.
 
 `perform` is all that an executor calls. It reads a stage's parents from the store, does the work with the stage's
 plugins and writes the artefact; nothing passes between stages but through the store. Random numbers come from one
@@ -20,9 +20,10 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Knowledge, Rolls, unchanged
+from bench.api import Clips, Data, Knowledge, Log, Rolls, unchanged
 from bench.errors import BenchError, DataError, PluginError, unknown
 from bench.metrics.alignment import alignment_hash, misaligned
+from bench.metrics.learning import view_change
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.provenance import provenance
 from bench.trials.record import numbers, numbers_by_name
@@ -104,6 +105,15 @@ class _Work:
     def parent(self, role: str) -> Path:
         return self.store.open(self.stage.parents[role])
 
+    def logging(self, kept: list[dict[str, float]]) -> Log:
+        """A log that keeps every line and tells people."""
+
+        def log(line: Mapping[str, float]) -> None:
+            kept.append(dict(line))
+            self.report("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
+
+        return log
+
     def rng(self) -> Generator:
         return generator(self.stage.task, self.stage.options["seed"], self.device)
 
@@ -118,11 +128,13 @@ def _load(work: _Work, folder: Path) -> dict[str, Any]:
 
 def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     data = work.data("train")
+    rounds: list[dict[str, float]] = []
     knowledge = Knowledge(
         name=work.stage.options["knowledge"],
         surrogates=work.plugins("surrogates"),
         expects=work.plugins("expects"),
         reference=work.data("reference") if "reference" in work.stage.parents else None,
+        log=work.logging(rounds),
     )
     defense = work.plugin("defense")
     protected = defense.protect(data, knowledge, work.rng())
@@ -134,6 +146,7 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     # What is published is the rounded file, so that is what is measured.
     published = load_data(folder, work.device)
     write_json(folder / "audibility.json", _audibility(data, published, work.stage.options.get("content", "")))
+    write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
     return {"alignment": alignment_hash(published)}
 
 
@@ -199,11 +212,7 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     if published and published != alignment_hash(train):
         raise DataError(f"{work.stage.title}: names and sounds of the training set do not pair as when it was made")
     epochs: list[dict[str, float]] = []
-
-    def log(line: Mapping[str, float]) -> None:
-        epochs.append(dict(line))
-        work.report("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
-
+    log = work.logging(epochs)
     if hasattr(adaptation, "train"):
         model = adaptation.train(attacker, train, validation, work.rng(), log=log)
     else:
@@ -223,6 +232,8 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
     model = attacker.model(test, generator("learn", work.stage.options["seed"], work.device))
     if "model" in work.stage.parents:
         load_model(work.parent("model"), model)
+    elif "train" in work.stage.parents:
+        attacker.prior(model, work.data("train"))
     model = model.to(work.device).eval()
     with torch.no_grad():
         quality = attacker.quality(model, test)
@@ -237,20 +248,41 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
         "quality": {metric: numbers(values.tolist()) for metric, values in quality.items()},
     }
     if hasattr(attacker, "generate"):
-        result["distance"] = _generated(work, attacker, model, test, folder)
+        result |= _generated(work, attacker, model, test, folder)
     write_json(folder / "quality.json", result)
     return {}
 
 
 def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:
-    """Let the model generate, keep what it made, and measure how far that is from the real held-out set."""
+    """Let the model generate, keep what it made, and measure it: sound by its distance from the real held-out set,
+    notes by the field's own metrics, beside those of the real set, of random notes and of tracks that do not belong
+    together.
+    """
     work.report("generating")
     with torch.no_grad():
         made = attacker.generate(model, test, work.rng())
-    if not isinstance(made, Clips) or not isinstance(test, Clips):
-        return {}
     save_data(folder, made)
-    return _distance(test, made, work.rng())
+    if isinstance(made, Clips) and isinstance(test, Clips):
+        return {"distance": _distance(test, made, work.rng())}
+    assert isinstance(test, Rolls)
+    from bench.metrics.symbolic import describe, random_notes, shuffled_tracks
+
+    sets = {"real": test, "random notes": random_notes(test, work.rng()), "generated": made}
+    if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
+        sets["shuffled tracks"] = shuffled_tracks(test, work.rng())
+    return {"music": {name: numbers_by_name(describe(rolls)) for name, rolls in sets.items()}}
+
+
+def _compare(work: _Work, folder: Path) -> dict[str, Any]:
+    """Of each item that both sets hold, the share of what the attacker reads that differs."""
+    attacker, clean, protected = work.plugin("attacker"), work.data("clean"), work.data("protected")
+    place = {name: at for at, name in enumerate(clean.ids)}
+    shared = [at for at, name in enumerate(protected.ids) if name in place]
+    protected = protected.select(shared)
+    clean = clean.select([place[name] for name in protected.ids])
+    changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
+    write_json(folder / "view.json", {"changed": numbers(changed.tolist())})
+    return {}
 
 
 def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
@@ -276,8 +308,11 @@ def _audibility(clean: Data, protected: Data, content: str) -> dict[str, Any]:
         return heard
     assert isinstance(clean, Rolls)
     assert isinstance(protected, Rolls)
-    edits = (protected.velocity - clean.velocity).abs().flatten(1) * 127
-    heard["per_clip"] = {"velocity_edit": numbers(edits.amax(1).tolist())}
+    from bench.metrics.edits import edits
+    from bench.metrics.symbolic import describe
+
+    heard["per_clip"] = {name: numbers(value.tolist()) for name, value in edits(clean, protected).items()}
+    heard["music"] = {"clean": numbers_by_name(describe(clean)), "protected": numbers_by_name(describe(protected))}
     return heard
 
 
@@ -350,4 +385,5 @@ TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
     "adapt": _adapt,
     "learn": _learn,
     "evaluate": _evaluate,
+    "compare": _compare,
 }

@@ -11,8 +11,12 @@ one clean arm serves every defense. The arms of a trial are stages like all othe
     protected        protect, adapt, learn, evaluate
     clean            learn and evaluate on the data as it is, without adaptation: the reference of the score
     clean adapted    the same under the trial's adaptation: what the adaptation costs the attacker
-    untrained        evaluate the model as it comes: chance, or the pretrained base
+    untrained        evaluate the model as it comes: chance, or the pretrained base; where the attacker has a `prior`,
+                     what the frequencies of single symbols in the clean training set are worth
     remainder        where only a share of the set is protected: learn from the unprotected rest alone
+
+One more stage, where the attacker has a `view`: compare what it reads of the protected set with what it reads of the
+clean one, both adapted.
 
 A preprocessing adaptation before a classifier changes what is validated and tested on too: it is the attacker's own
 pipeline.
@@ -48,7 +52,7 @@ class Part:
     version: int = 1
     label: str = ""  # what the table calls it; the name unless the suite says otherwise
     control: str = ""
-    hooks: tuple[str, ...] = ()  # of an adaptation: which of transform, augment, train it has
+    hooks: tuple[str, ...] = ()  # which it has of the optional methods that decide about stages, see plugins.HOOKS
     needs: Needs = field(default_factory=Needs)
     traits: Mapping[str, str] = field(default_factory=dict)  # what the contract lets it say of itself: see TRAITS
 
@@ -103,7 +107,7 @@ class Trial:
 class Stage:
     """One unit of work. `key` names its artefact in the store."""
 
-    task: str  # "load", "protect", "adapt", "learn", "evaluate"
+    task: str  # "load", "protect", "mix", "adapt", "learn", "evaluate", "compare"
     parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
     options: Mapping[str, Any]
     parents: Mapping[str, str]  # role -> key
@@ -213,7 +217,8 @@ def _arms(trial: Trial) -> dict[str, _Made]:
 
     def evaluate(model: _Made | None, what: str, adapted: bool = False) -> _Made:
         test = adapt(loaded["test"], "the test set") if adapted and both else loaded["test"]
-        parents = {"test": test} | ({"model": model} if model else {})
+        prior = model is None and "prior" in attacker.hooks
+        parents = {"test": test} | ({"model": model} if model else {}) | ({"train": loaded["train"]} if prior else {})
         title = f"evaluate {where}, {what}, seed {seed}"
         return _made("evaluate", title, {"attacker": attacker}, {"seed": seed}, parents)
 
@@ -224,9 +229,10 @@ def _arms(trial: Trial) -> dict[str, _Made]:
         return _made("adapt", title, {"adaptation": trial.adaptation}, {"seed": seed}, {"train": train})
 
     under = f" under {trial.adaptation.title}" if trial.adaptation else ""
-    learned = learn(adapt(published, trial.row), trial.adaptation, trial.row + under)
+    given, bare = adapt(published, trial.row), adapt(loaded["train"], "clean")
+    learned = learn(given, trial.adaptation, trial.row + under)
     clean_learned = learn(loaded["train"], None, "clean")
-    adapted_learned = learn(adapt(loaded["train"], "clean"), trial.adaptation, "clean" + under)
+    adapted_learned = learn(bare, trial.adaptation, "clean" + under)
     roles = {
         "clean_set": loaded["train"],
         "test_set": loaded["test"],
@@ -241,6 +247,9 @@ def _arms(trial: Trial) -> dict[str, _Made]:
     if trial.adaptation:
         roles["clean_adapted_learned"] = adapted_learned
         roles["clean_adapted"] = evaluate(adapted_learned, "clean" + under, adapted=True)
+    if "view" in attacker.hooks:
+        title = f"compare what {attacker.title} reads, {trial.row}{under}, seed {seed}"
+        roles["view"] = _made("compare", title, {"attacker": attacker}, {}, {"clean": bare, "protected": given})
     if isinstance(trial.share, float) and trial.share < 1:
         rest = learn(_remainder(trial, loaded["train"]), None, f"the rest of {100 * trial.share:g}%")
         roles["remainder_learned"] = rest

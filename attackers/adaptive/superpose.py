@@ -1,0 +1,45 @@
+"""Each roll of a batch is laid over another, velocities shared and disturbed: DP-InstaHide for music.
+
+Borgnia et al., "DP-InstaHide: Provably Defusing Poisoning and Backdoor Attacks with Differentially Private Data
+Augmentations", arXiv:2103.02079: mixing k examples and adding Laplace noise hides what is peculiar to one of them. Of
+rolls the mixture holds the notes of all k, each at 1 / k of its velocity as pixels are, so that a model which reads no
+velocities sees notes that do not belong together: the price stands in the table beside the gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator
+
+from bench.api import Rolls
+from bench.sound.velocities import SOFTEST, beginnings, rounded, sustained
+
+
+@dataclass(frozen=True)
+class Superpose:
+    """`mixed` rolls of a batch over one another, and Laplace noise of scale `laplace` on the velocities."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    paper: ClassVar[str] = "Borgnia et al. 2021, arXiv:2103.02079"
+
+    mixed: int = 2
+    laplace: float = 8.0  # MIDI velocities
+
+    def __post_init__(self) -> None:
+        if self.mixed < 1 or self.laplace < 0:
+            raise ValueError(f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more")
+
+    def augment(self, batch: Rolls, rng: Generator) -> Rolls:
+        """The batch with every roll among others' notes; what lies beyond a roll's own length stays silent."""
+        velocity, onset = batch.velocity / self.mixed, beginnings(batch)
+        for _ in range(self.mixed - 1):
+            other = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)
+            velocity = velocity + batch.velocity[other] / self.mixed * batch.support
+            onset = onset | (beginnings(batch)[other] & batch.support)
+        uniform = torch.rand(velocity.shape, generator=rng, device=rng.device).to(batch.device) - 0.5
+        noise = -uniform.sign() * (1 - 2 * uniform.abs()).clamp(min=1e-6).log() * self.laplace / 127
+        mixture = replace(batch, velocity=velocity, onset=onset)
+        return sustained(mixture, rounded((velocity + noise).clamp(min=SOFTEST)))

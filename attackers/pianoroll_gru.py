@@ -1,0 +1,185 @@
+"""A recurrent network over piano-roll frames: from what sounded, which notes sound in the next step.
+
+After Boulanger-Lewandowski, Bengio, Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences", ICML 2012,
+in its plainest form: cells of a frame are independent given the past (their RNN-MLP baseline). The one attacker of the
+symbolic track that reads velocities by default, and one that defenders can craft against: its loss has a gradient in
+every cell. What is predicted is whether a cell sounds; velocities are read and never scored, since clean music alone
+cannot tell what they should be. Scored in nats a frame, all tracks together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
+from bench.learning import fit, seeded
+
+LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
+_RARE = -5.0  # log odds of a cell that sounds, before anything is learnt,
+_LASTS = 6.0  # and what is added to them where it sounded in the frame before
+
+
+@dataclass(frozen=True)
+class PianorollGru:
+    """A GRU, its defaults the preset `small`."""
+
+    velocity: bool = True  # False: it reads whether a cell sounds, and no more
+    width: int = 128
+    layers: int = 2
+    steps: int = 300
+    batch: int = 16
+    lr: float = 3e-3
+    evaluations: int = 6
+    generated: int = 64  # how many rolls it generates when asked for more; 0: all
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
+    dataset: ClassVar[str] = "chorales"
+    bag: ClassVar[tuple[str, ...]] = ("symphonynet", "musegan")
+    paper: ClassVar[str] = "Boulanger-Lewandowski et al. 2012, ICML"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"steps": 100, "evaluations": 2},
+        "full": {"width": 512, "layers": 3, "steps": 20_000, "evaluations": 40},
+    }
+
+    def model(self, like: Rolls, rng: Generator) -> nn.Module:
+        """A network for as many tracks as `like` has, that expects what sounds to last and little else."""
+        with seeded(rng):
+            network = _Network(
+                len(like.programs) * PITCHES, like.steps_per_beat * like.beats_per_bar, self.width, self.layers
+            )
+        return network.to(like.device)
+
+    def prior(self, model: nn.Module, train: Rolls) -> None:
+        """How often every cell begins to sound and how often it goes on, in the training set, add 1/2.
+
+        That a note lasts is most of the likelihood of a frame and no achievement: the score is of what is learnt
+        beyond it.
+        """
+        assert isinstance(model, _Network)
+        played, inside = _frames(train, velocity=False), _inside(train)[..., None]
+        before = functional.pad(played, (0, 0, 1, 0))[:, :-1]
+
+        def odds(after: Tensor) -> Tensor:
+            return (((played * after * inside).sum((0, 1)) + 0.5) / ((after * inside).sum((0, 1)) + 1.0)).logit()
+
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias.copy_(odds(1 - before))
+            model.lasts.copy_(odds(before) - model.head.bias)
+
+    def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
+        """[roll]: nats a frame; differentiable in the velocities that it reads, whose presence it predicts."""
+        return _nats(model, _frames(batch, self.velocity), _frames(batch, velocity=False), _inside(batch))
+
+    def learn(
+        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        """AdamW with a cosine, from the frequencies of its own data on; what predicts clean music best is kept."""
+        model = self.model(train, rng)
+        self.prior(model, train)
+        return fit(
+            model, self.loss, train, validation, rng,
+            steps=self.steps, batch=self.batch, lr=self.lr,
+            quality=lambda model, held_out: -float(self.loss(model, held_out).mean()),
+            evaluate_every=max(1, self.steps // self.evaluations), augment=augment, log=log,
+        )  # fmt: skip
+
+    def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
+        """[roll] each: minus nats a frame (scored), and of the same beats in an order that has nothing to do with
+        music, which a model that knows rhythms and chords but not what follows on what predicts as well.
+        """
+        shuffled = _shuffled(test)
+        return {"nll": -self.loss(model, test), "nll_shuffled": -self.loss(model, shuffled)}
+
+    def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
+        """New music, as many rolls (up to `generated`) as `like` and as long, frame by frame, every note at mf."""
+        like = like.select(range(min(len(like), self.generated or len(like))))
+        assert isinstance(model, _Network)
+        tracks, steps = len(like.programs), like.velocity.shape[2]
+        frame = torch.zeros(len(like), 1, tracks * PITCHES, device=like.device)
+        state, made = None, []
+        for step in range(steps):
+            odds, state = model(frame, state, step)
+            chance = torch.rand(odds.shape, generator=rng, device=rng.device).to(odds.device)
+            frame = (chance < odds.sigmoid()) * 0.5
+            made.append(frame)
+        cells = torch.cat(made, 1).view(len(like), steps, tracks, PITCHES).transpose(1, 2)
+        whole = torch.zeros_like(like.velocity)
+        low, high = max(LOWEST, like.lowest), min(LOWEST + PITCHES, like.lowest + whole.shape[-1])
+        whole[..., low - like.lowest : high - like.lowest] = cells[..., low - LOWEST : high - LOWEST]
+        whole = whole * like.support
+        before = functional.pad(whole, (0, 0, 1, 0))[:, :, :-1]
+        return replace(like, velocity=whole, onset=(whole > 0) & (before == 0))
+
+    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+        """Whether what the clean arm learned is music: less is gained where beats are out of order."""
+        gain = clean["nll"] - untrained["nll"]
+        ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
+        meaning = (
+            "The gain on frames out of order is a small share: what is learned is music, not which notes there are."
+        )
+        return [Gate("structure", ratio < 0.5, ratio, 0.5, meaning)]
+
+    def view(self, data: Rolls) -> Tensor:
+        """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""
+        cells = (data.velocity > 0).nonzero()
+        loud = (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones(len(cells))
+        cells[:, 3] += data.lowest
+        return torch.cat([cells, loud.to(cells)[:, None]], 1)
+
+
+class _Network(nn.Module):
+    def __init__(self, cells: int, bar: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.bar = bar  # steps: the network is told where in the bar a frame is
+        self.body = nn.GRU(cells + bar, width, layers, batch_first=True)
+        self.head = nn.Linear(width, cells)
+        self.lasts = nn.Parameter(torch.full((cells,), _LASTS))
+        nn.init.constant_(self.head.bias, _RARE)
+
+    def forward(self, frames: Tensor, state: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Log odds [roll, step, cell] of the frame after each, the first of which is step `first`, and the state."""
+        step = (first + torch.arange(frames.shape[1], device=frames.device)) % self.bar
+        clock = functional.one_hot(step, self.bar).to(frames.dtype).expand(len(frames), -1, -1)
+        hidden, state = self.body(torch.cat([frames, clock], 2), state)
+        return self.head(hidden) + self.lasts * (frames > 0), state
+
+
+def _frames(rolls: Rolls, velocity: bool) -> Tensor:
+    """[roll, step, track * pitch] from C1 to B7: velocities, or 1 where a cell sounds."""
+    cells = rolls.velocity if velocity else (rolls.velocity > 0).to(rolls.velocity.dtype)
+    below, above = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - cells.shape[-1]
+    return functional.pad(cells, (below, above)).transpose(1, 2).flatten(2)  # negative padding cuts
+
+
+def _inside(rolls: Rolls) -> Tensor:
+    """[roll, step]: 1 where there is music, 0 in the padding."""
+    return rolls.support[:, 0, :, 0].to(rolls.velocity.dtype)
+
+
+def _nats(model: nn.Module, read: Tensor, played: Tensor, inside: Tensor) -> Tensor:
+    """[roll]: the mean over its frames of how unlikely each was after those before it."""
+    odds, _ = model(functional.pad(read, (0, 0, 1, 0))[:, :-1])
+    nats = functional.binary_cross_entropy_with_logits(odds, played, reduction="none").sum(2)
+    return (nats * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def _shuffled(rolls: Rolls) -> Rolls:
+    """Every roll's beats in an order that its id alone decides; what is not a whole beat stays at the end."""
+    steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
+    order = torch.arange(steps).repeat(len(rolls), 1)
+    for i, (name, length) in enumerate(zip(rolls.ids, rolls.lengths.tolist(), strict=True)):
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        beats = torch.randperm(length // beat, generator=Generator().manual_seed(seed))
+        order[i, : len(beats) * beat] = (beats[:, None] * beat + torch.arange(beat)).flatten()
+    place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
+    return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))

@@ -1,0 +1,70 @@
+"""What models generate, by the field's metrics of notes: ours beside real music, references and published figures.
+
+Metrics go down the page, sets across: real held-out music, random notes and tracks that do not belong together, then
+the training set and what was generated after learning from it, clean and protected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from bench.trials.matrix import Published
+from bench.trials.record import Number, Record
+
+__all__ = ["tables"]
+
+REFERENCES = ("real", "random notes", "shuffled tracks")
+_NONE = "–"
+_Columns = dict[str, dict[str, float]]  # heading -> metric -> value
+
+
+def tables(
+    records: Sequence[Record], published: Sequence[Published] = ()
+) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """(title, headings, cells) of every data set and attacker, without adaptation, whose records have such metrics."""
+    bins: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and record.trial.adaptation is None and "real" in record.music:
+            bins[record.trial.dataset.label, record.trial.attacker.label].append(record)
+    for (dataset, attacker), found in bins.items():
+        columns = _columns(found) | {
+            row.title or f"published, {row.defense}": row.music
+            for row in published
+            if row.music and row.attacker in ("", attacker)
+        }
+        metrics = list(dict.fromkeys(metric for values in columns.values() for metric in values))
+        body = [[metric, *(_cell(values.get(metric, math.nan)) for values in columns.values())] for metric in metrics]
+        yield f"Music of {attacker} on {dataset}", ["metric", *columns], body
+
+
+def _columns(records: Sequence[Record]) -> _Columns:
+    columns: _Columns = {name: _means([r.music[name] for r in records if name in r.music]) for name in REFERENCES}
+    columns["training set"] = _means([r.music["clean set"] for r in records if "clean set" in r.music])
+    columns["generated, clean"] = _means([record.music["generated, clean"] for record in records])
+    columns["generated, untrained"] = _means([record.music["generated, untrained"] for record in records])
+    several = len({record.trial.knowledge for record in records if record.trial.control == ""}) > 1
+    rows: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.trial.control != "clean":
+            rows[record.trial.row + (f" ({record.trial.knowledge})" if several else "")].append(record)
+    for row, found in rows.items():
+        columns[f"{row}: training set"] = _means(
+            [r.music["protected set"] for r in found if "protected set" in r.music]
+        )
+        columns[f"{row}: generated"] = _means([record.music["generated, protected"] for record in found])
+    return {name: values for name, values in columns.items() if values}
+
+
+def _means(rows: Sequence[Mapping[str, Number]]) -> dict[str, float]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for metric, value in row.items():
+            if value is not None:
+                values[metric].append(value)
+    return {metric: sum(found) / len(found) for metric, found in values.items()}
+
+
+def _cell(value: float) -> str:
+    return _NONE if math.isnan(value) else f"{value:.3f}"
