@@ -36,7 +36,7 @@ def spectrum(audio: Tensor) -> Tensor:
 def module() -> Any:
     import sys
 
-    return sys.modules[plugins.load("defenses", "harmonycloak").__module__]
+    return sys.modules[plugins.load("defenses", "harmonycloak").__module__ + ".waveform"]
 
 
 def snr_db(clean: Clips, protected: Clips) -> Tensor:
@@ -174,7 +174,7 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
     first = type("First", (Counted,), {})()
     second = type("Second", (Counted,), {})()
     score = type("Score", (Counted,), {"domains": ("midi",)})()
-    both = protect(data, Knowledge("black-box", (first, second, score)))
+    both = protect(data, Knowledge("ensemble", (first, second, score)))
     assert calls.count("First") == calls.count("Second") == 2
     assert "Score" not in calls
     assert not torch.equal(both.audio, protect(data, Knowledge("white-box", (first,))).audio)

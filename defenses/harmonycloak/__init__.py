@@ -1,0 +1,131 @@
+"""HarmonyCloak: noise under the music's dominant notes that lowers the training loss of generators.
+
+Meerza, Sun, Liu, "HarmonyCloak: Making Music Unlearnable for Generative AI", IEEE S&P 2025. Recordings (`waveform.py`)
+and rolls (`notes.py`); white-box against the trial's attacker, black-box against a pool of others (`descent.py`).
+
+What the paper says and what is done here
+-----------------------------------------
+* Objective: min over theta, min over delta of `L(f(x + delta)) + alpha * sum_m w_m ||delta_m||_2`, with w_m = 1 - the
+  share of track m in the energy (of rolls: in the velocity). For a lone track that weight would be 0 and switch the
+  regulariser off: it is taken as 1. The norm is relative to that of the track, since ||delta|| grows with loudness and
+  length, and would drown a loss in nats.
+* Range: `delta = H + (M - H) sigmoid(u)` where M > H, else no noise. M, the dominant note itself, is the paper's bound
+  and *audible* (recordings: SNR 8 to 12 dB; a velocity that doubles: + 12 dB); `bound="masked"` puts it 16 dB lower,
+  what a tone can hide beside a tone.
+* Inner minimisation: sign steps (PGD) of .001, 20 times, in an unstated unit; here `inner_step` is in u and radians.
+  Outer: SGD, momentum .9, rate .025, for 1000 epochs; in the few steps of the smaller presets that leaves the models
+  where they were, hence a higher rate, and Adam at the attacker's own rate for what is trained from scratch. Both
+  players minimise, so that one backward pass may serve both: "joint", at half the cost of "alternating", the paper's.
+* Several surrogates with the attacker among them ("ensemble"): the mean of their losses. Without it: meta-learning, the
+  paper with a pool of 10 of which 7 are drawn, one of them for the meta-test.
+* A GAN's own game holds delta in one term, log D(x + delta). "min over delta" of the printed sum makes protected music
+  look *generated*; min-min in the paper's other sense, delta helping the model that learns it, raises D(x + delta).
+  What is descended here is the attacker's `loss` of the protected item, whose sign its docstring states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Generator, Tensor
+
+from bench.api import Clips, Knowledge, Needs, Rolls
+from bench.crafting import surrogates
+from bench.sound.masking import FULL_SCALE_DB
+
+from . import notes, waveform
+from .descent import Before, Game, Render, descend
+
+_WITHOUT = " (or optimise = false for random noise in the same bounds)"
+
+
+@dataclass(frozen=True)
+class HarmonyCloak:
+    """Error-minimising noise at the dominant frequency of every window. Its defaults are the preset `small`."""
+
+    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
+    joint: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=4.0)
+    paper: ClassVar[str] = "Meerza, Sun, Liu 2025, IEEE S&P"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"rounds": 3, "pool": 2},
+        "full": {"alternation": "alternating", "inner_steps": 20, "inner_step": 0.1, "outer_lr": 0.025, "batch": 8,
+                 "rolls_batch": 64, "pool": 10, "drawn": 7},
+    }  # fmt: skip
+
+    mode: Literal["ghost", "hold", "velocity"] = "ghost"  # of rolls: what the noise is, see notes.py
+    bound: Literal["paper", "masked"] = "paper"
+    masking_offset_db: float = 16.0  # how far below the masker the bound "masked" lies
+    optimise: bool = True  # False: random noise within the same bounds, the control
+    # recordings
+    window_ms: float = 10.0
+    analysis_ms: float = 40.0
+    full_scale_db: float = FULL_SCALE_DB  # dB SPL of a sine of amplitude 1
+    per_track: bool = True  # a noise for every stem, where the data has stems
+    # rolls
+    window_beats: float = 0.0  # 0: a bar; of ghosts, a beat
+    level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
+    density: float = 0.5  # of ghosts: the share of windows that get one
+    proposals: int = 4  # of ghosts: places that are tried for every roll and step
+    # the game
+    alternation: Literal["joint", "alternating"] = "joint"
+    rounds: int = 8  # passes over the set
+    batch: int = 4  # recordings
+    rolls_batch: int = 16
+    inner_steps: int = 1  # sign steps a batch and round
+    inner_step: float = 0.5  # in u and in radians
+    outer: Literal["auto", "sgd", "adam"] = "auto"  # SGD for a pretrained surrogate, Adam for one from scratch
+    outer_lr: float = 0.2  # of SGD
+    alpha: float = 0.3
+    # black-box
+    pool: int = 3
+    drawn: int = 3
+    divergence: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.window_ms <= self.analysis_ms:
+            raise ValueError(
+                f"window_ms = {self.window_ms}, analysis_ms = {self.analysis_ms}: expected 0 < window_ms <= analysis_ms"
+            )
+        if not 0.0 < self.density <= 1.0:
+            raise ValueError(f"density = {self.density}: expected more than 0 and up to 1")
+
+    def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
+        """The set with noise in every window that has a masker; of rolls, whole MIDI velocities.
+
+        Raises `UsageError` where it is to optimise and has no surrogate.
+        """
+        offset = 0.0 if self.bound == "paper" else self.masking_offset_db
+        game = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
+        if isinstance(data, Clips):
+            return waveform.cloak(
+                data, rng, game, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
+                full_scale_db=self.full_scale_db, offset_db=offset, per_track=self.per_track, alpha=self.alpha,
+            )  # fmt: skip
+        return notes.cloak(
+            data, rng, game, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
+            offset_db=offset, alpha=self.alpha, density=self.density, proposals=self.proposals,
+        )  # fmt: skip
+
+    def _against(self, data: Clips | Rolls, knowledge: Knowledge) -> tuple[Any, ...]:
+        return surrogates(knowledge, "harmonycloak", data.domain, _WITHOUT) if self.optimise else ()
+
+    def _descend(
+        self,
+        knobs: Tensor,
+        data: Clips | Rolls,
+        render: Render,
+        before: Before | None = None,
+        *,
+        knowledge: Knowledge,
+        rng: Generator,
+    ) -> None:
+        game = Game(
+            rounds=self.rounds, batch=self.batch if isinstance(data, Clips) else self.rolls_batch,
+            inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
+            outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
+        )  # fmt: skip
+        against, meta = self._against(data, knowledge), knowledge.name == "black-box"
+        descend(game, knobs, data, against, meta, knowledge.expects, rng, render, knowledge.log, before)

@@ -1,0 +1,132 @@
+"""The game between HarmonyCloak's noise and models that learn beside it, for recordings and rolls alike.
+
+Conventions: knobs are [knob, item, ...]; the first one is u, which a sigmoid puts between the bounds of the noise, kept
+within -5..5; the others (phases) are free. A step is one sign step of the knobs of one batch.
+
+One model, or several all known: every step descends the mean of their losses. Black-box (Meerza et al. 2025, section on
+transfer; after MLDG, Li et al. 2018): from a pool of models with random weights some are drawn for every step; all but
+one are trained on and their gradients averaged, `1 / (Q - 1)`, and the last, which this step did not descend, takes a
+step of its own. The paper gives that one a "divergence loss" which it does not define; here it is the squared gap
+between that model's loss and the others' mean (as V-REx, Krueger et al. 2021, penalises the spread of risks), so that
+noise which works on the models it was made for alone is pulled towards what works on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.api import Adaptation, Attacker, Log
+from bench.crafting import heard
+from bench.learning import batches, seeded
+
+U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
+MOMENTUM = 0.9
+
+Models = Sequence[tuple[Attacker, nn.Module]]
+# Knobs of a batch and its index -> the batch, protected, and what its noise costs.
+Render = Callable[[Tensor, Tensor], tuple[Any, Tensor]]
+# Before a batch's step: the models of this step and the batch's index.
+Before = Callable[[Models, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Game:
+    """How long it goes and who moves when."""
+
+    rounds: int  # passes over the set
+    batch: int
+    inner_steps: int  # sign steps a batch and round
+    inner_step: float
+    alternation: Literal["joint", "alternating"]
+    outer: Literal["auto", "sgd", "adam"]
+    outer_lr: float  # of SGD; Adam takes the model's own
+    pool: int  # models with random weights, of all architectures in turn
+    drawn: int  # of them, for one step
+    divergence: float  # weight of the squared gap
+
+
+def descend(
+    game: Game,
+    knobs: Tensor,
+    data: Any,
+    surrogates: Sequence[Attacker],
+    meta: bool,
+    expects: Sequence[Adaptation],
+    rng: Generator,
+    render: Render,
+    log: Log,
+    before: Before | None = None,
+) -> None:
+    """Turn the knobs in place to lower the loss of models that learn beside them; one line of `log` a round."""
+    count = max(game.pool, len(surrogates)) if meta else len(surrogates)
+    with seeded(rng):  # the surrogates' dropout
+        against = [surrogates[i % len(surrogates)] for i in range(count)]
+        models: Models = [(attacker, attacker.model(data, rng).train()) for attacker in against]
+        learners = [_learner(attacker, model, game) for attacker, model in models]
+
+        def losses(turned: Tensor, index: Tensor, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+            protected, penalty = render(turned, index)
+            batch = heard(protected, expects, rng)
+            each = [models[i][0].loss(models[i][1], batch).mean() for i in chosen]
+            return torch.stack(each).mean(), penalty
+
+        def move(total: Tensor, turned: Tensor, chosen: Sequence[int], learn: bool) -> Tensor:
+            for i in chosen:
+                learners[i].zero_grad()
+            total.backward()  # type: ignore[no-untyped-call]
+            for i in chosen if learn else ():
+                learners[i].step()
+            return _stepped(turned, game.inner_step)
+
+        order = batches(len(data), game.batch, rng)
+        for _ in range(game.rounds):
+            kept: list[Tensor] = []
+            for _ in range(-(-len(data) // game.batch)):
+                index = next(order).to(data.device)
+                chosen, last = _drawn(count, game.drawn, rng) if meta else (list(range(count)), [])
+                if before:
+                    before([models[i] for i in chosen], index)
+                turned = knobs[:, index].requires_grad_()
+                joint = game.alternation == "joint"
+                for _ in range(game.inner_steps):
+                    loss, penalty = losses(turned, index, chosen)
+                    turned = move(loss + penalty, turned, chosen, learn=joint)
+                if not joint:
+                    loss, penalty = losses(turned.detach(), index, chosen)
+                    move(loss + penalty, turned, chosen, learn=True)
+                if last:
+                    held, penalty = losses(turned, index, last)
+                    gap = (held - loss.detach()).square()
+                    turned = move(held + penalty + game.divergence * gap, turned, last, learn=True)
+                knobs[:, index] = turned.detach()
+                kept.append(loss.detach())
+            log({"loss": float(torch.stack(kept).mean())})
+
+
+def _learner(attacker: Attacker, model: nn.Module, game: Game) -> torch.optim.Optimizer:
+    """SGD with momentum, the paper's, for a pretrained model; it leaves one that starts from nothing where it was."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    scratch = hasattr(attacker, "prior")
+    if game.outer == "adam" or (game.outer == "auto" and scratch):
+        return torch.optim.Adam(weights, float(getattr(attacker, "lr", 1e-3)))
+    return torch.optim.SGD(weights, game.outer_lr, momentum=MOMENTUM)
+
+
+def _drawn(count: int, wanted: int, rng: Generator) -> tuple[list[int], list[int]]:
+    """Which models are trained on, and the one that is not; of a single model, that one alone."""
+    order = torch.randperm(count, generator=rng, device=rng.device)[: min(wanted, count)].tolist()
+    return (order[:-1], order[-1:]) if len(order) > 1 else (order, [])
+
+
+def _stepped(turned: Tensor, step: float) -> Tensor:
+    """One sign step down the gradient; where it is not a number its sign is 0."""
+    if turned.grad is None:
+        return turned
+    moved = turned.detach() - step * turned.grad.nan_to_num().sign()
+    moved[0].clamp_(-U_MAX, U_MAX)
+    return moved.requires_grad_()

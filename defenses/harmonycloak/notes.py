@@ -1,0 +1,260 @@
+"""HarmonyCloak for rolls: noise on the dominant note of every track and window, as a MIDI file can hold it.
+
+The dominant note of a window is the pitch of the largest cumulative velocity; M is the velocity of its loudest note
+there, H(f) the velocity that is heard in quiet (DLS velocity law). A roll's cell is a note's velocity, so noise "on the
+cells of the dominant pitch" has three readings that can be exported, and what each does to a victim differs:
+
+velocity   the note of the dominant pitch gets louder by delta. No onset, pitch or duration changes: models that read
+           no velocities (the published MuseGAN and SymphonyNet) read the same input to the bit.
+hold       delta lies in every cell of the window: where the pitch already sounds the note is louder, in the gaps after
+           it the note is held, and before its first onset a new note of velocity delta begins.
+ghost      the note is struck again for one step, at velocity delta, and goes on: note | ghost | note. Two notes of one
+           pitch cannot overlap on a channel (every parser at hand damages them), hence the split. Rolls without onsets
+           (the published MuseGAN's) are the same to the bit.
+
+Loudness has a gradient, the place of a ghost has none. Places are chosen by search (`_Places`): several are proposed
+for every roll, the best under the surrogates is kept, and the proposals' distribution, one for all rolls, moves towards
+what was kept (cross-entropy method, Rubinstein 1999): a place that is predictable is a place that is learned.
+
+A step is the shortest window: at 120 beats a minute and four steps a beat 125 ms, where the paper has 10 ms. Of drums,
+whose pitch is no frequency, H is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Rolls
+from bench.sound.restrikes import dominant, split, threshold_velocity
+from bench.sound.rolls import DRUMS
+from bench.sound.velocities import beginnings, rounded, sustained
+
+from .descent import Models
+
+Mode = Literal["velocity", "hold", "ghost"]
+_RATE = 0.2  # how fast the proposals follow what was kept
+_FEWEST = 1e-3  # no place becomes impossible
+
+
+def cloak(
+    data: Rolls,
+    rng: Generator,
+    descend: Callable[..., None] | None,
+    *,
+    mode: Mode,
+    window_beats: float,
+    level_127_db: float,
+    offset_db: float,
+    alpha: float,
+    density: float,
+    proposals: int,
+) -> Rolls:
+    """The rolls with noise on the dominant note of every window; `descend` turns its knobs, or None."""
+    beats = window_beats or (1.0 if mode == "ghost" else data.beats_per_bar)
+    windows = _windows(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
+    per_step = mode == "velocity"  # a window may hold several notes, each with a noise of its own
+    shape = (len(data), len(data.programs), data.velocity.shape[2] if per_step else windows.pitch.shape[2])
+    knobs = torch.randn((1, *shape), generator=rng, device=rng.device).to(data.device)
+    places = _Places(data, windows, density, rng) if mode == "ghost" else None
+    penalty = alpha * _penalty(data)
+
+    def noisy(turned: Tensor, index: Tensor, chosen: Tensor | None = None) -> Rolls:
+        rolls, here = data.select(index), windows.select(index)
+        if mode == "velocity":
+            return _louder(rolls, here, turned[0])
+        if mode == "hold":
+            return _held(rolls, here, turned[0])
+        assert places is not None
+        return _struck(rolls, here, turned[0], places.chosen[index] if chosen is None else chosen)
+
+    def render(turned: Tensor, index: Tensor) -> tuple[Rolls, Tensor]:
+        protected = noisy(turned, index)
+        noise = protected.velocity - data.velocity[index]
+        norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
+        return protected, (penalty[index] * norms).sum(1).mean()
+
+    def search(models: Models, index: Tensor) -> None:
+        assert places is not None
+        places.improve(models, index, proposals, lambda which, at: noisy(knobs[:, at], at, which))
+
+    if descend:
+        descend(knobs, data, render, search if places else None)
+    return noisy(knobs, torch.arange(len(data), device=data.device))
+
+
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """Where noise may be and how loud, [roll, track, window] each."""
+
+    pitch: Tensor  # int64, the cell of the dominant pitch, -1 without one
+    low: Tensor  # velocities 0..1
+    high: Tensor  # where low >= high there is no noise
+    size: int  # steps
+
+    def select(self, index: Tensor) -> _Windows:
+        return _Windows(self.pitch[index], self.low[index], self.high[index], self.size)
+
+    @property
+    def open(self) -> Tensor:
+        """bool: there is a dominant note, and it leaves room."""
+        return (self.pitch >= 0) & (self.high > self.low)
+
+    def delta(self, u: Tensor, at: Tensor) -> Tensor:
+        """The noise of knobs u [roll, track, n] in the windows `at` [n], 0 where there may be none."""
+        low, high = self.low[..., at], self.high[..., at]
+        return torch.where(self.open[..., at], low + (high - low) * u.sigmoid(), 0.0)
+
+    def cells(self, values: Tensor, steps: int, pitches: int) -> Tensor:
+        """[roll, track, step, pitch]: a value of every window [roll, track, window] or step, at its dominant pitch."""
+        at = torch.arange(steps, device=values.device) // self.size
+        by_step = values if values.shape[2] == steps else values[..., at]
+        pitch = self.pitch[..., at]
+        marked = functional.one_hot(pitch.clamp(min=0), pitches).to(values.dtype) * (pitch >= 0)[..., None]
+        return by_step[..., None] * marked
+
+
+def _windows(rolls: Rolls, size: int, level_127_db: float, offset_db: float) -> _Windows:
+    """The dominant note of every window of `size` steps, and the bounds of its noise: H(f) and M, lowered by offset."""
+    pitch = dominant(rolls, size)
+    whole = functional.pad(rolls.velocity, (0, 0, 0, -rolls.velocity.shape[2] % size))
+    peaks = whole.reshape(*whole.shape[:2], -1, size, whole.shape[3]).amax(3)  # [roll, track, window, pitch]
+    masker = peaks.gather(3, pitch.clamp(min=0)[..., None])[..., 0]
+    heard = threshold_velocity(torch.arange(128, device=pitch.device), level_127_db).to(masker.dtype) / 127
+    low = heard[(pitch.clamp(min=0) + rolls.lowest)]
+    drums = torch.tensor([program == DRUMS for program in rolls.programs], device=pitch.device)
+    low = torch.where(drums[:, None], 1 / 127, low)
+    return _Windows(pitch, low, masker * 10 ** (-offset_db / 40), size)
+
+
+def _louder(rolls: Rolls, windows: _Windows, u: Tensor) -> Rolls:
+    """Mode "velocity"; u [roll, track, step], read where a note begins."""
+    steps, pitches = rolls.velocity.shape[2:]
+    at = torch.arange(steps, device=u.device) // windows.size
+    delta = windows.cells(windows.delta(u, at), steps, pitches)
+    return sustained(rolls, rounded(rolls.velocity + delta))
+
+
+def _held(rolls: Rolls, windows: _Windows, u: Tensor) -> Rolls:
+    """Mode "hold"; u [roll, track, window]."""
+    steps, pitches = rolls.velocity.shape[2:]
+    every = torch.arange(windows.pitch.shape[2], device=u.device)
+    delta = windows.cells(windows.delta(u, every), steps, pitches) * rolls.support
+    sounds = (rolls.velocity > 0) | (delta.detach() > 0)
+    struck = rolls.velocity * beginnings(rolls)  # what sounds on has the velocity of its onset
+    longer = replace(rolls, velocity=sounds.to(u.dtype), onset=beginnings(rolls))
+    return sustained(longer, rounded(struck + delta))
+
+
+def _struck(rolls: Rolls, windows: _Windows, u: Tensor, chosen: Tensor) -> Rolls:
+    """Mode "ghost"; u [roll, track, window]; chosen int64: the step within the window, 0 for none."""
+    steps, pitches = rolls.velocity.shape[2:]
+    every = torch.arange(windows.pitch.shape[2], device=u.device)
+    delta = windows.cells(windows.delta(u, every), steps, pitches)
+    step = torch.arange(steps, device=u.device)
+    here = (chosen[..., step // windows.size] == step % windows.size) & (step % windows.size > 0)
+    where = here[..., None] & _legal(rolls, windows)
+    return split(rolls, where, rounded(delta))
+
+
+def _legal(rolls: Rolls, windows: _Windows) -> Tensor:
+    """bool [roll, track, step, pitch]: the dominant note of an open window sounds there and does not begin there."""
+    steps, pitches = rolls.velocity.shape[2:]
+    room = windows.cells(windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
+    return room & (rolls.velocity > 0) & ~beginnings(rolls)
+
+
+class _Places:
+    """Where in its window each ghost is, and how likely a place is to be proposed: one distribution for all rolls."""
+
+    def __init__(self, data: Rolls, windows: _Windows, density: float, rng: Generator) -> None:
+        size, count = windows.size, windows.pitch.shape[2]
+        legal = functional.pad(_legal(data, windows).any(3), (0, -data.velocity.shape[2] % size))
+        self._legal = legal.reshape(*legal.shape[:2], count, size).clone()  # [roll, track, window, place]
+        self._legal[..., 0] = True  # place 0 is none
+        self._bar = max(1, data.beats_per_bar * data.steps_per_beat // size)  # windows of a bar
+        self._density = density
+        self._rng = rng
+        # [track, window of the bar, place]
+        even = torch.full((len(data.programs), self._bar, size), density / max(1, size - 1), device=data.device)
+        even[..., 0] = 1 - density
+        self._chance = even.clamp(min=_FEWEST)
+        self.chosen = self._drawn(torch.arange(len(data), device=data.device), 1)[0]
+
+    def improve(self, models: Models, index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]) -> None:
+        """Of what the rolls have and some new draws, keep for each the one of least loss; then let draws follow it."""
+        tried = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
+        rolls = _together([noisy(which, index) for which in tried])
+        with torch.no_grad():
+            losses = torch.stack([_judged(attacker, model, rolls) for attacker, model in models]).mean(0)
+        best = losses.view(len(tried), -1).argmin(0)
+        self.chosen[index] = tried[best, torch.arange(len(index), device=index.device)]
+        self._follow(index)
+
+    def _drawn(self, index: Tensor, draws: int) -> Tensor:
+        """int64 [draw, roll, track, window]: a legal place each, by chance."""
+        legal = self._legal[index]
+        slot = torch.arange(legal.shape[2], device=legal.device) % self._bar
+        scores = self._chance[:, slot].log().where(legal, -torch.inf)
+        uniform = torch.rand((draws, *scores.shape), generator=self._rng, device=self._rng.device).to(scores.device)
+        return (scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()).argmax(-1)
+
+    def _follow(self, index: Tensor) -> None:
+        """Move the chances towards how often each place was kept where it could be, then back to the density."""
+        legal = self._legal[index]
+        free = legal[..., 1:].any(-1)  # windows where a ghost is possible at all
+        kept = functional.one_hot(self.chosen[index], legal.shape[-1]) * free[..., None]
+        bars = -(-legal.shape[2] // self._bar)
+        room = bars * self._bar - legal.shape[2]
+
+        def counted(marks: Tensor) -> Tensor:  # [track, window of the bar, place]
+            whole = functional.pad(marks.double(), (0, 0, 0, room))
+            return whole.reshape(*whole.shape[:2], bars, self._bar, whole.shape[3]).sum((0, 2))
+
+        often = counted(kept) / counted(legal & free[..., None]).clamp(min=1)
+        moved = (1 - _RATE) * self._chance + _RATE * often.to(self._chance.dtype)
+        ghosts = moved[..., 1:].clamp(min=_FEWEST)
+        rate = ghosts.sum(-1, keepdim=True)
+        # The mean over the bar is the density; which windows have more of it is theirs to choose.
+        share = (rate * self._density / rate.mean()).clamp(max=1 - _FEWEST)
+        self._chance = torch.cat([1 - share, ghosts / rate * share], -1)
+
+
+def _judged(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
+    """[roll]: losses of a model that holds still."""
+    training = model.training
+    model.eval()
+    try:
+        losses: Tensor = attacker.loss(model, rolls)
+        return losses
+    finally:
+        model.train(training)
+
+
+def _together(sets: Sequence[Rolls]) -> Rolls:
+    """Several versions of the same rolls as one set."""
+    first = sets[0]
+    labels = None if first.labels is None else first.labels.repeat(len(sets))
+    return replace(
+        first,
+        velocity=torch.cat([rolls.velocity for rolls in sets]),
+        onset=torch.cat([rolls.onset for rolls in sets]),
+        ids=tuple(f"{number}/{name}" for number, rolls in enumerate(sets) for name in rolls.ids),
+        groups=first.groups * len(sets),
+        lengths=first.lengths.repeat(len(sets)),
+        tempo=first.tempo.repeat(len(sets)),
+        labels=labels,
+        texts=first.texts * len(sets),
+    )
+
+
+def _penalty(rolls: Rolls) -> Tensor:
+    """[roll, track]: what the norm of a track's noise costs: (1 - its share of the velocity) / the track's norm."""
+    total = rolls.velocity.sum((2, 3)) + 1e-6
+    share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
+    return (1 - share) / (rolls.velocity.square().sum((2, 3)) + 1e-6).sqrt()

@@ -1,0 +1,152 @@
+"""HarmonyCloak for recordings: tones under the music's dominant tones that lower the training loss.
+
+Conventions: a *part* is a stem, or the mixture where there are no stems; frequencies in Hz, amplitudes of a sine (full
+scale 1.0), phases in radians; carriers are [clip, part, channel, window].
+
+* Windows of 10 ms, each with one tone at the window's dominant frequency. A 10 ms window has bins of 100 Hz, useless
+  below C4: the spectrum is taken over 40 ms around each window, its peak interpolated (a parabola through the log
+  magnitudes). The tones overlap under Hann windows that add up to 1, else each seam would click.
+* The paper leaves the phase open: it is free and optimised beside u.
+* T_H is printed without Terhardt's term in f^4, M_t as `-20 log(M / 20^-6)`: sign and pascals are slips. Here T is the
+  full formula and levels follow from one calibration, `full_scale_db`.
+* M is the amplitude of the dominant tone, and no more than the level of the window's own 20 ms, so that nothing sounds
+  before an attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Clips
+from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
+
+from .descent import Render
+
+_ROOM = 1 << 22  # samples of one block, all parts and channels together, where no gradient is kept
+
+
+def cloak(
+    data: Clips,
+    rng: Generator,
+    descend: Callable[[Tensor, Clips, Render], None] | None,
+    *,
+    window_ms: float,
+    analysis_ms: float,
+    full_scale_db: float,
+    offset_db: float,
+    per_track: bool,
+    alpha: float,
+) -> Clips:
+    """The clips, and their stems, with noise in every window that has a masker; `descend` turns its knobs, or None."""
+    tracks = per_track and data.stems is not None
+    parts = data.stems if tracks and data.stems is not None else data.audio[:, None]
+    hop = max(1, round(window_ms * data.rate / 1000))
+    size = 2 * max(hop, round(analysis_ms * data.rate / 2000))
+    carriers = _carriers(parts, data.rate, hop, size, full_scale_db, offset_db)
+    knobs = _random_knobs(carriers, rng)
+    if descend:
+        penalty = alpha * _penalty(parts)
+        bare = data.with_audio(data.audio)  # the surrogates hear no stems
+
+        def render(turned: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
+            clips = bare.select(index)
+            noise = _noise(carriers.select(index), turned, clips.support)
+            norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
+            protected = clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
+            return protected, (penalty[index] * norms).sum(1).mean()
+
+        descend(knobs, bare, render)
+    blocks = _blocks(len(data), parts[0].numel())
+    noise = torch.cat([_noise(carriers.select(b), knobs[:, b], data.support[b]) for b in blocks])
+    wanted = data.audio + noise.sum(1)
+    audio = wanted.clamp(-1, 1)
+    stems = parts + noise + ((audio - wanted) / parts.shape[1])[:, None] if tracks else None
+    return data.with_audio(audio, stems)
+
+
+@dataclass(frozen=True, eq=False)
+class Carriers:
+    """The tones that the noise may use: [clip, part, channel, window] each."""
+
+    hz: Tensor
+    low: Tensor  # amplitudes; where low >= high there is no noise
+    high: Tensor
+    hop: int  # samples from one window to the next; window t is centred on sample t * hop
+    rate: int
+
+    def select(self, index: Any) -> Carriers:
+        return Carriers(self.hz[index], self.low[index], self.high[index], self.hop, self.rate)
+
+
+def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Tensor]:
+    """Frequency in Hz and amplitude of the strongest tone around every window: [clip, part, channel, window] each.
+
+    parts: [clip, part, channel, sample]. The spectrum is over `size` samples, from the third bin on (what is slower is
+    no tone); the amplitude is no more than that of a sine as loud as the window's own 2 * hop samples.
+    """
+    sound = parts.flatten(0, 2)
+    taper = torch.hann_window(size, device=sound.device)
+    spectrum = torch.stft(sound, size, hop, window=taper, pad_mode="constant", return_complex=True)
+    power = spectrum.real.square() + spectrum.imag.square()  # [sound, bin, window]; abs() would take a root of each
+    peak = power[:, 2:-1].argmax(1, keepdim=True) + 2
+    before, top, after = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
+    bend = before - 2 * top + after
+    shift = torch.where(bend < 0, 0.5 * (before - after) / bend.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
+    amplitude = (top - 0.25 * (before - after) * shift).exp() * 2 / taper.sum()
+    near = torch.hann_window(2 * hop, device=sound.device)
+    squares = functional.pad(sound.square(), (hop, hop))[:, None]
+    loudness = functional.conv1d(squares, (near / near.sum())[None, None], stride=hop)[:, 0]
+    amplitude = torch.minimum(amplitude, (2 * loudness).sqrt())
+    hz = (peak[:, 0] + shift) * (rate / size)
+    return hz.view(*parts.shape[:3], -1), amplitude.view(*parts.shape[:3], -1)
+
+
+def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, offset_db: float) -> Carriers:
+    """Frequency and bounds of every window of parts [clip, part, channel, sample]."""
+    found = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
+    hz, masker = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    low = spl_to_amplitude(threshold_in_quiet(hz), full_scale_db)
+    return Carriers(hz, low, masker * 10 ** (-offset_db / 20), hop, rate)
+
+
+def _random_knobs(carriers: Carriers, rng: Generator) -> Tensor:
+    """[2, clip, part, channel, window]: u, which puts amplitudes between the bounds, and phase. Phases are uniform."""
+    shape = carriers.hz.shape
+    u = torch.randn(shape, generator=rng, device=rng.device)
+    phase = 2 * torch.pi * torch.rand(shape, generator=rng, device=rng.device)
+    return torch.stack([u, phase]).to(carriers.hz.device)
+
+
+def _noise(carriers: Carriers, knobs: Tensor, support: Tensor) -> Tensor:
+    """[clip, part, channel, sample]: a tone in every window, faded into the next one's; nothing in the padding."""
+    u, phase = knobs
+    low, high = carriers.low, carriers.high
+    amplitude = torch.where(high > low, low + (high - low) * u.sigmoid(), 0.0)
+    hop = carriers.hop
+    time = torch.arange(-hop, hop, device=u.device) / carriers.rate
+    fade = torch.hann_window(2 * hop, device=u.device)
+    angle = 2 * torch.pi * carriers.hz[..., None] * time
+    even, odd = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
+    tones = (amplitude * phase.cos())[..., None] * even - (amplitude * phase.sin())[..., None] * odd
+    late = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
+    noise: Tensor = (tones[..., hop:] + late).flatten(-2)[..., : support.shape[-1]]
+    return noise * support[:, None]
+
+
+def _penalty(parts: Tensor) -> Tensor:
+    """[clip, part]: what the norm of a part's noise costs: (1 - the part's share of the energy) / the part's norm."""
+    energy = parts.square().sum((2, 3)) + 1e-12
+    share = energy / energy.sum(1, keepdim=True) if parts.shape[1] > 1 else 0.0
+    return (1 - share) / energy.sqrt()
+
+
+def _blocks(clips: int, numbers: int) -> Iterator[slice]:
+    """Slices of as many clips, of so many numbers each, as are worked on at once."""
+    step = max(1, _ROOM // max(1, numbers))
+    return (slice(start, start + step) for start in range(0, clips, step))
