@@ -1,0 +1,112 @@
+"""Music BPE: pitches that are often struck together become one symbol.
+
+Liu et al. 2022, section 3.3: byte-pair encoding (Sennrich et al. 2016) over the pitches of notes that share position,
+track and duration, a set in place of a string. Symbols are the 128 pitches, then the merges, each of two earlier
+symbols; a table of merges is int64 [merge, 2], rows of -1 are not used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from bench.sound.rolls import Notes
+
+PITCHES = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Symbols:
+    """Notes, merged: columns of equal length."""
+
+    roll: Tensor
+    track: Tensor
+    start: Tensor
+    duration: Tensor
+    symbol: Tensor  # int64: a pitch, or 128 + merge
+    notes: Tensor  # int64: of how many notes
+    velocity: Tensor  # their mean
+
+
+def learned(notes: Notes, count: int) -> Tensor:
+    """The `count` merges that a set asks for, the most frequent pair first; rows of -1 where nothing is left to merge.
+
+    Works on the distinct sets of pitches and how often each occurs, of which there are few.
+    """
+    _, group = _groups(notes)
+    order = (group * PITCHES + notes.pitch).argsort()
+    sizes = torch.bincount(group)
+    chords: Counter[tuple[int, ...]] = Counter()
+    for pitches in torch.split(notes.pitch[order], sizes.tolist()):
+        if len(pitches) > 1:
+            chords[tuple(pitches.tolist())] += 1
+    table = torch.full((count, 2), -1, dtype=torch.int64)
+    for merge in range(count):
+        pairs: Counter[tuple[int, int]] = Counter()
+        for chord, often in chords.items():
+            for pair in combinations(chord, 2):
+                pairs[pair] += often
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))
+        table[merge] = torch.tensor(best)
+        replaced: Counter[tuple[int, ...]] = Counter()
+        for chord, often in chords.items():
+            joined = set(best) <= set(chord)
+            replaced[tuple(sorted({*chord, PITCHES + merge} - set(best))) if joined else chord] += often
+        chords = replaced
+    return table
+
+
+def merged(notes: Notes, merges: Tensor) -> Symbols:
+    """The notes with every merge applied, in order; the gradient of their velocities is kept."""
+    columns = Symbols(
+        notes.roll, notes.track, notes.start, notes.duration, notes.pitch, torch.ones_like(notes.pitch), notes.velocity
+    )
+    if not bool((merges >= 0).any()):
+        return columns
+    _, group = _groups(notes)
+    symbol, alive = notes.pitch.clone(), torch.ones_like(notes.pitch, dtype=torch.bool)
+    count, loud = columns.notes.clone(), notes.velocity
+    groups = int(group.max()) + 1 if len(group) else 0
+    for number, (first, second) in enumerate(merges.tolist()):
+        if first < 0:
+            continue
+        where = torch.full((2, groups), -1, dtype=torch.int64, device=symbol.device)
+        for row, wanted in enumerate((first, second)):
+            at = (alive & (symbol == wanted)).nonzero()[:, 0]
+            where[row, group[at]] = at
+        both = where[:, (where >= 0).all(0)]
+        if not both.shape[1]:
+            continue
+        kept, gone = both
+        total = count[kept] + count[gone]
+        mean = (loud[kept] * count[kept] + loud[gone] * count[gone]) / total
+        loud = loud.index_put((kept,), mean)
+        count[kept], symbol[kept] = total, PITCHES + number
+        alive[gone] = False
+    at = alive.nonzero()[:, 0]
+    return Symbols(
+        notes.roll[at], notes.track[at], notes.start[at], notes.duration[at], symbol[at], count[at], loud[at]
+    )  # fmt: skip
+
+
+def expanded(merges: Tensor) -> Tensor:
+    """bool [symbol, pitch]: which pitches a symbol holds."""
+    table = torch.zeros(PITCHES + len(merges), PITCHES, dtype=torch.bool)
+    table[:PITCHES] = torch.eye(PITCHES, dtype=torch.bool)
+    for number, (first, second) in enumerate(merges.tolist()):
+        if first >= 0:
+            table[PITCHES + number] = table[first] | table[second]
+    return table
+
+
+def _groups(notes: Notes) -> tuple[Tensor, Tensor]:
+    """The distinct (roll, track, start, duration), and which of them each note is of."""
+    rows = torch.stack([notes.roll, notes.track, notes.start, notes.duration], 1)
+    distinct, group = torch.unique(rows, dim=0, return_inverse=True)
+    return distinct, group

@@ -1,0 +1,172 @@
+"""A causal transformer with linear attention over compound tokens: embeddings summed, a head a field.
+
+Katharopoulos et al., "Transformers are RNNs", ICML 2020: attention by the feature map elu(x) + 1, so that a sequence
+costs time and memory in proportion to its length, and generating a token costs the same however long the past is.
+Chunks of the sequence are worked on at once: quadratic within a chunk, a running sum of what came before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .encoding import INSTRUMENTS, LONGEST, MEASURES, Tokens, vocabulary
+
+_CHUNK = 128
+_TINY = 1e-6
+_ORDERS = 16  # notes of one track and position that are told apart
+
+
+class State(NamedTuple):
+    """What a layer remembers: sums over the past of keys times values, and of keys."""
+
+    values: Tensor  # [sequence, head, key, value]
+    keys: Tensor  # [sequence, head, key]
+
+
+class Fields(NamedTuple):
+    """Log probabilities of the next token's fields, [sequence, token, entry] each."""
+
+    event: Tensor
+    duration: Tensor
+    track: Tensor
+    instrument: Tensor
+    velocity: Tensor | None
+
+
+class Network(nn.Module):
+    """Predicts every token from those before it; the first one from nothing."""
+
+    merges: Tensor
+    read: Any
+    place: Any
+    layers: Any
+    heads: Any
+
+    def __init__(
+        self, bar: int, tracks: int, merges: int, width: int, layers: int, heads: int, dropout: float, bins: int
+    ) -> None:
+        super().__init__()
+        self.bins = bins
+        self.register_buffer("merges", torch.full((merges, 2), -1, dtype=torch.int64))
+        sizes = {"event": vocabulary(bar, merges), "duration": LONGEST, "track": tracks, "instrument": INSTRUMENTS}
+        # Instruments are predicted and never read, as published. One more row: the start, or a field that is not there.
+        self.read = nn.ModuleDict({n: nn.Embedding(s + 1, width) for n, s in sizes.items() if n != "instrument"})
+        self.place = nn.ModuleDict(
+            {"order": nn.Embedding(_ORDERS, width), "position": nn.Embedding(bar, width),
+             "measure": nn.Embedding(MEASURES, width)}
+        )  # fmt: skip
+        self.loud = nn.Embedding(bins, width) if bins else None
+        self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict({n: nn.Linear(width, s) for n, s in sizes.items()})
+        if bins:
+            self.heads["velocity"] = nn.Linear(width, bins)
+        for module in (*self.read.values(), *self.place.values(), *([self.loud] if self.loud else [])):
+            nn.init.normal_(module.weight, std=0.1)
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=0.02)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, tokens: Tokens) -> Fields:
+        """The fields of every token, from those before it: shifted by one inside."""
+        past = functional.pad(self.embedded(tokens), (0, 0, 1, 0))[:, :-1]
+        start = self.read["event"].weight[-1]
+        hidden = past + torch.eye(1, past.shape[1], device=past.device).T * start
+        hidden = self.dropout(hidden)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.fields(hidden)
+
+    def step(self, token: Tokens | None, count: int, states: list[State | None]) -> tuple[Fields, list[State]]:
+        """The fields of the next token after `token` [sequence, 1], or of the first one, and the states after it."""
+        start = self.read["event"].weight[-1].expand(count, 1, -1)
+        hidden = start if token is None else self.embedded(token)
+        after = []
+        for layer, state in zip(self.layers, states, strict=True):
+            hidden, state = layer.step(hidden, state)
+            after.append(state)
+        return self.fields(hidden), after
+
+    def embedded(self, tokens: Tokens) -> Tensor:
+        """[sequence, token, width]: the sum of what a token says and where it is."""
+        total: Tensor = self.place["position"](tokens.position) + self.place["measure"](tokens.measure % MEASURES)
+        total = total + self.place["order"](tokens.order.clamp(max=_ORDERS - 1))
+        for name, table in self.read.items():
+            values = getattr(tokens, name)
+            total = total + table(values.clamp(min=0)) * (values >= 0)[..., None]
+        if self.loud is not None:
+            low, high, share = two_bins(tokens.velocity, self.bins)
+            heard = self.loud(low) * (1 - share)[..., None] + self.loud(high) * share[..., None]
+            total = total + heard * (tokens.notes > 0)[..., None]
+        return total
+
+    def fields(self, hidden: Tensor) -> Fields:
+        hidden = self.norm(hidden)
+        logs = {name: functional.log_softmax(head(hidden), -1) for name, head in self.heads.items()}
+        return Fields(logs["event"], logs["duration"], logs["track"], logs["instrument"], logs.get("velocity"))
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )  # fmt: skip
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        attended = linear_attention(*self._split(hidden))
+        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+        fed: Tensor = hidden + self.dropout(self.feed(hidden))
+        return fed
+
+    def step(self, hidden: Tensor, state: State | None) -> tuple[Tensor, State]:
+        query, key, value = self._split(hidden)
+        query, key = functional.elu(query) + 1, functional.elu(key) + 1
+        values, keys = key.mT @ value, key[:, :, 0]
+        if state is not None:
+            values, keys = state.values + values, state.keys + keys
+        attended = (query @ values) / ((query * keys[:, :, None]).sum(-1, keepdim=True) + _TINY)
+        hidden = hidden + self.out(attended.transpose(1, 2).flatten(2))
+        return hidden + self.feed(hidden), State(values, keys)
+
+    def _split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [sequence, head, token, part] each."""
+        parts = self.project(self.before(hidden)).view(*hidden.shape[:2], 3, self.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal: `sum_{j<=i} phi(q_i) phi(k_j) v_j / sum_{j<=i} phi(q_i) phi(k_j)`, phi = elu + 1.
+
+    query, key, value: [sequence, head, token, part]; gives the shape of value.
+    """
+    query, key = functional.elu(query) + 1, functional.elu(key) + 1
+    made: list[Tensor] = []
+    values = torch.zeros((), device=query.device)
+    keys = torch.zeros((), device=query.device)
+    for q, k, v in zip(*(torch.split(x, _CHUNK, 2) for x in (query, key, value)), strict=True):
+        near = (q @ k.mT).tril()
+        top, bottom = near @ v, near.sum(-1, keepdim=True)
+        if made:
+            top, bottom = top + q @ values, bottom + q @ keys[..., None]
+        made.append(top / (bottom + _TINY))
+        values, keys = values + k.mT @ v, keys + k.sum(2)
+    return torch.cat(made, 2)
+
+
+def two_bins(velocity: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The bins below and above a velocity 0..1, and the share of the upper one: differentiable between centres."""
+    at = velocity.clamp(0, 1) * (bins - 1)
+    low = at.detach().floor().long().clamp(max=bins - 2)
+    return low, low + 1, at - low
