@@ -215,6 +215,7 @@ def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
         "  bench protect song.wav -o protected.wav\n"
         "  bench protect song.flac -o protected.flac --set harmonycloak.bound=paper\n"
         "  bench protect song.wav -o noisy.wav --defense noise --set noise.snr_db=20\n"
+        "  bench protect song.mid -o protected.mid --set harmonycloak.mode=ghost\n"
     )
 )
 def protect(
@@ -222,24 +223,25 @@ def protect(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     defense: str = "harmonycloak",
-    attacker: str = "musicgen",
+    attacker: str | None = None,
     preset: Preset = "small",
     seed: int = 0,
     set_: Sets = None,
     force: bool = False,
 ) -> int:
-    """Protect a sound file and say what that did to the sound.
+    """Protect a sound file or a MIDI file and say what that did to the sound or the notes.
 
     Parameters
     ----------
     source
-        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels.
+        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels, or a MIDI file.
     out
-        Where to write; the ending says the format.
+        Where to write; the ending says the format. A MIDI file gives a MIDI file.
     defense
         A defense by name, or a Python file that holds one.
     attacker
-        Whom the defense is made against (its surrogate).
+        Whom the defense is made against (its surrogate); default: musicgen, of a MIDI file symphonynet. "none" for a
+        defense that needs nobody.
     preset
         The budget of the defense.
     seed

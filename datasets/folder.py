@@ -18,7 +18,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -27,15 +27,13 @@ import torch
 from bench.api import Clips, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import AUDIO_SUFFIXES, blocks, info, resample
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of, read_midi
+from bench.sound.midi import MIDI_SUFFIXES
+from bench.sound.rolls import grid, notes_of, read_midi
+from bench.sound.windows import PROGRAMS, TRACKS, cut, families, stacked
 
 SPLITS = ("train", "validation", "test")
-MIDI_SUFFIXES = (".mid", ".midi")
 COLUMNS = ("file", "label", "group", "text")
 SILENCE = 1e-5  # peak; a third of a step of 16 bits
-TRACKS = ("drums", "piano", "guitar", "bass", "strings")
-PROGRAMS = (DRUMS, 0, 24, 32, 48)
-FAMILIES = {0: 1, 3: 2, 4: 3}  # General MIDI programs // 8 -> track; all others are strings
 STEPS_PER_BEAT = 4
 SHOWN = 3  # unreadable files that an error names
 
@@ -178,17 +176,12 @@ class Folder:
         """One file's windows, their notes moved to step 0 and gathered into the five tracks."""
         rolls = read_midi(entry.path, STEPS_PER_BEAT)
         notes = notes_of(rolls)
-        families = torch.tensor(
-            [0 if program == DRUMS else FAMILIES.get(program // 8, 4) for program in rolls.programs]
-        )
         window, bar = self.bars * 4 * STEPS_PER_BEAT, rolls.beats_per_bar * STEPS_PER_BEAT
         first = int(notes.start.min()) // bar * bar
-        for number, at in enumerate(range(first, int(notes.end.max()), window)):
-            mine = notes[(notes.end > at) & (notes.start < at + window)]
-            if len(mine):
-                track = families[mine.track]
-                moved = Notes(mine.roll, track, mine.start - at, mine.duration, mine.pitch, mine.velocity)
-                yield _Piece(entry, number, moved, rolls)
+        track = families(rolls.programs)[notes.track]
+        moved = cut(replace(notes, track=track, start=notes.start - first), window)
+        for number in sorted(set(moved.roll.tolist())):
+            yield _Piece(entry, number, moved[moved.roll == number], rolls)
 
     def _taken(self, entries: list[_Entry], cut: Callable[[_Entry], Iterator[_Piece]]) -> list[_Piece]:
         """Up to `limit` pieces; the files that cannot be read are told together."""
@@ -230,11 +223,7 @@ class Folder:
     def _rolls(self, entries: list[_Entry], classes: tuple[str, ...]) -> Rolls:
         pieces = self._taken(entries, self._cut_midi)
         steps = self.bars * 4 * STEPS_PER_BEAT
-        columns = [
-            (torch.full_like(n.track, row), n.track, n.start, n.duration, n.pitch, n.velocity)
-            for row, n in enumerate(piece.content for piece in pieces)
-        ]
-        notes = Notes(*(torch.cat(column) for column in zip(*columns, strict=True)))
+        notes = stacked([piece.content for piece in pieces])
         velocity, onset = grid(notes, len(pieces), len(TRACKS), steps)
         metres = {piece.source.beats_per_bar for piece in pieces}
         return Rolls(

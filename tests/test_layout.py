@@ -135,7 +135,7 @@ def test_the_wheel_stands_beside_hugging_face_datasets(copy: Path, tmp_path: Pat
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"bench"}
-    for wanted in ("bench/defenses/harmonycloak.py", "bench/datasets/chorales.toml", "bench/leaderboards/music.toml", "bench/py.typed"):  # fmt: skip  # noqa: E501
+    for wanted in ("bench/defenses/harmonycloak/__init__.py", "bench/datasets/chorales.toml", "bench/leaderboards/music.toml", "bench/py.typed"):  # fmt: skip  # noqa: E501
         assert wanted in names
     place = tmp_path / "installed"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), str(wheel)]

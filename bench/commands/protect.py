@@ -1,7 +1,8 @@
-"""`bench protect`: a user's sound file through a defense, in bounded memory.
+"""`bench protect`: a user's sound file or MIDI file through a defense, in bounded memory.
 
-A file is cut into pieces that overlap; a handful of pieces at a time is one set, which the defense protects together.
-Where two pieces meet their noise is cross-faded, so that there is no seam. Length, rate and channels stay.
+A MIDI file is the business of `bench.commands.protect_midi`. A sound file is cut into pieces that overlap; a handful of
+pieces at a time is one set, which the defense protects together. Where two pieces meet their noise is cross-faded, so
+that there is no seam. Length, rate and channels stay.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from bench.api import Clips, Knowledge
 from bench.commands.run import parse_settings
 from bench.errors import DataError, UsageError
 from bench.sound import files
+from bench.sound.midi import MIDI_SUFFIXES
 from bench.trials.stages import generator
 
 PIECE_SECONDS = 8.0
 OVERLAP_SECONDS = 0.05
 PIECES_AT_ONCE = 8
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
+USUAL = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
 ALIKE = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}  # formats that keep the source's sample type
 
 
@@ -35,24 +38,27 @@ def protect_file(
     source: Path,
     out: Path,
     defense: str,
-    attacker: str,
+    attacker: str | None,
     preset: str,
     seed: int,
     settings: Sequence[str],
     *,
     force: bool = False,
 ) -> dict[str, float]:
-    """Protect `source` into `out` and print what that did to the sound; the figures.
+    """Protect `source` into `out` and print what that did to the sound, or to the notes; the figures.
 
-    Raises `DataError` for a file that cannot be used and `UsageError` for a place that cannot be written; then nothing
-    is written.
+    `attacker` None: the usual one for such a file. Raises `DataError` for a file that cannot be used and `UsageError`
+    for a place that cannot be written; then nothing is written.
     """
-    _may_write(source, out, force)
+    midi = source.suffix.lower() in MIDI_SUFFIXES
+    may_write(source, out, set(MIDI_SUFFIXES) if midi else SUFFIXES, force)
+    domain = "midi" if midi else "audio"
+    maker, knowledge = made(domain, defense, attacker or USUAL[domain], preset, settings)
+    if midi:
+        from bench.commands.protect_midi import protect_score
+
+        return protect_score(source, out, maker, knowledge, generator("protect", seed))
     info = files.info(source)
-    named = parse_settings(settings, {"defense": [defense], "attacker": [attacker]})
-    maker = plugins.build("defenses", defense, named.get("defense", {}).get(defense), preset)
-    surrogate = plugins.build("attackers", attacker, named.get("attacker", {}).get(attacker), preset)
-    knowledge = Knowledge("white-box", (surrogate,))
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     meter = _Meter()
@@ -162,9 +168,27 @@ class _Meter:
         return {"snr_db": snr, **means, "peak_noise": self._highest}
 
 
-def _may_write(source: Path, out: Path, force: bool) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{out}: cannot write '{out.suffix}' files; give one of {', '.join(sorted(SUFFIXES))}")
+def made(domain: str, defense: str, attacker: str, preset: str, settings: Sequence[str]) -> tuple[Any, Knowledge]:
+    """The defense, and what it knows: of the attacker, or nothing of "none". Raises `UsageError` for another domain."""
+    named = {"defense": [defense]} | ({} if attacker == "none" else {"attacker": [attacker]})
+    given = parse_settings(settings, named)
+    built = []
+    for kind, names in named.items():
+        for name in names:
+            plugin = plugins.build(f"{kind}s", name, given.get(kind, {}).get(name), preset)
+            able = getattr(plugin, "domains", ("audio",))
+            if domain not in able:
+                raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
+            built.append(plugin)
+    return built[0], Knowledge("white-box", tuple(built[1:])) if built[1:] else Knowledge()
+
+
+def may_write(source: Path, out: Path, suffixes: Collection[str], force: bool) -> None:
+    """Raises `UsageError` where `out` cannot or must not be written."""
+    if out.suffix.lower() not in suffixes:
+        raise UsageError(
+            f"{out}: cannot write '{out.suffix}' files from {source.name}; give one of {', '.join(sorted(suffixes))}"
+        )
     if not out.resolve().parent.is_dir():
         raise UsageError(f"{out}: the folder {out.resolve().parent} does not exist")
     if out.exists() and source.exists() and out.samefile(source):

@@ -6,10 +6,9 @@ Conventions
   and a note lasts at least one step.
 * `Notes` are columns of equal length, not a list of objects, so that every conversion is a scatter or a gather.
 * Within one track notes of the same pitch never overlap: where the next one begins, the earlier one ends. Parsers
-  disagree about such overlaps (first in, first out, or last in, first out), so no file that is written here holds one.
+  disagree about such overlaps, so no file that is written here holds one.
 * A cell that sounds after a silent one begins a note even without an onset flag: a defense may have put it there.
-* mido reads and writes: the faster parsers at hand lose silent tracks, and one of them ends the process on damaged
-  files.
+* Files are read by `bench.sound.midi`, in ticks.
 
 A `Rolls` keeps one tempo and one metre. A file with several tempi is read at the one that keeps its duration; of
 several metres the first counts, and a bar that is no whole number of quarter notes is joined with the next one (7/8
@@ -29,15 +28,12 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.sound.midi import DRUM_CHANNEL, DRUMS, Score, read_score
 
-__all__ = ["DRUMS", "Notes", "grid", "notes_of", "read_midi", "write_midi"]
+__all__ = ["DRUMS", "Notes", "disjoint", "grid", "notes_of", "quantised", "read_midi", "steps_in", "write_midi"]
 
-DRUMS = 128  # the program of a drum track; MIDI itself knows drums by their channel
-DRUM_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
-LARGEST_FILE = 8 << 20  # bytes; the longest piano recordings of MAESTRO have 0.4 MB
 LARGEST_ROLL = 1 << 27  # cells of one roll, 5 bytes each
-DEFAULT_TEMPO = 120.0  # MIDI's own, where a file states none
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,22 +86,32 @@ def grid(
     if len(notes) and not bool(((pitch >= 0) & (pitch < pitches)).all()):
         found = f"{int(notes.pitch.min())}..{int(notes.pitch.max())}"
         raise DataError(f"notes of pitch {found}, expected {lowest}..{lowest + pitches - 1}")
-    key = (notes.roll * tracks + notes.track) * pitches + pitch
-    order = torch.argsort((key * (steps + 1) + notes.start) * (steps + 1) + notes.duration)
-    key, start, duration = key[order], notes.start[order], notes.duration[order].clone()
-    follows = key[1:] == key[:-1]
-    duration[:-1] = torch.where(follows, torch.minimum(duration[:-1], start[1:] - start[:-1]), duration[:-1])
-    kept = duration > 0
-    start, duration, order = start[kept], duration[kept], order[kept]
-
-    first = ((notes.roll[order] * tracks + notes.track[order]) * steps + start) * pitches + pitch[order]
+    notes, _ = disjoint(notes)
+    start, duration, pitch = notes.start, notes.duration, notes.pitch - lowest
+    first = ((notes.roll * tracks + notes.track) * steps + start) * pitches + pitch
     note = torch.repeat_interleave(torch.arange(len(first), device=first.device), duration)
     ahead = torch.arange(len(note), device=first.device) - (duration.cumsum(0) - duration)[note]
     velocity = torch.zeros(math.prod(shape), device=first.device)
-    velocity[first[note] + ahead * pitches] = notes.velocity[order][note]
+    velocity[first[note] + ahead * pitches] = notes.velocity[note]
     onset = torch.zeros(math.prod(shape), dtype=torch.bool, device=first.device)
     onset[first] = True
     return velocity.reshape(shape), onset.reshape(shape)
+
+
+def disjoint(notes: Notes) -> tuple[Notes, Tensor]:
+    """The notes without overlaps, ordered by roll, track, pitch and start, and their places (int64) among those given.
+
+    Of two notes of the same pitch, the later one ends the earlier; of two that begin together, the longer stays.
+    """
+    tracks, span = (int(column.max()) + 1 if len(notes) else 1 for column in (notes.track, notes.start))
+    key = (notes.roll * tracks + notes.track) * 128 + notes.pitch
+    order = notes.duration.argsort(stable=True)
+    order = order[(key * span + notes.start)[order].argsort(stable=True)]
+    key, start, duration = key[order], notes.start[order], notes.duration[order].clone()
+    follows = key[1:] == key[:-1]
+    duration[:-1] = torch.where(follows, torch.minimum(duration[:-1], start[1:] - start[:-1]), duration[:-1])
+    order, duration = order[duration > 0], duration[duration > 0]
+    return replace(notes[order], duration=duration), order
 
 
 def notes_of(rolls: Rolls) -> Notes:
@@ -155,99 +161,48 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
 
 
 def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
-    """One MIDI file as a set of one roll: pitches 0..127, one track a channel and program of a file's track.
+    """One MIDI file as a set of one roll: pitches 0..127, one track a part (`bench.sound.midi`).
 
     The id and the group are the file's name without suffix. Raises `DataError`, one line, for a file that is missing,
     too large, damaged, without notes, or so long that its roll would not fit in memory.
     """
-    path = Path(path)
-    file = _parsed(path)
-    parts, notes = _collect(file)
-    if not notes:
-        raise DataError(f"{path}: the MIDI file holds no notes, expected at least one")
-    ticks = file.ticks_per_beat
-    table = torch.tensor(notes, dtype=torch.int64)
-    track, begin, end, pitch, velocity = table.unbind(1)
-    start = _steps(begin, steps_per_beat, ticks)
-    duration = (_steps(end, steps_per_beat, ticks) - start).clamp(min=1)
-    written = max(sum(message.time for message in messages) for messages in file.tracks)
-    length = max(int((start + duration).max()), -(-written * steps_per_beat // ticks))
-    if length * len(parts) * 128 > LARGEST_ROLL:
-        most = LARGEST_ROLL // (128 * len(parts) * steps_per_beat)
+    score = read_score(path)
+    notes = quantised(score, steps_per_beat)
+    length = steps_in(score, steps_per_beat)
+    if length * len(score.parts) * 128 > LARGEST_ROLL:
+        most = LARGEST_ROLL // (128 * len(score.parts) * steps_per_beat)
         raise DataError(
-            f"{path}: {length // steps_per_beat} beats in {len(parts)} tracks, expected at most {most} beats"
+            f"{path}: {length // steps_per_beat} beats in {len(score.parts)} tracks, expected at most {most} beats"
         )
-    columns = Notes(torch.zeros_like(track), track, start, duration, pitch, velocity / 127)
-    grids = grid(columns, 1, len(parts), length)
+    grids = grid(notes, 1, len(score.parts), length)
     return Rolls(
         *grids,
-        programs=tuple(program for program, _ in parts),
-        ids=(path.stem,),
-        groups=(path.stem,),
+        programs=tuple(part.program for part in score.parts),
+        ids=(score.path.stem,),
+        groups=(score.path.stem,),
         lengths=torch.tensor([length]),
-        tempo=torch.tensor([_tempo(file, int(end.max()))]),
+        tempo=torch.tensor([score.tempo]),
         steps_per_beat=steps_per_beat,
-        beats_per_bar=_beats_per_bar(file),
-        tracks=tuple(name for _, name in parts),
+        beats_per_bar=score.beats_per_bar,
+        tracks=score.names,
     )
 
 
-def _parsed(path: Path) -> Any:
-    """The file as mido's `MidiFile`, or a `DataError` that says what is wrong with it."""
-    import mido
+def quantised(score: Score, steps_per_beat: int, origin: int = 0) -> Notes:
+    """A score's notes on the grid that has a step at tick `origin`, in the score's order: roll 0, a track a part.
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such file, expected a MIDI file")
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise DataError(f"{path}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
-    try:
-        file = mido.MidiFile(str(path), clip=True)
-    except Exception as error:  # mido raises what its parser trips over: EOFError, OSError, ValueError, IndexError ...
-        reason = str(error) or "it ends too early"
-        raise DataError(f"{path}: not a MIDI file that can be read ({size} bytes; {reason})") from error
-    if file.type == 2 or file.ticks_per_beat <= 0:
-        kind = "independent sequences (format 2)" if file.type == 2 else "SMPTE time code"
-        raise DataError(f"{path}: the MIDI file counts in {kind}, expected format 0 or 1 in ticks a beat")
-    return file
-
-
-def _collect(file: Any) -> tuple[list[tuple[int, str]], list[tuple[int, int, int, int, int]]]:
-    """Tracks (program, name) and notes (track, begin, end, pitch, velocity) in ticks.
-
-    A file's track is split by channel and program. One without notes is kept if it names a program.
+    They may overlap there: notes that follow each other within one step.
     """
-    parts: dict[tuple[int, int, int], int] = {}
-    names: list[str] = []
-    notes: list[tuple[int, int, int, int, int]] = []
-    for number, messages in enumerate(file.tracks):
-        name, now = "", 0
-        programs: dict[int, int] = {}
-        sounding: dict[tuple[int, int], tuple[tuple[int, int, int], int, int]] = {}
-        known = len(parts)
-        for message in messages:
-            now += message.time
-            if message.type == "track_name":
-                name = name or message.name.encode("latin-1", "replace").decode("utf-8", "replace")
-            elif message.type == "program_change":
-                programs[message.channel] = message.program
-            elif message.type in ("note_on", "note_off"):
-                key = (message.channel, message.note)
-                if key in sounding:  # the end of a note, or a re-strike, which ends it too
-                    part, begin, velocity = sounding.pop(key)
-                    notes.append((parts[part], begin, now, message.note, velocity))
-                if message.type == "note_on" and message.velocity > 0:
-                    drums = message.channel == DRUM_CHANNEL
-                    part = (number, message.channel, DRUMS if drums else programs.get(message.channel, 0))
-                    parts.setdefault(part, len(parts))
-                    sounding[key] = (part, now, message.velocity)
-        for (_, pitch), (part, begin, velocity) in sounding.items():  # never released: they last to the track's end
-            notes.append((parts[part], begin, now, pitch, velocity))
-        if len(parts) == known:
-            for channel, program in programs.items():
-                parts[number, channel, DRUMS if channel == DRUM_CHANNEL else program] = len(parts)
-        names += [name] * (len(parts) - known)
-    return [(program, name) for (_, _, program), name in zip(parts, names, strict=True)], notes
+    part, begin, end, pitch, velocity = score.notes[:, :5].unbind(1)
+    start = _steps(begin - origin, steps_per_beat, score.ticks_per_beat)
+    duration = (_steps(end - origin, steps_per_beat, score.ticks_per_beat) - start).clamp(min=1)
+    return Notes(torch.zeros_like(part), part, start, duration, pitch, velocity / 127)
+
+
+def steps_in(score: Score, steps_per_beat: int) -> int:
+    """Steps that hold the whole file: all its notes and all its ticks."""
+    last = int(quantised(score, steps_per_beat).end.max())
+    return max(last, -(-score.length * steps_per_beat // score.ticks_per_beat))
 
 
 def _events(notes: Notes, step: int) -> list[tuple[int, int, int]]:
@@ -271,37 +226,3 @@ def _conductor(mido: Any, tempo: float, beats_per_bar: int, length: int) -> Any:
 def _steps(ticks: Tensor, steps_per_beat: int, ticks_per_beat: int) -> Tensor:
     """Ticks to the nearest step, halves upwards."""
     return (2 * ticks * steps_per_beat + ticks_per_beat).div(2 * ticks_per_beat, rounding_mode="floor")
-
-
-def _meta(file: Any, kind: str) -> list[tuple[int, Any]]:
-    """The meta messages of one kind with their ticks, in order of time."""
-    found = []
-    for messages in file.tracks:
-        now = 0
-        for message in messages:
-            now += message.time
-            if message.type == kind:
-                found.append((now, message))
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def _tempo(file: Any, end: int) -> float:
-    """Beats a minute at which a piece that ends at `end` ticks keeps its duration."""
-    changes = [(0, 60e6 / DEFAULT_TEMPO)] + [
-        (tick, max(1, message.tempo)) for tick, message in _meta(file, "set_tempo")
-    ]
-    until = [tick for tick, _ in changes[1:]] + [end]
-    spent = [(max(0, min(stop, end) - tick), beat) for (tick, beat), stop in zip(changes, until, strict=True)]
-    total = sum(ticks for ticks, _ in spent)
-    if total == 0:
-        return float(60e6 / changes[-1][1])
-    return float(60e6 * total / sum(ticks * beat for ticks, beat in spent))
-
-
-def _beats_per_bar(file: Any) -> int:
-    """Quarter notes in a bar of the first metre; of the fewest bars that are a whole number of them."""
-    metres = _meta(file, "time_signature")
-    if not metres:
-        return 4
-    bar = 4 * int(metres[0][1].numerator)
-    return max(1, bar // math.gcd(bar, int(metres[0][1].denominator)))

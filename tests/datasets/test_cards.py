@@ -35,7 +35,7 @@ def test_a_card_says_what_must_be_known(name: str) -> None:
     for key in KEYS - {"version", "checksums"}:
         assert len(found[key]) > 10
     # Data that can be had here is counted; data that a user brings cannot be.
-    assert ("sizes" in found) == (name not in {"folder", "huggingface", "speech_commands"})
+    assert ("sizes" in found) == (name not in {"folder", "huggingface", "lakh", "speech_commands"})
 
 
 def counted(name: str, size: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def counted(name: str, size: dict[str, Any]) -> None:
 @pytest.fixture
 def _real_data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points the loaders at the real data, for the data sets that are not made here."""
-    if request.node.callspec.params["name"] == "spoken_digits":
+    if request.node.callspec.params["name"] in {"spoken_digits", "pop909"}:
         monkeypatch.setenv("BENCH_DATA", str(request.getfixturevalue("bench_data")))
 
 

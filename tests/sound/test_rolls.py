@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,43 @@ def test_midi_round_trip_is_exact(tmp_path: Path, steps_per_beat: int, beats_per
         assert float(read.tempo[0]) == pytest.approx(float(rolls.tempo[index]), rel=1e-6)  # whole microseconds
         write_midi(read, 0, tmp_path / "y.mid")
         assert (tmp_path / "y.mid").read_bytes() == (tmp_path / "x.mid").read_bytes()
+
+
+def full_rolls() -> Rolls:
+    """Fifteen melodic tracks and drums: every velocity, and each pitch struck again where its last note ends."""
+    rng = torch.Generator().manual_seed(7)
+    rows = []
+    for track in range(16):
+        for pitch in (track, 60 + track, 127 - track):
+            cuts = [0, *(torch.randperm(94, generator=rng)[:12] + 1).sort().values.tolist(), 95]
+            rows += [(0, track, a, b - a, pitch, 0.0) for a, b in itertools.pairwise(cuts)]
+    velocity = (torch.arange(len(rows)) % 127 + 1) / 127
+    velocity, onset = grid(dataclasses.replace(Notes.of(rows), velocity=velocity), 1, 16, 96)
+    programs = (*range(0, 120, 8), DRUMS)
+    return Rolls(
+        velocity, onset, programs, ("x",), ("x",), torch.tensor([96]), torch.tensor([71.25]), 8, 6,
+        tracks=tuple(f"part {number}" for number in range(16)),
+    ).check()  # fmt: skip
+
+
+def test_a_full_file_round_trips(tmp_path: Path) -> None:
+    rolls = full_rolls()
+    assert (rolls.velocity * 127).round().unique().tolist() == list(range(128))
+    write_midi(rolls, 0, tmp_path / "x.mid")
+    read = read_midi(tmp_path / "x.mid", 8)
+    assert torch.equal(read.onset, rolls.onset)
+    assert torch.equal((read.velocity * 127).round(), (rolls.velocity * 127).round())
+    assert len(notes_of(read)) == 16 * 3 * 13
+    assert (read.programs, read.tracks, read.beats_per_bar) == (rolls.programs, rolls.tracks, 6)
+    assert float(read.tempo[0]) == pytest.approx(71.25, rel=1e-6)
+
+
+def test_meta_messages_of_unknown_kinds_keep_the_time(tmp_path: Path) -> None:
+    """mido alone reads them as lasting nothing, and all that follows too early."""
+    file = mido.MidiFile(ticks_per_beat=480)
+    note(file, 480, 480).insert(0, mido.UnknownMetaMessage(0x60, data=b"xy", time=960))
+    file.save(tmp_path / "x.mid")
+    assert notes_of(read_midi(tmp_path / "x.mid")).start.tolist() == [12]
 
 
 def test_another_reader_sees_the_same_notes(tmp_path: Path) -> None:

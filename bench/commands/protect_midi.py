@@ -1,0 +1,85 @@
+"""`bench protect` of a MIDI file: its notes through a defense; everything else in the file stays.
+
+The file's notes are seen as rolls (`bench.sound.midi_edits`), a batch of pieces at a time is one set, which the defense
+protects; what it changed is carried back to the notes in ticks. Figures are of the file as it was read again.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.api import Knowledge, Rolls
+from bench.errors import DataError
+from bench.metrics.edits import edits
+from bench.sound.midi import Score, read_score
+from bench.sound.midi_edits import Frame, transferred
+from bench.sound.midi_writing import rewritten, verify
+from bench.sound.rolls import Notes
+
+STEPS_PER_BEAT = 4
+PIECE_BARS = 8
+ROOM = 1 << 25  # cells of the pieces that are protected together
+
+
+def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator) -> dict[str, float]:
+    """Protect `source` into `out` and print what that did to its notes; the figures.
+
+    Raises `DataError` for a file that cannot be used or that does not read back as it was meant; then nothing is
+    written.
+    """
+    started, cpu = time.monotonic(), time.process_time()
+    torch.set_num_threads(1)
+    frame = Frame(read_score(source), STEPS_PER_BEAT, PIECE_BARS)
+    batches = _batches(frame)
+    protected: list[Notes] = []
+    for pieces in batches:
+        clean = frame.rolls(pieces)
+        protected.append(frame.notes(_paired(clean, maker.protect(clean, knowledge, rng)), pieces))
+    notes = transferred(frame, protected)
+    if not len(notes):
+        raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
+        draft = Path(aside) / out.name
+        rewritten(frame.score, notes).save(str(draft))
+        again = read_score(draft)
+        verify(frame.score, notes, again)
+        figures = _figures(frame, again, batches)
+        draft.replace(out)
+    seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
+    print(f"{out}: {seconds:.2f} s, {len(again.notes)} notes in {len(again.parts)} tracks, as {source}")
+    if ended := int((frame.score.notes[:, 6] < 0).sum()):
+        print(f"  {ended} notes of the source have no release of their own: the next strike or the track's end is it")
+    for name, value in figures.items():
+        print(f"  {name:<18} {value:.3f}")
+    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    return figures
+
+
+def _batches(frame: Frame) -> list[list[int]]:
+    """Numbers of pieces, as many together as memory has room for."""
+    pieces = frame.pieces()
+    count = max(1, ROOM // (frame.size * 128 * len(frame.score.parts)))
+    return [pieces[start : start + count] for start in range(0, len(pieces), count)]
+
+
+def _paired(clean: Rolls, protected: Rolls) -> Rolls:
+    """The protected rolls, or a `DataError` if they are not those of the clean ones."""
+    protected = protected.check("the protected file")
+    one, other = ((r.ids, r.programs, tuple(r.velocity.shape), r.lowest) for r in (clean, protected))
+    if one != other:
+        raise DataError(f"the defense gave rolls {other[1:]}, expected the same pieces of {one[1:]}")
+    return protected
+
+
+def _figures(frame: Frame, again: Score, batches: Sequence[list[int]]) -> dict[str, float]:
+    """Means over the pieces that have a figure; NaN where none has."""
+    every = [edits(frame.rolls(pieces), frame.rolls(pieces, again)) for pieces in batches]
+    columns = {name: torch.cat([each[name] for each in every]) for name in every[0]}
+    return {name: float(column.nanmean()) if not column.isnan().all() else math.nan for name, column in columns.items()}

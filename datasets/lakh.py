@@ -1,0 +1,199 @@
+"""Lakh: MIDI files of all kinds, as piano rolls (LPD-5) or as they are, in five tracks.
+
+Found at `$BENCH_DATA/lpd_5`, `lpd_5_cleansed`, `lmd_matched` or `lmd_full`, the first that is there, or at the
+parameter `path`: a folder of .npz files as pypianoroll saves them, or of .mid files, at any depth.
+
+* LPD-5 is read without pypianoroll and without unpickling: five sparse rolls of 128 pitches, `beat_resolution` steps a
+  beat (24). It has no onsets: cells of one pitch that follow each other at one velocity are a note. Windows begin at
+  the first down-beat that the file states. Raw MIDI is gathered into the same five by the families of General MIDI,
+  and windows begin with the first bar that has notes; files whose first metre is not of four quarters are left out.
+* A roll is `bars` bars of 4/4, 84 pitches from C1; notes outside are folded into them by octaves. With
+  `steps_per_beat` 12 or 24 a roll of MuseGAN's (Dong et al., AAAI 2018): 4 x 48 or 4 x 96 steps.
+* A piece is a track of the Million Song Dataset, the folder TR... that its files lie in, else the file. Of versions of
+  one the first by name is taken, and a file that was matched to several pieces (one MD5, several folders) is the first
+  one's alone. A stable hash of the piece gives the split.
+* Pieces take turns: a window of each, then a second one; there are `per_piece` of each, by the order of their hashes.
+* Some of Lakh's files are damaged. They are passed over and counted in a warning, up to 5 % of those tried.
+
+Raffel, "Learning-Based Methods for Comparing Sequences ...", PhD thesis, Columbia University, 2016.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.api import Needs, Rolls
+from bench.errors import DataError, UsageError, unknown
+from bench.sound.midi import MIDI_SUFFIXES, read_score
+from bench.sound.pianorolls import read_pianorolls
+from bench.sound.rolls import Notes, quantised
+from bench.sound.windows import PROGRAMS, TRACKS, Window, cut, families, hashed, in_turn, rolls_of
+
+FOLDERS = ("lpd_5", "lpd_5_cleansed", "lmd_matched", "lmd_full")
+SHARES = {"train": 0.8, "validation": 0.9, "test": 1.0}  # upper ends of the hash, 0..1
+BEATS = 4  # of a bar
+MOST_DAMAGED = 0.05  # of the files tried
+SHOWN = 3  # damaged files that an error names
+LONGEST = 1 << 15  # beats
+SOURCE = "https://salu133445.github.io/lakh-pianoroll-dataset or https://colinraffel.com/projects/lmd"
+_PIECE = re.compile(r"TR[A-Z0-9]{16}")
+
+
+@dataclass(frozen=True)
+class Lakh:
+    """Windows of Lakh's pieces. Counts are of rolls, 0 for all; groups are pieces.
+
+    Raises `DataError` where files are missing, more than 5 % of them damaged, or a split has too few windows.
+    """
+
+    version: ClassVar[int] = 1
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    needs: ClassVar[Needs] = Needs(memory_gb=8.0)
+    paper: ClassVar[str] = "Raffel 2016; Dong et al., MuseGAN, AAAI 2018"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"rolls": 80, "validation_rolls": 24, "test_rolls": 32},
+        "full": {"steps_per_beat": 12, "rolls": 4096, "validation_rolls": 512, "test_rolls": 1024},
+    }
+
+    path: str = ""  # the folder of files; "" looks in $BENCH_DATA
+    bars: int = 4  # of one roll
+    steps_per_beat: int = 4
+    per_piece: int = 2  # windows at most
+    rolls: int = 320
+    validation_rolls: int = 64
+    test_rolls: int = 128
+
+    def __post_init__(self) -> None:
+        if self.bars < 1 or not 1 <= self.steps_per_beat <= 24 or self.per_piece < 1:
+            found = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
+            raise UsageError(f"{found}: expected 1 or more, 1 to 24, 1 or more")
+        if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
+            raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
+
+    def load(self, split: str) -> Rolls:
+        """split: "train", "validation" or "test". Rolls are [roll, 5, bars * 4 * steps_per_beat, 84], from C1."""
+        if split not in SHARES:
+            raise DataError(unknown("split of Lakh", split, SHARES))
+        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        root, files = self._files()
+        lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
+        placed = sorted((hashed(piece), piece) for piece in files)
+        pieces: list[list[Window]] = []
+        damaged: list[str] = []
+        tried = 0
+        for piece in (piece for place, piece in placed if lower <= place < SHARES[split]):
+            tried += 1
+            try:
+                windows = self._windows(root / files[piece], piece)
+            except DataError as error:
+                damaged.append(str(error))
+                continue
+            if windows:
+                pieces.append(windows)
+            if wanted and len(pieces) == wanted:  # no more files are read than that takes
+                break
+        _judge(root, damaged, tried)
+        chosen = in_turn(pieces, wanted)
+        if len(chosen) < max(wanted, 1):
+            found = f"{len(chosen)} windows of {self.bars} bars in {len(pieces)} files"
+            raise DataError(
+                f"{root}: {wanted} {split} rolls, but there are {found}; ask for at most that, or 0 for all"
+            )
+        steps = self.bars * BEATS * self.steps_per_beat
+        return rolls_of(chosen, steps, self.steps_per_beat, TRACKS, PROGRAMS)
+
+    def inventory(self) -> dict[str, str]:
+        try:
+            root = self._root()
+        except DataError as error:
+            return {"files": str(error)}
+        return {f"files in {root}": ""}
+
+    def fingerprint(self) -> str:
+        """A digest of the names of all files, most of which are MD5 sums of their content; "" where there are none."""
+        try:
+            return hashlib.sha256("\n".join(self._files()[1].values()).encode()).hexdigest()[:16]
+        except DataError:
+            return ""
+
+    def _root(self) -> Path:
+        data = os.environ.get("BENCH_DATA", "")
+        if not (self.path or data):
+            raise DataError(f"Lakh: BENCH_DATA is not set; download files from {SOURCE}, then set it or give path")
+        places = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
+        found = next((place for place in places if place.is_dir()), None)
+        if found is None:
+            where = f"{places[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
+            raise DataError(f"Lakh: no folder {where}; download files from {SOURCE}")
+        return found
+
+    def _files(self) -> tuple[Path, dict[str, str]]:
+        """The root and piece -> file, in order of the paths: .npz files where there are any, else MIDI files."""
+        root = self._root()
+        names = sorted(
+            (Path(folder) / name).relative_to(root).as_posix() for folder, _, found in os.walk(root) for name in found
+        )
+        rolls = [name for name in names if name.endswith(".npz")]
+        files: dict[str, str] = {}
+        known: set[str] = set()
+        for name in rolls or [name for name in names if name.lower().endswith(MIDI_SUFFIXES)]:
+            path = Path(name)
+            matched = _PIECE.fullmatch(path.parent.name)
+            if matched is None or path.stem not in known:
+                files.setdefault(path.parent.name if matched else path.with_suffix("").as_posix(), name)
+            if matched:
+                known.add(path.stem)
+        if not files:
+            raise DataError(f"{root}: no .npz or MIDI files in it; download them from {SOURCE}")
+        return root, files
+
+    def _windows(self, file: Path, piece: str) -> list[Window]:
+        """The first `per_piece` windows of a file, by hash, in which something sounds."""
+        notes, tempo = (_from_rolls if file.suffix == ".npz" else _from_midi)(file, self.steps_per_beat)
+        notes = cut(notes, self.bars * BEATS * self.steps_per_beat)
+        names = {number: f"{piece}-{number:04d}" for number in set(notes.roll.tolist())}
+        order = sorted(names, key=lambda number: hashed(names[number]))[: self.per_piece]
+        return [Window(names[n], piece, notes[notes.roll == n], tempo) for n in order]
+
+
+def _judge(root: Path, damaged: list[str], tried: int) -> None:
+    """A warning for a few damaged files, a `DataError` for many."""
+    if damaged:
+        more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+        text = f"{root}: {len(damaged)} of {tried} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
+        if len(damaged) > MOST_DAMAGED * tried:
+            raise DataError(f"{text} (more than {MOST_DAMAGED:.0%})")
+        warnings.warn(text, stacklevel=3)
+
+
+def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
+    """Notes from the first bar with any, in the five tracks, and the tempo; none where bars are no four quarters."""
+    score = read_score(file)
+    if score.length > LONGEST * score.ticks_per_beat:
+        raise DataError(f"{file}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
+    notes = quantised(score, steps_per_beat)
+    if score.beats_per_bar != BEATS:
+        return notes[notes.roll < 0], score.tempo
+    bar = BEATS * steps_per_beat
+    first = int(notes.start.min()) // bar * bar
+    track = families([part.program for part in score.parts])[notes.track]
+    return replace(notes, track=track, start=notes.start - first), score.tempo
+
+
+def _from_rolls(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
+    """Notes from the bar of the first one, in the five tracks, and the tempo."""
+    rolls = read_pianorolls(file)
+    notes, bar = rolls.notes, BEATS * rolls.steps_per_beat
+    origin = rolls.downbeat + (int(notes.start.min()) - rolls.downbeat) // bar * bar
+    start, stop = (
+        (2 * (at - origin) * steps_per_beat + rolls.steps_per_beat).div(2 * rolls.steps_per_beat, rounding_mode="floor")
+        for at in (notes.start, notes.end)
+    )
+    track = families(rolls.programs)[notes.track]
+    return replace(notes, track=track, start=start, duration=(stop - start).clamp(min=1)), rolls.tempo

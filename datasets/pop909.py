@@ -1,0 +1,187 @@
+"""POP909: performed piano arrangements of pop songs, in three tracks: melody, bridge, piano.
+
+Found at `$BENCH_DATA/pop909` (or the parameter `path`), as `NNN.mid`, or as the original repository has them,
+`POP909/NNN/NNN.mid`. Its archive has no stable checksum, so nothing is fetched.
+
+* The files' ticks run with the tempo, but beats do not begin at tick 0: the sixteenths of a song lie at an offset of
+  its own, its bars begin anywhere, and the metres written in it (1/4, 2/4, 4/4) are of no use. So the offset of the
+  sixteenths is the mean direction of all onsets on the circle of one sixteenth; then the bar begins at the one of its
+  16 sixteenths where the piano's notes that begin there sound longest in all (a note counts for a bar at most). That is
+  an estimate: the middle of the bar may be taken for its beginning.
+* Songs in 3/4 and 6/8 are left out, and those of which more than a tenth of the onsets lie more than a quarter of a
+  sixteenth off that grid: their tempo drifts.
+* A roll is `bars` whole bars of 4/4. The velocities are those of the performance. Notes outside C1..B7 are folded into
+  it by octaves; in songs 001-300 there are none. Tempo is the song's, the one that keeps its duration.
+* A stable hash of the song's number gives the split. Songs take turns: a window of each, then a second one, the windows
+  of a song in the order of their hashes.
+
+Wang et al., "POP909: A Pop-song Dataset for Music Arrangement Generation", ISMIR 2020.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.api import Needs, Rolls
+from bench.errors import DataError, UsageError, unknown
+from bench.sound.midi import Score, read_score
+from bench.sound.rolls import Notes, quantised
+from bench.sound.windows import Window, cut, hashed, in_turn, rolls_of
+
+TRACKS = ("melody", "bridge", "piano")
+SHARES = {"train": 0.7, "validation": 0.85, "test": 1.0}  # upper ends of the hash, 0..1
+BEATS = 4  # of a bar
+OTHER_METRES = ((3, 4), (6, 8))
+MOST_OFF = 0.1  # share of onsets off the grid
+LONGEST = 1 << 15  # beats
+SOURCE = "https://github.com/music-x-lab/POP909-Dataset"
+
+
+@dataclass(frozen=True)
+class Pop909:
+    """Windows of performed pop songs. Counts are of rolls, 0 for all; groups are songs.
+
+    Raises `DataError` where songs are missing or cannot be used, or a split holds fewer windows than asked for.
+    """
+
+    version: ClassVar[int] = 1
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
+    paper: ClassVar[str] = "Wang et al., POP909, ISMIR 2020"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"rolls": 80, "validation_rolls": 24, "test_rolls": 32},
+        "full": {"rolls": 0, "validation_rolls": 0, "test_rolls": 0},
+    }
+
+    path: str = ""  # the folder of songs; "" looks in $BENCH_DATA
+    bars: int = 4  # of one roll
+    steps_per_beat: int = 4
+    rolls: int = 320
+    validation_rolls: int = 64
+    test_rolls: int = 128
+
+    def __post_init__(self) -> None:
+        if self.bars < 1 or not 1 <= self.steps_per_beat <= 24:
+            raise UsageError(f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}: expected 1 or more, 1 to 24")
+        if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
+            raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
+
+    def load(self, split: str) -> Rolls:
+        """split: "train", "validation" or "test". Rolls are [roll, 3, bars * 4 * steps_per_beat, 84], from C1."""
+        if split not in SHARES:
+            raise DataError(unknown("split of POP909", split, SHARES))
+        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        songs: list[list[Window]] = []
+        for file in self._files(split):
+            if windows := self._windows(file):
+                songs.append(windows)
+            if wanted and len(songs) == wanted:  # no more songs are read than that takes
+                break
+        chosen = in_turn(songs, wanted)
+        if len(chosen) < max(wanted, 1):
+            found = f"{len(chosen)} windows of {self.bars} bars in {len(songs)} songs"
+            raise DataError(
+                f"POP909: {wanted} {split} rolls, but there are {found}; ask for at most that, or 0 for all"
+            )
+        steps = self.bars * BEATS * self.steps_per_beat
+        return rolls_of(chosen, steps, self.steps_per_beat, TRACKS, (0,) * len(TRACKS))
+
+    def inventory(self) -> dict[str, str]:
+        try:
+            songs = len(self._songs())
+        except DataError as error:
+            return {"songs": str(error)}
+        return {f"{songs} songs in {self._folder()}": ""}
+
+    def fingerprint(self) -> str:
+        """A digest of the songs' names and sizes, "" where there are none."""
+        try:
+            lines = [f"{file.name} {file.stat().st_size}" for file in self._songs()]
+        except (DataError, OSError):
+            return ""
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def _files(self, split: str) -> list[Path]:
+        """The songs of a split, in the order of their hashes."""
+        lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
+        placed = sorted((hashed(file.stem), file) for file in self._songs())
+        return [file for place, file in placed if lower <= place < SHARES[split]]
+
+    def _songs(self) -> list[Path]:
+        folder = self._folder()
+        files = list(folder.glob("*.mid")) or [file for file in folder.rglob("*.mid") if file.stem == file.parent.name]
+        if not files:
+            where = "path" if self.path else "BENCH_DATA"
+            raise DataError(f"POP909: no songs in {folder} (from {where}); download them from {SOURCE}")
+        return sorted(files, key=lambda file: file.stem)
+
+    def _folder(self) -> Path:
+        root = os.environ.get("BENCH_DATA", "")
+        if not (self.path or root):
+            raise DataError(
+                f"POP909: BENCH_DATA is not set; download the songs from {SOURCE}, then set it or give path"
+            )
+        return Path(self.path).expanduser() if self.path else Path(root) / "pop909"
+
+    def _windows(self, file: Path) -> list[Window]:
+        """The whole windows of one song in which something sounds, in the order of their hashes."""
+        score = read_score(file)
+        if score.length > LONGEST * score.ticks_per_beat:
+            raise DataError(f"{file}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
+        track = _tracks(score)
+        if _metre(score) in OTHER_METRES:
+            return []
+        origin, off = bar_line(score, track)
+        if off > MOST_OFF:
+            return []
+        notes = quantised(score, self.steps_per_beat, origin)
+        bar = BEATS * self.steps_per_beat
+        whole = -(-int(notes.end.max()) // bar) // self.bars
+        notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
+        names = {number: f"{file.stem}-{number:03d}" for number in set(notes.roll.tolist()) if number < whole}
+        order = sorted(names, key=lambda number: hashed(names[number]))
+        tempo = score.tempo
+        return [Window(names[n], file.stem, _alone(notes, n), tempo) for n in order]
+
+
+def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
+    """Tick of a bar line before the first note, perhaps below 0, and the share of onsets that are off the grid."""
+    part, begin, end = score.notes[:, :3].unbind(1)
+    onset, step = begin.double(), score.ticks_per_beat / 4
+    turn = onset * (2 * math.pi / step)
+    phase = float(torch.atan2(turn.sin().mean(), turn.cos().mean())) * step / (2 * math.pi)
+    place = (onset - phase) / step
+    off = float(((place - place.round()).abs() > 0.25).double().mean())
+    length = (end - begin).clamp(max=16 * round(step)).double()
+    weight = length * (track[part] == TRACKS.index("piano"))
+    first = int(torch.bincount(place.round().long() % 16, weight, minlength=16).argmax())
+    line = phase + first * step
+    bar = 16 * step
+    return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off
+
+
+def _tracks(score: Score) -> Tensor:
+    """int64 [part]: which of the three. Raises `DataError` where a part is none of them."""
+    names = [name.strip().lower() for name in score.names]
+    if odd := [name for name in names if name not in TRACKS]:
+        raise DataError(f"{score.path}: a track is called '{odd[0]}', expected {', '.join(TRACKS)}")
+    return torch.tensor([TRACKS.index(name) for name in names])
+
+
+def _metre(score: Score) -> tuple[int, int]:
+    """The first metre that is written."""
+    messages = (message for track in score.file.tracks for message in track if message.type == "time_signature")
+    first = next(messages, None)
+    return (first.numerator, first.denominator) if first else (4, 4)
+
+
+def _alone(notes: Notes, number: int) -> Notes:
+    return notes[notes.roll == number]
