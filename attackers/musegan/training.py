@@ -1,0 +1,138 @@
+"""The training of `size="small"`: an autoencoder's warm start, then a short game with the critic.
+
+* Warm start: minus the evidence lower bound is descended (Kingma and Welling, ICLR 2014), the weight of the divergence
+  rising to 1 over the first `WARMUP` steps. Alone it draws too little: what it is unsure of it leaves out.
+* Game: hinge losses, binary neurons, white noise on all that the critic sees (instance noise: Sonderby et al., ICLR
+  2017), slow steps. The generator that is kept is a running mean of those on the way; without it the game drifts off.
+* Of all states that are looked at, the one that is best on clean validation data comes back; at step 0 that is a
+  generator that has counted its own training data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from bench.api import Log, Rolls
+from bench.learning import batches, cosine
+
+from .networks import Gan
+
+__all__ = ["BETAS", "Peak", "Read", "descend", "game", "warm_start"]
+
+WARMUP = 100  # steps
+BETAS = (0.5, 0.9)
+_GENERATOR_LR, _CRITIC_LR = 1e-4, 2e-4
+_INSTANCE_NOISE = 0.15
+_AVERAGED = 0.97  # of the running mean that a step leaves as it is
+
+Read = Callable[[Rolls], Tensor]  # a batch of windows -> what the networks read of it
+
+
+@dataclass
+class Peak:
+    """The state of the model at which clean validation data was nearest."""
+
+    model: Gan
+    quality: Callable[[Gan], float]
+    log: Log
+    best: float = -math.inf
+    state: dict[str, Tensor] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)  # since the last look
+
+    def look(self, step: int) -> None:
+        """Ask for the quality, log it, and keep the state if it is the best so far."""
+        self.model.eval()
+        with torch.no_grad():
+            now = self.quality(self.model)
+        mean = {"loss": float(torch.stack(self.losses).mean())} if self.losses else {}
+        self.log({"step": step, **mean, "validation": now})
+        self.losses.clear()
+        if now > self.best:
+            self.best = now
+            self.state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.model.train()
+
+    def back(self) -> Gan:
+        """The model, at its peak, in evaluation mode."""
+        self.model.load_state_dict(self.state)
+        return self.model.eval()
+
+
+def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float) -> None:
+    """The generator and its encoder, in place, as an autoencoder of the training windows; logs nats a step."""
+    model = peak.model
+    trained = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
+    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    model.train()
+    for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * cosine(step / steps)
+        windows = read(train.select(index))
+        likelihood, divergence = model.bound(windows)
+        loss = (min(1.0, step / WARMUP) * divergence - likelihood).mean() / windows.shape[2]
+        descend(loss, optimizer, trained)
+        peak.losses.append((divergence - likelihood).mean().detach() / windows.shape[2])
+
+
+def game(
+    peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, every: int,
+    bernoulli: bool,
+) -> None:  # fmt: skip
+    """The generator against the critic, in place; logs the critic's loss and looks `every` so many steps.
+
+    first: the number of the step before the first one. bernoulli: cells are drawn by chance, not by the threshold.
+    """
+    model = peak.model
+    generator, critic = model.generator_parameters(), list(model.critic.parameters())
+    plays = torch.optim.Adam(generator, lr=_GENERATOR_LR, betas=BETAS, fused=True)
+    judges = torch.optim.Adam(critic, lr=_CRITIC_LR, betas=BETAS, fused=True)
+    mean = [p.detach().clone() for p in generator]
+    draws = rng if bernoulli else None
+
+    def judged(windows: Tensor) -> Tensor:
+        noise = torch.randn(windows.shape, generator=rng, device=rng.device).to(windows.device)
+        score: Tensor = model.critic(windows + _INSTANCE_NOISE * noise)
+        return score
+
+    model.train()
+    for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
+        real = read(train.select(index))
+        with torch.no_grad():
+            fake = model.drawn(model.prior(len(real), rng), draws)
+        scores = judged(torch.cat([real, fake]))
+        loss = functional.relu(1 - scores[: len(real)]).mean() + functional.relu(1 + scores[len(real) :]).mean()
+        descend(loss, judges, critic)
+        peak.losses.append(loss.detach())
+
+        for parameter in critic:
+            parameter.requires_grad_(False)
+        descend(-judged(model.drawn(model.prior(len(real), rng), draws)).mean(), plays, generator)
+        for parameter in critic:
+            parameter.requires_grad_(True)
+        torch._foreach_lerp_(mean, [p.detach() for p in generator], 1 - _AVERAGED)
+
+        if step % every == 0 or step == steps:
+            now = [p.detach().clone() for p in generator]
+            _put(generator, mean)
+            peak.look(first + step)
+            _put(generator, now)
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """A step, unless its gradient is not finite: one poisoned roll must not end the training."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite():
+        optimizer.step()
+
+
+def _put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,75 @@
+"""What the networks read of rolls: windows of whole bars, seven octaves from C1, binary or with velocities.
+
+A window is [track, step, pitch]. A roll's bars beyond its last whole window are not read; a roll shorter than one
+window is padded with silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Rolls
+
+LOWEST, PITCHES = 24, 84  # C1..B7
+
+
+def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
+    """The windows as a set of their own, and int64 [window]: the roll that each is of. Differentiable in velocities."""
+    size = bars * rolls.beats_per_bar * rolls.steps_per_beat
+    tracks, steps = rolls.velocity.shape[1:3]
+    most = -(-steps // size)
+    below, above = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - rolls.velocity.shape[-1]
+    window = torch.arange(most, device=rolls.device)
+    owner, number = (window < (rolls.lengths // size).clamp(min=1)[:, None]).nonzero().unbind(1)
+
+    def windows(cells: Tensor) -> Tensor:
+        cells = functional.pad(cells, (below, above, 0, most * size - steps))  # negative padding cuts
+        return cells.view(-1, tracks, most, size, PITCHES).transpose(1, 2)[owner, number]
+
+    of, numbers = owner.tolist(), number.tolist()
+    made = replace(
+        rolls,
+        velocity=windows(rolls.velocity),
+        onset=windows(rolls.onset),
+        ids=tuple(f"{rolls.ids[i]}/{k}" for i, k in zip(of, numbers, strict=True)),
+        groups=tuple(rolls.groups[i] for i in of),
+        lengths=torch.full_like(owner, size),
+        tempo=rolls.tempo[owner],
+        lowest=LOWEST,
+        labels=None if rolls.labels is None else rolls.labels[owner],
+        texts=tuple(rolls.texts[i] for i in of) if rolls.texts else (),
+    )
+    return made, owner
+
+
+def by_roll(values: Tensor, owner: Tensor, rolls: int) -> Tensor:
+    """[roll]: the mean of [window] over each roll's windows."""
+    total = torch.zeros(rolls, dtype=values.dtype, device=values.device).index_add(0, owner, values)
+    return total / torch.bincount(owner, minlength=rolls)
+
+
+def binary(velocity: Tensor) -> Tensor:
+    """1 where a cell sounds, else 0; the gradient passes straight through."""
+    return velocity + ((velocity.detach() > 0).to(velocity.dtype) - velocity.detach())
+
+
+def sounding(like: Rolls, velocity: Tensor) -> Rolls:
+    """The set `like` at these velocities; a note begins only where the cell before is silent, as networks see it."""
+    before = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
+    return replace(like, velocity=velocity, onset=(velocity > 0) & (before == 0))
+
+
+def shuffled(windows: Rolls) -> Rolls:
+    """The beats of every track in an order of its own, which the window's id alone decides."""
+    beat, (count, tracks, steps) = windows.steps_per_beat, windows.velocity.shape[:3]
+    order = torch.empty(count, tracks, steps // beat)
+    for i, name in enumerate(windows.ids):
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        torch.rand(order[i].shape, generator=Generator().manual_seed(seed), out=order[i])
+    step = (order.argsort(2)[..., None] * beat + torch.arange(beat)).flatten(2).to(windows.device)
+    return sounding(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))
