@@ -1,13 +1,20 @@
 """SymphonyNet, a linear transformer over multi-track note tokens, trained from scratch.
 
-Liu et al., "Symphony Generation with Permutation Invariant Language Model", ISMIR 2022: MMR tokens (`encoding.py`),
-3-D positional embedding, music BPE (`bpe.py`), four heads, causal linear attention (`transformer.py`); 512 wide and 12
-layers deep as published ("base"). It has no velocity token: what a defense changes of velocities alone, the published
-model reads to the bit as before. `velocity = true` gives it one, as input and as a fifth head that is trained and
-reported but never scored, since clean music has no noise in that field.
+Liu et al., "Symphony Generation with Permutation Invariant Language Model", ISMIR 2022: MMR tokens and a positional
+embedding that does not depend on the order of tracks (`encoding.py`), music BPE (`bpe.py`), four heads side by side,
+causal linear attention (`transformer.py`); 512 wide, 12 layers deep, dropout 0.1 as published is `size="base"`. It has
+no velocity token: what a defense changes of velocities alone, the published model reads to the bit as before.
+`velocity=True` gives it one, read as a mixture of the two nearest bins and predicted by a fifth head, which is trained
+and reported but never scored, since clean music alone cannot tell what velocities should be.
+`encoding="octuple"` hands the same transformer a token a note (`octuple.py`), its six predicted fields independent
+given the past, like those of MMR.
 
-Scored in nats a *note*: the negative log-likelihood of all fields of a sequence (events of measures and positions too)
-over its notes, so that merges and sequence lengths do not change the unit. Training descends the same number.
+Scored in nats a *note*: the negative log-likelihood of all fields of a sequence (measures and positions too) over its
+notes, so that merges and encodings do not change the unit. Training descends the same number; the published loss is
+the mean of the four fields a token, which is the same but for a factor. Sequences longer than the context are scored
+in windows that overlap by half; a training batch holds one window at random of each of its rolls.
+
+The published code augments by nothing but new numbers for the tracks of every training window (`permute`).
 """
 
 from __future__ import annotations
@@ -15,22 +22,22 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
+from bench.errors import DataError
 from bench.learning import fit, seeded
 from bench.sound.rolls import notes_of
 
-from . import bpe, generation
-from .encoding import LONGEST, Tokens, encoded, shuffled
+from . import bpe, encoding, generation, octuple
+from .encoding import Tokens
 from .transformer import Network, two_bins
 
 _SIZES = {"tiny": (64, 2, 4), "small": (96, 2, 4), "base": (512, 12, 16)}  # width, layers, heads
-_FIELDS = ("event", "duration", "track", "instrument")
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,18 @@ class SymphonyNet:
     """The transformer; its defaults are the preset `small`."""
 
     size: Literal["tiny", "small", "base"] = "small"
+    encoding: Literal["mmr", "octuple"] = "mmr"
     velocity: bool = False  # read and predict velocities; published: no
     velocity_bins: int = 32
     merges: int = 0  # of the BPE, learnt from the attacker's own data; published: 700
-    context: int = 256  # tokens; longer sequences are cut into windows
-    dropout: float = 0.1
-    steps: int = 250
-    batch: int = 12
+    context: int = 256  # tokens, some 180 notes of four parts; published: 4096
+    permute: bool = False  # tracks get new numbers in every training window; published: yes
+    dropout: float = 0.0  # published: 0.1, which short trainings do better without
+    steps: int = 300
+    batch: int = 8
     lr: float = 3e-3  # published: 3e-4, at 512 x 12 and a batch of 128
     evaluations: int = 6
-    generated: int = 32  # how many rolls it generates when asked for more; 0: all
+    generated: int = 16  # how many rolls it generates when asked for more; 0: all
 
     domains: ClassVar[tuple[str, ...]] = ("midi",)
     needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
@@ -56,23 +65,36 @@ class SymphonyNet:
     paper: ClassVar[str] = "Liu et al. 2022, ISMIR"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"size": "tiny", "steps": 150, "evaluations": 2, "generated": 8},
-        "full": {"size": "base", "merges": 700, "context": 4096, "steps": 210_000, "batch": 128, "lr": 3e-4,
-                 "evaluations": 42, "generated": 0},
+        # Published: 210,000 steps of 128 windows, on 46,359 pieces.
+        "full": {"size": "base", "merges": 700, "context": 4096, "permute": True, "dropout": 0.1, "steps": 20_000,
+                 "batch": 16, "lr": 3e-4, "evaluations": 40, "generated": 0},
     }  # fmt: skip
 
+    def __post_init__(self) -> None:
+        if self.encoding == "octuple" and self.merges:
+            raise ValueError(f"merges = {self.merges} with octuples, expected 0: each of their tokens is one note")
+        if self.velocity and self.velocity_bins < 2:
+            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more")
+
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
-        """A network that expects all entries of every field about alike."""
+        """A network that expects all values of every field about alike."""
         width, layers, heads = _SIZES[self.size]
-        bar = like.steps_per_beat * like.beats_per_bar
+        bar, tracks = like.steps_per_beat * like.beats_per_bar, len(like.programs)
+        if self.encoding == "octuple":
+            read = octuple.vocabulary(bar, tracks)
+            predicted = {name: read[name] for name in octuple.FIELDS}
+        else:
+            read = {"event": encoding.events(bar, self.merges), "duration": encoding.LONGEST, "track": tracks}
+            predicted = {**read, "instrument": encoding.INSTRUMENTS}  # never read, as published
         with seeded(rng):
             network = Network(
-                bar, len(like.programs), self.merges, width, layers, heads, self.dropout,
-                self.velocity_bins if self.velocity else 0,
+                read, predicted, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
+                dropout=self.dropout, bins=self.velocity_bins if self.velocity else 0,
             )  # fmt: skip
         return network.to(like.device)
 
     def prior(self, model: nn.Module, train: Rolls) -> None:
-        """How often every entry of every field stands in the training set, add 1/2, whatever was before it."""
+        """How often every value of every field stands in the training set, add 1/2, whatever was before it."""
         assert isinstance(model, Network)
         self._count(model, train)
         with torch.no_grad():
@@ -80,19 +102,16 @@ class SymphonyNet:
                 head.weight.zero_()
 
     def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
-        """[roll]: nats a note, those of velocities included where it has them; differentiable in them, else in nothing.
-
-        Error-minimising noise lowers it.
-        """
+        """[roll]: nats a note, those of velocities included if it reads them: differentiable in these, else in none."""
         assert isinstance(model, Network)
-        return self._loss(model, encoded(batch, model.merges))
+        return self._loss(model, self._encoded(model, batch))
 
     def learn(
         self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
     ) -> nn.Module:
         """AdamW with a cosine, from the frequencies of its own data on; what predicts clean music best is kept.
 
-        Every set is encoded once, unless each batch is augmented anew.
+        Every set is encoded once, unless each batch is augmented anew: then all windows of its rolls are trained on.
         """
         model = self.model(train, rng)
         assert isinstance(model, Network)
@@ -101,95 +120,132 @@ class SymphonyNet:
         return fit(
             model,
             self._loss if once else self.loss,
-            encoded(train, model.merges) if once else train,
-            encoded(validation, model.merges),
+            self._encoded(model, train) if once else train,
+            self._encoded(model, validation),
             rng,
             steps=self.steps, batch=self.batch, lr=self.lr,
-            quality=lambda model, held_out: -float(self._scored(model, held_out).mean()),
-            evaluate_every=max(1, self.steps // self.evaluations), augment=augment, log=log,
+            quality=lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
+            evaluate_every=max(1, self.steps // self.evaluations),
+            augment=self._window if once else augment, log=log,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
         """[roll] each, minus nats a note: of all fields (scored), of each, of velocities (never scored).
 
-        "nll_shuffled" is of the same notes at one another's times, which a model that knows which notes there are
-        predicts as well.
+        "nll_shuffled" is of the same notes at one another's times, which a model that knows which notes there are and
+        nothing else predicts as well. "accuracy": how often the likeliest event (of octuples: pitch) is the true one.
+        """
+        assert isinstance(model, Network)
+        mixed = encoding.shuffled(test, [_seed(name) for name in test.ids])
+        with torch.no_grad():
+            nats, accuracy = self._read(model, self._encoded(model, test))
+            shuffled, _ = self._read(model, self._encoded(model, mixed))
+        each = {f"nll_{name}": -values for name, values in nats.items()}
+        return {"nll": -_total(nats), **each, "nll_shuffled": -_total(shuffled), "accuracy": accuracy}
+
+    def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
+        """New music, as many rolls (up to `generated`) as `like` and as long; without velocities, every note is mf.
+
+        All that was generated is remembered, beyond `context` too, where training never was.
         """
         assert isinstance(model, Network)
         with torch.no_grad():
-            each = self._nats(model, encoded(test, model.merges))
-            mixed = encoded(shuffled(test, [_seed(name) for name in test.ids]), model.merges)
-            found = {"nll": -self._total(each), **{f"nll_{name}": -each[name] for name in _FIELDS}}
-            if self.velocity:
-                found["nll_velocity"] = -each["velocity"]
-            return {**found, "nll_shuffled": -self._scored(model, mixed)}
-
-    def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
-        """New music, as many rolls (up to `generated`) as `like` and as long; without velocities, every note is mf."""
-        assert isinstance(model, Network)
-        return generation.sampled(model, like.select(range(min(len(like), self.generated or len(like)))), rng)
+            return generation.sampled(model, like.select(range(min(len(like), self.generated or len(like)))), rng)
 
     def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
-        """Whether what the clean arm learned is music: less is gained where notes have one another's times."""
+        """Whether the clean arm learned something, and whether that is music: notes at wrong times gain less."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
-        meaning = (
-            "The gain on notes at one another's times is a part of it: what is learned is more than which there are."
-        )
-        return [Gate("structure", ratio < 0.6, ratio, 0.6, meaning)]
+        return [
+            Gate("beats frequencies", gain > 1.0, gain, 1.0,
+                 "The clean arm needs at least 1 nat a note less than the frequencies of single symbols do."),
+            Gate("structure", ratio < 0.5, ratio, 0.5,
+                 "The gain on notes at one another's times is a small share: what is learned is not which there are."),
+        ]  # fmt: skip
 
     def view(self, data: Rolls) -> Tensor:
-        """(roll, step, track, program, pitch, duration, velocity bin) of every note, a bin of 0 where it reads none."""
-        notes = notes_of(data)
-        loud = (notes.velocity * (self.velocity_bins - 1)).round().long() if self.velocity else 0 * notes.roll
+        """(roll, measure, position, track, program, pitch, duration, velocity 1..127 if it reads it) of every note."""
+        notes, bar = notes_of(data), data.steps_per_beat * data.beats_per_bar
         programs = torch.tensor(data.programs, device=data.device)[notes.track]
-        rows = (notes.roll, notes.start, notes.track, programs, notes.pitch, notes.duration.clamp(max=LONGEST), loud)
-        return torch.stack(rows, 1)
+        rows = [notes.roll, notes.start // bar, notes.start % bar, notes.track, programs, notes.pitch,
+                notes.duration.clamp(max=encoding.LONGEST)]  # fmt: skip
+        return torch.stack([*rows, (notes.velocity * 127).round().long()] if self.velocity else rows, 1)
+
+    def _encoded(self, model: Network, rolls: Rolls) -> Tokens:
+        found = (rolls.steps_per_beat * rolls.beats_per_bar, len(rolls.programs))
+        expected = (model.bar, model.heads["track"].out_features)
+        if found != expected:
+            raise DataError(
+                f"measures of {found[0]} steps in {found[1]} tracks, expected {expected[0]} in {expected[1]}, "
+                "as the model was made for"
+            )
+        return octuple.encoded(rolls) if self.encoding == "octuple" else encoding.encoded(rolls, model.merges)
 
     def _count(self, model: Network, train: Rolls) -> None:
-        """Learn the merges, and how frequent each entry of each field is: the biases of the heads."""
+        """Learn the merges, and how frequent each value of each field is: the biases of the heads."""
         if self.merges:
             model.merges.copy_(bpe.learned(notes_of(train), self.merges))
-        tokens = encoded(train, model.merges)
+        tokens = self._encoded(model, train)
+        loud = torch.where(tokens.notes > 0, (tokens.velocity.detach() * (self.velocity_bins - 1)).round().long(), -1)
         with torch.no_grad():
             for name, head in model.heads.items():
-                assert isinstance(head, nn.Linear)
-                values = _bins(tokens, self.velocity_bins) if name == "velocity" else getattr(tokens, name)
-                there = tokens.inside if name == "event" else tokens.notes > 0
-                counts = torch.bincount(values[there], minlength=head.out_features) + 0.5
+                values = loud if name == "velocity" else tokens.says[name]
+                counts = torch.bincount(values[values >= 0], minlength=head.out_features) + 0.5
                 head.bias.copy_((counts / counts.sum()).log())
 
+    def _window(self, tokens: Tokens, rng: Generator) -> Tokens:
+        """A window at random of every sequence."""
+        room = (tokens.inside.sum(1) - self.context).clamp(min=0)
+        first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(room.device) * (room + 1)).long()
+        return tokens.crop(min(self.context, tokens.inside.shape[1]), first)
+
     def _loss(self, model: nn.Module, tokens: Tokens) -> Tensor:
-        each = self._nats(model, tokens)
-        return self._total(each) + (each["velocity"] if self.velocity else 0.0)
+        nats, _ = self._read(model, tokens)
+        return _total(nats) + nats.get("velocity", 0.0)
 
-    def _scored(self, model: nn.Module, tokens: Tokens) -> Tensor:
-        return self._total(self._nats(model, tokens))
+    def _read(self, model: nn.Module, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
+        """Nats a note of every field, [roll] each, and the accuracy.
 
-    def _total(self, each: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([each[name] for name in _FIELDS]).sum(0)
-
-    def _nats(self, model: nn.Module, tokens: Tokens) -> dict[str, Tensor]:
-        """[roll] of every field: nats a note. Velocities are a mixture of the two bins that they lie between."""
+        Of a velocity: the mean over the two bins that it lies between, in proportion.
+        """
         assert isinstance(model, Network)
-        windows = tokens.windows(min(self.context, tokens.event.shape[1]))
-        predicted = model(windows)
-        played = windows.notes > 0
+        windows, counted = tokens.windows(min(self.context, tokens.inside.shape[1]))
+        if model.training and self.permute:
+            windows = _permuted(windows, model.heads["track"].out_features)
+        logs = model(windows)
+
+        def of_roll(values: Tensor) -> Tensor:
+            return (values * counted).view(len(tokens), -1).sum(1)
+
+        count = of_roll(windows.notes).clamp(min=1)
         nats = {}
-        for name in _FIELDS:
-            there = windows.inside if name == "event" else played
-            target = getattr(windows, name).clamp(min=0)
-            nats[name] = -getattr(predicted, name).gather(2, target[..., None])[..., 0] * there
-        if predicted.velocity is not None:
+        for name in (name for name in logs if name != "velocity"):
+            said = windows.says[name]
+            nats[name] = -of_roll(_picked(logs[name], said.clamp(min=0)) * (said >= 0)) / count
+        if "velocity" in logs:
             low, high, share = two_bins(windows.velocity, self.velocity_bins)
-            logs = [predicted.velocity.gather(2, at[..., None])[..., 0] for at in (low, high)]
-            nats["velocity"] = -(logs[0] * (1 - share) + logs[1] * share) * played
-        count = tokens.notes.sum(1).clamp(min=1)
-        return {name: values.view(len(tokens), -1).sum(1) / count for name, values in nats.items()}
+            mean = _picked(logs["velocity"], low) * (1 - share) + _picked(logs["velocity"], high) * share
+            nats["velocity"] = -of_roll(mean * (windows.notes > 0)) / count
+        first = "event" if self.encoding == "mmr" else "pitch"
+        right = of_roll((logs[first].detach().argmax(2) == windows.says[first]).float())
+        return nats, right / of_roll(torch.ones_like(counted)).clamp(min=1)
 
 
-def _bins(tokens: Tokens, bins: int) -> Tensor:
-    return (tokens.velocity.detach() * (bins - 1)).round().long()
+def _total(nats: Mapping[str, Tensor]) -> Tensor:
+    """[roll]: of the fields that are scored."""
+    return torch.stack([values for name, values in nats.items() if name != "velocity"]).sum(0)
+
+
+def _picked(logs: Tensor, at: Tensor) -> Tensor:
+    return logs.gather(2, at[..., None])[..., 0]
+
+
+def _permuted(tokens: Tokens, tracks: int) -> Tokens:
+    """New numbers for the tracks of every sequence; drawn, like dropout, from the generator that `fit` lends."""
+    numbers = torch.rand(len(tokens), tracks, device=tokens.inside.device).argsort(1)
+    track = tokens.says["track"]
+    new = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
+    return replace(tokens, says={**tokens.says, "track": new})
 
 
 def _seed(name: str) -> int:

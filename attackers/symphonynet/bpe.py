@@ -37,13 +37,16 @@ def learned(notes: Notes, count: int) -> Tensor:
 
     Works on the distinct sets of pitches and how often each occurs, of which there are few.
     """
-    _, group = _groups(notes)
+    group = _groups(notes)
     order = (group * PITCHES + notes.pitch).argsort()
     sizes = torch.bincount(group)
+    place = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[group[order]]
+    struck = torch.full((len(sizes), int(sizes.max()) if len(sizes) else 0), -1, device=order.device)
+    struck[group[order], place] = notes.pitch[order]
+    distinct, often = torch.unique(struck[sizes > 1], dim=0, return_counts=True)
     chords: Counter[tuple[int, ...]] = Counter()
-    for pitches in torch.split(notes.pitch[order], sizes.tolist()):
-        if len(pitches) > 1:
-            chords[tuple(pitches.tolist())] += 1
+    for pitches, number in zip(distinct.tolist(), often.tolist(), strict=True):
+        chords[tuple(pitch for pitch in pitches if pitch >= 0)] = number
     table = torch.full((count, 2), -1, dtype=torch.int64)
     for merge in range(count):
         pairs: Counter[tuple[int, int]] = Counter()
@@ -69,7 +72,7 @@ def merged(notes: Notes, merges: Tensor) -> Symbols:
     )
     if not bool((merges >= 0).any()):
         return columns
-    _, group = _groups(notes)
+    group = _groups(notes)
     symbol, alive = notes.pitch.clone(), torch.ones_like(notes.pitch, dtype=torch.bool)
     count, loud = columns.notes.clone(), notes.velocity
     groups = int(group.max()) + 1 if len(group) else 0
@@ -105,8 +108,8 @@ def expanded(merges: Tensor) -> Tensor:
     return table
 
 
-def _groups(notes: Notes) -> tuple[Tensor, Tensor]:
-    """The distinct (roll, track, start, duration), and which of them each note is of."""
+def _groups(notes: Notes) -> Tensor:
+    """int64 [note]: which of the distinct (roll, track, start, duration) each note is of."""
     rows = torch.stack([notes.roll, notes.track, notes.start, notes.duration], 1)
-    distinct, group = torch.unique(rows, dim=0, return_inverse=True)
-    return distinct, group
+    group: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
+    return group

@@ -6,19 +6,21 @@ there. Four fields a token: event (measure, position, or pitches), duration, tra
 notes alone. Notes of one position, track and duration whose pitches a merge joins are one token (`bpe.py`).
 
 Three coordinates a token, for the positional embedding: its order among the notes of its own track and position, the
-position, the measure. None of them depends on the order in which tracks are listed, which is what the paper calls
-permutation invariance.
+position, the measure. The notes of a position stand in order of pitch, whatever their tracks are: tracks listed in
+another way give the same sequence, with other numbers in the field "track" and nothing else. (The published code walks
+a measure track by track; its coordinates, too, are counted within a track.)
 
 The whole set at once: sorts and scatters, no loop over notes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.api import Rolls
 from bench.sound.rolls import DRUMS, Notes, grid, notes_of
@@ -28,19 +30,16 @@ from . import bpe
 PITCHES = 128
 INSTRUMENTS = DRUMS + 1  # General MIDI programs, and drums
 LONGEST = 64  # steps; what lasts longer is cut there
-MEASURES = 64  # embeddings of the measure's number, which then begins anew
 MEASURE = 0  # the event that opens a measure; positions follow, then pitches, then merges
 _KINDS = 3  # measure, position, note: in this order where they coincide
+_COLUMNS = ("velocity", "notes", "order", "position", "measure", "inside")
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Sequences [roll, token], padded at the end. Fields that a token does not have are -1."""
+    """Sequences [roll, token], padded at the end."""
 
-    event: Tensor  # int64: 0 a measure, then positions, pitches, merges
-    duration: Tensor  # int64, steps - 1
-    track: Tensor  # int64
-    instrument: Tensor  # int64
+    says: Mapping[str, Tensor]  # int64 by field; -1 where a token has no such field, and in the padding
     velocity: Tensor  # float32, 0..1; of merged notes, the mean
     notes: Tensor  # int64: how many notes the token is, 0 of measures and positions
     order: Tensor  # int64: among the notes of its track and position
@@ -49,134 +48,160 @@ class Tokens:
     inside: Tensor  # bool: not padding
 
     def __len__(self) -> int:
-        return len(self.event)
+        return len(self.inside)
 
     def select(self, index: Tensor) -> Tokens:
         """The sequences at `index`, no longer than the longest of them."""
         longest = max(1, int(self.inside[index].sum(1).max()))
-        return Tokens(*(getattr(self, item.name)[index, :longest] for item in fields(self)))
+        return self._each(lambda values, _: values[index, :longest])
 
-    def windows(self, size: int) -> Tokens:
-        """Every sequence cut into windows of `size` tokens, [roll * window, size]: all of the first roll first."""
-        tokens = self.event.shape[1]
-        room = -tokens % size
+    def crop(self, size: int, first: Tensor) -> Tokens:
+        """`size` tokens of every sequence from `first` (int64 [roll]) on; measures are counted from there."""
+        place = first[:, None] + torch.arange(size, device=first.device)
+        place = place.clamp(max=self.inside.shape[1])
+        cut = self._each(lambda values, fill: functional.pad(values, (0, 1), value=fill).gather(1, place))
+        return replace(cut, measure=(cut.measure - cut.measure[:, :1]).clamp(min=0))
 
-        def cut(values: Tensor, fill: float) -> Tensor:
-            return torch.nn.functional.pad(values, (0, room), value=fill).reshape(-1, size)
+    def windows(self, size: int) -> tuple[Tokens, Tensor]:
+        """Windows [roll * window, size] that overlap by half, and bool, what counts of each: every token once.
 
-        whole = Tokens(*(cut(getattr(self, f.name), _FILL[f.name]) for f in fields(self)))
-        first = whole.measure[:, :1]  # a window's measures are counted from its first one
-        return replace(whole, measure=(whole.measure - first).clamp(min=0))
+        The first window of a sequence counts whole, of the others the later half: no token but the first ones is
+        predicted from less than half a window.
+        """
+        tokens = self.inside.shape[1]
+        stride = max(1, size // 2)
+        count = 1 + max(0, -(-(tokens - size) // stride))
+        first = torch.arange(count, device=self.inside.device) * stride
+        rolls = torch.arange(len(self), device=self.inside.device).repeat_interleave(count)
+        cut = self._each(lambda values, _: values[rolls]).crop(size, first.repeat(len(self)))
+        new = torch.arange(size, device=self.inside.device) >= torch.where(first == 0, 0, size - stride)[:, None]
+        return cut, cut.inside & new.repeat(len(self), 1)
+
+    def _each(self, change: Callable[[Tensor, int], Tensor]) -> Tokens:
+        says = {name: change(values, -1) for name, values in self.says.items()}
+        return Tokens(says, *(change(getattr(self, name), 0) for name in _COLUMNS))
 
 
-_FILL = {f.name: 0.0 for f in fields(Tokens)} | {"event": -1, "duration": -1, "track": -1, "instrument": -1}
-
-
-def vocabulary(bar: int, merges: int) -> int:
+def events(bar: int, merges: int) -> int:
     """How many events there are for measures of `bar` steps."""
     return 1 + bar + PITCHES + merges
 
 
 def encoded(rolls: Rolls, merges: Tensor) -> Tokens:
-    """The tokens of a set; differentiable in its velocities. merges: int64 [merge, 2], see `bpe.py`."""
-    bar = rolls.steps_per_beat * rolls.beats_per_bar
-    notes = notes_of(rolls)
-    pitch_cell = notes.pitch - rolls.lowest
-    velocity = rolls.velocity[notes.roll, notes.track, notes.start, pitch_cell]  # with its gradient
-    duration = notes.duration.clamp(max=LONGEST)
-    symbols = bpe.merged(Notes(notes.roll, notes.track, notes.start, duration, notes.pitch, velocity), merges)
-
-    steps = rolls.velocity.shape[2]
+    """The MMR tokens of a set; differentiable in its velocities. merges: int64 [merge, 2], see `bpe.py`."""
+    bar, steps = rolls.steps_per_beat * rolls.beats_per_bar, rolls.velocity.shape[2]
     device = rolls.device
+    symbols = bpe.merged(heard(rolls), merges)
     bars = (rolls.lengths + bar - 1) // bar
     roll_of_bar = torch.repeat_interleave(torch.arange(len(rolls), device=device), bars)
     number = torch.arange(len(roll_of_bar), device=device) - (bars.cumsum(0) - bars)[roll_of_bar]
-    places = torch.unique(symbols.roll * steps + symbols.start)
-    none = torch.full_like
+    places = torch.unique(symbols.roll * steps + symbols.start)  # where something begins
+    opening, played = len(number), len(symbols.roll)
 
-    # Columns: roll, step, kind, track, symbol's order, event, duration, track, instrument, notes
-    programs = torch.tensor(rolls.programs, device=device)
-    measure = (roll_of_bar, number * bar, none(number, 0), none(number, 0), none(number, 0), none(number, MEASURE))
-    at = (places // steps, places % steps, none(places, 1), none(places, 0), none(places, 0), 1 + places % steps % bar)
-    played = (
-        symbols.roll, symbols.start, none(symbols.roll, 2), symbols.track, symbols.symbol,
-        1 + bar + symbols.symbol,
+    roll = torch.cat([roll_of_bar, places // steps, symbols.roll])
+    step = torch.cat([number * bar, places % steps, symbols.start])
+    sizes = torch.tensor([opening, len(places), played], device=device)
+    kind = torch.repeat_interleave(torch.arange(_KINDS, device=device), sizes)
+    event = torch.cat([torch.full_like(number, MEASURE), 1 + places % steps % bar, 1 + bar + symbols.symbol])
+
+    def of_notes(values: Tensor, fill: int) -> Tensor:
+        return functional.pad(values, (opening + len(places), 0), value=fill)
+
+    program = torch.tensor(rolls.programs, device=device)[symbols.track]
+    pitch = bpe.expanded(merges).to(device).long().argmax(1)[symbols.symbol]  # a symbol's lowest
+    major = ((roll * steps + step) * _KINDS + kind) * PITCHES + of_notes(pitch, 0)
+    minor = (symbols.symbol * LONGEST + symbols.duration - 1) * INSTRUMENTS + program
+    return sequences(
+        len(rolls), bar, roll, step, (major, of_notes(minor * len(rolls.programs) + symbols.track, 0)),
+        says={
+            "event": event,
+            "duration": of_notes(symbols.duration - 1, -1),
+            "track": of_notes(symbols.track, -1),
+            "instrument": of_notes(program, -1),
+        },
+        velocity=of_notes(symbols.velocity, 0),
+        notes=of_notes(symbols.notes, 0),
     )  # fmt: skip
-    roll, step, kind, track, symbol, event = (torch.cat(column) for column in zip(measure, at, played, strict=True))
-    before = len(number) + len(places)  # tokens that are no notes
 
-    def of_notes(values: Tensor, fill: float) -> Tensor:
-        return torch.cat([torch.full((before,), fill, dtype=values.dtype, device=device), values])
 
-    key = ((roll * steps + step) * _KINDS + kind) * len(rolls.programs) + track
-    key = key * vocabulary(bar, len(merges)) + symbol
-    order = key.argsort(stable=True)
-    columns = {
-        "event": event,
-        "duration": of_notes(symbols.duration - 1, -1),
-        "track": of_notes(symbols.track, -1),
-        "instrument": of_notes(programs[symbols.track], -1),
-        "velocity": of_notes(symbols.velocity, 0.0),
-        "notes": of_notes(symbols.notes, 0),
-        "position": step % bar,
-        "measure": step // bar,
-    }
-    sorted_columns = {name: values[order] for name, values in columns.items()}
-    roll = roll[order]
-    counts = torch.bincount(roll, minlength=len(rolls))
-    place = torch.arange(len(roll), device=device) - (counts.cumsum(0) - counts)[roll]
+def heard(rolls: Rolls) -> Notes:
+    """The notes as a model hears them: none longer than `LONGEST`, velocities with their gradient."""
+    notes = notes_of(rolls)
+    velocity = rolls.velocity[notes.roll, notes.track, notes.start, notes.pitch - rolls.lowest]
+    return replace(notes, duration=notes.duration.clamp(max=LONGEST), velocity=velocity)
+
+
+def sequences(
+    rolls: int,
+    bar: int,
+    roll: Tensor,
+    step: Tensor,
+    keys: tuple[Tensor, Tensor],
+    *,
+    says: Mapping[str, Tensor],
+    velocity: Tensor,
+    notes: Tensor,
+) -> Tokens:
+    """Tokens as columns of equal length, in any order, to `rolls` sequences in the order of the two keys."""
+    major, minor = keys
+    order = minor.argsort(stable=True)
+    order = order[major[order].argsort(stable=True)]
+    roll, step, track = roll[order], step[order], says["track"][order]
+    counts = torch.bincount(roll, minlength=rolls)
+    place = torch.arange(len(roll), device=roll.device) - (counts.cumsum(0) - counts)[roll]
     longest = max(1, int(counts.max()))
-    same = ((roll * steps + step[order]) * _KINDS + kind[order]) * len(rolls.programs) + track[order]
-    sorted_columns["order"] = _ranks(same)
 
-    def sequences(name: str, values: Tensor) -> Tensor:
-        empty = torch.full((len(rolls), longest), _FILL[name], dtype=values.dtype, device=device)
+    def padded(values: Tensor, fill: int = 0) -> Tensor:
+        empty = torch.full((rolls, longest), fill, dtype=values.dtype, device=roll.device)
         return empty.index_put((roll, place), values)
 
-    inside = torch.arange(longest, device=device) < counts[:, None]
-    return Tokens(**{name: sequences(name, values) for name, values in sorted_columns.items()}, inside=inside)
+    own = (roll * (int(step.max() if len(step) else 0) + 1) + step) * (int(track.max() if len(track) else 0) + 2)
+    return Tokens(
+        {name: padded(values[order], -1) for name, values in says.items()},
+        velocity=padded(velocity[order]),
+        notes=padded(notes[order]),
+        order=padded(_ranks(own + track + 1) * (notes[order] > 0)),
+        position=padded(step % bar),
+        measure=padded(step // bar),
+        inside=torch.arange(longest, device=roll.device) < counts[:, None],
+    )
 
 
 def decoded(tokens: Tokens, like: Rolls, merges: Tensor) -> Rolls:
     """Rolls in the shape of `like`; what lies outside its lengths or pitches is left out."""
     bar = like.steps_per_beat * like.beats_per_bar
-    played = tokens.inside & (tokens.event > bar)
-    roll, place = played.nonzero(as_tuple=True)
-    table = bpe.expanded(merges).to(like.device)  # [symbol, pitch] bool
-    token, pitch = table[tokens.event[roll, place] - 1 - bar].nonzero(as_tuple=True)
-    roll, place = roll[token], place[token]
-    start = tokens.measure[roll, place] * bar + tokens.position[roll, place]
-    notes = Notes(
-        roll, tokens.track[roll, place], start, tokens.duration[roll, place] + 1, pitch, tokens.velocity[roll, place]
-    )  # fmt: skip
+    roll, place = (tokens.inside & (tokens.notes > 0)).nonzero(as_tuple=True)
+    says = {name: values[roll, place] for name, values in tokens.says.items()}
+    symbol = says["pitch"] if "pitch" in says else says["event"] - 1 - bar
+    token, pitch = bpe.expanded(merges).to(like.device)[symbol].nonzero(as_tuple=True)
+    start = (tokens.measure[roll, place] * bar + tokens.position[roll, place])[token]
+    velocity = tokens.velocity[roll, place][token]
+    notes = Notes(roll[token], says["track"][token], start, says["duration"][token] + 1, pitch, velocity)
     low, high = like.lowest, like.lowest + like.velocity.shape[3]
-    lengths = like.lengths[roll]
-    kept = (pitch >= low) & (pitch < high) & (start < lengths)
-    cut = replace(notes, duration=torch.minimum(notes.duration, lengths - start))[kept]
-    velocity, onset = grid(cut, len(like), len(like.programs), like.velocity.shape[2], low, high - low)
-    return replace(like, velocity=velocity, onset=onset)
+    room = like.lengths[notes.roll] - start
+    kept = (pitch >= low) & (pitch < high) & (room > 0)
+    cut = replace(notes, duration=torch.minimum(notes.duration, room))[kept]
+    grids = grid(cut, len(like), len(like.programs), like.velocity.shape[2], low, high - low)
+    return replace(like, velocity=grids[0], onset=grids[1])
 
 
 def shuffled(rolls: Rolls, seeds: Sequence[int]) -> Rolls:
     """Every roll's notes with one another's times: which note begins when, and how long it lasts, is dealt anew."""
-    notes = notes_of(rolls)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
-    keys = torch.cat([torch.rand(n, generator=g) for n, g in zip(counts, generators, strict=True)]).to(rolls.device)
-    by_roll = notes.roll.argsort(stable=True)
-    dealt = by_roll[(notes.roll[by_roll].double() + keys.double()).argsort()]
-    times = torch.empty_like(by_roll)
-    times[by_roll] = dealt
-    moved = replace(notes, start=notes.start[times], duration=notes.duration[times])
-    velocity, onset = grid(
-        moved, len(rolls), len(rolls.programs), rolls.velocity.shape[2], rolls.lowest, rolls.velocity.shape[3]
-    )  # fmt: skip
+    orders = [
+        torch.randperm(n, generator=torch.Generator().manual_seed(seed)) for n, seed in zip(counts, seeds, strict=True)
+    ]
+    dealt = torch.cat(orders).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
+    moved = replace(notes, start=notes.start[dealt], duration=notes.duration[dealt])
+    shape = (len(rolls), len(rolls.programs), rolls.velocity.shape[2], rolls.lowest, rolls.velocity.shape[3])
+    velocity, onset = grid(moved, *shape)
     return replace(rolls, velocity=velocity, onset=onset)
 
 
 def _ranks(keys: Tensor) -> Tensor:
-    """0, 1, 2 … within every run of equal neighbours."""
-    begins = torch.ones_like(keys, dtype=torch.bool)
-    begins[1:] = keys[1:] != keys[:-1]
+    """int64: how many equal keys stand before each."""
+    order = keys.argsort(stable=True)
+    ordered = keys[order]
     at = torch.arange(len(keys), device=keys.device)
-    return at - torch.where(begins, at, 0).cummax(0).values
+    return torch.empty_like(at).index_put((order,), at - torch.searchsorted(ordered, ordered))

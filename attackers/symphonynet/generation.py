@@ -2,72 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
 
 from bench.api import Rolls
 
+from . import octuple as octuples
 from .encoding import MEASURE, Tokens, decoded
 from .transformer import Network, State
 
-_MF = 0.5  # of notes whose model has no velocities
-_MOST = 48  # tokens a measure
+_MF = 0.5  # the velocity of notes whose model has none
+_MOST = 96  # tokens a measure
+
+
+class _Place(NamedTuple):
+    """int64 [roll]: where music is written. Measure -1: before the first; position -1: a measure was just opened."""
+
+    measure: Tensor
+    position: Tensor
 
 
 def sampled(model: Network, like: Rolls, rng: Generator) -> Rolls:
-    """Rolls of the lengths of `like`.
+    """Rolls of the lengths of `like`, all notes at mf where the model has no velocities."""
+    return decoded(written(model, like, rng), like, model.merges)
 
-    Only what the encoding allows is drawn: a measure first, positions in order, notes after a position. A roll that
-    takes more than 48 tokens a measure is cut off there.
+
+def written(model: Network, like: Rolls, rng: Generator) -> Tokens:
+    """The tokens of rolls that are as long as those of `like`.
+
+    Only what the encoding allows is drawn: no note before the first measure, positions in order. A roll that takes
+    more than 96 tokens a measure ends there.
     """
     bar, count, device = like.steps_per_beat * like.beats_per_bar, len(like), like.device
     measures = (like.lengths + bar - 1) // bar
-    measure = torch.full((count,), -1, dtype=torch.int64, device=device)
-    position, order, track = (torch.full_like(measure, fill) for fill in (-1, 0, -1))
-    states: list[State] | list[None] = [None] * len(model.layers)
+    octuple = "pitch" in model.heads
+    at = _Place(*torch.full((2, count), 0 if octuple else -1, dtype=torch.int64, device=device))
+    given = octuples.of_roll(like) if octuple else {}
+    programs = torch.tensor(like.programs, device=device)
+    before = torch.full((count, len(like.programs)), -1, dtype=torch.int64, device=device)
+    states: list[State | None] = [None] * len(model.layers)
     last: Tokens | None = None
     made: list[Tokens] = []
     for _ in range(int(measures.max()) * _MOST):
-        fields, states = model.step(last, count, list(states))
-        allowed = _allowed(measure, position, bar, fields.event.shape[2])
-        event = _drawn(fields.event[:, 0].masked_fill(~allowed, -torch.inf), rng)
-        opens, moves = event == MEASURE, (event > MEASURE) & (event <= bar)
-        played = event > bar
-        new = torch.where(played, _drawn(fields.track[:, 0], rng), -1)
-        duration = torch.where(played, _drawn(fields.duration[:, 0], rng), -1)
-        if fields.velocity is None:
-            loud = torch.full((count,), _MF, device=device)
-        else:
-            bins = fields.velocity.shape[2]
-            loud = _drawn(fields.velocity[:, 0], rng).clamp(min=1) / (bins - 1)
-        measure = measure + opens
-        position = torch.where(opens, 0, torch.where(moves, event - 1, position))
-        order = torch.where(played & (new == track), order + 1, 0)
-        track = torch.where(played, new, -1)
+        logs, states = model.step(last, count, states)
+        logs = {name: values[:, 0] for name, values in logs.items()}
+        says, played, now = (_octuple if octuple else _mmr)(logs, at, bar, rng)
+        says = {name: torch.where(played, values, -1) if name != "event" else values for name, values in says.items()}
+        if octuple:
+            says["instrument"] = programs[says["track"]]
+        # Notes of a track that stand at its last position, counted from 0.
+        moved = (now.measure != at.measure) | (now.position != at.position)
+        before = torch.where(moved[:, None], -1, before)
+        before = before.scatter_add(1, says["track"].clamp(min=0)[:, None], played.long()[:, None])
+        order = before.gather(1, says["track"].clamp(min=0)[:, None]) * played[:, None]
         last = Tokens(
-            event[:, None], duration[:, None], new[:, None], (0 * new - 1)[:, None], loud[:, None],
-            played.long()[:, None], order[:, None], position[:, None], measure[:, None],
-            (measure < measures)[:, None],
-        )  # fmt: skip
+            {name: values[:, None] for name, values in {**says, **given}.items()},
+            velocity=_loudness(logs, count, rng, device)[:, None],
+            notes=played.long()[:, None],
+            order=order,
+            position=now.position.clamp(min=0)[:, None],
+            measure=now.measure.clamp(min=0)[:, None],
+            inside=(now.measure < measures)[:, None],
+        )
         made.append(last)
-        # A measure that was just opened holds no position yet.
-        position = torch.where(opens, -1, position)
-        if bool((measure >= measures).all()):
+        at = now
+        if bool((at.measure >= measures).all()):
             break
-    whole = Tokens(*(torch.cat([getattr(t, name) for t in made], 1) for name in Tokens.__dataclass_fields__))
-    return decoded(whole, like, model.merges)
+    return _joined(made)
 
 
-def _allowed(measure: Tensor, position: Tensor, bar: int, events: int) -> Tensor:
-    """bool [roll, event]"""
-    event = torch.arange(events, device=measure.device)
-    later = (event > MEASURE) & (event <= bar) & (event - 1 > position[:, None])
-    notes = (event > bar) & (position >= 0)[:, None]
-    started = (measure >= 0)[:, None]
-    return (event == MEASURE) | (started & (later | notes))
+def _mmr(logs: Mapping[str, Tensor], at: _Place, bar: int, rng: Generator) -> tuple[dict[str, Tensor], Tensor, _Place]:
+    """What the next token says, whether it is a note, and where it stands."""
+    event = torch.arange(logs["event"].shape[1], device=at.measure.device)
+    later = (event > MEASURE) & (event <= bar) & (event - 1 > at.position[:, None]) & (at.measure >= 0)[:, None]
+    allowed = (event == MEASURE) | later | (event > bar) & (at.position >= 0)[:, None]
+    drawn = _drawn(logs["event"].masked_fill(~allowed, -torch.inf), rng)
+    opens, played = drawn == MEASURE, drawn > bar
+    position = torch.where(opens, -1, torch.where(played, at.position, drawn - 1))
+    says = {"event": drawn, "track": _drawn(logs["track"], rng), "duration": _drawn(logs["duration"], rng)}
+    return says, played, _Place(at.measure + opens, position)
+
+
+def _octuple(
+    logs: Mapping[str, Tensor], at: _Place, bar: int, rng: Generator
+) -> tuple[dict[str, Tensor], Tensor, _Place]:
+    says = {name: _drawn(logs[name], rng) for name in ("advance", "pitch", "duration", "track")}
+    back = torch.arange(bar, device=at.position.device) < at.position[:, None]
+    earlier = back & (says["advance"] == 0)[:, None]
+    says["position"] = _drawn(logs["position"].masked_fill(earlier, -torch.inf), rng)
+    return says, torch.ones_like(earlier[:, 0]), _Place(at.measure + says["advance"], says["position"])
+
+
+def _joined(made: list[Tokens]) -> Tokens:
+    says = {name: torch.cat([token.says[name] for token in made], 1) for name in made[0].says}
+    rest = ("velocity", "notes", "order", "position", "measure", "inside")
+    return Tokens(says, *(torch.cat([getattr(token, name) for token in made], 1) for name in rest))
+
+
+def _loudness(logs: Mapping[str, Tensor], count: int, rng: Generator, device: torch.device) -> Tensor:
+    """float32 [roll]: the middle of a bin, above silence."""
+    if "velocity" not in logs:
+        return torch.full((count,), _MF, device=device)
+    return _drawn(logs["velocity"], rng).clamp(min=1) / (logs["velocity"].shape[1] - 1)
 
 
 def _drawn(logs: Tensor, rng: Generator) -> Tensor:
-    """int64 [roll]: one entry each, by its log probability."""
+    """int64 [roll]: one value each, by its log probability."""
     uniform = torch.rand(logs.shape, generator=rng, device=rng.device).to(logs.device).clamp(1e-12, 1 - 1e-7)
     return (logs - (-uniform.log()).log()).argmax(-1)

@@ -3,15 +3,17 @@
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
 from bench.api import Rolls
+from bench.errors import DataError
 from bench.sound.rolls import Notes, grid, notes_of
 from bench.sound.velocities import beginnings
 
@@ -43,6 +45,16 @@ def none() -> Tensor:
     return torch.zeros(0, 2, dtype=torch.int64)
 
 
+def two_tracks() -> Rolls:
+    notes = Notes.of([(0, 1, 0, 4, 60, 0.5), (0, 0, 0, 2, 64, 0.5), (0, 0, 0, 2, 67, 0.5), (0, 0, 20, 8, 62, 0.5)])
+    velocity, onset = grid(notes, 1, 2, 48)
+    return Rolls(velocity, onset, (0, 128), ("a",), ("a",), torch.tensor([48]), torch.tensor([100.0]))
+
+
+def tokens_of(data: Rolls, encoding: str = "mmr") -> Any:
+    return module("octuple").encoded(data) if encoding == "octuple" else module("encoding").encoded(data, none())
+
+
 def table(data: Rolls) -> list[tuple[int, ...]]:
     notes = notes_of(data)
     loud = (notes.velocity * 127).round().long()
@@ -53,45 +65,92 @@ def table(data: Rolls) -> list[tuple[int, ...]]:
 # --- tokens
 
 
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
 @pytest.mark.parametrize("data", [rolls(), band(), sets.example("midi", "short"), sets.example("midi", "stereo")])
-def test_tokens_are_the_rolls_again(data: Rolls) -> None:
-    encoding = module("encoding")
-    assert table(encoding.decoded(encoding.encoded(data, none()), data, none())) == table(data)
+def test_tokens_are_the_rolls_again(data: Rolls, encoding: str) -> None:
+    tokens = tokens_of(data, encoding)
+    assert int(tokens.notes.sum()) == len(notes_of(data))
+    assert table(module("encoding").decoded(tokens, data, none())) == table(data)
 
 
 def test_a_sequence_is_measures_positions_and_notes_in_order() -> None:
-    notes = Notes.of([(0, 1, 0, 4, 60, 0.5), (0, 0, 0, 2, 64, 0.5), (0, 0, 0, 2, 67, 0.5), (0, 0, 20, 8, 62, 0.5)])
-    velocity, onset = grid(notes, 1, 2, 48)
-    data = Rolls(velocity, onset, (0, 128), ("a",), ("a",), torch.tensor([48]), torch.tensor([100.0]))
-    tokens = module("encoding").encoded(data, none())
-    assert tokens.event.tolist() == [[0, 1, 17 + 64, 17 + 67, 17 + 60, 0, 5, 17 + 62, 0]]
-    assert tokens.duration.tolist() == [[-1, -1, 1, 1, 3, -1, -1, 7, -1]]
-    assert tokens.track.tolist() == [[-1, -1, 0, 0, 1, -1, -1, 0, -1]]
-    assert tokens.instrument.tolist() == [[-1, -1, 0, 0, 128, -1, -1, 0, -1]]
-    assert tokens.order.tolist() == [[0, 0, 0, 1, 0, 0, 0, 0, 0]], "begins anew with every track"
+    tokens = tokens_of(two_tracks())
+    assert tokens.says["event"].tolist() == [[0, 1, 17 + 60, 17 + 64, 17 + 67, 0, 5, 17 + 62, 0]]
+    assert tokens.says["duration"].tolist() == [[-1, -1, 3, 1, 1, -1, -1, 7, -1]]
+    assert tokens.says["track"].tolist() == [[-1, -1, 1, 0, 0, -1, -1, 0, -1]]
+    assert tokens.says["instrument"].tolist() == [[-1, -1, 128, 0, 0, -1, -1, 0, -1]]
+    assert tokens.order.tolist() == [[0, 0, 0, 0, 1, 0, 0, 0, 0]], "counted within a track"
     assert tokens.position.tolist() == [[0, 0, 0, 0, 0, 0, 4, 4, 0]]
     assert tokens.measure.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 2]]
 
 
-def test_a_note_is_where_it_is_whichever_way_tracks_are_listed() -> None:
-    """The three coordinates of every note are the same after two tracks have changed places."""
-    data = rolls(1)
-    swapped = replace(data, velocity=data.velocity[:, [1, 0, 2, 3]], onset=data.onset[:, [1, 0, 2, 3]])
-    places = []
-    for version in (data, swapped):
-        tokens = module("encoding").encoded(version, none())
-        rows = torch.stack([tokens.event, tokens.duration, tokens.order, tokens.position, tokens.measure], -1)[0]
-        places.append(sorted(map(tuple, rows.tolist())))
-    assert places[0] == places[1]
+def test_an_octuple_says_all_of_its_note() -> None:
+    says = tokens_of(two_tracks(), "octuple").says
+    assert says["advance"].tolist() == [[0, 0, 0, 1]]
+    assert says["position"].tolist() == [[0, 0, 0, 4]]
+    assert says["pitch"].tolist() == [[60, 64, 67, 62]]
+    assert says["duration"].tolist() == [[3, 1, 1, 7]]
+    assert says["track"].tolist() == [[1, 0, 0, 0]]
+    assert says["instrument"].tolist() == [[128, 0, 0, 0]]
+    assert says["metre"].tolist() == [[4] * 4]
+    assert says["tempo"].tolist() == [[32] * 4], "100 a minute: 12 log2(100 / 16)"
 
 
-def test_windows_hold_every_token_once() -> None:
-    tokens = module("encoding").encoded(rolls(), none())
-    windows = tokens.windows(50)
-    assert windows.event.shape[1] == 50
-    assert int(windows.notes.sum()) == int(tokens.notes.sum())
-    assert int(windows.inside.sum()) == int(tokens.inside.sum())
-    assert int(windows.measure.min()) == 0
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
+def test_tracks_listed_in_another_way_change_their_numbers_and_nothing_else(encoding: str) -> None:
+    data = band()
+    order = [3, 0, 4, 1, 2]
+    programs = tuple(data.programs[track] for track in order)
+    listed = replace(data, velocity=data.velocity[:, order], onset=data.onset[:, order], programs=programs, tracks=())
+    one, other = tokens_of(data, encoding), tokens_of(listed, encoding)
+    number = torch.tensor([*torch.tensor(order).argsort().tolist(), -1])
+    assert torch.equal(number[one.says["track"]], other.says["track"])
+    for name in set(one.says) - {"track"}:
+        assert torch.equal(one.says[name], other.says[name]), name
+    for name in ("velocity", "notes", "order", "position", "measure", "inside"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_model_whose_tracks_are_renumbered_likewise_predicts_the_same() -> None:
+    data, net = band(), attacker()
+    order = [3, 0, 4, 1, 2]
+    programs = tuple(data.programs[track] for track in order)
+    listed = replace(data, velocity=data.velocity[:, order], onset=data.onset[:, order], programs=programs, tracks=())
+    model = net.model(data, rng())
+    net.prior(model, data)
+    nn.init.normal_(model.heads["track"].weight, generator=rng(1))
+    before = net.loss(model.eval(), data)
+    with torch.no_grad():
+        for values in (model.read["track"].weight, model.heads["track"].weight, model.heads["track"].bias):
+            values.copy_(values[order])
+    assert torch.allclose(net.loss(model, listed), before, atol=1e-5)
+    assert not torch.allclose(net.loss(model, data), before, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 50, 64, 1000])
+def test_windows_count_every_token_once(size: int) -> None:
+    tokens = tokens_of(rolls())
+    windows, counted = tokens.windows(min(size, tokens.inside.shape[1]))
+    assert int(windows.notes[counted].sum()) == int(tokens.notes.sum())
+    assert int(counted.sum()) == int(tokens.inside.sum())
+    found = windows.says["event"].view(len(tokens), -1)[counted.view(len(tokens), -1)]
+    assert torch.equal(found, tokens.says["event"][tokens.inside]), "in order"
+    assert not windows.measure[:, 0].any(), "measures are counted from the window's first"
+
+
+def test_a_training_window_is_a_piece_of_its_sequence() -> None:
+    data, net = rolls(), attacker(context=20)
+    tokens = tokens_of(data)
+    seen = set()
+    for seed in range(20):
+        window = net._window(tokens, rng(seed))
+        assert window.inside.shape == (len(data), 20)
+        assert window.inside.all()
+        row = tokens.says["event"][0].tolist()
+        at = [i for i in range(len(row) - 19) if row[i : i + 20] == window.says["event"][0].tolist()]
+        assert at
+        seen |= set(at)
+    assert len(seen) > 10
 
 
 # --- merges
@@ -121,32 +180,46 @@ def test_merged_tokens_are_the_rolls_again() -> None:
 
 
 def test_a_model_with_merges_counts_nats_by_the_note() -> None:
-    data = band()
-    plain, joined = attacker(), attacker(merges=20)
-    nats = []
-    for one in (plain, joined):
-        model = one.model(data, rng())
-        one.prior(model, data)
-        nats.append(float(one.quality(model, data)["nll"].mean()))
-    assert nats[1] > nats[0], "a chord that is one symbol is likelier than its notes one by one"
+    data, net = band(), attacker(merges=20)
+    model = net.model(data, rng())
+    net.prior(model, data)
+    tokens = module("encoding").encoded(data, model.merges)
+    assert net.quality(model, data)["nll"].double().numpy() == pytest.approx(-entropy(tokens, 20).numpy(), rel=1e-4)
+
+
+def test_merges_are_saved_with_the_weights() -> None:
+    data, net = band(), attacker(merges=20)
+    model, empty = net.model(data, rng()), net.model(data, rng(1))
+    net.prior(model, data)
+    empty.load_state_dict(model.state_dict())
+    assert int((empty.merges >= 0).sum()) == 40
+    assert torch.equal(net.quality(empty, data)["nll"], net.quality(model, data)["nll"])
 
 
 # --- what the loss is
 
 
-def test_the_prior_is_the_entropy_of_every_field() -> None:
-    data, net = band(), attacker()
+def entropy(tokens: Any, merges: int = 0) -> Tensor:
+    """[roll]: nats a note under the frequencies of each field's values, add 1/2."""
+    sizes = {
+        "event": 1 + 16 + 128 + merges, "duration": 64, "track": 5, "instrument": 129,
+        "advance": 16, "position": 16, "pitch": 128,
+    }  # fmt: skip
+    nats: Tensor = torch.zeros(len(tokens), dtype=torch.float64)
+    for name, values in tokens.says.items():
+        if name in sizes:
+            counts = torch.bincount(values[values >= 0], minlength=sizes[name]).double() + 0.5
+            nats += (-(counts / counts.sum()).log()[values.clamp(min=0)] * (values >= 0)).sum(1)
+    count: Tensor = tokens.notes.sum(1)
+    return nats / count
+
+
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
+def test_the_prior_is_the_entropy_of_every_field(encoding: str) -> None:
+    data, net = band(), attacker(encoding=encoding, context=40)
     model = net.model(data, rng())
     net.prior(model, data)
-    tokens = module("encoding").encoded(data, none())
-    expected = torch.zeros(len(data), dtype=torch.float64)
-    sizes = {"event": 1 + 16 + 128, "duration": 64, "track": 5, "instrument": 129}
-    for name, size in sizes.items():
-        there = tokens.inside if name == "event" else tokens.notes > 0
-        values = getattr(tokens, name)
-        counts = torch.bincount(values[there], minlength=size).double() + 0.5
-        nats = -(counts / counts.sum()).log()[values.clamp(min=0)] * there
-        expected += nats.sum(1) / tokens.notes.sum(1)
+    expected = entropy(tokens_of(data, encoding))
     assert -net.quality(model, data)["nll"].double().numpy() == pytest.approx(expected.numpy(), rel=1e-4)
 
 
@@ -168,24 +241,28 @@ def test_without_a_velocity_field_velocities_change_nothing() -> None:
 
 
 def test_the_gradient_in_the_velocities_is_the_slope() -> None:
-    data, net = rolls(2), attacker(velocity=True, steps=30)
+    data, net = rolls(2), attacker(velocity=True, steps=10)
     model = net.learn(data, data, rng())
     inner = replace(data, velocity=torch.where(data.velocity > 0, 0.01 + 0.97 * data.velocity, 0.0))
     at = inner.velocity.clone().requires_grad_()
     (slope,) = torch.autograd.grad(net.loss(model, replace(inner, velocity=at)).sum(), at)
     assert torch.equal(slope != 0, beginnings(data) & (slope != 0)), "a note's velocity is read at its onset"
     direction = slope.sign()
-    ends = [net.loss(model, replace(inner, velocity=at.detach() + d * direction)).sum() for d in (-1e-4, 1e-4)]
+    with torch.no_grad():
+        ends = [net.loss(model, replace(inner, velocity=at + d * direction)).sum() for d in (-1e-4, 1e-4)]
     assert float(slope.abs().sum()) == pytest.approx(float(ends[1] - ends[0]) / 2e-4, rel=0.1)
 
 
 def test_velocities_are_never_scored() -> None:
     data, net = rolls(), attacker(velocity=True)
-    model = net.model(data, rng())
+    model = net.model(data, rng()).eval()
     quality = net.quality(model, data)
     fields = sum(quality[f"nll_{name}"] for name in ("event", "duration", "track", "instrument"))
     assert torch.allclose(quality["nll"], fields)
-    assert float((net.loss(model.eval(), data) + quality["nll"]).min()) > 1.0, "but they are trained"
+    with torch.no_grad():
+        trained = net.loss(model, data) + quality["nll"]
+    assert torch.allclose(trained, -quality["nll_velocity"], atol=1e-4)
+    assert float(trained.min()) > 1.0, "but they are trained"
 
 
 # --- the network
@@ -200,42 +277,103 @@ def test_attention_in_chunks_is_the_quadratic_form(length: int) -> None:
     assert torch.allclose(module("transformer").linear_attention(query, key, value), expected, atol=1e-5)
 
 
-def test_no_token_sees_itself_or_what_follows() -> None:
-    data, net = rolls(1), attacker()
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
+def test_no_token_sees_itself_or_what_follows(encoding: str) -> None:
+    data, net = rolls(1), attacker(encoding=encoding)
     model = net.model(data, rng()).eval()
-    tokens = module("encoding").encoded(data, none())
+    tokens = tokens_of(data, encoding)
     at = int((tokens.notes[0] > 0).nonzero()[40])
-    changed = replace(tokens, event=tokens.event.clone(), duration=tokens.duration.clone())
-    changed.event[0, at:], changed.duration[0, at:] = 17 + 60, 3
+    first = "event" if encoding == "mmr" else "pitch"
+    says = {name: values.clone() for name, values in tokens.says.items()}
+    says[first][0, at:], says["duration"][0, at:] = 60, 3
     with torch.no_grad():
-        before, after = model(tokens), model(changed)
-    assert torch.allclose(before.event[:, : at + 1], after.event[:, : at + 1], atol=1e-5)
-    assert not torch.allclose(before.event[:, at + 1 :], after.event[:, at + 1 :], atol=1e-3)
+        before, after = model(tokens)[first], model(replace(tokens, says=says))[first]
+    assert torch.allclose(before[:, : at + 1], after[:, : at + 1], atol=1e-5)
+    assert not torch.allclose(before[:, at + 1 :], after[:, at + 1 :], atol=1e-3)
 
 
 def test_token_after_token_is_the_same_as_all_at_once() -> None:
     data, net = rolls(2), attacker()
     model = net.model(data, rng()).eval()
-    tokens = module("encoding").encoded(data, none())
+    tokens = tokens_of(data)
     states: list[Any] = [None] * 2
     last, made = None, []
     with torch.no_grad():
         for at in range(12):
-            fields, states = model.step(last, 2, states)
-            made.append(fields.event)
-            last = type(tokens)(*(getattr(tokens, f)[:, at : at + 1] for f in type(tokens).__dataclass_fields__))
-        whole = model(tokens).event[:, :12]
+            logs, states = model.step(last, 2, states)
+            made.append(logs["event"])
+            last = tokens.crop(1, torch.full((2,), at))
+            last = replace(last, measure=tokens.measure[:, at : at + 1])
+        whole = model(tokens)["event"][:, :12]
     assert torch.allclose(torch.cat(made, 1), whole, atol=1e-4)
 
 
-def test_it_generates_legal_rolls() -> None:
-    data, net = rolls(), attacker(generated=3, velocity=True)
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
+def test_it_generates_legal_rolls(encoding: str) -> None:
+    data, net = rolls(), attacker(encoding=encoding, generated=3, velocity=True)
     model = net.model(data, rng())
     net.prior(model, data)
-    with torch.no_grad():
-        made = net.generate(model, data, rng(1))
-        again = net.generate(model, data, rng(1))
+    made, again = (net.generate(model, data, rng(1)) for _ in range(2))
     made.check("generated")
     assert made.ids == data.ids[:3]
     assert made.onset.flatten(1).any(1).all()
     assert torch.equal(made.velocity, again.velocity)
+
+
+@pytest.mark.parametrize("encoding", ["mmr", "octuple"])
+def test_generated_tokens_stand_where_they_say(encoding: str) -> None:
+    """The coordinates that sampling counts along are those that an encoded roll has."""
+    data, net = band(), attacker(encoding=encoding)
+    model = net.model(data, rng())
+    net.prior(model, data)
+    with torch.no_grad():
+        tokens = module("generation").written(model, data, rng(2))
+    for row in range(len(data)):
+        measure, position, orders = (-1 if encoding == "mmr" else 0), 0, [-1] * 5
+        for at in range(int(tokens.inside[row].sum())):
+            says = {name: int(values[row, at]) for name, values in tokens.says.items()}
+            measure += says["advance"] if encoding == "octuple" else says["event"] == 0
+            moved = says["position"] if encoding == "octuple" else says["event"] - 1
+            if moved < 16 and (encoding == "mmr" or says["advance"] or moved != position):
+                orders, position = [-1] * 5, max(moved, 0)
+            assert (int(tokens.measure[row, at]), int(tokens.position[row, at])) == (measure, position)
+            if int(tokens.notes[row, at]):
+                orders[says["track"]] += 1
+                assert int(tokens.order[row, at]) == orders[says["track"]]
+        assert measure <= 1, "nothing after the two measures"
+
+
+def test_music_for_other_tracks_than_the_models_is_refused() -> None:
+    data, net = rolls(), attacker()
+    with pytest.raises(DataError, match="in 5 tracks, expected 16 in 4"):
+        net.loss(net.model(data, rng()), band())
+
+
+# --- what it learns
+
+
+@pytest.mark.parametrize("parameters", [{}, {"encoding": "octuple"}, {"permute": True, "merges": 20}])
+def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
+    data, net = band(32), attacker(steps=30, **parameters)
+    train, test = data.select(range(24)), data.select(range(24, 32))
+    frequencies = net.model(train, rng())
+    net.prior(frequencies, train)
+    trained = net.learn(train, test, rng())
+    qualities = [
+        {name: float(v.mean()) for name, v in net.quality(model, test).items()} for model in (trained, frequencies)
+    ]
+    assert qualities[0]["nll"] > qualities[1]["nll"] + 1.0
+    assert all(gate.passed for gate in net.gates(*qualities))
+
+
+@pytest.mark.slow
+def test_it_learns_chorales(bench_data: Path) -> None:
+    net = attacker()
+    train, validation, test = (
+        plugins.build("datasets", "chorales", {"domain": "midi"}, "smoke").load(split)
+        for split in ("train", "validation", "test")
+    )
+    frequencies = net.model(train, rng())
+    net.prior(frequencies, train)
+    gained = net.quality(net.learn(train, validation, rng()), test)["nll"] - net.quality(frequencies, test)["nll"]
+    assert float(gained.mean()) > 3.0
