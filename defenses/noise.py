@@ -1,37 +1,58 @@
-"""White Gaussian noise at a stated signal-to-noise ratio: the floor that every defense must beat.
+"""Random noise, white in recordings and on velocities in rolls: the floor that defenses must beat.
 
-It is also the control "random noise at the same audibility": handed a protected set as `knowledge.reference`, it
-copies the SNR of that set clip by clip. SNR is over the recording, channels together, padding left out. A silent clip
-stays silent.
+It is also the control "random noise at the same audibility", handed a protected set as `knowledge.reference`.
+
+Recordings: white Gaussian noise at a stated signal-to-noise ratio; of a reference, the SNR of each of its clips. SNR is
+over the recording, channels together, padding left out. A silent clip stays silent.
+Rolls: Gaussian noise on the notes' velocities; of a reference, the edits that it made to each roll, at random places:
+
+* the changes of velocity, those of notes that did not change too, are dealt to random notes;
+* as many notes are struck again, for one step, in random cells; velocities are those of its ghosts, dealt anew;
+* as many cells sound that were silent, behind notes at random, held about as long as the reference's stretches are.
+
+Velocities end at 1 and 127. What the reference silences is not copied.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Knowledge, Rolls
 from bench.errors import DataError
+from bench.sound.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
+from bench.sound.restrikes import split
+from bench.sound.rolls import Notes, notes_of
+from bench.sound.velocities import beginnings
 
+_Set = TypeVar("_Set", Clips, Rolls)
 _GAIN_STEPS = 16  # clipping eats noise: the gain is corrected until the SNR is right, to 0.1 dB where that is possible
 
 
 @dataclass(frozen=True)
 class Noise:
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
     control: ClassVar[str] = "matched"
 
     snr_db: float = 20.0  # of each clip; a `reference` in the knowledge replaces it
+    velocity_sd: float = 8.0  # of the notes of rolls, MIDI units; likewise
 
-    def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """The clips with noise, within -1..1. Raises `DataError` where the reference holds other clips."""
-        reference: Clips | None = knowledge.reference
+    def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
+        """Clips within -1..1, rolls at whole velocities. Raises `DataError` where the reference holds other items."""
+        reference = knowledge.reference
+        if isinstance(data, Clips):
+            return self._hissing(data, None if reference is None else _like(reference, data), rng)
+        if reference is None:
+            notes = notes_of(data)
+            drawn = torch.randn(len(notes), generator=rng, device=rng.device).to(data.device)
+            return to_rolls(_louder(notes, drawn * self.velocity_sd / 127), data)
+        return _edited(data, _like(reference, data), rng)
+
+    def _hissing(self, data: Clips, reference: Clips | None, rng: Generator) -> Clips:
         noise = torch.randn(data.audio.shape, generator=rng, device=rng.device).to(data.device) * data.support
         signal = _energy(data.audio)
-        wanted = (
-            signal * 10 ** (-self.snr_db / 10) if reference is None else _energy(_like(reference, data) - data.audio)
-        )
+        wanted = signal * 10 ** (-self.snr_db / 10) if reference is None else _energy(reference.audio - data.audio)
         wanted = wanted * (signal > 0)
         gain = (wanted / _energy(noise).clamp_min(1e-30)).sqrt()
         for _ in range(_GAIN_STEPS):
@@ -45,13 +66,72 @@ def _energy(audio: Tensor) -> Tensor:
     return audio.square().sum((1, 2), keepdim=True)
 
 
-def _like(reference: Clips, data: Clips) -> Tensor:
-    """The reference's audio in the order of the data's clips."""
+def _louder(notes: Notes, change: Tensor) -> Notes:
+    """The notes that change at whole velocities of 1 to 127."""
+    changed = ((notes.velocity + change) * 127).round().clamp(1, 127) / 127
+    return replace(notes, velocity=torch.where(change == 0, notes.velocity, changed))
+
+
+def _edited(data: Rolls, reference: Rolls, rng: Generator) -> Rolls:
+    """The rolls with the reference's edits at random places."""
+    begins, sounds = beginnings(data), data.velocity > 0
+    notes = notes_of(data)
+    at = cells_of(notes, data)
+    change = torch.where(beginnings(reference)[at], reference.velocity[at] - notes.velocity, 0.0)
+    order = dealt(notes.roll, rng, lambda place: _beyond(notes.velocity + change[place]))
+    edited = _louder(notes, change[order])
+
+    new = (reference.velocity > 0) & ~sounds
+    silent = new.sum((1, 2, 3))
+    stretches = (new & ~torch.nn.functional.pad(new, (0, 0, 1, 0))[:, :, :-1]).sum((1, 2, 3))
+    edited = lengthened(edited, data, silent, -(-silent // stretches.clamp(min=1)), rng)
+
+    inside = sounds & ~begins
+    ghosts = _ghosts(reference, inside)
+    # A ghost at a note's end is two notes, any other three: as many of each.
+    lasts = torch.nn.functional.pad(inside, (0, 0, 0, 1))[:, :, 1:]
+    kind = 2 * ghosts.roll + lasts[cells_of(ghosts, data)]
+    count = torch.bincount(kind, minlength=2 * len(data))
+    roll, track, step, pitch = inside.nonzero(as_tuple=True)
+    group = 2 * roll + lasts[roll, track, step, pitch]
+    rank = ranks(group, rng)
+    chosen = rank < count[group]
+    cells = tuple(index[chosen] for index in (roll, track, step, pitch))
+    where = torch.zeros_like(begins)
+    where[cells] = True
+    velocity = torch.zeros_like(data.velocity)
+    dealt_to = (count.cumsum(0) - count)[group] + rank
+    velocity[cells] = ghosts.velocity[kind.argsort()][dealt_to[chosen]]
+    return split(to_rolls(edited, data), where, velocity)
+
+
+def _beyond(velocity: Tensor) -> Tensor:
+    """bool: below 1 or over 127, whole MIDI velocities."""
+    return (velocity * 127 < 0.5) | (velocity * 127 > 127.5)
+
+
+def _ghosts(reference: Rolls, inside: Tensor) -> Notes:
+    """The reference's notes that begin in the cells `inside` clean notes, less those that only go on after a ghost.
+
+    A note goes on where the one before it was a ghost too and its velocity is that of the note that is inside of none.
+    """
+    notes = notes_of(reference)
+    within = inside[cells_of(notes, reference)]
+    before = torch.nn.functional.pad(within, (1, 0))[:-1]
+    place = torch.arange(len(notes), device=within.device)
+    masker = torch.where(within, 0, place).cummax(0).values
+    goes_on = within & before & ((notes.velocity - notes.velocity[masker]).abs() < 0.5 / 127)
+    return notes[within & ~goes_on]
+
+
+def _like(reference: _Set, data: _Set) -> _Set:
+    """The reference's items in the order of the data's."""
     place = {name: at for at, name in enumerate(reference.ids)}
     missing = [name for name in data.ids if name not in place]
     if missing:
         raise DataError(f"noise: the reference set lacks clip '{missing[0]}', expected the same clips as the data")
-    audio = reference.audio[[place[name] for name in data.ids]]
-    if audio.shape != data.audio.shape:
-        raise DataError(f"noise: the reference has shape {tuple(audio.shape)}, expected {tuple(data.audio.shape)}")
-    return audio
+    chosen = reference.select([place[name] for name in data.ids])
+    found, expected = (tuple(x.audio.shape if isinstance(x, Clips) else x.velocity.shape) for x in (chosen, data))
+    if found != expected:
+        raise DataError(f"noise: the reference has shape {found}, expected {expected}")
+    return chosen

@@ -11,6 +11,7 @@ from bench._kit import sets
 from bench._kit.case import (
     Case,
     Function,
+    Skipped,
     better,
     global_generators_elsewhere,
     global_generators_unmoved,
@@ -80,9 +81,12 @@ def trains_a_model(case: Case) -> None:
 
 
 def _hooked(case: Case, hook: str, data: Data) -> Data:
-    """What a hook makes of a set; a hook that the plugin lacks does nothing."""
+    """What a hook makes of a set; a hook that the plugin lacks does nothing. What is not installed cannot be tried."""
     if not hasattr(case.plugin, hook):
         return data
+    inventory: Mapping[str, str] = case.plugin.inventory() if hasattr(case.plugin, "inventory") else {}
+    if lost := [f"{thing} is not here: {loss}" for thing, loss in inventory.items() if loss]:
+        raise Skipped(lost[0])
     changed: Data = getattr(case.plugin, hook)(data, Generator().manual_seed(0))
     return changed
 

@@ -56,28 +56,20 @@ def split(rolls: Rolls, where: Tensor, velocity: Tensor) -> Rolls:
 
 
 def remerge(rolls: Rolls, longest: int = 1) -> Rolls:
-    """Undo re-strikes: a note of at most `longest` steps that a note of its pitch abuts on the left goes back into it.
+    """Undo re-strikes of at most `longest` steps: note | ghost | note, or note | ghost at its end, is one note again.
 
-    So does the note that abuts it on the right, where the two are struck alike (as loud as one another). Undoes `split`
-    by ghosts of one step, and any genuine note as short that repeats the one before without a gap.
+    A ghost is softer than the note that it abuts on the left. Where the note on its right is as loud as that one, to a
+    whole MIDI velocity, it goes back as well. A note that is itself struck again within is none. Undoes `split`, and
+    any genuine repeat as short and softer that leaves no gap.
     """
-    begins = beginnings(rolls)
-    sounds = rolls.velocity.detach() > 0
-    notes = notes_of(rolls)
-    pitch = notes.pitch - rolls.lowest
-    at = (notes.roll, notes.track, notes.start, pitch)
-    before = functional.pad(sounds, (0, 0, 1, 0))[:, :, :-1]
-    short = torch.zeros_like(begins)
-    short[at] = notes.duration <= longest
-    ghost = short & before  # it begins while the pitch was sounding
-    # The piece after a ghost: it begins right where the ghost ends, at the velocity of the note before the ghost.
-    steps = torch.arange(begins.shape[2], device=begins.device).view(-1, 1)
-    struck = torch.where(begins & ~ghost, steps, -1).cummax(2).values  # the last beginning that is no ghost
-    previous = functional.pad(struck, (0, 0, 1, 0), value=-1)[:, :, :-1]
-    loud = rolls.velocity.detach()
-    alike = (loud.gather(2, previous.clamp(min=0)) - loud).abs() < 0.5 / 127
-    inside = torch.where(begins, ghost, False)
-    last_begin = torch.where(begins, steps, -1).cummax(2).values
-    follows = functional.pad(last_begin, (0, 0, 1, 0), value=-1)[:, :, :-1]  # the beginning of the note before
-    after = begins & ~ghost & before & inside.gather(2, follows.clamp(min=0)) & (follows >= 0) & alike
-    return sustained(replace(rolls, onset=begins & ~ghost & ~after), rolls.velocity)
+    notes = notes_of(rolls)  # neighbours in the list are neighbours in time
+    loud = (notes.velocity * 127).round()
+    same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
+    abuts = functional.pad(same & (notes.end[:-1] == notes.start[1:]), (1, 0))
+    short = abuts & (notes.duration <= longest) & (loud < loud.roll(1))
+    within = short & abuts.roll(-1) & (loud.roll(-1) == loud.roll(1))
+    ghost = within | (short & ~within.roll(-1))
+    goes = ~(ghost | within.roll(1))
+    onset = torch.zeros_like(rolls.onset)
+    onset[notes.roll[goes], notes.track[goes], notes.start[goes], notes.pitch[goes] - rolls.lowest] = True
+    return sustained(replace(rolls, onset=onset), rolls.velocity)

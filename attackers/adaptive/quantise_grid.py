@@ -1,0 +1,36 @@
+"""A coarser grid: notes begin and end on every second step, where a sequencer's quantise puts them.
+
+Ghosts of one step fall together with the note they are in or become notes like others; what was hidden in small
+differences of time is gone. Semiquavers are lost as well, which is the price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator
+
+from bench.api import Rolls
+from bench.sound.note_edits import to_rolls
+from bench.sound.rolls import notes_of
+
+
+@dataclass(frozen=True)
+class QuantiseGrid:
+    """To the nearest multiple of `steps`, halves to the later; no note is shorter, none begins after the music."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps = {self.steps}, expected 1 or more, such as 2")
+
+    def transform(self, data: Rolls, rng: Generator) -> Rolls:
+        notes, size = notes_of(data), self.steps
+        start, end = ((edge + size // 2) // size * size for edge in (notes.start, notes.end))
+        start = torch.minimum(start, (data.lengths[notes.roll] - 1) // size * size)
+        return to_rolls(replace(notes, start=start, duration=torch.maximum(end - start, start.new_tensor(size))), data)

@@ -1,0 +1,94 @@
+"""Rolls are played and written down again by ear: what cannot be heard is not in the notes.
+
+Every track but drums is rendered by itself and transcribed by Basic Pitch (Bittner et al., "A Lightweight
+Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation", ICASSP 2022), an optional
+package. The attacker has the file, and so its tracks, its tempo and its drums, which are kept as they are. Velocities
+become those that the transcriber hears. Slow: the sound of every track of every roll is listened to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator
+
+from bench.api import Needs, Rolls
+from bench.errors import UsageError
+from bench.sound.files import write
+from bench.sound.note_edits import to_rolls
+from bench.sound.render import render
+from bench.sound.rolls import DRUMS, Notes, notes_of
+
+_RATE = 22_050  # samples a second, Basic Pitch's own
+_PACKAGE = "basic-pitch"
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """Basic Pitch with its thresholds: of onsets and of frames (0..1), and the shortest note in milliseconds."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
+    paper: ClassVar[str] = "Bittner et al. 2022, ICASSP"
+
+    onset: float = 0.5
+    frame: float = 0.3
+    shortest_ms: float = 127.7
+
+    def inventory(self) -> dict[str, str]:
+        """Basic Pitch: "" where it is installed, else what its lack disables."""
+        found = importlib.util.find_spec("basic_pitch") is not None
+        return {_PACKAGE: "" if found else f"the adaptation transcribe (pip install {_PACKAGE})"}
+
+    def transform(self, data: Rolls, rng: Generator) -> Rolls:
+        """Raises `UsageError` where Basic Pitch is not installed."""
+        hear = self._listener()
+        rows = [row for roll in range(len(data)) for row in self._heard(data.select([roll]), roll, hear)]
+        heard, kept = Notes.of(rows), notes_of(data.to("cpu"))
+        drums = torch.tensor([program == DRUMS for program in data.programs])
+        kept = kept[drums[kept.track]]
+        columns = (torch.cat([getattr(part, name) for part in (kept, heard)]) for name in Notes.__dataclass_fields__)
+        return to_rolls(Notes(*columns), data.to("cpu")).to(data.device)
+
+    def _listener(self) -> Callable[[Path], Any]:
+        """A function from a sound file to (begin, end, pitch, amplitude, bends), in seconds, of each note heard."""
+        if any(self.inventory().values()):
+            raise UsageError(f"transcribe needs the package '{_PACKAGE}': pip install {_PACKAGE}")
+        library = importlib.import_module("basic_pitch.inference")
+        model = library.Model(importlib.import_module("basic_pitch").ICASSP_2022_MODEL_PATH)
+
+        def hear(path: Path) -> Any:
+            with contextlib.redirect_stdout(io.StringIO()):  # it tells every file
+                return library.predict(
+                    path, model, onset_threshold=self.onset, frame_threshold=self.frame,
+                    minimum_note_length=self.shortest_ms,
+                )[2]  # fmt: skip
+
+        return hear
+
+    def _heard(self, one: Rolls, number: int, hear: Callable[[Path], Any]) -> Iterator[tuple[float, ...]]:
+        """Rows (roll, track, start, duration, pitch, velocity) of one roll, in steps; within its range of pitches."""
+        clips = render(one, _RATE)
+        assert clips.stems is not None
+        step = 60.0 / float(one.tempo[0]) / one.steps_per_beat
+        highest = one.lowest + one.velocity.shape[3] - 1
+        for track, program in enumerate(one.programs):
+            sound = clips.stems[0, track]
+            if program == DRUMS or not sound.any():
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "track.wav"
+                write(path, sound, _RATE)
+                for begin, end, pitch, amplitude, *_ in hear(path):
+                    start, duration = round(begin / step), max(1, round((end - begin) / step))
+                    if one.lowest <= pitch <= highest:
+                        yield number, track, start, duration, pitch, min(max(round(127 * amplitude), 1), 127) / 127

@@ -1,0 +1,47 @@
+"""Transposition: every roll of a batch in another key, anew each time.
+
+The usual augmentation of symbolic models (Huang et al., "Music Transformer"). A pattern that is tied to a pitch, as a
+look-ahead code is, says something else in every key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Rolls
+from bench.sound.rolls import DRUMS
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """By up to `semitones` either way, all tracks alike, drums not at all; less where a note would leave the range."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    paper: ClassVar[str] = "Huang et al. 2019, ICLR"
+
+    semitones: int = 5
+
+    def __post_init__(self) -> None:
+        if self.semitones < 0:
+            raise ValueError(f"semitones = {self.semitones}, expected 0 or more, such as 5")
+
+    def augment(self, batch: Rolls, rng: Generator) -> Rolls:
+        melodic = torch.tensor([program != DRUMS for program in batch.programs], device=batch.device)
+        pitch = torch.arange(batch.velocity.shape[3], device=batch.device)
+        used = (batch.velocity.detach() > 0)[:, melodic].any(2).any(1)  # [roll, pitch]
+        lowest = torch.where(used, pitch, len(pitch)).amin(1)
+        highest = torch.where(used, pitch, -1).amax(1)
+        drawn = torch.randint(2 * self.semitones + 1, (len(batch),), generator=rng, device=rng.device).to(batch.device)
+        by = (drawn - self.semitones).maximum(-lowest).minimum(len(pitch) - 1 - highest)
+        source = pitch - by[:, None, None] * melodic[:, None]  # [roll, track, pitch]
+        inside = ((source >= 0) & (source < len(pitch)))[:, :, None]
+        at = source.clamp(0, len(pitch) - 1)[:, :, None].expand_as(batch.velocity)
+
+        def moved(cells: Tensor) -> Tensor:
+            return cells.gather(3, at) * inside
+
+        return replace(batch, velocity=moved(batch.velocity), onset=moved(batch.onset))

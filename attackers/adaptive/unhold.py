@@ -1,0 +1,94 @@
+"""Held notes are let go: in a track that plays one note at a time, each ends where the next begins.
+
+Against HarmonyCloak's mode "hold", which makes the dominant pitch of a bar sound throughout it. Two traces give it
+away. A track that begins one note at a time now sounds several; and a pitch that is first struck in the middle of its
+bar gets a soft note before that, which nothing else in the track is like.
+
+A track of a roll counts as one that plays one note at a time if `share` of the steps where it begins a note begin just
+one: the noise itself begins a second one in many bars, so the share must not be near 1. Tracks of chords stay as they
+are: there a held note may be meant. Drums have no durations, so their notes become one step long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Rolls
+from bench.sound.rolls import DRUMS, Notes, grid, notes_of
+from bench.sound.velocities import beginnings
+
+
+@dataclass(frozen=True)
+class Unhold:
+    """In tracks of one note at a time, overlapping notes below `softer` of the median velocity go, others are cut."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    preprocess: ClassVar[bool] = True
+
+    share: float = 0.6
+    softer: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.share <= 1.0 and 0.0 <= self.softer <= 1.0):
+            raise ValueError(f"share = {self.share}, softer = {self.softer}: expected more than 0 up to 1, and 0..1")
+
+    def transform(self, data: Rolls, rng: Generator) -> Rolls:
+        notes = notes_of(data)
+        count, tracks, steps, pitches = data.velocity.shape
+        struck = _struck(notes, data)
+        single = (struck == 1).sum(2) >= self.share * (struck > 0).sum(2)  # [roll, track]
+        drums = torch.tensor([program == DRUMS for program in data.programs], device=data.device)
+        single = (single & ~drums)[notes.roll, notes.track]
+        drum = drums[notes.track]
+
+        loud = torch.where(beginnings(data), data.velocity.detach(), torch.nan)
+        median = loud.flatten(2).nanmedian(2).values[notes.roll, notes.track]
+        kept = ~(single & (notes.velocity < self.softer * median) & _overlaps(notes, data))
+        notes, single, drum = notes[kept], single[kept], drum[kept]
+        first = _loudest(notes, tracks, steps) | ~single
+        notes, single, drum = notes[first], single[first], drum[first]
+
+        duration = torch.where(single, torch.minimum(notes.duration, _until_next(notes, data)), notes.duration)
+        duration = torch.where(drum, 1, duration)
+        velocity = data.velocity[notes.roll, notes.track, notes.start, notes.pitch - data.lowest]
+        cut = replace(notes, duration=duration, velocity=velocity)
+        sound, onset = grid(cut, count, tracks, steps, data.lowest, pitches)
+        return replace(data, velocity=sound, onset=onset)
+
+
+def _struck(notes: Notes, data: Rolls) -> Tensor:
+    """int64 [roll, track, step]: how many notes begin."""
+    count, tracks, steps, _ = data.velocity.shape
+    cell = (notes.roll * tracks + notes.track) * steps + notes.start
+    return torch.bincount(cell, minlength=count * tracks * steps).view(count, tracks, steps)
+
+
+def _overlaps(notes: Notes, data: Rolls) -> Tensor:
+    """bool [note]: another note of its track sounds while it does."""
+    several = (data.velocity.detach() > 0).sum(3) > 1
+    before = functional.pad(several.cumsum(2), (1, 0))  # [roll, track, step]: such steps before each
+    return before[notes.roll, notes.track, notes.end] > before[notes.roll, notes.track, notes.start]
+
+
+def _loudest(notes: Notes, tracks: int, steps: int) -> Tensor:
+    """bool [note]: of the notes of its track that begin with it, it is the loudest; of equals the first."""
+    cell = (notes.roll * tracks + notes.track) * steps + notes.start
+    order = notes.velocity.argsort(descending=True, stable=True)
+    order = order[cell[order].argsort(stable=True)]
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = cell[order][1:] != cell[order][:-1]
+    return torch.zeros_like(new).scatter(0, order, new)
+
+
+def _until_next(notes: Notes, data: Rolls) -> Tensor:
+    """int64 [note]: steps to the next step where its track begins a note."""
+    steps = data.velocity.shape[2]
+    step = torch.arange(steps, device=data.device)
+    begins = torch.where(_struck(notes, data) > 0, step, steps)
+    following = functional.pad(begins, (0, 1), value=steps)[..., 1:].flip(2).cummin(2).values.flip(2)
+    return following[notes.roll, notes.track, notes.start] - notes.start

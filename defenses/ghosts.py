@@ -1,0 +1,79 @@
+"""Ghosts without a surrogate: held notes are struck again softly, at random or in a fixed pattern.
+
+The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
+hold it: note | ghost | note. The more predictable the places, the less the training loss and the more is lost on clean
+music: "fixed" is the strongest, and any rule that takes ghosts back (`deghost`) ends both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from bench.api import Knowledge, Rolls
+from bench.sound.note_edits import maskers
+from bench.sound.restrikes import split
+from bench.sound.velocities import SOFTEST, beginnings, rounded
+
+
+@dataclass(frozen=True)
+class Ghosts:
+    """A beat of a track gets a ghost where its dominant pitch sounds and does not begin, off the beat.
+
+    Velocities lie between the threshold in quiet H(f) and the dominant note's M, lowered by the masking offset; where
+    that leaves no room there is no ghost.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+
+    pattern: Literal["random", "fixed"] = "random"  # "fixed": the same beats and the same place in each
+    density: float = 0.5  # share of the beats, of those where a ghost is possible if at random
+    place: float = 0.5  # of "fixed": where in the beat, 0..1, to the nearest step
+    level: Literal["random", "equal"] = "random"  # velocities evenly between the bounds, or all at the upper one
+    masking_offset_db: float = 16.0
+    level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.density <= 1.0 or not 0.0 < self.place < 1.0:
+            raise ValueError(
+                f"density = {self.density}, place = {self.place}: expected 0 < density <= 1 and 0 < place < 1"
+            )
+
+    def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:
+        beat, steps = data.steps_per_beat, data.velocity.shape[2]
+        bounds = maskers(data, beat, self.level_127_db, self.masking_offset_db)
+        inside = (data.velocity > 0) & ~beginnings(data)
+        at = torch.arange(steps, device=data.device) // beat
+        pitch = bounds.pitch.clamp(min=0)[..., at, None]  # [roll, track, step, 1]
+        legal = inside.gather(3, pitch)[..., 0] & bounds.open[..., at]
+        uniform, chance, loudness = (
+            torch.rand(shape, generator=rng, device=rng.device).to(data.device)
+            for shape in ((*legal.shape[:2], len(at)), bounds.low.shape, bounds.low.shape)
+        )
+        struck = self._random(legal, uniform, chance, beat) if self.pattern == "random" else self._fixed(legal, beat)
+        share = loudness if self.level == "random" else torch.ones_like(loudness)
+        velocity = rounded(bounds.low + (bounds.high - bounds.low) * share).clamp(min=SOFTEST)
+        where = torch.zeros_like(inside).scatter(3, pitch, struck[..., None])
+        return split(data, where, velocity[..., at, None].expand_as(data.velocity))
+
+    def _random(self, legal: Tensor, uniform: Tensor, chance: Tensor, beat: int) -> Tensor:
+        """bool [roll, track, step]: one of a beat's legal steps, off the beat, in `density` of the beats."""
+        off = torch.arange(legal.shape[2], device=legal.device) % beat > 0
+        score = functional.pad(uniform.add(1).mul(legal & off), (0, -legal.shape[2] % beat))
+        score = score.view(*chance.shape, beat)
+        best = (score == score.amax(3, keepdim=True)) & (score > 0) & (chance < self.density)[..., None]
+        struck: Tensor = best.flatten(2)[..., : legal.shape[2]]
+        return struck
+
+    def _fixed(self, legal: Tensor, beat: int) -> Tensor:
+        """bool [roll, track, step]: one step of every beat, or of the beats at which density adds up to one more."""
+        step = torch.arange(legal.shape[2], device=legal.device)
+        number = (step // beat).double()
+        whole = ((number + 1) * self.density + 1e-9).floor() > (number * self.density + 1e-9).floor()
+        place = min(max(1, round(self.place * beat)), beat - 1)
+        struck: Tensor = legal & whole & (step % beat == place) & (step % beat > 0)
+        return struck

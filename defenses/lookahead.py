@@ -1,0 +1,49 @@
+"""A look-ahead code: every velocity says which note comes next, changed by no more than a few units.
+
+Shortcut noise for whoever reads velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
+class of the next note, shifted by a key. A model that learns to read the code need not learn music, and on clean music
+reads nonsense. It needs no surrogate, alters no onset, pitch or duration, and is about one decibel loud; who drops
+velocities has never seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator
+
+from bench.api import Knowledge, Rolls
+from bench.sound.note_edits import to_rolls
+from bench.sound.rolls import notes_of
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """The next note is that of the roll in the order of onset, track, pitch. The last one keeps its velocity."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    deterministic: ClassVar[bool] = True
+
+    modulus: int = 17  # the larger, the louder: velocities change by up to half of it
+    key: int = 0
+
+    def __post_init__(self) -> None:
+        if not 12 <= self.modulus <= 64:
+            raise ValueError(f"modulus = {self.modulus}, expected 12..64, nearest is {min(max(self.modulus, 12), 64)}")
+
+    def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:
+        notes = notes_of(data)
+        _, tracks, steps, _ = data.velocity.shape
+        order = (((notes.roll * steps + notes.start) * tracks + notes.track) * 128 + notes.pitch).argsort()
+        notes = notes[order]
+        followed = notes.roll[1:] == notes.roll[:-1]
+        code = (notes.pitch[1:] % 12 + self.key) % self.modulus
+        plain = (notes.velocity[:-1] * 127).round().long().clamp(1, 127)
+        half = self.modulus // 2
+        coded = plain + (code - plain + half) % self.modulus - half
+        coded = torch.where(coded < 1, coded + self.modulus, torch.where(coded > 127, coded - self.modulus, coded))
+        velocity = notes.velocity.clone()
+        velocity[:-1] = torch.where(followed, coded / 127, velocity[:-1])
+        return to_rolls(replace(notes, velocity=velocity), data)

@@ -1,0 +1,40 @@
+"""Random velocities: every window's dominant note gets louder at random, in HarmonyCloak's bounds.
+
+What HarmonyCloak's mode "velocity" is before anything is optimised, and so the baseline that says what optimising is
+worth: v' = min(127, v + delta), delta uniform between the threshold in quiet H(f), as a velocity, and the velocity M of
+the window's dominant note ("paper", up to + 12 dB) or M lowered by a masking offset ("masked").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator
+
+from bench.api import Knowledge, Rolls
+from bench.sound.note_edits import maskers, to_rolls
+from bench.sound.rolls import notes_of
+
+
+@dataclass(frozen=True)
+class RandomVelocity:
+    """Windows of `window_beats`, 0 for a bar; notes of other pitches keep their velocity, and all their place."""
+
+    domains: ClassVar[tuple[str, ...]] = ("midi",)
+
+    bound: Literal["paper", "masked"] = "paper"
+    masking_offset_db: float = 16.0  # how far below the masker the bound "masked" lies
+    level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
+    window_beats: float = 0.0
+
+    def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:
+        beats = self.window_beats or data.beats_per_bar
+        offset = 0.0 if self.bound == "paper" else self.masking_offset_db
+        bounds = maskers(data, max(1, round(beats * data.steps_per_beat)), self.level_127_db, offset)
+        notes = notes_of(data)
+        chosen, low, high = bounds.of(notes, data.lowest)
+        between = torch.rand(len(notes), generator=rng, device=rng.device).to(data.device)
+        louder = ((notes.velocity + low + (high - low) * between) * 127).round().clamp(max=127) / 127
+        return to_rolls(replace(notes, velocity=torch.where(chosen, louder, notes.velocity)), data)
