@@ -68,7 +68,7 @@ class HarmonyCloak:
     window_beats: float = 0.0  # 0: a bar; of ghosts, a beat
     level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
     density: float = 0.5  # of ghosts: the share of windows that get one
-    proposals: int = 4  # of ghosts: places that are tried for every roll and step
+    proposals: int = 2  # of ghosts: places that are tried for every roll and step
     # the game
     alternation: Literal["joint", "alternating"] = "joint"
     rounds: int = 8  # passes over the set
