@@ -13,7 +13,7 @@ from typing import Any
 from bench import plugins
 from bench.commands.display import Style, watching
 from bench.errors import UsageError, unknown
-from bench.scores import table
+from bench.scores import losses, table
 from bench.scores.page import markdown
 from bench.trials import matrix
 from bench.trials.agenda import Stopped
@@ -140,6 +140,10 @@ def report(records: Sequence[Record], suite: matrix.Suite) -> None:
     if len({cell.response for row in rows for cell in row.cells}) > 1:
         print("\nlearning denied by every response (the clean row: what the response costs the attacker)")
         print(table.text(*table.response_table(rows)))
+    moved = losses.moved_table(records)
+    if moved[1]:
+        print("\nwhat moved: losses, lower is better learned (see the page for what each one is)")
+        print(table.text(*moved))
     gates = [
         [name, f"{value:.3f}", f"{limit:.3f}", "passed" if passed else "FAILED: its cells are void", meaning]
         for name, value, limit, passed, meaning in table.gates_of(records)

@@ -265,12 +265,19 @@ def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder:
     if isinstance(made, Clips) and isinstance(test, Clips):
         return {"distance": _distance(test, made, work.rng())}
     assert isinstance(test, Rolls)
-    from bench.metrics.symbolic import describe, random_notes, shuffled_tracks
+    from bench.metrics.distance import kad
+    from bench.metrics.symbolic import describe, features, overlapped_area, random_notes, shuffled_tracks
 
     sets = {"real": test, "random notes": random_notes(test, work.rng()), "generated": made}
     if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
         sets["shuffled tracks"] = shuffled_tracks(test, work.rng())
-    return {"music": {name: numbers_by_name(describe(rolls)) for name, rolls in sets.items()}}
+    measured = {name: describe(rolls) for name, rolls in sets.items()}
+    real = features(test)
+    for name, rolls in sets.items():
+        if name != "real" and min(len(rolls), len(test)) > 2:
+            seen = features(rolls)
+            measured[name] |= {"KAD": kad(real, seen), "overlapped area": overlapped_area(real, seen)}
+    return {"music": {name: numbers_by_name(values) for name, values in measured.items()}}
 
 
 def _compare(work: _Work, folder: Path) -> dict[str, Any]:

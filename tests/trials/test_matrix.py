@@ -122,3 +122,26 @@ def test_changed_files_are_new_data(small_suite: Make, tmp_path: Path) -> None:
         (trial,) = expand(small_suite(defenses=["hiss"], seeds=[0], dataset={"tones": {"plugin": str(data)}})).trials
         keys.add(str(trial.dataset.identity))
     assert len(keys) == 2
+
+
+def test_who_does_not_know_the_attacker_crafts_against_its_bag_where_no_other_is_named() -> None:
+    asked = {"defenses": ["harmonycloak"], "knowledge": ["black-box", "ensemble"], "seeds": [0]}
+    found = {
+        trial.knowledge: [part.name for part in trial.surrogates]
+        for trial in expand(suite({**asked, "attackers": ["symphonynet"]})).trials
+    }
+    assert found == {
+        "black-box": ["pianoroll_gru", "musegan"],
+        "ensemble": ["pianoroll_gru", "musegan", "symphonynet"],
+    }
+    named = suite({**asked, "attackers": ["symphonynet"], "bag": ["symphonynet", "pianoroll_gru"]})
+    assert [[part.name for part in trial.surrogates] for trial in expand(named).trials] == [
+        ["pianoroll_gru"], ["symphonynet", "pianoroll_gru"],
+    ]  # fmt: skip
+
+
+def test_a_suite_may_hold_published_metrics_of_music() -> None:
+    made = suite(
+        {"attackers": ["musegan"], "published": [{"defense": "x", "title": "a paper", "music": {"EB[bass]": 0.1}}]}
+    )
+    assert made.published[0].music == {"EB[bass]": 0.1}
