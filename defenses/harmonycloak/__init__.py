@@ -50,9 +50,9 @@ class HarmonyCloak:
     needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=4.0)
     paper: ClassVar[str] = "Meerza, Sun, Liu 2025, IEEE S&P"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": {"rounds": 3, "pool": 2},
+        "smoke": {"rounds": 3, "rolls_rounds": 2, "pool": 2},
         "full": {"alternation": "alternating", "inner_steps": 20, "inner_step": 0.1, "outer_lr": 0.025, "batch": 8,
-                 "rolls_batch": 64, "pool": 10, "drawn": 7},
+                 "rolls_rounds": 30, "rolls_batch": 64, "pool": 10, "drawn": 7},
     }  # fmt: skip
 
     mode: Literal["ghost", "hold", "velocity"] = "ghost"  # of rolls: what the noise is, see notes.py
@@ -71,8 +71,9 @@ class HarmonyCloak:
     proposals: int = 2  # of ghosts: places that are tried for every roll and step
     # the game
     alternation: Literal["joint", "alternating"] = "joint"
-    rounds: int = 8  # passes over the set
-    batch: int = 4  # recordings
+    rounds: int = 8  # passes over the set, of recordings
+    batch: int = 4
+    rolls_rounds: int = 4  # of rolls, of which there are many more
     rolls_batch: int = 16
     inner_steps: int = 1  # sign steps a batch and round
     inner_step: float = 0.5  # in u and in radians
@@ -122,8 +123,9 @@ class HarmonyCloak:
         knowledge: Knowledge,
         rng: Generator,
     ) -> None:
+        rounds, batch = (self.rounds, self.batch) if isinstance(data, Clips) else (self.rolls_rounds, self.rolls_batch)
         game = Game(
-            rounds=self.rounds, batch=self.batch if isinstance(data, Clips) else self.rolls_batch,
+            rounds=rounds, batch=batch,
             inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
             outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
         )  # fmt: skip

@@ -21,7 +21,7 @@ KNOWN = Knowledge("white-box", (sets.Reader(),))
 
 
 def protect(data: Rolls, knowledge: Knowledge = KNOWN, seed: int = 0, **parameters: Any) -> Rolls:
-    plugin = plugins.build("defenses", "harmonycloak", {"rounds": 2, **parameters})
+    plugin = plugins.build("defenses", "harmonycloak", {"rolls_rounds": 2, **parameters})
     protected: Rolls = plugin.protect(data, knowledge, Generator().manual_seed(seed))
     return protected.check()
 
@@ -139,7 +139,7 @@ def test_without_a_surrogate_it_says_what_would_do() -> None:
 def test_the_descent_lowers_what_a_surrogate_loses_on_the_set(mode: str) -> None:
     data = melodies(16)
     reader = sets.Reader()
-    cloaked, noisy = protect(data, mode=mode, rounds=30, alpha=0.0), random(data, mode=mode)
+    cloaked, noisy = protect(data, mode=mode, rolls_rounds=30, alpha=0.0), random(data, mode=mode)
     losses = []
     for train in (cloaked, noisy):
         model = reader.learn(train, train, Generator().manual_seed(1))
@@ -151,7 +151,7 @@ def test_the_descent_lowers_what_a_surrogate_loses_on_the_set(mode: str) -> None
 def test_the_penalty_alone_leaves_the_least_that_is_heard() -> None:
     blind = plugins.build("attackers", "pianoroll_gru", {"velocity": False, "width": 8}, "smoke")
     data = melodies()
-    protected = protect(data, Knowledge("white-box", (blind,)), mode="velocity", rounds=24, alpha=1.0)
+    protected = protect(data, Knowledge("white-box", (blind,)), mode="velocity", rolls_rounds=24, alpha=1.0)
     loud = edits(data, protected)["velocity_change"]
     assert float(loud.max()) < 0.25 * float(edits(data, random(data, mode="velocity"))["velocity_change"].min())
 
@@ -190,7 +190,7 @@ def test_the_search_finds_the_place_that_is_learned() -> None:
     places = {}
     for optimise in (True, False):
         rolls = protect(
-            data, Knowledge("white-box", (OffBeat(),)), mode="ghost", optimise=optimise, rounds=12, rolls_batch=4
+            data, Knowledge("white-box", (OffBeat(),)), mode="ghost", optimise=optimise, rolls_rounds=12, rolls_batch=4
         )
         notes = notes_of(rolls)
         ghosts = notes[(notes.velocity * 127).round() != 80]
