@@ -23,7 +23,7 @@ whose pitch is no frequency, H is 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -31,8 +31,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.sound.restrikes import dominant, split, threshold_velocity
-from bench.sound.rolls import DRUMS
+from bench.sound.note_edits import Maskers, maskers
+from bench.sound.restrikes import split
 from bench.sound.velocities import beginnings, rounded, sustained
 
 from .descent import Models
@@ -57,7 +57,7 @@ def cloak(
 ) -> Rolls:
     """The rolls with noise on the dominant note of every window; `descend` turns its knobs, or None."""
     beats = window_beats or (1.0 if mode == "ghost" else data.beats_per_bar)
-    windows = _windows(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
+    windows = maskers(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
     per_step = mode == "velocity"  # a window may hold several notes, each with a noise of its own
     shape = (len(data), len(data.programs), data.velocity.shape[2] if per_step else windows.pitch.shape[2])
     knobs = torch.randn((1, *shape), generator=rng, device=rng.device).to(data.device)
@@ -65,7 +65,7 @@ def cloak(
     penalty = alpha * _penalty(data)
 
     def noisy(turned: Tensor, index: Tensor, chosen: Tensor | None = None) -> Rolls:
-        rolls, here = data.select(index), windows.select(index)
+        rolls, here = data.select(index), _selected(windows, index)
         if mode == "velocity":
             return _louder(rolls, here, turned[0])
         if mode == "hold":
@@ -88,91 +88,66 @@ def cloak(
     return noisy(knobs, torch.arange(len(data), device=data.device))
 
 
-@dataclass(frozen=True, eq=False)
-class _Windows:
-    """Where noise may be and how loud, [roll, track, window] each."""
-
-    pitch: Tensor  # int64, the cell of the dominant pitch, -1 without one
-    low: Tensor  # velocities 0..1
-    high: Tensor  # where low >= high there is no noise
-    size: int  # steps
-
-    def select(self, index: Tensor) -> _Windows:
-        return _Windows(self.pitch[index], self.low[index], self.high[index], self.size)
-
-    @property
-    def open(self) -> Tensor:
-        """bool: there is a dominant note, and it leaves room."""
-        return (self.pitch >= 0) & (self.high > self.low)
-
-    def delta(self, u: Tensor, at: Tensor) -> Tensor:
-        """The noise of knobs u [roll, track, n] in the windows `at` [n], 0 where there may be none."""
-        low, high = self.low[..., at], self.high[..., at]
-        return torch.where(self.open[..., at], low + (high - low) * u.sigmoid(), 0.0)
-
-    def cells(self, values: Tensor, steps: int, pitches: int) -> Tensor:
-        """[roll, track, step, pitch]: a value of every window [roll, track, window] or step, at its dominant pitch."""
-        at = torch.arange(steps, device=values.device) // self.size
-        by_step = values if values.shape[2] == steps else values[..., at]
-        pitch = self.pitch[..., at]
-        marked = functional.one_hot(pitch.clamp(min=0), pitches).to(values.dtype) * (pitch >= 0)[..., None]
-        return by_step[..., None] * marked
+def _selected(windows: Maskers, index: Tensor) -> Maskers:
+    return replace(windows, pitch=windows.pitch[index], low=windows.low[index], high=windows.high[index])
 
 
-def _windows(rolls: Rolls, size: int, level_127_db: float, offset_db: float) -> _Windows:
-    """The dominant note of every window of `size` steps, and the bounds of its noise: H(f) and M, lowered by offset."""
-    pitch = dominant(rolls, size)
-    whole = functional.pad(rolls.velocity, (0, 0, 0, -rolls.velocity.shape[2] % size))
-    peaks = whole.reshape(*whole.shape[:2], -1, size, whole.shape[3]).amax(3)  # [roll, track, window, pitch]
-    masker = peaks.gather(3, pitch.clamp(min=0)[..., None])[..., 0]
-    heard = threshold_velocity(torch.arange(128, device=pitch.device), level_127_db).to(masker.dtype) / 127
-    low = heard[(pitch.clamp(min=0) + rolls.lowest)]
-    drums = torch.tensor([program == DRUMS for program in rolls.programs], device=pitch.device)
-    low = torch.where(drums[:, None], 1 / 127, low)
-    return _Windows(pitch, low, masker * 10 ** (-offset_db / 40), size)
+def _delta(windows: Maskers, u: Tensor, at: Tensor) -> Tensor:
+    """The noise of knobs u [roll, track, n] in the windows `at` [n], 0 where there may be none."""
+    low, high = windows.low[..., at], windows.high[..., at]
+    return torch.where(windows.open[..., at], low + (high - low) * u.sigmoid(), 0.0)
 
 
-def _louder(rolls: Rolls, windows: _Windows, u: Tensor) -> Rolls:
+def _cells(windows: Maskers, values: Tensor, steps: int, pitches: int) -> Tensor:
+    """[roll, track, step, pitch]: a value of every window [roll, track, window] or step, at its dominant pitch."""
+    at = torch.arange(steps, device=values.device) // windows.size
+    by_step = values if values.shape[2] == steps else values[..., at]
+    pitch = windows.pitch[..., at]
+    marked = functional.one_hot(pitch.clamp(min=0), pitches).to(values.dtype) * (pitch >= 0)[..., None]
+    return by_step[..., None] * marked
+
+
+def _louder(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
     """Mode "velocity"; u [roll, track, step], read where a note begins."""
     steps, pitches = rolls.velocity.shape[2:]
     at = torch.arange(steps, device=u.device) // windows.size
-    delta = windows.cells(windows.delta(u, at), steps, pitches)
+    delta = _cells(windows, _delta(windows, u, at), steps, pitches)
     return sustained(rolls, rounded(rolls.velocity + delta))
 
 
-def _held(rolls: Rolls, windows: _Windows, u: Tensor) -> Rolls:
+def _held(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
     """Mode "hold"; u [roll, track, window]."""
     steps, pitches = rolls.velocity.shape[2:]
     every = torch.arange(windows.pitch.shape[2], device=u.device)
-    delta = windows.cells(windows.delta(u, every), steps, pitches) * rolls.support
+    delta = _cells(windows, _delta(windows, u, every), steps, pitches) * rolls.support
     sounds = (rolls.velocity > 0) | (delta.detach() > 0)
     struck = rolls.velocity * beginnings(rolls)  # what sounds on has the velocity of its onset
     longer = replace(rolls, velocity=sounds.to(u.dtype), onset=beginnings(rolls))
     return sustained(longer, rounded(struck + delta))
 
 
-def _struck(rolls: Rolls, windows: _Windows, u: Tensor, chosen: Tensor) -> Rolls:
+def _struck(rolls: Rolls, windows: Maskers, u: Tensor, chosen: Tensor) -> Rolls:
     """Mode "ghost"; u [roll, track, window]; chosen int64: the step within the window, 0 for none."""
     steps, pitches = rolls.velocity.shape[2:]
     every = torch.arange(windows.pitch.shape[2], device=u.device)
-    delta = windows.cells(windows.delta(u, every), steps, pitches)
+    delta = _cells(windows, _delta(windows, u, every), steps, pitches)
     step = torch.arange(steps, device=u.device)
     here = (chosen[..., step // windows.size] == step % windows.size) & (step % windows.size > 0)
     where = here[..., None] & _legal(rolls, windows)
     return split(rolls, where, rounded(delta))
 
 
-def _legal(rolls: Rolls, windows: _Windows) -> Tensor:
+def _legal(rolls: Rolls, windows: Maskers) -> Tensor:
     """bool [roll, track, step, pitch]: the dominant note of an open window sounds there and does not begin there."""
     steps, pitches = rolls.velocity.shape[2:]
-    room = windows.cells(windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
+    room = _cells(windows, windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
     return room & (rolls.velocity > 0) & ~beginnings(rolls)
 
 
 class _Places:
     """Where in its window each ghost is, and how likely a place is to be proposed: one distribution for all rolls."""
 
-    def __init__(self, data: Rolls, windows: _Windows, density: float, rng: Generator) -> None:
+    def __init__(self, data: Rolls, windows: Maskers, density: float, rng: Generator) -> None:
         size, count = windows.size, windows.pitch.shape[2]
         legal = functional.pad(_legal(data, windows).any(3), (0, -data.velocity.shape[2] % size))
         self._legal = legal.reshape(*legal.shape[:2], count, size).clone()  # [roll, track, window, place]
