@@ -266,6 +266,7 @@ def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder:
         return {"distance": _distance(test, made, work.rng())}
     assert isinstance(test, Rolls)
     from bench.metrics.distance import kad
+    from bench.metrics.styles import style_purity
     from bench.metrics.symbolic import describe, features, overlapped_area, random_notes, shuffled_tracks
 
     sets = {"real": test, "random notes": random_notes(test, work.rng()), "generated": made}
@@ -273,6 +274,8 @@ def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder:
         sets["shuffled tracks"] = shuffled_tracks(test, work.rng())
     measured = {name: describe(rolls) for name, rolls in sets.items()}
     real = features(test)
+    for name, rolls in sets.items() if test.labels is not None else ():
+        measured[name]["style purity"] = style_purity(test, rolls)
     for name, rolls in sets.items():
         if name != "real" and min(len(rolls), len(test)) > 2:
             seen = features(rolls)
