@@ -77,7 +77,7 @@ def test_it_runs_with_its_parameters_and_has_a_digest_of_its_own_file(installed:
     assert peak == 100, "a spectrum of one second: bins of one hertz"
     assert snr == pytest.approx(20.0, abs=0.1)
     file = installed / "cloakbench_example" / "hum.py"
-    file.write_text(file.read_text() + "\n# another version\n")
+    file.write_text(file.read_text() + "\nANOTHER = True\n")
     changed = "from bench import plugins\nprint(plugins.digest('defenses', 'cloakbench-example/hum'))"
     assert python(installed, changed).strip() != digest
 
