@@ -27,6 +27,9 @@
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
 
+    [gate]                                  # what `bench gate` calls a regression
+    tolerance = 0.02
+
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one.
 """
@@ -40,7 +43,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -71,6 +74,15 @@ class Published(pydantic.BaseModel):
     music: dict[str, float] = {}
 
 
+class Limits(pydantic.BaseModel):
+    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    tolerance: Annotated[float, pydantic.Field(ge=0)] = 0.02
+    alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
+
+
 class Suite(pydantic.BaseModel):
     """A matrix of trials by name. Every list is a dimension."""
 
@@ -95,6 +107,7 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, float] = {}
+    gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
 
@@ -165,13 +178,13 @@ def expand(suite: Suite) -> Expansion:
         if share != 1 and resolver.control("defenses", defense):
             continue  # controls are for the whole set
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        why = resolver.mismatch(chosen)
+        place = {**chosen, "knowledge": knowledge, "share": share}
+        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
+        why = resolver.mismatch(chosen) if seeds else ""
         if why:
             left_out[why] = None
             continue
-        for seed in suite.seeds:
-            if _excluded(suite, {**chosen, "knowledge": knowledge, "seed": seed, "share": share}):
-                continue
+        for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             trials.setdefault(trial.name, trial)
     return Expansion(tuple(trials.values()), tuple(left_out))
