@@ -4,9 +4,9 @@ A cell is what one row of a table reaches against one attacker under one respons
 attacker, adaptation). Of each it holds learning denied seed by seed, the mean quality of the arms, the plugins with
 versions and digests, and what tells whether the protected audio is the same:
 
-* `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that nothing
-  moved. On another processor rounding alone may change it, so there it does not prove that anything did.
-* `audibility`, the means over clips and seeds of SNR, masked energy and so on (of rolls: notes added, velocity change),
+* `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that
+  nothing moved. On another processor rounding alone may change it, so there it does not prove that anything did.
+* `audibility`, the means over clips and seeds of SNR, masked energy and so on (of rolls, notes added, velocity change),
   to six digits. They move with the sound and say by how much.
 
 `work` is the digest of the keys of all that was done for the cell: equal work is the same code, parameters, data and

@@ -121,7 +121,7 @@ def judge(
 
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
-    """Cells that have no result to judge, with verdict and why: what is due has no record, a control or a trial failed."""
+    """Cells without a result to judge, and why: what is due has no record, a control failed, a trial did."""
     found: dict[Cell, list[Record]] = {}
     for record in records:
         found.setdefault(cell_of(record), []).append(record)
