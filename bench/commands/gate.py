@@ -1,7 +1,7 @@
 """`bench gate`: a suite run, judged against its baseline, told as a table, annotations and JUnit XML.
 
-Nothing writes a baseline but `--accept`. Exit codes: 0 same or suspicious, 1 regressed, unversioned, improved or new, 2 bad
-input (no baseline among it), 3 missing or broken, 130 interrupted.
+Nothing writes a baseline but `--accept`. Exit codes: 0 same or suspicious, 1 regressed, unversioned, improved or new,
+2 bad input (no baseline among it), 3 missing or broken, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -146,9 +146,8 @@ def details(verdict: Verdict, store: str | None = None) -> list[str]:
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
         lines += [f"held-out item {name}: quality {was:.4g} -> {now:.4g}" for name, was, now in verdict.items]
-        root = Store(store or default_url()).url if verdict.sets else ""
-        for what, (seed, key) in zip(("baseline", "now"), verdict.sets, strict=False):
-            lines.append(f"protected set of the {what}, {seed}: {root}/{key}" + _absent(root, key))
+        for when, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
+            lines.append(f"protected set {when}, {seed}: {_where(Store(store or default_url()), key)}")
     return lines
 
 
@@ -191,8 +190,9 @@ def _accept(suite: Suite, made: Sequence[Record], reason: str, place: Path, held
     return OK
 
 
-def _absent(root: str, key: str) -> str:
-    return "" if "://" in root or (Path(root) / key).exists() else " (not in this store)"
+def _where(store: Store, key: str) -> str:
+    """The folder of an artefact, to listen to what is in it."""
+    return str(store.open(key)) if store.has(key) else f"{key} (not in {store.url})"
 
 
 def _mean(values: Iterable[float]) -> float:
