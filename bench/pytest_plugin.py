@@ -36,6 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have the suite's file collected beside whatever else is."""
     suite = config.getoption("--bench-suite")
     if suite:
+        # Without xdist nobody else registers the mark of the cells.
+        config.addinivalue_line(
+            "markers", "xdist_group(name): runs in one worker with its like, under --dist loadgroup"
+        )
         file = _suite_file(suite)
         if str(file) not in config.args:
             config.args.append(str(file))
@@ -67,7 +71,7 @@ class _SuiteFile(pytest.File):
             self.held: Baseline = gate.known(place, self.suite, str(self.path))
             self.due = gate.due(self.suite)
         except BenchError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise self.CollectError(str(error)) from error
         self._report: Report | Exception | None = None
         for cell in sorted({cell for cell, _ in self.due} | {cell.cell for cell in self.held.cells}):
             yield _CellItem.from_parent(self, name=str(cell), cell=cell)
