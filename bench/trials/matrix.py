@@ -16,7 +16,8 @@
     bound = "paper"
     expects = ["mp3"]                       # the adaptations that this defender prepares for, in place of the suite's
 
-    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values
+    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values;
+                                            # a matched control is found by its `reference` too
     defense = "loud"
     adaptation = ["mp3", "resample"]
 
@@ -178,7 +179,7 @@ def expand(suite: Suite) -> Expansion:
         if share != 1 and resolver.control("defenses", defense):
             continue  # controls are for the whole set
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        place = {**chosen, "knowledge": knowledge, "share": share}
+        place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
         why = resolver.mismatch(chosen) if seeds else ""
         if why:
@@ -346,7 +347,7 @@ def _check(suite: Suite, where: str) -> None:
         for name in getattr(suite, kind):
             if names and name not in names:
                 raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
-    cell = {"dataset", "defense", "attacker", "adaptation", "knowledge", "seed", "share"}
+    cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:
             if key not in cell:
