@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from bench import __version__, plugins
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 
 OK, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
@@ -271,6 +271,52 @@ def doctor(*, store: str | None = None, clean: bool = False) -> int:
     from bench.commands.doctor import doctor as examine
 
     examine(store, clean=clean)
+    return OK
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench leaderboard --all --open\n"
+        "  bench leaderboard speech\n"
+        "  bench leaderboard mine.toml --records records --out site\n"
+    )
+)
+def leaderboard(
+    suites: Annotated[list[str] | None, Parameter(name="SUITE", negative="")] = None,
+    /,
+    *,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    out: Path = Path("site"),
+    records: Path | None = None,
+    store: Many = None,
+    audio: bool = True,
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> int:
+    """Render records into pages to look at and listen to, and into Markdown, CSV, JSON and SQLite beside them.
+
+    Parameters
+    ----------
+    suites
+        Suites by name or file; their tables are printed too.
+    all_
+        Every suite that has records.
+    out
+        The folder to write; it opens from the disk, and on any static host.
+    records
+        A folder of records in place of the one beside the suite.
+    store
+        Where the protected sets lie that are played; default: $BENCH_STORE, else the user's cache. Repeat for several.
+    audio
+        Whether to look for sounds.
+    open_
+        Open the pages in a browser.
+    """
+    from bench.commands import leaderboard as showing
+
+    if bool(suites) == all_:
+        raise UsageError("expected suites by name, or --all: see `bench leaderboard --help`")
+    showing.leaderboard(suites or [], out, records=records, stores=store or [], audio=audio, show=open_)
     return OK
 
 
