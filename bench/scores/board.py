@@ -91,7 +91,10 @@ class Board:
                 spent[made.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
         return sum(spent.values())
 
-    @property
+    def on_front(self, row: Row) -> bool:
+        return any(row is other for other in self.front)
+
+    @cached_property
     def axis(self) -> str:
         """The measure of audibility that the front is drawn along; "" where there is none."""
         measured = {name for row in self.rows for name in row.audibility}
@@ -101,6 +104,7 @@ class Board:
     def failed(self) -> list[Record]:
         return [made for made in self.records if made.status != "ok"]
 
+    @cached_property
     def front(self) -> list[Row]:
         """The rows that no other row of their league beats in both: denied at the best response, and audibility."""
         able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]

@@ -113,7 +113,7 @@ def _row(board: Board, row: Row) -> Line:
         "rank_best": low,
         "rank_worst": high,
         "inside_budget": row.inside,
-        "on_front": row in board.front(),
+        "on_front": board.on_front(row),
         "void": bool(best and best.void),
         "best_response": best.response if best else None,
         **_interval(best),

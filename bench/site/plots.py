@@ -20,6 +20,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 3)))
 _MARKS = ("o", "s", "^", "D", "v", "P")
 # Colours that no figure uses, put in place of CSS variables while Matplotlib draws.
 _INK, _GRID = "#010203", "#040506"
+_MOST_LABELS = 24  # beyond that only the front is named
 _LEAST_SPAN = 0.3  # of learning denied: a closer look would show noise
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -141,6 +142,8 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
     """Names beside the points, moved apart where they would lie on each other."""
     low, high = axes.get_ylim()
     spread = max(high - low, 1e-9)
+    if len(points) > _MOST_LABELS:
+        points = [point for point in points if point.front][:_MOST_LABELS]
     taken: list[tuple[float, float]] = []
     wide = max((p.x for p in points), default=0.0) - min((p.x for p in points), default=0.0) or 1.0
     for point in sorted(points, key=lambda p: (p.y, p.x)):

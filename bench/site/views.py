@@ -85,7 +85,6 @@ def suite_page(board: Board, listening: Sequence[tuple[Row, list[Exhibit]]]) -> 
     slugs = {view.key: view.slug for view in views}
     heads, body = table.main_table(rows)
     lines = [{**_line(board, row, slugs), "texts": texts, "row": row} for row, texts in zip(rows, body, strict=True)]
-    front = board.front()
     responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
     return {
         "board": board,
@@ -93,8 +92,8 @@ def suite_page(board: Board, listening: Sequence[tuple[Row, list[Exhibit]]]) -> 
         "lines": lines,
         "limits": page.limits(board.suite).strip(),
         "said": board.said(),
-        "pareto": _pareto(board, front),
-        "front": [{"name": row.defense, **_line(board, row, slugs)} for row in front],
+        "pareto": _pareto(board),
+        "front": [{"name": row.defense, **_line(board, row, slugs)} for row in board.front],
         "axis": _axis(board)[0],
         "responses": responses if len(responses) > 1 else [],
         "heat": _heat(board, views),
@@ -248,7 +247,7 @@ def _axis(board: Board) -> tuple[str, str]:
     return heads.get(board.axis, board.axis), better
 
 
-def _pareto(board: Board, front: Sequence[Row]) -> str:
+def _pareto(board: Board) -> str:
     points = []
     kinds = {(one.trial.dataset.label, one.trial.row, one.trial.knowledge): one.trial.control for one in board.records}
     several = len({row.knowledge for row in board.rows if not row.control}) > 1
@@ -261,7 +260,9 @@ def _pareto(board: Board, front: Sequence[Row]) -> str:
         value = row.shown.denied
         name = f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense
         points.append(
-            plots.Point(name, x, value.mean, value.low, value.high, row in front, row.control, f"#{_anchor(row)}")
+            plots.Point(
+                name, x, value.mean, value.low, value.high, board.on_front(row), row.control, f"#{_anchor(row)}"
+            )
         )
     return plots.front(points, *_axis(board), "pareto") if len(points) > 1 else ""
 
