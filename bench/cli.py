@@ -274,6 +274,55 @@ def doctor(*, store: str | None = None, clean: bool = False) -> int:
     return OK
 
 
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench verify leaderboards/records/midi-smoke\n"
+        "  bench verify leaderboards/records/midi-smoke --sample 3 --seed 7\n"
+        "  bench verify record.json --sample 0\n"
+        "  bench verify records --plugin my_defense.py\n\n"
+        "Exit code 1: a record contradicts itself or does not hold."
+    )
+)
+def verify(
+    place: Path,
+    *,
+    sample: int = 1,
+    seed: int | None = None,
+    plugin: Many = None,
+    store: str | None = None,
+    on: Place = "local",
+    jobs: int | None = None,
+    display: Display = "auto",
+) -> int:
+    """Check records that somebody else made: their arithmetic, their provenance, and a sample that is run again.
+
+    Parameters
+    ----------
+    place
+        A record, or a folder of them.
+    sample
+        How many records are run again from nothing; 0 for none.
+    seed
+        Draws the sample; default: a new one each time, which is printed.
+    plugin
+        The file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeat for several.
+    store
+        Where the sample is run; default: a temporary folder. What is in a store already is not done again.
+    on
+        Where the stages run.
+    jobs
+        Processes; default: one a core.
+    display
+        Progress as bars, as lines, or not at all.
+    """
+    from bench.commands.verify import verify_records
+
+    return verify_records(
+        place, sample=sample, seed=seed, own=plugin or [], store=store, on=on, jobs=jobs, display=display
+    )
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """The entry point. Bad input is one line and exit code 2."""
     try:

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bench import plugins
 from bench.errors import BenchError, DataError
 from bench.trials.matrix import resolve
 from bench.trials.record import PartRecord, Record
 from bench.trials.trial import Part, Trial
 
-__all__ = ["part_of", "recorded_parts", "trial_of"]
+__all__ = ["as_recorded", "part_of", "recorded_parts", "trial_of"]
 
 
 def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
@@ -53,10 +54,35 @@ def part_of(kind: str, part: PartRecord, preset: str, files: Mapping[str, Path] 
     Raises `PluginError` for an unknown plugin and `UsageError` for a parameter that it no longer has.
     """
     own = (files or {}).get(part.name) or (files or {}).get(part.label)
+    if not own and part.name.endswith(".py"):
+        # A path would be imported: a record of a stranger's must never say which file is run.
+        raise DataError(f"{plugins.SINGULAR[kind]} '{part.name}' is a path, which no record holds: give its file")
     name = str(own) if own else part.name
     stem = own.stem if own else part.name
     made = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
     return replace(made, given=dict(part.given))
+
+
+def as_recorded(trial: Trial, record: Record) -> Trial:
+    """A rebuilt trial with the record's own parameters and digests in place of those found here.
+
+    Its plan has the stages that the record must name, unless a plugin has other hooks by now.
+    """
+
+    def then(part: Part, was: PartRecord) -> Part:
+        return replace(part, params=was.params, digest=was.digest, data=was.data)
+
+    asked = record.trial
+    return replace(
+        trial,
+        dataset=then(trial.dataset, asked.dataset),
+        defense=then(trial.defense, asked.defense),
+        attacker=then(trial.attacker, asked.attacker),
+        surrogates=tuple(map(then, trial.surrogates, asked.surrogates)),
+        expects=tuple(map(then, trial.expects, asked.expects)),
+        adaptation=then(trial.adaptation, asked.adaptation) if trial.adaptation and asked.adaptation else None,
+        reference=then(trial.reference, asked.reference) if trial.reference and asked.reference else None,
+    )
 
 
 def recorded_parts(record: Record) -> list[tuple[str, str, PartRecord]]:

@@ -88,6 +88,6 @@ def test_what_is_not_installed_is_named_in_one_line(small_trials: Trials, tmp_pa
         trial_of(made)
     parted = made.trial.defense.model_copy(update={"params": {"epsilom": 0.1}})
     other = made.model_copy(update={"trial": made.trial.model_copy(update={"defense": parted})})
-    with pytest.raises(DataError, match="parameter of defense '.*' 'epsilom': did you mean 'epsilon'") as caught:
+    with pytest.raises(DataError, match=r"parameter of defense '.*' 'epsilom': did you mean 'epsilon'") as caught:
         trial_of(other, FILES)
     assert "\n" not in str(caught.value)
