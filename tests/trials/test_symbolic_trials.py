@@ -103,7 +103,7 @@ def test_rolls_in_the_store_are_what_a_midi_file_holds(tmp_path: Path) -> None:
     import torch
 
     from bench import plugins
-    from bench.sound.velocities import beginnings
+    from bench.notes.velocities import beginnings
     from bench.trials.artefacts import load_data, save_data
 
     rolls = plugins.build("datasets", "band", {"rolls": 8}, "smoke").load("train")

@@ -14,7 +14,7 @@ import torch
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of, read_midi, write_midi
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of, read_midi, write_midi
 
 
 def some_rolls(seed: int = 0, steps_per_beat: int = 4, beats_per_bar: int = 4, notes: int = 150) -> Rolls:

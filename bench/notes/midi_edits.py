@@ -27,9 +27,9 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.midi import DRUM_CHANNEL, Score
-from bench.sound.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
-from bench.sound.windows import cut, joined
+from bench.notes.midi import DRUM_CHANNEL, Score
+from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
+from bench.notes.windows import cut, joined
 
 __all__ = ["Frame", "transferred"]
 

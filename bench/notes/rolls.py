@@ -8,7 +8,7 @@ Conventions
 * Within one track notes of the same pitch never overlap: where the next one begins, the earlier one ends. Parsers
   disagree about such overlaps, so no file that is written here holds one.
 * A cell that sounds after a silent one begins a note even without an onset flag: a defense may have put it there.
-* Files are read by `bench.sound.midi`, in ticks.
+* Files are read by `bench.notes.midi`, in ticks.
 
 A `Rolls` keeps one tempo and one metre. A file with several tempi is read at the one that keeps its duration; of
 several metres the first counts, and a bar that is no whole number of quarter notes is joined with the next one (7/8
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.midi import DRUM_CHANNEL, DRUMS, Score, read_score
+from bench.notes.midi import DRUM_CHANNEL, DRUMS, Score, read_score
 
 __all__ = ["DRUMS", "Notes", "disjoint", "grid", "notes_of", "quantised", "read_midi", "steps_in", "write_midi"]
 
@@ -161,7 +161,7 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
 
 
 def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
-    """One MIDI file as a set of one roll: pitches 0..127, one track a part (`bench.sound.midi`).
+    """One MIDI file as a set of one roll: pitches 0..127, one track a part (`bench.notes.midi`).
 
     The id and the group are the file's name without suffix. Raises `DataError`, one line, for a file that is missing,
     too large, damaged, without notes, or so long that its roll would not fit in memory.

@@ -11,9 +11,9 @@ import torch
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.midi import read_score
-from bench.sound.midi_edits import Frame, transferred
-from bench.sound.midi_writing import rewritten, verify
+from bench.notes.midi import read_score
+from bench.notes.midi_edits import Frame, transferred
+from bench.notes.midi_writing import rewritten, verify
 
 STEP = 120  # ticks; 480 a beat, 4 steps a beat
 Row = tuple[int, int, int, int]  # begin, end, pitch, velocity

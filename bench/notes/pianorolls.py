@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.sound.midi import DRUMS
-from bench.sound.rolls import Notes
+from bench.notes.midi import DRUMS
+from bench.notes.rolls import Notes
 
 __all__ = ["PianoRolls", "read_pianorolls"]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.api import Clips, Rolls
 from bench.errors import DataError, PluginError, UsageError
-from bench.sound.rolls import DRUMS, Notes, notes_of
+from bench.notes.rolls import DRUMS, Notes, notes_of
 
 __all__ = ["render", "soundfont"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Clips
-from bench.learning import batches, cosine, fit, seeded
+from bench.training.learning import batches, cosine, fit, seeded
 
 
 def line(items: int = 32, noise: float = 0.0, seed: int = 0) -> Clips:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
+from bench.notes.rolls import notes_of
+from bench.notes.velocities import beginnings, sustained
 from bench.sound.masking import threshold_in_quiet
-from bench.sound.rolls import notes_of
-from bench.sound.velocities import beginnings, sustained
 
 __all__ = ["dominant", "remerge", "split", "threshold_velocity"]
 

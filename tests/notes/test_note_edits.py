@@ -7,9 +7,9 @@ import torch
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.note_edits import cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.note_edits import cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of
+from bench.notes.velocities import beginnings
 
 
 def rng(seed: int = 0) -> torch.Generator:

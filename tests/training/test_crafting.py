@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench import crafting, plugins
+from bench import plugins
 from bench._kit import sets
 from bench.api import Clips, Knowledge, Rolls
-from bench.crafting import Noise, Schedule
 from bench.errors import DataError, UsageError
+from bench.training import crafting
+from bench.training.crafting import Noise, Schedule
 
 
 def rng(seed: int = 0) -> torch.Generator:

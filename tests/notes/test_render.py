@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError, PluginError, UsageError
-from bench.sound.render import _decimated, render, soundfont
-from bench.sound.rolls import DRUMS, Notes, grid
+from bench.notes.render import _decimated, render, soundfont
+from bench.notes.rolls import DRUMS, Notes, grid
 
 RATE = 16000
 

@@ -32,8 +32,8 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Adaptation, Attacker, Clips, Data, Knowledge, Rolls
 from bench.errors import DataError, UsageError
-from bench.learning import batches, seeded
-from bench.sound.velocities import SOFTEST, beginnings, rounded, sustained
+from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
+from bench.training.learning import batches, seeded
 
 __all__ = [
     "Noise", "Per", "Schedule", "fresh", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates",

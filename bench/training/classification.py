@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from bench.api import Augment, Clips, Log, unchanged
 from bench.errors import DataError
-from bench.learning import fit
+from bench.training.learning import fit
 
 __all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.sound.midi import Part, Score
+from bench.notes.midi import Part, Score
 
 __all__ = ["rewritten", "verify"]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.api import Rolls
-from bench.sound.midi import DRUMS
-from bench.sound.rolls import Notes, grid
+from bench.notes.midi import DRUMS
+from bench.notes.rolls import Notes, grid
 
 __all__ = [
     "LOWEST", "PITCHES", "PROGRAMS", "TRACKS", "Window", "cut", "families", "folded", "hashed", "in_turn", "joined",

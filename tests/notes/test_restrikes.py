@@ -7,9 +7,9 @@ import torch
 
 from bench import plugins
 from bench.api import Rolls
-from bench.sound.restrikes import dominant, remerge, split, threshold_velocity
-from bench.sound.rolls import Notes, grid, notes_of, read_midi, write_midi
-from bench.sound.velocities import beginnings
+from bench.notes.restrikes import dominant, remerge, split, threshold_velocity
+from bench.notes.rolls import Notes, grid, notes_of, read_midi, write_midi
+from bench.notes.velocities import beginnings
 
 
 def roll(*notes: tuple[int, int, int, int], steps: int = 16) -> Rolls:

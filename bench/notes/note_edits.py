@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.sound.restrikes import dominant, threshold_velocity
-from bench.sound.rolls import DRUMS, Notes, grid
+from bench.notes.restrikes import dominant, threshold_velocity
+from bench.notes.rolls import DRUMS, Notes, grid
 
 __all__ = ["Maskers", "cells_of", "dealt", "lengthened", "maskers", "medians", "ranks", "to_rolls"]
 
@@ -25,7 +25,7 @@ DEALS = 100  # each leaves a part of what is wrong
 def to_rolls(notes: Notes, like: Rolls) -> Rolls:
     """The notes as rolls in the shape of `like`; what lies beyond a roll's length is cut off.
 
-    Overlaps are settled as `bench.sound.rolls.grid` settles them. Raises `DataError` for a pitch out of range.
+    Overlaps are settled as `bench.notes.rolls.grid` settles them. Raises `DataError` for a pitch out of range.
     """
     end = torch.minimum(notes.end, like.lengths[notes.roll])
     rolls, tracks, steps, pitches = like.velocity.shape
@@ -81,7 +81,7 @@ def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Gene
     """Notes held longer, in random order until `cells` int64 [roll] more cells sound, each by at most `most` [roll].
 
     No note is held into the next one of its pitch, nor beyond the roll's length: where all are held so far, fewer cells
-    sound. The notes come as `bench.sound.rolls.notes_of` orders them.
+    sound. The notes come as `bench.notes.rolls.notes_of` orders them.
     """
     same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
     limit = like.lengths[notes.roll]

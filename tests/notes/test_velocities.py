@@ -3,7 +3,7 @@
 import torch
 
 from bench.api import Rolls
-from bench.sound.velocities import beginnings, rounded, sustained
+from bench.notes.velocities import beginnings, rounded, sustained
 
 
 def rolls() -> Rolls:
