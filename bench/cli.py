@@ -20,6 +20,7 @@ OK, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
 Preset = Literal["smoke", "small", "full"]
+What = Literal["defense", "attacker", "adaptation", "dataset"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
@@ -321,6 +322,34 @@ def verify(
     return verify_records(
         place, sample=sample, seed=seed, own=plugin or [], store=store, on=on, jobs=jobs, display=display
     )
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench new defense my_idea\n"
+        "  bench new attacker my_attack --out plugins\n"
+        "  bench new defense my_idea --package\n"
+    )
+)
+def new(what: What, name: str, *, out: Path | None = None, package: bool = False) -> int:
+    """Write a working plugin and its test, to be changed into your own, and say the next commands.
+
+    Parameters
+    ----------
+    what
+        What it is.
+    name
+        Its name: small letters, digits and _.
+    out
+        The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
+    package
+        Write a package that pip can install, with an entry point, instead of a file.
+    """
+    from bench.commands import new as starting
+
+    starting.new(what, name, out, package=package)
+    return OK
 
 
 def main(words: Sequence[str] | None = None) -> None:
