@@ -20,6 +20,7 @@ OK, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
 Preset = Literal["smoke", "small", "full"]
+What = Literal["defense", "attacker", "adaptation", "dataset"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
@@ -317,6 +318,78 @@ def leaderboard(
     if bool(suites) == all_:
         raise UsageError("expected suites by name, or --all: see `bench leaderboard --help`")
     showing.leaderboard(suites or [], out, records=records, stores=store or [], audio=audio, show=open_)
+
+        "  bench verify leaderboards/records/midi-smoke\n"
+        "  bench verify leaderboards/records/midi-smoke --sample 3 --seed 7\n"
+        "  bench verify record.json --sample 0\n"
+        "  bench verify records --plugin my_defense.py\n\n"
+        "Exit code 1: a record contradicts itself or does not hold."
+    )
+)
+def verify(
+    place: Path,
+    *,
+    sample: int = 1,
+    seed: int | None = None,
+    plugin: Many = None,
+    store: str | None = None,
+    on: Place = "local",
+    jobs: int | None = None,
+    display: Display = "auto",
+) -> int:
+    """Check records that somebody else made: their arithmetic, their provenance, and a sample that is run again.
+
+    Parameters
+    ----------
+    place
+        A record, or a folder of them.
+    sample
+        How many records are run again from nothing; 0 for none.
+    seed
+        Draws the sample; default: a new one each time, which is printed.
+    plugin
+        The file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeat for several.
+    store
+        Where the sample is run; default: a temporary folder. What is in a store already is not done again.
+    on
+        Where the stages run.
+    jobs
+        Processes; default: one a core.
+    display
+        Progress as bars, as lines, or not at all.
+    """
+    from bench.commands.verify import verify_records
+
+    return verify_records(
+        place, sample=sample, seed=seed, own=plugin or [], store=store, on=on, jobs=jobs, display=display
+    )
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench new defense my_idea\n"
+        "  bench new attacker my_attack --out plugins\n"
+        "  bench new defense my_idea --package\n"
+    )
+)
+def new(what: What, name: str, *, out: Path | None = None, package: bool = False) -> int:
+    """Write a working plugin and its test, to be changed into your own, and say the next commands.
+
+    Parameters
+    ----------
+    what
+        What it is.
+    name
+        Its name: small letters, digits and _.
+    out
+        The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
+    package
+        Write a package that pip can install, with an entry point, instead of a file.
+    """
+    from bench.commands import new as starting
+
+    starting.new(what, name, out, package=package)
     return OK
 
 
