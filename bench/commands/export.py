@@ -26,10 +26,10 @@ def export(suite: str, to: Tracker, out: str) -> None:
 
         logged, kept = mlflow.export(runs, out)
         print(f"{name}: {logged} runs logged, {kept} were there already")
-        plain = "://" not in out and out != "databricks"
-        print(
-            f"look at them: {'MLFLOW_ALLOW_FILE_STORE=true ' * plain}mlflow ui --backend-store-uri {shlex.quote(out)}"
-        )
+        viewer = f"mlflow ui --backend-store-uri {shlex.quote(out)}"
+        if mlflow.is_folder(out):
+            viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"
+        print(f"look at them: {out if out.startswith('http') else viewer}")
     else:
         from bench.exporters import tensorboard
 

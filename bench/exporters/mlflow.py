@@ -8,6 +8,7 @@ or parameters have, is another trial: the earlier run stays, as its history.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ from bench.errors import UsageError
 from bench.exporters.facts import Facts
 from bench.trials.trial import digest
 
-__all__ = ["export"]
+__all__ = ["export", "is_folder"]
 
 # The most that one request may hold, see mlflow.utils.validation.
 METRICS, SETTINGS, LETTERS = 1000, 100, 6000
 ARTEFACT = "record.json"
+Known = defaultdict[tuple[str, str], list[Any]]
 
 
 def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
@@ -34,22 +36,29 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
         from mlflow.exceptions import MlflowException
 
         logged = kept = 0
-        known: dict[str, dict[tuple[str, str], Any]] = {}
+        known: dict[str, tuple[str, Known]] = {}
         try:
             for run in runs:
                 if run.suite not in known:
-                    known[run.suite] = _runs(client, _experiment(client, run.suite))
-                there = known[run.suite].get((run.name, run.key))
-                if there is not None and _is_whole(there, run):
-                    kept += 1
-                    continue
-                if there is not None:
-                    client.delete_run(there.info.run_id)
-                _log(client, _experiment(client, run.suite), run)
-                logged += 1
-        except MlflowException as error:
+                    experiment = _experiment(client, run.suite)
+                    known[run.suite] = experiment, _runs(client, experiment)
+                experiment, there = known[run.suite]
+                found = there[run.name, run.key]
+                whole = next((one for one in found if _is_whole(one, run)), None)
+                for one in found:
+                    if one is not whole:
+                        client.delete_run(one.info.run_id)
+                if whole is None:
+                    _log(client, experiment, run)
+                logged, kept = logged + (whole is None), kept + (whole is not None)
+        except (MlflowException, OSError) as error:
             raise UsageError(f"--out {out}: {_line(error)}") from error
     return logged, kept
+
+
+def is_folder(out: str) -> bool:
+    """Whether `out` is a plain folder, not a server or a database."""
+    return "://" not in out and out != "databricks"
 
 
 @contextmanager
@@ -57,10 +66,14 @@ def _client(out: str) -> Iterator[Any]:
     """A client of what is at `out`, without telemetry.
 
     MLflow asks for a written consent to keep runs in a plain folder, which it calls maintenance mode: a folder needs no
-    database, and the light package has none.
+    database, and the light package has none. Of a server that does not answer it would say so after minutes.
     """
-    consents = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    folder = "://" not in out and out != "databricks"
+    consents = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    }
+    folder = is_folder(out)
     if folder:
         consents["MLFLOW_ALLOW_FILE_STORE"] = "true"
     with _environment(consents):
@@ -71,8 +84,9 @@ def _client(out: str) -> Iterator[Any]:
             raise UsageError("--to mlflow needs MLflow: pip install 'cloakbench[mlflow]'") from error
         try:
             client = MlflowClient(tracking_uri=Path(out).expanduser().resolve().as_uri() if folder else out)
-        except (MlflowException, ImportError) as error:  # a database needs more than the light package
-            raise UsageError(f"--out {out}: {_line(error)}") from error
+        except (MlflowException, ImportError, OSError) as error:
+            light = "" if folder else " (a database needs the whole of MLflow: pip install mlflow)"
+            raise UsageError(f"--out {out}: {_line(error)}{light}") from error
         yield client
 
 
@@ -97,13 +111,14 @@ def _experiment(client: Any, suite: str) -> str:
     return str(found.experiment_id)
 
 
-def _runs(client: Any, experiment: str) -> dict[tuple[str, str], Any]:
-    """The experiment's runs of ours, by the trial's name and key."""
-    found, token = {}, None
+def _runs(client: Any, experiment: str) -> Known:
+    """The experiment's runs by the trial's name and key: one each, or more where the user took some out of the bin."""
+    found: Known = defaultdict(list)
+    token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
         for run in page:
-            found[run.data.tags.get("bench.trial", ""), run.data.tags.get("bench.key", "")] = run
+            found[run.data.tags.get("bench.trial", ""), run.data.tags.get("bench.key", "")].append(run)
         token = page.token
         if not token:
             return found
