@@ -32,6 +32,11 @@ def bench(*words: str) -> int:
     return int(end.value.code or 0)
 
 
+def test_help_ends_in_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("export", "--help") == 0
+    assert "bench export speech --to tensorboard" in capsys.readouterr().out.split("Examples:")[1]
+
+
 @pytest.fixture
 def records(small_trials: Trials, tmp_path: Path) -> dict[str, Record]:
     """Of a suite called `tiny`, by name: some failed, some under an adaptation, some of a share with a remainder."""
