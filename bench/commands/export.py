@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from bench import plugins
-from bench.errors import UsageError, unknown
+from bench.errors import DataError
 from bench.exporters import facts
-from bench.trials import matrix, record
+from bench.scores.board import boards, suite_files
+from bench.trials import record
 from bench.trials.record import Record
 
 __all__ = ["Tracker", "export", "resolve"]
@@ -41,38 +41,22 @@ def export(suite: str, to: Tracker, out: str) -> None:
 def resolve(suite: str) -> tuple[str, list[Record]]:
     """A suite's name and records.
 
-    `suite` is its TOML file (records in `records/NAME` beside it), its name (records in `leaderboards/records/NAME`), a
-    folder of records, or one record's file. Raises `UsageError` where it is none of these or has no records.
+    `suite` is a suite by name or TOML file, as `bench leaderboard` takes it, a folder of records, or one record's file.
+    Raises `UsageError` or `DataError` where it is none of these or has no records.
     """
     path = Path(suite).expanduser()
-    if path.suffix == ".toml":
-        name = matrix.read(path).name
-        return name, _records(path.resolve().parent / "records" / name)
     if path.suffix == ".json":
         return path.resolve().parent.name, [record.load(path)]
-    known = _known()
-    if suite in known:
-        return suite, _records(known[suite])
-    if path.is_dir():
+    if suite not in suite_files() and path.is_dir():
         return path.resolve().name, _records(path)
-    raise UsageError(unknown("suite, folder or record", suite, known))
-
-
-def _known() -> dict[str, Path]:
-    """The suites whose records lie here, by name: those of the current folder before those that came with bench."""
-    found: dict[str, Path] = {}
-    for root in (Path(), plugins.home()):
-        for folder in sorted((root / "leaderboards" / "records").glob("*/")):
-            found.setdefault(folder.name, folder)
-    return found
+    (board,) = boards([suite])
+    return board.name, list(board.records)
 
 
 def _records(folder: Path) -> list[Record]:
     records = record.load_all(folder)
     if not records:
-        inner = ", ".join(sorted(path.name for path in folder.glob("*/"))) if folder.is_dir() else ""
-        hint = (
-            f"name one of its folders: {inner}" if inner else "make them with `bench matrix` or `bench run --records`"
-        )
-        raise UsageError(f"{folder} holds no records: {hint}")
+        inner = ", ".join(sorted(path.name for path in folder.glob("*/")))
+        hint = f"name one of its folders: {inner}" if inner else "`bench matrix` and `bench run --records` make some"
+        raise DataError(f"{folder} holds no records: {hint}")
     return records
