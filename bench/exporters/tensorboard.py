@@ -8,6 +8,7 @@ touches nothing else in its folder. TensorBoard keeps numbers to single precisio
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,22 +55,24 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
 def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> bool:
     """Put one event file into a folder in place of those that are there; whether there were any.
 
-    It is written aside, so that a reader never sees half of it.
+    It is written outside and moved in whole: a TensorBoard that watches takes any file with such a name for a run.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
+    with tempfile.TemporaryDirectory() as aside:
         writer = EventFileWriter(aside)
         for summary, step in summaries:
             writer.add_event(Event(wall_time=at, step=step, summary=summary))
         writer.close()
-        old = list(folder.glob(EVENTS))
-        for path in Path(aside).glob(EVENTS):
-            os.replace(path, folder / path.name)
-        for path in old:
-            path.unlink()
+        (written,) = Path(aside).glob(EVENTS)
+        part = folder / ".part"
+        shutil.copyfile(written, part)
+    old = list(folder.glob(EVENTS))
+    os.replace(part, folder / written.name)
+    for path in old:
+        path.unlink()
     return bool(old)
 
 
