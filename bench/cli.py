@@ -393,6 +393,33 @@ def new(what: What, name: str, *, out: Path | None = None, package: bool = False
     return OK
 
 
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench export speech --to tensorboard --out runs\n"
+        "  bench export leaderboards/music.toml --to mlflow --out mlruns\n"
+        "  bench export my_records/ --to mlflow --out http://localhost:5000\n"
+    )
+)
+def export(suite: str, *, to: Literal["mlflow", "tensorboard"], out: str) -> int:
+    """Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.
+
+    Parameters
+    ----------
+    suite
+        A suite's TOML file, the name of one whose records lie in leaderboards/records, a folder of records, or one
+        record.
+    to
+        The tracker.
+    out
+        A folder; for MLflow also the URI of a server or a database.
+    """
+    from bench.commands import export as exporting
+
+    exporting.export(suite, to, out)
+    return OK
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """The entry point. Bad input is one line and exit code 2."""
     try:
