@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from bench.cli.app import OK, Many, app
+from bench.cli.app import OK, Display, Many, app
 from bench.errors import UsageError
 
 
@@ -81,4 +81,44 @@ def export(suite: str, *, to: Literal["mlflow", "tensorboard"], out: str) -> int
     from bench.commands import export as exporting
 
     exporting.export(suite, to, out)
+    return OK
+
+
+@app.command(
+    help_epilogue=(
+        "Examples:\n"
+        "  bench listen chorales--cloak-ghost--white-box--symphonynet--deghost--s0 --open\n"
+        "  bench listen 129f93dd --store s3://bucket/store\n"
+        "  bench listen records/mine/trial.json --make\n"
+    )
+)
+def listen(
+    key: str,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("listen"),
+    store: Many = None,
+    make: Annotated[bool, Parameter(negative="")] = False,
+    display: Display = "auto",
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> int:
+    """Hear a trial: clean, protected, the noise alone, after the response, and what models generate.
+
+    Parameters
+    ----------
+    key
+        A record's file or name, or the first digits of its key.
+    out
+        The folder to write the page to.
+    store
+        Where the protected sets lie; default: $BENCH_STORE, else the user's cache. Repeat for several.
+    make
+        Run the trial again where its sets are gone.
+    display
+        Progress as bars, as lines, or not at all.
+    open_
+        Open the page in a browser.
+    """
+    from bench.commands import listen as hearing
+
+    hearing.listen(key, out, stores=store or [], make=make, display=display, show=open_)
     return OK

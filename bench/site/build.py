@@ -55,11 +55,12 @@ def build_cell(board: Board, cell: views.CellView, out: Path, stores: Sequence[S
     with _folder(out) as aside:
         gallery = Gallery(stores, aside / "media")
         shown = views.cell_page(board, cell, _exhibits(gallery, cell))
-        _render(_environment(), "cell.html.j2", aside / "suite" / "cells" / "index.html", root="../../", **shown)
+        page = Path("cell") / "pages" / "index.html"
+        _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
         for made in cell.records:
-            made.save(aside / "suite" / "records")
+            made.save(aside / "cell" / "records")
         _assets(aside / "assets")
-    return out / "suite" / "cells" / "index.html"
+    return out / page
 
 
 def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:
@@ -91,7 +92,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["version"] = __version__
+    made.globals |= {"version": __version__, "alone": False}
     made.filters["markdown"] = views.markdown
     return made
 
