@@ -52,7 +52,9 @@ def board(count: int, folder: Path) -> Board:
         "defense": {"hiss": {"plugin": str(PLUGINS / "hiss.py")}},
         "attacker": {"linear": {"plugin": str(PLUGINS / "linear.py")}},
     })  # fmt: skip
-    made = execute(prepare(expand(asked).trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
+    made = execute(
+        prepare(expand(asked).trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1
+    )
     hiss = next(record for record in made if record.trial.row == "hiss")
     many = [_named(hiss, at) for at in range(count - 1)]
     return Board(asked, (*[record for record in made if record.trial.row == "clean"], *many))

@@ -23,7 +23,9 @@ def made(small_suite: Suites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))
     store = Store(tmp_path / "store")
     records = store.root / "records" / "mine"
-    execute(prepare(expand(small_suite(adaptations=["none", "quieter"])).trials, store), records, lambda event: None, jobs=1)
+    execute(
+        prepare(expand(small_suite(adaptations=["none", "quieter"])).trials, store), records, lambda event: None, jobs=1
+    )
     return next(records.glob("*hiss*quieter--s1.json"))
 
 

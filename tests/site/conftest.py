@@ -55,7 +55,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="package")
 def board(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Board:
     made = asked()
-    records = execute(prepare(expand(made).trials, store), tmp_path_factory.mktemp("records"), lambda event: None, jobs=1)
+    records = execute(
+        prepare(expand(made).trials, store), tmp_path_factory.mktemp("records"), lambda event: None, jobs=1
+    )
     assert all(record.status == "ok" for record in records)
     return Board(made, tuple(records))
 
