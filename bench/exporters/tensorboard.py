@@ -2,7 +2,8 @@
 
 Scalars hold the curves by the attacker's own steps and the final metrics at step 0; the HParams tab sets what was asked
 beside the headline metrics, and Text shows where a run comes from. Exporting again replaces a trial's event file, and
-touches nothing else in its folder. TensorBoard keeps numbers to single precision; MLflow and the record keep all.
+touches nothing else in its folder; the columns of the HParams tab are those of the last export. TensorBoard keeps
+numbers to single precision; MLflow and the record keep all.
 """
 
 from __future__ import annotations
