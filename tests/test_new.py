@@ -179,6 +179,12 @@ def test_a_package_has_all_that_pip_needs(
     assert out.index("pip install -e cloakbench-my-idea") < out.index("bench check cloakbench-my-idea/my_idea")
 
 
+def test_a_package_may_have_the_name_of_a_file_that_is_there(tmp_path: Path) -> None:
+    python(tmp_path, "bench", "new", "defense", "my_idea")
+    python(tmp_path, "bench", "new", "defense", "my_idea", "--package")
+    python(tmp_path, "bench", "new", "defense", "my_idea", "--out", "elsewhere")
+
+
 @pytest.mark.install
 def test_a_package_installs_and_its_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hatchling", reason="hatchling, which builds the package, is not installed")

@@ -60,7 +60,7 @@ def new(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
-    _require_free(name)
+    _require_free(name, package=package)
     words = _words(what, name, place)
     for template, file in templates:
         text = Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
@@ -131,13 +131,20 @@ def _require_name(name: str) -> None:
     raise UsageError(f"'{name}' cannot name a plugin: expected small letters, digits and _, such as '{near}'")
 
 
-def _require_free(name: str) -> None:
+def _require_free(name: str, *, package: bool) -> None:
     """No plugin of any kind has the name, since --set and `bench check` go by it, and no module that Python knows."""
     for kind, singular in plugins.SINGULAR.items():
         if name in plugins.names(kind):
             raise UsageError(f"there is {_a(singular)} '{name}' already: give another name, such as 'my_{name}'")
-    if name in sys.stdlib_module_names or importlib.util.find_spec(name) is not None:
+    # In a package the module has the package's name before its own and hides nothing.
+    if not package and (name in sys.stdlib_module_names or _installed(name)):
         raise UsageError(f"'{name}' is a module of Python's here, which {name}.py would hide: try 'my_{name}'")
+
+
+def _installed(name: str) -> bool:
+    """Whether Python finds a module of that name elsewhere than in the current folder."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and not (spec.origin and Path(spec.origin).resolve().is_relative_to(Path.cwd()))
 
 
 def _checkout(folder: Path) -> Path | None:

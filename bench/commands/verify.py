@@ -10,10 +10,11 @@ import secrets
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench import plugins
 from bench.commands.display import Style, watching
 from bench.errors import DataError, UsageError
 from bench.scores import verify
@@ -49,7 +50,7 @@ def verify_records(
     found = read(place)
     print(f"{place}: {len(found)} records")
     trials = {made.name: trial_of(made, files) for made in found.values()}
-    lines = _problems(place, found, trials)
+    lines = _problems(place, found, trials, files.values())
     for line in lines:
         print(f"  wrong: {line}")
     print("arithmetic: " + (f"{len(lines)} things are wrong" if lines else "every number follows from the others"))
@@ -97,7 +98,9 @@ def own_files(words: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def _problems(place: Path, found: Mapping[Path, Record], trials: Mapping[str, Trial]) -> list[str]:
+def _problems(
+    place: Path, found: Mapping[Path, Record], trials: Mapping[str, Trial], own: Collection[Path]
+) -> list[str]:
     """All that is wrong without running anything."""
     lines = []
     for file, made in found.items():
@@ -109,13 +112,28 @@ def _problems(place: Path, found: Mapping[Path, Record], trials: Mapping[str, Tr
     lines += verify.clashes(found.values())
     suite = place.resolve().parent.parent / f"{place.resolve().name}.toml"
     if place.is_dir() and suite.is_file():
-        asked = [trial.name for trial in matrix.expand(matrix.read(suite)).trials]
+        asked = [trial.name for trial in matrix.expand(_trusted(suite, own)).trials]
         there = [made.name for made in found.values()]
         lines += [
             f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in there
         ]
         lines += [f"{name}: the suite {suite.name} does not ask for it" for name in there if name not in asked]
     return lines
+
+
+def _trusted(file: Path, own: Collection[Path]) -> matrix.Suite:
+    """The suite beside the records. Expanding it imports its plugins, so that a file must be one that was given."""
+    suite = matrix.read(file)
+    given = {path.resolve() for path in own}
+    named = {*suite.datasets, *suite.defenses, *suite.controls, *suite.attackers, *suite.adaptations, *suite.bag}
+    for kind in plugins.FOLDERS:
+        tables = getattr(suite, plugins.SINGULAR[kind])
+        named |= {suite.given(kind, name)[0] for name in tables}
+        named |= {str(name) for table in tables.values() for name in table.get("expects", ())}
+    for name in sorted({*named, *suite.expects}):
+        if name.endswith(".py") and Path(name).expanduser().resolve() not in given:
+            raise UsageError(f"the suite {file.name} names the file {name}: read it, and give --plugin {name}")
+    return suite
 
 
 def _tell_provenance(found: Sequence[Record], trials: Mapping[str, Trial]) -> None:
