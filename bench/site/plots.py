@@ -54,6 +54,7 @@ class Point:
     front: bool = False
     control: bool = False
     link: str = ""
+    league: str = ""  # points of different leagues are not compared
 
 
 def figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -67,7 +68,7 @@ def figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
 
 def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
-    """Learning denied over audibility; the front is joined. better: which way along x is heard less."""
+    """Learning denied over audibility; the front of each league is joined. better: which way along x is heard less."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
@@ -81,9 +82,17 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
             filled = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
             mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **filled)[0]
             mark.set_url(point.link)
-        ends = sorted((point.x, point.y) for point in points if point.front)
-        if len(ends) > 1:
-            axes.plot(*zip(*ends, strict=True), color=COLOURS[0], linewidth=1, alpha=0.6, linestyle="--", zorder=1)
+        for league in dict.fromkeys(point.league for point in points):
+            ends = sorted((point.x, point.y) for point in points if point.front and point.league == league)
+            axes.plot(
+                [x for x, _ in ends],
+                [y for _, y in ends],
+                color=COLOURS[0],
+                linewidth=1,
+                alpha=0.6,
+                linestyle="--",
+                zorder=1,
+            )
         axes.set_xlabel(f"{x_label}   ({better})")
         axes.set_ylabel("learning denied, best response")
         axes.margins(0.1, 0.12)

@@ -68,8 +68,12 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
         for row in board.rows:
             if row.control or board.suite.preset == "smoke" or row.shown is None:
                 continue
-            lines.append({**_line(board, row, slugs), "suite": board.name, "heard": _heard(board, row)})
-    lines.sort(key=lambda line: -line["denied"]["mean"])
+            line = _line(board, row, slugs)
+            kind = "unbounded" if line["kind"] == "ranked" and not board.suite.budget else line["kind"]
+            lines.append({**line, "kind": kind, "suite": board.name, "heard": _heard(board, row)})
+    # The loudest noise would lead otherwise. First what kept a stated budget, then what had none to keep.
+    order = {"ranked": 0, "unbounded": 1, "loud": 2, "void": 3}
+    lines.sort(key=lambda line: (order[line["kind"]], -line["denied"]["mean"]))
     return {
         "cards": [_card(board) for board in boards],
         "lines": lines,
@@ -261,7 +265,15 @@ def _pareto(board: Board) -> str:
         name = f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense
         points.append(
             plots.Point(
-                name, x, value.mean, value.low, value.high, board.on_front(row), row.control, f"#{_anchor(row)}"
+                name,
+                x,
+                value.mean,
+                value.low,
+                value.high,
+                board.on_front(row),
+                row.control,
+                f"#{_anchor(row)}",
+                str(row.league),
             )
         )
     return plots.front(points, *_axis(board), "pareto") if len(points) > 1 else ""

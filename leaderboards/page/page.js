@@ -31,8 +31,13 @@ function sortable(table) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   const first = [...body.rows];
+  const keys = new Map();
 
   const values = (column) => {
+    if (!keys.has(column)) keys.set(column, read(column));
+    return keys.get(column);
+  };
+  const read = (column) => {
     const texts = first.map((row) => row.cells[column].textContent.trim());
     const numbers = texts.map(number);
     const known = texts.filter((text) => text && !/^(–|control|void|too loud|failed)$/.test(text));
@@ -49,6 +54,7 @@ function sortable(table) {
       if (missing(key[a]) || missing(key[b])) return missing(key[a]) - missing(key[b]) || a - b;
       return (down ? -1 : 1) * compare(key[a], key[b]) || a - b;
     });
+    // Out of the page while it is put in order, so that it is laid out once.
     const rows = document.createDocumentFragment();
     order.forEach((at) => rows.append(first[at]));
     body.append(rows);
