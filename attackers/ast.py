@@ -21,11 +21,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench import classification
 from bench.api import Augment, Clips, Log, silent_log, unchanged
 from bench.errors import DataError
-from bench.learning import seeded
 from bench.sound.mel import LogMel
+from bench.training import classification
+from bench.training.learning import seeded
 
 _KIND = "audio-spectrogram-transformer"
 _KNOWN = ("MIT/ast-finetuned-speech-commands-v2", "MIT/ast-finetuned-audioset-10-10-0.4593")

@@ -22,10 +22,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench import classification
 from bench.api import Augment, Clips, Log, silent_log, unchanged
-from bench.learning import seeded
 from bench.sound.augmentation import shifted
+from bench.training import classification
+from bench.training.learning import seeded
 
 _KERNEL, _STRIDE = 80, 16
 _SHORTEST = 6848  # samples: four pools of four leave one frame of it

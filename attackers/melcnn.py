@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import classification
 from bench.api import Augment, Clips, Log, silent_log, unchanged
-from bench.learning import seeded
 from bench.sound.mel import LogMel
+from bench.training import classification
+from bench.training.learning import seeded
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ cannot tell what they should be. Scored in nats a frame, all tracks together.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
-from bench.learning import fit, seeded
+from bench.training.learning import fit, own_generator, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
 _RARE = -5.0  # log odds of a cell that sounds, before anything is learnt,
@@ -178,8 +177,7 @@ def _shuffled(rolls: Rolls) -> Rolls:
     steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
     order = torch.arange(steps).repeat(len(rolls), 1)
     for i, (name, length) in enumerate(zip(rolls.ids, rolls.lengths.tolist(), strict=True)):
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-        beats = torch.randperm(length // beat, generator=Generator().manual_seed(seed))
+        beats = torch.randperm(length // beat, generator=own_generator(name))
         order[i, : len(beats) * beat] = (beats[:, None] * beat + torch.arange(beat)).flatten()
     place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
     return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))

@@ -43,14 +43,7 @@ METHODS = {
 HOOKS = {"adaptations": METHODS["adaptations"], "attackers": ("prior", "view")}
 SINGULAR = {"defenses": "defense", "attackers": "attacker", "adaptations": "adaptation", "datasets": "dataset"}
 # The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
-SHARED = (
-    "bench.sound.",
-    "bench.metrics.",
-    "bench.learning",
-    "bench.classification",
-    "bench.crafting",
-    "bench.hardening",
-)
+SHARED = ("bench.sound.", "bench.notes.", "bench.metrics.", "bench.training.")
 PRESETS = ("smoke", "small", "full")
 
 

@@ -3,10 +3,10 @@
     python benchmarks/craft_speech.py
     BENCH_DATA=... python benchmarks/craft_speech.py --whole
 
-256 clips of 16,000 samples. Three ways to the same steps take turns in one process: ours (`bench.crafting.perturb`);
-the loop as published code for masked noise has it, with a tensor for every segment of every clip and the network layer
-by layer; and the floor, nothing but the network's loss and its gradient with respect to the audio. Medians of processor
-time; wall time beside it.
+256 clips of 16,000 samples. Three ways to the same steps take turns in one process: ours
+(`bench.training.crafting.perturb`); the loop as published code for masked noise has it, with a tensor for every segment
+of every clip and the network layer by layer; and the floor, nothing but the network's loss and its gradient with
+respect to the audio. Medians of processor time; wall time beside it.
 
 Bars: at least 2 times the loop; at most 15 % over the floor; with --whole, `dynamic_epsilon` with its defaults on the
 2,700 training clips of the spoken digits in at most 20 s of processor time.
@@ -27,9 +27,9 @@ from torch.nn import functional
 
 from bench import plugins
 from bench.api import Clips, Knowledge
-from bench.crafting import Noise, perturb, room
-from bench.learning import seeded
 from bench.sound.segments import stepped_mask
+from bench.training.crafting import Noise, perturb, room
+from bench.training.learning import seeded
 
 CLIPS, SAMPLES, RATE, SEGMENT = 256, 16_000, 16_000, 1_000
 EPSILON, STEP = 0.13, 0.04  # of full scale, and of the bound

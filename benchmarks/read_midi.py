@@ -20,7 +20,7 @@ import muspy
 import pretty_midi
 import torch
 
-from bench.sound.rolls import read_midi
+from bench.notes.rolls import read_midi
 
 EVERY = 10
 

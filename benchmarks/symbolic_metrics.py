@@ -27,7 +27,7 @@ import torch
 from bench.api import Rolls
 from bench.metrics import symbolic
 from bench.metrics.symbolic_events import events
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of, read_midi
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of, read_midi
 
 AT_ONCE = 20
 STEPS, BEATS = 4, 4  # steps a beat, beats a bar

@@ -25,8 +25,8 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.render import render
-from bench.sound.rolls import DRUMS, Notes, grid
+from bench.notes.render import render
+from bench.notes.rolls import DRUMS, Notes, grid
 
 TRACKS = ("drums", "piano", "guitar", "bass", "strings")
 PROGRAMS = (DRUMS, 0, 27, 33, 48)

@@ -32,8 +32,8 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Needs, Rolls
 from bench.errors import DataError, PluginError, UsageError, unknown
-from bench.sound.render import render
-from bench.sound.rolls import Notes, grid
+from bench.notes.render import render
+from bench.notes.rolls import Notes, grid
 
 PARTS = ("soprano", "alto", "tenor", "bass")
 # General MIDI programs of the four parts, in one family.

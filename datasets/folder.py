@@ -26,10 +26,10 @@ import torch
 
 from bench.api import Clips, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.notes.midi import MIDI_SUFFIXES
+from bench.notes.rolls import grid, notes_of, read_midi
+from bench.notes.windows import PROGRAMS, TRACKS, cut, families, stacked
 from bench.sound.files import AUDIO_SUFFIXES, blocks, info, resample
-from bench.sound.midi import MIDI_SUFFIXES
-from bench.sound.rolls import grid, notes_of, read_midi
-from bench.sound.windows import PROGRAMS, TRACKS, cut, families, stacked
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("file", "label", "group", "text")

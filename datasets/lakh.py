@@ -30,10 +30,10 @@ from typing import Any, ClassVar
 
 from bench.api import Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.midi import MIDI_SUFFIXES, read_score
-from bench.sound.pianorolls import read_pianorolls
-from bench.sound.rolls import Notes, quantised
-from bench.sound.windows import PROGRAMS, TRACKS, Window, cut, families, hashed, in_turn, rolls_of
+from bench.notes.midi import MIDI_SUFFIXES, read_score
+from bench.notes.pianorolls import read_pianorolls
+from bench.notes.rolls import Notes, quantised
+from bench.notes.windows import PROGRAMS, TRACKS, Window, cut, families, hashed, in_turn, rolls_of
 
 FOLDERS = ("lpd_5", "lpd_5_cleansed", "lmd_matched", "lmd_full")
 SHARES = {"train": 0.8, "validation": 0.9, "test": 1.0}  # upper ends of the hash, 0..1

@@ -32,9 +32,9 @@ from torch import Tensor
 
 from bench.api import Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.midi import Score, read_score
-from bench.sound.rolls import Notes, quantised
-from bench.sound.windows import Window, cut, hashed, in_turn, rolls_of
+from bench.notes.midi import Score, read_score
+from bench.notes.rolls import Notes, quantised
+from bench.notes.windows import Window, cut, hashed, in_turn, rolls_of
 
 TRACKS = ("melody", "bridge", "piano")
 SHARES = {"train": 0.7, "validation": 0.85, "test": 1.0}  # upper ends of the hash, 0..1

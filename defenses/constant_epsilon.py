@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from torch import Generator
 
 from bench.api import Data, Knowledge
-from bench.crafting import Noise, Schedule, min_min, room, surrogates
+from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Generator
 
 from bench.api import Clips, Knowledge
-from bench.crafting import Noise, perturb, pretrained, room, shifted, surrogates
+from bench.training.crafting import Noise, perturb, pretrained, room, shifted, surrogates
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Knowledge, Rolls
-from bench.sound.note_edits import maskers
-from bench.sound.restrikes import split
-from bench.sound.velocities import SOFTEST, beginnings, rounded
+from bench.notes.note_edits import maskers
+from bench.notes.restrikes import split
+from bench.notes.velocities import SOFTEST, beginnings, rounded
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Clips, Knowledge
-from bench.classification import classes, labels
-from bench.crafting import fresh, heard, surrogates
-from bench.learning import batches, seeded
+from bench.training.classification import classes, labels
+from bench.training.crafting import fresh, heard, surrogates
+from bench.training.learning import batches, seeded
 
 _QUIET = 1e-3  # least share of the envelope's peak: a pause is not quite without the loop
 _WARM = 20  # steps of fresh surrogates before they say anything of the template

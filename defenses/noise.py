@@ -21,10 +21,10 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Knowledge, Rolls
 from bench.errors import DataError
-from bench.sound.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
-from bench.sound.restrikes import split
-from bench.sound.rolls import Notes, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
+from bench.notes.restrikes import split
+from bench.notes.rolls import Notes, notes_of
+from bench.notes.velocities import beginnings
 
 _Set = TypeVar("_Set", Clips, Rolls)
 _GAIN_STEPS = 16  # clipping eats noise: the gain is corrected until the SNR is right, to 0.1 dB where that is possible

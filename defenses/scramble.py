@@ -16,8 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Clips, Knowledge, Rolls
-from bench.sound.note_edits import dealt, to_rolls
-from bench.sound.rolls import Notes, notes_of
+from bench.notes.note_edits import dealt, to_rolls
+from bench.notes.rolls import Notes, notes_of
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Clips, Knowledge
-from bench.classification import labels
 from bench.sound.filters import equalise
+from bench.training.classification import labels
 
 _ORDER = 3  # of the autoregressive filters: pole pairs
 _RADIUS = 0.97  # of their poles

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 from torch import Generator
 
 from bench.api import Clips, Knowledge
-from bench.crafting import Noise, Schedule, min_min, room, surrogates
 from bench.sound.segments import stepped_mask
+from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from torch import Generator
 
 from bench.api import Clips, Knowledge
-from bench.crafting import Noise, perturb, pretrained, room, shifted, surrogates
+from bench.training.crafting import Noise, perturb, pretrained, room, shifted, surrogates
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from bench.cli import main
 from bench.commands import protect_midi
-from bench.sound.midi import DRUMS, Score, read_score
+from bench.notes.midi import DRUMS, Score, read_score
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 SONGS = ("001", "048", "099", "150", "207", "292")

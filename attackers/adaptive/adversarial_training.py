@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import hardening
 from bench.api import Attacker, Clips, Log
+from bench.training import hardening
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import ClassVar
 from torch import Generator
 
 from bench.api import Rolls
-from bench.sound.note_edits import medians, to_rolls
-from bench.sound.restrikes import remerge
-from bench.sound.rolls import notes_of
+from bench.notes.note_edits import medians, to_rolls
+from bench.notes.restrikes import remerge
+from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
 class Deghost:
-    """Merges what `bench.sound.restrikes.remerge` merges; then drops what is as short and too soft for its track.
+    """Merges what `bench.notes.restrikes.remerge` merges; then drops what is as short and too soft for its track.
 
     Too soft is under `faint` of the median velocity of the roll's track.
     """

@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Generator
 
 from bench.api import Rolls
-from bench.sound.velocities import beginnings
+from bench.notes.velocities import beginnings
 
 
 @dataclass(frozen=True)

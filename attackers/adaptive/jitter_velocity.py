@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 
 from bench.api import Rolls
-from bench.sound.velocities import SOFTEST, rounded, sustained
+from bench.notes.velocities import SOFTEST, rounded, sustained
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Generator
 
 from bench.api import Rolls
-from bench.sound.note_edits import to_rolls
-from bench.sound.rolls import notes_of
+from bench.notes.note_edits import to_rolls
+from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)

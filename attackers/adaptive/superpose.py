@@ -15,7 +15,7 @@ import torch
 from torch import Generator
 
 from bench.api import Rolls
-from bench.sound.velocities import SOFTEST, beginnings, rounded, sustained
+from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from torch import Generator
 
 from bench.api import Needs, Rolls
 from bench.errors import UsageError
+from bench.notes.note_edits import to_rolls
+from bench.notes.render import render
+from bench.notes.rolls import DRUMS, Notes, notes_of
 from bench.sound.files import write
-from bench.sound.note_edits import to_rolls
-from bench.sound.render import render
-from bench.sound.rolls import DRUMS, Notes, notes_of
 
 _RATE = 22_050  # samples a second, Basic Pitch's own
 _PACKAGE = "basic-pitch"

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Rolls
-from bench.sound.rolls import DRUMS
+from bench.notes.rolls import DRUMS
 
 
 @dataclass(frozen=True)

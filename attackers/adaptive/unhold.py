@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.note_edits import medians, to_rolls
+from bench.notes.rolls import DRUMS, Notes, notes_of
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,14 @@ class Unhold:
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
         notes = notes_of(data)
-        count, tracks, steps, pitches = data.velocity.shape
+        tracks, steps = data.velocity.shape[1:3]
         struck = _struck(notes, data)
         single = (struck == 1).sum(2) >= self.share * (struck > 0).sum(2)  # [roll, track]
         drums = torch.tensor([program == DRUMS for program in data.programs], device=data.device)
         single = (single & ~drums)[notes.roll, notes.track]
         drum = drums[notes.track]
 
-        loud = torch.where(beginnings(data), data.velocity.detach(), torch.nan)
-        median = loud.flatten(2).nanmedian(2).values[notes.roll, notes.track]
+        median = medians(notes.velocity, notes.roll * tracks + notes.track)
         kept = ~(single & (notes.velocity < self.softer * median) & _overlaps(notes, data))
         notes, single, drum = notes[kept], single[kept], drum[kept]
         first = _loudest(notes, tracks, steps) | ~single
@@ -57,8 +56,7 @@ class Unhold:
         duration = torch.where(drum, 1, duration)
         velocity = data.velocity[notes.roll, notes.track, notes.start, notes.pitch - data.lowest]
         cut = replace(notes, duration=duration, velocity=velocity)
-        sound, onset = grid(cut, count, tracks, steps, data.lowest, pitches)
-        return replace(data, velocity=sound, onset=onset)
+        return to_rolls(cut, data)
 
 
 def _struck(notes: Notes, data: Rolls) -> Tensor:

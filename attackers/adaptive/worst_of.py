@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, nn
 
-from bench import hardening
 from bench.api import Attacker, Clips, Log
 from bench.sound.augmentation import amplified, equalised, noisy, shifted
+from bench.training import hardening
 
 
 @dataclass(frozen=True)

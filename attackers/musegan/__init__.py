@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
-from bench.learning import seeded
+from bench.training.learning import seeded
 
 from .networks import Gan, small
 from .published import full, wasserstein

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.learning import batches
+from bench.training.learning import batches
 
 from .networks import Gan, Shape
 from .training import BETAS, Peak, Read, descend

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Log, Rolls
-from bench.learning import batches, cosine
+from bench.training.learning import batches, cosine
 
 from .networks import Gan
 

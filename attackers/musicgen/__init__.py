@@ -9,7 +9,6 @@ likelihood of held-out clean music (nats a token); Copet et al. 2023, "Simple an
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Augment, Clips, Gate, Log, Needs, silent_log, unchanged
-from bench.learning import fit, seeded
+from bench.training.learning import fit, own_generator, seeded
 
 from . import codec, tokens, weights
 
@@ -165,8 +164,7 @@ def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
     """Each clip's frames in an order that its id alone decides; the codebooks of a frame stay together."""
     codes = whole.codes.clone()
     for i, (name, length) in enumerate(zip(ids, whole.lengths.tolist(), strict=True)):
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-        order = torch.randperm(length, generator=Generator().manual_seed(seed)).to(codes.device)
+        order = torch.randperm(length, generator=own_generator(name)).to(codes.device)
         codes[i, :, :length] = codes[i, :, order]
     return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
 

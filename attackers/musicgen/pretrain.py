@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench.api import Clips, Rolls
-from bench.learning import seeded
+from bench.training.learning import seeded
 
 RATE, SECONDS, CODEBOOKS, ENTRIES = 16000, 10.0, 4, 256
 CODEC = {
@@ -126,7 +126,7 @@ def _recordings(work: Path, rng: Generator) -> tuple[Clips, Clips]:
 
 def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
     """Excerpts of four bars of the given tunes, each transposed by -5..6 semitones, in one of `PROGRAMS`."""
-    from bench.sound.render import render
+    from bench.notes.render import render
 
     rolls: Rolls = plugins.build("datasets", "chorales", {"domain": "midi", "bars": 4}).load("train")
     rolls = rolls.select([i for i, group in enumerate(rolls.groups) if group in tunes])

@@ -16,7 +16,7 @@ import torch
 from torch import Generator
 
 from bench.errors import DataError
-from bench.learning import seeded
+from bench.training.learning import seeded
 
 TINY = Path(__file__).parent / "tiny"
 HUB = {name: f"facebook/musicgen-{name}" for name in ("small", "medium", "melody")}

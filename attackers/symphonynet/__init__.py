@@ -19,7 +19,6 @@ The published code augments by nothing but new numbers for the tracks of every t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,8 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
 from bench.errors import DataError
-from bench.learning import fit, seeded
-from bench.sound.rolls import notes_of
+from bench.notes.rolls import notes_of
+from bench.training.learning import fit, seeded
 
 from . import bpe, encoding, generation, octuple
 from .encoding import Tokens
@@ -136,7 +135,7 @@ class SymphonyNet:
         nothing else predicts as well. "accuracy": how often the likeliest event (of octuples: pitch) is the true one.
         """
         assert isinstance(model, Network)
-        mixed = encoding.shuffled(test, [_seed(name) for name in test.ids])
+        mixed = encoding.shuffled(test)
         with torch.no_grad():
             nats, accuracy = self._read(model, self._encoded(model, test))
             shuffled, _ = self._read(model, self._encoded(model, mixed))
@@ -246,7 +245,3 @@ def _permuted(tokens: Tokens, tracks: int) -> Tokens:
     track = tokens.says["track"]
     new = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
     return replace(tokens, says={**tokens.says, "track": new})
-
-
-def _seed(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")

@@ -14,7 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from bench.sound.rolls import Notes
+from bench.notes.rolls import Notes
 
 PITCHES = 128
 

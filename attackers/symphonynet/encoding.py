@@ -15,7 +15,7 @@ The whole set at once: sorts and scatters, no loop over notes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of
+from bench.training.learning import own_generator
 
 from . import bpe
 
@@ -185,13 +186,11 @@ def decoded(tokens: Tokens, like: Rolls, merges: Tensor) -> Rolls:
     return replace(like, velocity=grids[0], onset=grids[1])
 
 
-def shuffled(rolls: Rolls, seeds: Sequence[int]) -> Rolls:
-    """Every roll's notes with one another's times: which note begins when, and how long it lasts, is dealt anew."""
+def shuffled(rolls: Rolls) -> Rolls:
+    """Every roll's notes with one another's times: which note begins when, and how long it lasts, its id decides."""
     notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
-    orders = [
-        torch.randperm(n, generator=torch.Generator().manual_seed(seed)) for n, seed in zip(counts, seeds, strict=True)
-    ]
+    orders = [torch.randperm(n, generator=own_generator(name)) for n, name in zip(counts, rolls.ids, strict=True)]
     dealt = torch.cat(orders).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
     moved = replace(notes, start=notes.start[dealt], duration=notes.duration[dealt])
     shape = (len(rolls), len(rolls.programs), rolls.velocity.shape[2], rolls.lowest, rolls.velocity.shape[3])

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Augment, Clips, Data, Log, Rolls, silent_log, unchanged
-from bench.learning import seeded
+from bench.training.learning import seeded
 
 CASES = ("several", "one", "stereo", "short", "silent")
 _PITCHES = (57, 64, 48, 71, 52, 60, 67, 45)  # MIDI; of neighbours no two share many harmonics

@@ -22,8 +22,8 @@ from bench import plugins
 from bench.api import Clips, Knowledge
 from bench.commands.run import parse_settings
 from bench.errors import DataError, UsageError
+from bench.notes.midi import MIDI_SUFFIXES
 from bench.sound import files
-from bench.sound.midi import MIDI_SUFFIXES
 from bench.trials.stages import generator
 
 PIECE_SECONDS = 8.0

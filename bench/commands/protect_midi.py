@@ -1,6 +1,6 @@
 """`bench protect` of a MIDI file: its notes through a defense; everything else in the file stays.
 
-The file's notes are seen as rolls (`bench.sound.midi_edits`), a batch of pieces at a time is one set, which the defense
+The file's notes are seen as rolls (`bench.notes.midi_edits`), a batch of pieces at a time is one set, which the defense
 protects; what it changed is carried back to the notes in ticks. Figures are of the file as it was read again.
 """
 
@@ -18,10 +18,10 @@ import torch
 from bench.api import Knowledge, Rolls
 from bench.errors import DataError
 from bench.metrics.edits import edits
-from bench.sound.midi import Score, read_score
-from bench.sound.midi_edits import Frame, transferred
-from bench.sound.midi_writing import rewritten, verify
-from bench.sound.rolls import Notes
+from bench.notes.midi import Score, read_score
+from bench.notes.midi_edits import Frame, transferred
+from bench.notes.midi_writing import rewritten, verify
+from bench.notes.rolls import Notes
 
 STEPS_PER_BEAT = 4
 PIECE_BARS = 8

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.rolls import Notes, notes_of
+from bench.notes.rolls import Notes, notes_of
 
 __all__ = ["edits"]
 

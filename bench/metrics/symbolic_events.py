@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.rolls import DRUMS
+from bench.notes.rolls import DRUMS
 
 __all__ = ["Events", "events", "merged", "of_rolls"]
 
@@ -32,7 +32,7 @@ _AT_ONCE = 1 << 23  # cells of rolls worked on at once: what bounds the memory
 class Events:
     """All that sounds in some rolls. A row is a track of a roll: roll * tracks + track. Everything is int64.
 
-    Cells and notes come in the order of row, pitch and step; the notes are those of `bench.sound.rolls.notes_of`.
+    Cells and notes come in the order of row, pitch and step; the notes are those of `bench.notes.rolls.notes_of`.
     """
 
     row: Tensor  # [cell]

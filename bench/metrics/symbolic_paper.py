@@ -26,7 +26,7 @@ from torch.nn import functional
 from bench.api import Rolls
 from bench.errors import DataError
 from bench.metrics.symbolic_tracks import pairs, tonal_matrix
-from bench.sound.rolls import DRUMS
+from bench.notes.rolls import DRUMS
 
 __all__ = [
     "paper_drum_pattern", "paper_empty_bar_rate", "paper_pitches_used", "paper_qualified_notes", "paper_tonal_distance",

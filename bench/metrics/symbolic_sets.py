@@ -26,7 +26,7 @@ from bench.metrics.symbolic_tracks import (
     tonal_distance,
     used_pitch_classes,
 )
-from bench.sound.rolls import DRUMS, grid, notes_of
+from bench.notes.rolls import DRUMS, grid, notes_of
 
 __all__ = ["features", "overlapped_area", "random_notes", "shuffled_tracks"]
 

@@ -6,7 +6,7 @@ Conventions
   [roll, pair]); NaN where it is undefined, which each docstring says. Nothing here has a gradient. Raises `DataError`
   for an empty set.
 * Only steps within `lengths` count. A bar or a beat that the length cuts short counts as one.
-* A cell sounds where its velocity is above 0; notes are those of `bench.sound.rolls`. Drums are program 128; a drum
+* A cell sounds where its velocity is above 0; notes are those of `bench.notes.rolls`. Drums are program 128; a drum
   "pitch" names an instrument, so what is about pitch is NaN for drums.
 
 MuseGAN: Dong et al., AAAI 2018, arXiv 1709.06298; muspy: Dong et al., ISMIR 2020.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.metrics.symbolic_events import Events, of_rolls
-from bench.sound.rolls import DRUMS
+from bench.notes.rolls import DRUMS
 
 __all__ = [
     "drum_pattern", "empty_bar_rate", "empty_beat_rate", "groove_consistency", "mean_duration", "notes_per_bar",

@@ -1,1 +1,1 @@
-"""What a signal is: files, masking, codecs, piano rolls and their sound. Knows nothing of trials."""
+"""What a signal is: files, masking, codecs, filters, spectra. Knows nothing of trials."""

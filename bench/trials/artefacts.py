@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench.api import Clips, Data, Rolls
 from bench.errors import DataError
-from bench.sound.velocities import sustained
+from bench.notes.velocities import sustained
 from bench.trials.store import write_json
 
 _MAX_CHANNELS = 8  # FLAC's own limit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +191,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        gates=_gates(cell, arms, metric, reference["groups"]),
+        gates=gates_of(cell.trial.attacker, arms, metric, reference["groups"]),
         epochs={arm: _json(artefacts[role] / "epochs.json") for arm, role in LEARNED.items() if role in artefacts},
         audibility=heard["per_clip"],
         heard=heard.get("ids", []),
@@ -205,7 +205,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     )
     denied = learning_denied(record.mean("clean"), record.mean("protected"), record.mean("untrained"))
     record = record.model_copy(update={"denied": numbers([denied])[0]})
-    return record.model_copy(update={"notes": _why_null(record)})
+    return record.model_copy(update={"notes": why_null(record)})
 
 
 def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
@@ -241,16 +241,15 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
     }
 
 
-def _gates(
-    cell: Cell, arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]
+def gates_of(
+    part: Part, arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]
 ) -> list[GateRecord]:
-    """The gate that every attacker must pass, and the attacker's own."""
+    """The gate that every attacker must pass, and the attacker's own, from the arms of a record."""
     from bench import plugins
 
     clean, untrained = arms["clean"], arms["untrained"]
     pairs = [(a, b, g) for a, b, g in zip(clean[metric], untrained[metric], groups, strict=True) if None not in (a, b)]
     gates = [learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs])]  # type: ignore[misc]
-    part = cell.trial.attacker
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
     if hasattr(attacker, "gates"):
         gates += attacker.gates(_means(clean), _means(untrained))
@@ -303,7 +302,8 @@ def _recorded(part: Part) -> PartRecord:
     )
 
 
-def _why_null(record: Record) -> dict[str, str]:
+def why_null(record: Record) -> dict[str, str]:
+    """The notes that a record must have: the place of every null -> why it is one."""
     notes = {}
     for metric, values in record.audibility.items():
         if None in values:
@@ -323,4 +323,4 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-__all__ = ["Record", "failed", "load", "load_all", "numbers", "numbers_by_name", "of"]
+__all__ = ["Record", "failed", "gates_of", "load", "load_all", "numbers", "numbers_by_name", "of", "why_null"]

@@ -32,8 +32,8 @@ from typing import Any, ClassVar, Literal
 from torch import Generator, Tensor
 
 from bench.api import Clips, Knowledge, Needs, Rolls
-from bench.crafting import surrogates
 from bench.sound.masking import FULL_SCALE_DB
+from bench.training.crafting import surrogates
 
 from . import notes, waveform
 from .descent import Before, Game, Render, descend

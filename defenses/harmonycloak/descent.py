@@ -21,8 +21,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Adaptation, Attacker, Log
-from bench.crafting import heard
-from bench.learning import batches, seeded
+from bench.training.crafting import heard
+from bench.training.learning import batches, seeded
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
 MOMENTUM = 0.9

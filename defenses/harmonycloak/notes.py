@@ -31,9 +31,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.sound.note_edits import Maskers, maskers
-from bench.sound.restrikes import split
-from bench.sound.velocities import beginnings, rounded, sustained
+from bench.notes.note_edits import Maskers, maskers
+from bench.notes.restrikes import split
+from bench.notes.velocities import beginnings, rounded, sustained
 
 from .descent import Models
 

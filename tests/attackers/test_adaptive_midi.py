@@ -12,9 +12,9 @@ import torch
 from bench import plugins
 from bench.api import Knowledge, Rolls
 from bench.errors import UsageError
-from bench.sound.restrikes import split
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.restrikes import split
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of
+from bench.notes.velocities import beginnings
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import classification, plugins
+from bench import plugins
 from bench._kit import sets
 from bench.api import Clips, unchanged
 from bench.errors import DataError
+from bench.training import classification
 
 NAMES = ("m5", "melcnn", "mfcc")
 

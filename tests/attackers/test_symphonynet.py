@@ -14,8 +14,8 @@ from bench import plugins
 from bench._kit import sets
 from bench.api import Rolls
 from bench.errors import DataError
-from bench.sound.rolls import Notes, grid, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.rolls import Notes, grid, notes_of
+from bench.notes.velocities import beginnings
 
 
 def attacker(**parameters: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 from bench import plugins
 from bench.api import Clips, Rolls
 from bench.errors import DataError, UsageError
-from bench.sound.rolls import DRUMS, notes_of
+from bench.notes.rolls import DRUMS, notes_of
 
 
 def build(preset: str = "small", **given: Any) -> Any:

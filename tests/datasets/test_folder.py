@@ -13,8 +13,8 @@ import torch
 from bench import plugins
 from bench.api import Clips, Rolls
 from bench.errors import DataError, UsageError
+from bench.notes.rolls import DRUMS, Notes, grid, write_midi
 from bench.sound.files import write
-from bench.sound.rolls import DRUMS, Notes, grid, write_midi
 
 RATE = 8000
 

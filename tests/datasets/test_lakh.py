@@ -19,8 +19,8 @@ from scipy.sparse import csc_matrix
 from bench import plugins
 from bench.api import Rolls
 from bench.errors import DataError, UsageError
-from bench.sound import pianorolls
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of, write_midi
+from bench.notes import pianorolls
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of, write_midi
 
 PROGRAMS = (DRUMS, 0, 24, 32, 48)
 Row = tuple[int, int, int, int, int]  # track, start, duration (24 steps a beat), pitch, velocity

@@ -16,8 +16,8 @@ import torch
 from bench import plugins
 from bench.api import Rolls
 from bench.errors import DataError, UsageError
-from bench.sound.midi import read_score
-from bench.sound.rolls import notes_of
+from bench.notes.midi import read_score
+from bench.notes.rolls import notes_of
 
 TRACKS = ("MELODY", "BRIDGE", "PIANO")
 

@@ -13,8 +13,8 @@ from bench._kit import sets
 from bench.api import Knowledge, Rolls
 from bench.errors import UsageError
 from bench.metrics.edits import edits
-from bench.sound.rolls import Notes, grid, notes_of
-from bench.sound.velocities import beginnings
+from bench.notes.rolls import Notes, grid, notes_of
+from bench.notes.velocities import beginnings
 
 MODES = ("velocity", "hold", "ghost")
 KNOWN = Knowledge("white-box", (sets.Reader(),))

@@ -11,9 +11,9 @@ from bench import plugins
 from bench.api import Knowledge, Rolls
 from bench.errors import DataError
 from bench.metrics.edits import edits
-from bench.sound.restrikes import remerge, threshold_velocity
-from bench.sound.rolls import DRUMS, Notes, grid, notes_of, read_midi, write_midi
-from bench.sound.velocities import beginnings
+from bench.notes.restrikes import remerge, threshold_velocity
+from bench.notes.rolls import DRUMS, Notes, grid, notes_of, read_midi, write_midi
+from bench.notes.velocities import beginnings
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.api import Rolls
-from bench.sound.rolls import DRUMS, Notes, grid
+from bench.notes.rolls import DRUMS, Notes, grid
 
 PROGRAMS = {"drums": DRUMS, "piano": 0, "bass": 33}
 

@@ -14,7 +14,7 @@ import torch
 from bench.api import Rolls
 from bench.errors import DataError
 from bench.metrics import symbolic, symbolic_events
-from bench.sound.rolls import DRUMS, notes_of, read_midi
+from bench.notes.rolls import DRUMS, notes_of, read_midi
 
 Make = Callable[..., Rolls]
 METRICS = [

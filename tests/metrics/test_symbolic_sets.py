@@ -13,7 +13,7 @@ from bench.errors import DataError
 from bench.metrics import symbolic_events
 from bench.metrics.symbolic import describe
 from bench.metrics.symbolic_sets import features, overlapped_area, random_notes, shuffled_tracks
-from bench.sound.rolls import DRUMS, notes_of
+from bench.notes.rolls import DRUMS, notes_of
 
 Make = Callable[..., Rolls]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from bench.api import Knowledge, Rolls
-from bench.sound.velocities import beginnings
+from bench.notes.velocities import beginnings
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""`bench new`: a working plugin and its test, to be changed into one's own.
+
+The templates are text in `bench/templates/`, filled by `string.Template`. Where they go: in a checkout of this project
+its plugin folders, so that the plugin is known by its name; elsewhere the folder named, where it is known by its path;
+or a package of its own with an entry point.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+from bench import plugins
+from bench.errors import UsageError
+
+What = Literal["defense", "attacker", "adaptation", "dataset"]
+
+_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+_KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
+_TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers", "dataset": "datasets"}
+_PLAIN = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN = frozenset({"none", "all", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own
+_TRY = {
+    "defense": "bench run --defense {0} --attacker musicgen --preset smoke",
+    "attacker": "bench run --defense separable --attacker {0} --dataset spoken_words --preset smoke",
+    "adaptation": "bench run --defense harmonycloak --attacker musicgen --adapt {0} --preset smoke",
+    "dataset": "bench run --defense separable --attacker melcnn --dataset {0} --preset smoke",
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a new plugin goes and how it is then called."""
+
+    plugin: Path
+    test: Path
+    called: str  # what `bench run` is told
+    source: str  # the Python expression by which the test finds it
+    more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
+    first: tuple[str, ...] = ()  # commands that must come before all others
+
+
+def new(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]:
+    """Write the plugin `name` and its test, print what was written and the next commands; the files.
+
+    Raises `UsageError` for a name that cannot be one or is taken, and where a file exists; then nothing is written.
+    """
+    _require_name(name)
+    place = _package(what, name, out) if package else _single(what, name, out)
+    templates = [(f"{what}.py", place.plugin), (f"{what}_test.py", place.test), *place.more]
+    if what == "dataset":
+        templates.append(("dataset.toml", place.plugin.with_suffix(".toml")))
+    for _, file in templates:
+        if file.exists():
+            raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
+    _require_free(name, package=package)
+    words = _words(what, name, place)
+    for template, file in templates:
+        text = Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
+        _write(file, text)
+        print(f"wrote {_shown(file)}")
+    print("next:")
+    called = shlex.quote(place.called)
+    test = shlex.quote(str(_shown(place.test)))
+    for command in (*place.first, f"bench check {called}", f"python -m pytest {test}", _TRY[what].format(called)):
+        print(f"  {command}")
+    return [file for _, file in templates]
+
+
+def _single(what: What, name: str, out: Path | None) -> _Place:
+    checkout = _checkout(Path.cwd()) if out is None else None
+    if checkout is not None:
+        folder = checkout / plugins.FOLDERS[_KINDS[what]]
+        return _Place(folder / f"{name}.py", checkout / "tests" / _TESTS[what] / f"test_{name}.py", name, f'"{name}"')
+    folder = out or Path.cwd()
+    source = f'str(Path(__file__).with_name("{name}.py"))'
+    file = folder / f"{name}.py"
+    return _Place(file, folder / f"test_{name}.py", str(_shown(file)), source)
+
+
+def _package(what: What, name: str, out: Path | None) -> _Place:
+    words = _names(what, name)
+    root = (out or Path.cwd()) / words["dist"]
+    module = root / "src" / words["package"]
+    called = f"{words['dist']}/{name}"
+    return _Place(
+        module / f"{name}.py",
+        root / "tests" / f"test_{name}.py",
+        called,
+        f'"{called}"',
+        (("pyproject.toml", root / "pyproject.toml"), ("init.py", module / "__init__.py")),
+        (f"pip install -e {shlex.quote(str(_shown(root)))}",),
+    )
+
+
+def _names(what: What, name: str) -> dict[str, str]:
+    dist = f"cloakbench-{name.replace('_', '-')}"
+    return {
+        "name": name,
+        "cls": "".join(part.capitalize() for part in name.split("_")),
+        "kind": what,
+        "kinds": _KINDS[what],
+        "dist": dist,
+        "package": dist.replace("-", "_"),
+    }
+
+
+def _words(what: What, name: str, place: _Place) -> dict[str, str]:
+    """What the templates are filled with."""
+    line = "from pathlib import Path\n" if "Path(" in place.source else ""
+    paths = {"path_line": line, "path_import": f"{line}\n" if line else "", "where": place.source}
+    return {**_names(what, name), **paths}
+
+
+def _require_name(name: str) -> None:
+    if _PLAIN.fullmatch(name) and not name.endswith("_") and not keyword.iskeyword(name) and name not in _TAKEN:
+        return
+    near = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+    near = (
+        near
+        if _PLAIN.fullmatch(near) and not keyword.iskeyword(near) and near not in _TAKEN
+        else f"my_{near or 'idea'}"
+    )
+    raise UsageError(f"'{name}' cannot name a plugin: expected small letters, digits and _, such as '{near}'")
+
+
+def _require_free(name: str, *, package: bool) -> None:
+    """No plugin of any kind has the name, since --set and `bench check` go by it, and no module that Python knows."""
+    for kind, singular in plugins.SINGULAR.items():
+        if name in plugins.names(kind):
+            raise UsageError(f"there is {_a(singular)} '{name}' already: give another name, such as 'my_{name}'")
+    # In a package the module has the package's name before its own and hides nothing.
+    if not package and (name in sys.stdlib_module_names or _installed(name)):
+        raise UsageError(f"'{name}' is a module of Python's here, which {name}.py would hide: try 'my_{name}'")
+
+
+def _installed(name: str) -> bool:
+    """Whether Python finds a module of that name elsewhere than in the current folder."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and not (spec.origin and Path(spec.origin).resolve().is_relative_to(Path.cwd()))
+
+
+def _checkout(folder: Path) -> Path | None:
+    """The checkout of this project that a folder lies in."""
+    for root in (folder, *folder.parents):
+        if (
+            (root / "bench" / "api.py").is_file()
+            and (root / "defenses").is_dir()
+            and (root / "pyproject.toml").is_file()
+        ):
+            return root
+    return None
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _shown(file: Path) -> Path:
+    """A path as a user would type it: from the current folder, where it lies below."""
+    here = Path.cwd()
+    return file.resolve().relative_to(here) if file.resolve().is_relative_to(here) else file
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"

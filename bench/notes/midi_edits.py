@@ -1,0 +1,244 @@
+"""A defense's edits of a MIDI file: its notes as rolls, and what changed in the rolls carried back to the ticks.
+
+A roll is quantised, the file is not, so the protected file is never written from the roll. Each note of the protected
+rolls takes its begin and end from the clean ones, and thereby from the file:
+
+begin  where a clean note begins: that note's own tick. Within a clean note: the note is split at the tick of the step.
+       In silence: at the tick of the step, not before the pitch has ended.
+end    where a clean note ends: that note's own tick. Within a clean note: at the tick of the step, which shortens or
+       splits it. In silence: at the tick of the step, or where the pitch is struck next, or at the end of the file.
+
+So what a defense does not touch stays at its tick, and no pitch of a channel sounds twice at a time where it did not
+before. Pieces are cut every few bars: a note held over the seam is struck again in the second piece, where a new
+velocity says nothing to the file, unless the note was split before; it takes silence there to end it. A note that
+shares the cell of its onset with a longer one is not in the rolls and keeps what it was. In a part whose program is not
+the channel's at that time no new note begins. The rolls' bars are those of the first metre; all else in the file stays,
+message by message.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bench.api import Rolls
+from bench.errors import DataError
+from bench.notes.midi import DRUM_CHANNEL, Score
+from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
+from bench.notes.windows import cut, joined
+
+__all__ = ["Frame", "transferred"]
+
+LONGEST = 1 << 24  # steps of a file
+_NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to be counted for every note's pitch
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """How a file is seen as rolls: its parts are the tracks, its pieces of `size` steps the rolls; silent ones are out.
+
+    Raises `DataError` where the file is too long or counts fewer ticks than steps a beat.
+    """
+
+    score: Score
+    steps_per_beat: int = 4
+    bars: int = 8  # of a piece
+
+    def __post_init__(self) -> None:
+        score = self.score
+        if score.ticks_per_beat < self.steps_per_beat:
+            found = f"{score.ticks_per_beat} ticks a beat"
+            raise DataError(f"{score.path}: the file counts {found}, expected at least {self.steps_per_beat}")
+        if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
+            beats = score.length // score.ticks_per_beat
+            raise DataError(f"{score.path}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}")
+
+    @property
+    def size(self) -> int:
+        """Steps of a piece."""
+        return self.bars * self.score.beats_per_bar * self.steps_per_beat
+
+    def pieces(self) -> list[int]:
+        """The numbers of the pieces in which something sounds."""
+        return sorted(set(cut(quantised(self.score, self.steps_per_beat), self.size).roll.tolist()))
+
+    def rolls(self, pieces: Sequence[int], score: Score | None = None) -> Rolls:
+        """The pieces of these numbers as one set; of `score`, the same file edited, if it is given."""
+        shown = score or self.score
+        place = {part: number for number, part in enumerate(self.score.parts)}
+        track = torch.tensor([place[part] for part in shown.parts])
+        notes, _ = disjoint(quantised(shown, self.steps_per_beat))
+        span = (min(pieces) * self.size, (max(pieces) + 1) * self.size)
+        notes = cut(notes[(notes.end > span[0]) & (notes.start < span[1])], self.size)
+        roll = torch.full((max(int(notes.roll.max()) if len(notes) else 0, max(pieces)) + 1,), -1)
+        roll[torch.tensor(pieces)] = torch.arange(len(pieces))
+        notes = replace(notes, roll=roll[notes.roll], track=track[notes.track])
+        velocity, onset = grid(notes[notes.roll >= 0], len(pieces), len(self.score.parts), self.size)
+        left = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
+        return Rolls(
+            velocity=velocity,
+            onset=onset,
+            programs=tuple(part.program for part in self.score.parts),
+            ids=tuple(f"{self.score.path.stem}-{number:05d}" for number in pieces),
+            groups=(self.score.path.stem,) * len(pieces),
+            lengths=left.clamp(max=self.size),
+            tempo=torch.full((len(pieces),), self.score.tempo),
+            steps_per_beat=self.steps_per_beat,
+            beats_per_bar=self.score.beats_per_bar,
+            tracks=self.score.names,
+        )
+
+    def notes(self, rolls: Rolls, pieces: Sequence[int]) -> Notes:
+        """The notes of a set of pieces, their starts counted from the beginning of the file."""
+        notes = notes_of(rolls.to("cpu"))
+        start = notes.start + torch.tensor(pieces)[notes.roll] * self.size
+        return replace(notes, roll=torch.zeros_like(notes.roll), start=start)
+
+
+def transferred(frame: Frame, protected: Sequence[Notes]) -> Tensor:
+    """The file's notes after the edits, int64 [note, 7] like `Score.notes`.
+
+    The last two columns are the messages of the clean note that the new one begins or ends with: the strike is -1 for
+    a note that begins elsewhere, the release may be one whose tick has changed.
+    """
+    score = frame.score
+    lookup = _Clean(frame)
+    notes = _merged(joined(protected), lookup, frame.size)
+    begin, hard, strike = lookup.beginning(notes)
+    end, fixed, floor, release = lookup.ending(notes)
+    floor = torch.maximum(floor, begin)
+    velocity = (notes.velocity * 127).round().clamp(1, 127).long()
+    unseen = score.notes[lookup.unseen]
+    edited = torch.cat([torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1), unseen])
+    sure = torch.ones(len(unseen), dtype=torch.bool)
+    hard, fixed = torch.cat([hard, sure]), torch.cat([fixed, sure])
+    floor = torch.cat([floor, unseen[:, 2]])
+    return _apart(edited, hard, fixed, floor, score)
+
+
+class _Clean:
+    """The clean notes on the grid, found by lane (part and pitch) and step."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._score, self._steps_per_beat = frame.score, frame.steps_per_beat
+        self._notes, self._owner = disjoint(quantised(frame.score, frame.steps_per_beat))
+        self._span = LONGEST * 2
+        self._key = self._lane(self._notes) * self._span + self._notes.start
+        self.unseen = torch.ones(len(frame.score.notes), dtype=torch.bool)
+        self.unseen[self._owner] = False
+
+    def beginning(self, notes: Notes) -> tuple[Tensor, Tensor, Tensor]:
+        """Tick, whether it lies in a clean note (else it may be moved), and the message of the clean note's strike."""
+        at, sounds = self._find(notes, notes.start)
+        starts = sounds & (self._notes.start[at] == notes.start)
+        source = self._score.notes[self._owner[at]]
+        tick = torch.where(starts, source[:, 1], self._tick(notes.start))
+        return tick, sounds, torch.where(starts, source[:, 5], -1)
+
+    def ending(self, notes: Notes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tick, whether it lies in a clean note, the tick before which it may not be moved, and a message of release.
+
+        The message is that of the last clean note in it.
+        """
+        at, sounds = self._find(notes, notes.end - 1)
+        source = self._score.notes[self._owner[at]]
+        met = (self._notes.end[at] > notes.start) & self._same(notes, at)
+        ends = sounds & (self._notes.end[at] == notes.end)
+        tick = torch.where(ends, source[:, 2], self._tick(notes.end))
+        floor = torch.where(met & ~sounds, source[:, 2], 0)
+        return tick, sounds, floor, torch.where(met, source[:, 6], -1)
+
+    def held(self, notes: Notes) -> Tensor:
+        """bool [note]: a clean note sounds on where the note begins."""
+        at, sounds = self._find(notes, notes.start)
+        return sounds & (self._notes.start[at] < notes.start)
+
+    def _find(self, notes: Notes, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The last clean note of each note's lane that begins up to the step, and whether it sounds there."""
+        at = (torch.searchsorted(self._key, self._lane(notes) * self._span + step, right=True) - 1).clamp(min=0)
+        starts = self._notes.start[at] <= step
+        return at, self._same(notes, at) & starts & (self._notes.end[at] > step)
+
+    def _same(self, notes: Notes, at: Tensor) -> Tensor:
+        return self._lane(self._notes)[at] == self._lane(notes)
+
+    def _tick(self, step: Tensor) -> Tensor:
+        return (2 * step * self._score.ticks_per_beat + self._steps_per_beat).div(
+            2 * self._steps_per_beat, rounding_mode="floor"
+        )
+
+    @staticmethod
+    def _lane(notes: Notes) -> Tensor:
+        return notes.track * 128 + notes.pitch
+
+
+def _merged(notes: Notes, clean: _Clean, size: int) -> Notes:
+    """The notes in order, those that were only cut at a seam made whole."""
+    notes, _ = disjoint(notes)
+    lane = notes.track * 128 + notes.pitch
+    seam, held = notes.start % size == 0, clean.held(notes)
+    # What comes after a ghost at the end of a piece is no part of it.
+    alike = seam[:-1] | ~held[:-1] | (notes.velocity[1:] == notes.velocity[:-1])
+    goes_on = seam & held
+    goes_on[0:1] = False
+    goes_on[1:] &= (lane[1:] == lane[:-1]) & (notes.start[1:] == notes.end[:-1]) & alike
+    first = (~goes_on).nonzero().flatten()
+    last = torch.cat([first[1:], torch.tensor([len(notes)])]) - 1 if len(notes) else first
+    return replace(notes[first], duration=notes.end[last] - notes.start[first])
+
+
+def _apart(edited: Tensor, hard: Tensor, fixed: Tensor, floor: Tensor, score: Score) -> Tensor:
+    """The notes without overlaps: ends give way to beginnings in a clean note, new beginnings to ends before them."""
+    where = torch.tensor([(part.track, part.channel) for part in score.parts])[edited[:, 0]]
+    begin, end, pitch = edited[:, 1], edited[:, 2], edited[:, 3]
+    pitched = where[:, 1] * 128 + pitch
+    own = torch.unique(where[:, 0] * 2048 + pitched, return_inverse=True)[1]
+    end = torch.minimum(end, _next(own, begin, hard))
+    limit = _next(pitched, begin, hard).clamp(max=score.length)
+    end = torch.where(fixed, end, torch.maximum(torch.minimum(end, limit), torch.minimum(floor, end)))
+    begin = torch.where(hard, begin, torch.maximum(begin, _reached(pitched, begin, end, hard)))
+    edited = torch.cat([edited[:, :1], begin[:, None], end[:, None], edited[:, 3:]], 1)
+    kept = begin < end
+    new = (kept & ~hard).nonzero().flatten()
+    kept[new] = _plays(score, edited[new])
+    return edited[kept]
+
+
+def _next(key: Tensor, begin: Tensor, counts: Tensor) -> Tensor:
+    """For each note the first later beginning of the same key among those that count, or a tick past all."""
+    there = (key * _NEVER + begin)[counts].sort().values
+    at = torch.searchsorted(there, key * _NEVER + begin, right=True)
+    found = torch.cat([there, torch.tensor([1 << 62])])[at]
+    return torch.where(found // _NEVER == key, found % _NEVER, _NEVER - 1)
+
+
+def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:
+    """For each note the last tick at which a note before it of the same key still sounds, or less than 0."""
+    order = (~hard).long().argsort(stable=True)
+    order = order[(key * _NEVER + begin)[order].argsort(stable=True)]
+    reach = (key * _NEVER + end)[order].cummax(0).values  # keys ascend, so none reaches into the next
+    before = torch.cat([torch.full((1,), -1), reach[:-1]]) - (key * _NEVER)[order]
+    return torch.empty_like(begin).index_copy_(0, order, before)
+
+
+def _plays(score: Score, notes: Tensor) -> Tensor:
+    """bool [note]: the channel of the note's part has the part's program once the messages of its tick are over."""
+    changes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for number, messages in enumerate(score.file.tracks):
+        now = 0
+        for message in messages:
+            now += message.time
+            if message.type == "program_change" and message.channel != DRUM_CHANNEL:
+                changes.setdefault((number, message.channel), []).append((now, message.program))
+    plays = torch.ones(len(notes), dtype=torch.bool)
+    for number, part in enumerate(score.parts):
+        timeline = changes.get((part.track, part.channel), [])
+        if len(timeline) > 1 or (timeline and timeline[0][0] > 0):
+            for row in (notes[:, 0] == number).nonzero().flatten().tolist():
+                at = bisect_right(timeline, (int(notes[row, 1]), 1 << 62))
+                plays[row] = (timeline[at - 1][1] if at else 0) == part.program
+    return plays

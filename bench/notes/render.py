@@ -1,0 +1,192 @@
+"""Piano rolls as sound: a General MIDI soundfont played by TinySoundFont, one stem a track.
+
+Conventions
+-----------
+* The mix is the sum of the stems, to the last bit. One gain a piece scales them all, so that the mix peaks at `peak`.
+* A note sounds as a MIDI file would hold it: its velocity rounded to 1..127.
+* The synthesizer reads its samples by linear interpolation and so folds what lies above half its rate back into
+  hearing; it is run at twice the rate wanted, and the result is low-pass filtered and decimated.
+* The same rolls give the same samples, whatever was played before and whatever else is in the set.
+* The soundfont is TimGM6mb (David Bolton, GPL), found inside the wheel of pretty_midi, which is not imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips, Rolls
+from bench.errors import DataError, PluginError, UsageError
+from bench.notes.rolls import DRUMS, Notes, notes_of
+
+__all__ = ["render", "soundfont"]
+
+OVERSAMPLING = 2
+QUIET_DB = -12.0  # headroom in the synthesizer; the gain of the piece makes up for it
+FADE = 0.005  # seconds, where a piece ends before its clip does
+
+
+def soundfont() -> Path:
+    """The General MIDI soundfont that comes with pretty_midi. Raises `PluginError` where it is not installed."""
+    spec = importlib.util.find_spec("pretty_midi")
+    path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise PluginError("no soundfont to render with: pip install pretty_midi, whose wheel holds TimGM6mb.sf2")
+    return path
+
+
+def render(
+    rolls: Rolls,
+    rate: int = 16000,
+    *,
+    programs: Sequence[Sequence[int]] | None = None,
+    channels: int = 1,
+    seconds: float | None = None,
+    release: float = 0.5,
+    peak: float = 0.9,
+    keep_stems: bool = True,
+    font: str | Path | None = None,
+) -> Clips:
+    """Play every roll of a set: audio float32 [roll, channel, sample] and stems [roll, track, channel, sample].
+
+    rate: samples a second. programs: [roll][track], General MIDI 0..127 or 128 for drums, where the rolls' own shall
+    not count. channels: 1, the mean of left and right, or 2. seconds: the length of every clip; by default the
+    longest roll and its release. release: seconds that a piece may sound on after its last step; what follows is zero
+    and left out of `lengths`. peak: of the mix, in 0..1. Ids, groups, labels and texts are those of the rolls.
+
+    Raises `PluginError` where tinysoundfont or the soundfont is not installed, `DataError` for a file that is no
+    soundfont, `UsageError` for a number that makes no sense.
+    """
+    if channels not in (1, 2):
+        raise UsageError(f"channels = {channels}, expected 1 (mono) or 2 (stereo)")
+    if not 0 < peak < 1:
+        raise UsageError(f"peak = {peak}, expected a number between 0 and 1, such as 0.9")
+    table = [list(row) for row in programs] if programs is not None else [list(rolls.programs)] * len(rolls)
+    tracks = len(rolls.programs)
+    if len(table) != len(rolls) or any(len(row) != tracks for row in table):
+        raise UsageError(f"programs must be a table of {len(rolls)} rolls by {tracks} tracks")
+
+    rolls = rolls.to("cpu")
+    step = 60.0 / rolls.tempo.double() / rolls.steps_per_beat  # seconds
+    ends = ((rolls.lengths * step + release) * rate).round().long()
+    samples = int(ends.max()) if seconds is None else round(seconds * rate)
+    if samples < 1:
+        raise UsageError(f"seconds = {seconds} at {rate} samples a second, expected at least one sample")
+    lengths = ends.clamp(max=samples)
+    synth = _synthesizer(rate * OVERSAMPLING, font)
+    audio = torch.zeros(len(rolls), channels, samples)
+    stems = torch.zeros(len(rolls), tracks, channels, samples) if keep_stems else None
+    notes = notes_of(rolls)
+    for roll in range(len(rolls)):
+        mine = notes[notes.roll == roll]
+        played = [
+            _play(synth, mine[mine.track == track], program, float(step[roll]) * rate * OVERSAMPLING, samples)
+            for track, program in enumerate(table[roll])
+        ]
+        parts = _ended(_decimated(torch.stack(played), channels), int(lengths[roll]), rate)
+        loudest = float(parts.sum(0).abs().max())
+        parts *= peak / loudest if loudest > 0 else 1.0
+        audio[roll] = parts.sum(0)
+        if stems is not None:
+            stems[roll] = parts
+    return Clips(
+        audio=audio,
+        rate=rate,
+        ids=rolls.ids,
+        groups=rolls.groups,
+        lengths=lengths,
+        labels=rolls.labels,
+        classes=rolls.classes,
+        texts=rolls.texts,
+        stems=stems,
+        stem_names=_names(rolls) if stems is not None else (),
+    )
+
+
+def _synthesizer(rate: int, font: str | Path | None) -> Any:
+    try:
+        import tinysoundfont
+    except ImportError as error:
+        raise PluginError("rendering needs tinysoundfont: pip install --no-deps tinysoundfont==0.3.7") from error
+    path = Path(font) if font is not None else soundfont()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file, expected a soundfont (.sf2)")
+    synth = tinysoundfont.Synth(gain=QUIET_DB, samplerate=rate)
+    try:
+        synth.sfload(str(path))
+    except RuntimeError as error:
+        raise DataError(f"{path}: not a soundfont (.sf2) that can be read") from error
+    return synth
+
+
+def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> Tensor:
+    """One track alone: float32 [2, sample] at the synthesizer's rate. step: samples at that rate."""
+    import numpy as np
+
+    total = samples * OVERSAMPLING
+    if not len(notes):
+        return torch.zeros(2, total)
+    drums = program == DRUMS
+    channel = 9 if drums else 0
+    # A fresh start: nothing that an earlier track left sounding may reach this one.
+    synth.soundfonts[0].reset()
+    synth.generate_simple(1024)
+    synth.program_change(channel, 0 if drums else program, drums)
+    begin = (notes.start.double() * step).round().long()
+    end = (notes.end.double() * step).round().long()
+    velocity = (notes.velocity * 127).round().clamp(1, 127).long()
+    on = torch.stack([begin, notes.pitch, velocity], 1)
+    off = torch.stack([end, notes.pitch, torch.zeros_like(velocity)], 1)
+    # Sorted by time; at equal times ends (velocity 0) come before beginnings, so that a re-strike sounds.
+    events = sorted((at, bool(loud), pitch, loud) for at, pitch, loud in torch.cat([on, off]).tolist() if at < total)
+    data = bytearray(total * 8)  # stereo, float32, interleaved
+    view, now = memoryview(data), 0
+    for at, _, pitch, loud in events:
+        if at > now:
+            synth.generate_simple(at - now, view[now * 8 : at * 8])
+            now = at
+        if loud:
+            synth.noteon(channel, pitch, loud)
+        else:
+            synth.noteoff(channel, pitch)
+    if total > now:
+        synth.generate_simple(total - now, view[now * 8 :])
+    return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(-1, 2).T.copy())
+
+
+def _decimated(stereo: Tensor, channels: int) -> Tensor:
+    """[track, 2, sample] at the synthesizer's rate -> [track, channel, sample] at the rate wanted.
+
+    A windowed sinc (Kaiser, beta 8: 80 dB) that reaches -6 dB at 0.95 of the new Nyquist frequency.
+    """
+    sound = stereo.mean(1, keepdim=True) if channels == 1 else stereo
+    reach = 24 * OVERSAMPLING
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    kernel = torch.sinc(0.95 * taps / OVERSAMPLING) * torch.kaiser_window(
+        2 * reach + 1, False, 8.0, dtype=torch.float64
+    )
+    kernel = (kernel / kernel.sum()).float()[None, None]
+    flat = sound.reshape(-1, 1, sound.shape[-1])
+    lower = torch.nn.functional.conv1d(torch.nn.functional.pad(flat, (reach, reach)), kernel, stride=OVERSAMPLING)
+    return lower.reshape(len(sound), channels, -1)
+
+
+def _ended(parts: Tensor, length: int, rate: int) -> Tensor:
+    """Silence from `length` on, reached by a short fade where the piece ends before its clip."""
+    samples = parts.shape[-1]
+    if length < samples:
+        fade = min(length, max(1, round(FADE * rate)))
+        parts[..., length - fade : length] *= torch.linspace(1, 0, fade + 1)[1:]
+        parts[..., length:] = 0
+    return parts
+
+
+def _names(rolls: Rolls) -> tuple[str, ...]:
+    if rolls.tracks:
+        return rolls.tracks
+    return tuple("drums" if program == DRUMS else f"program {program}" for program in rolls.programs)

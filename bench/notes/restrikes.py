@@ -1,0 +1,75 @@
+"""Notes that are struck again: where it is possible, how it is written, and how it is undone.
+
+Two notes of one pitch cannot overlap on a channel: parsers at hand cut the first, swap the two or lengthen it. So a
+*ghost*, a note inside a note of the same pitch, is written as three notes that abut: note | ghost | note. On the grid
+nothing but onsets and velocities change; a MIDI file holds the result exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.api import Rolls
+from bench.notes.rolls import notes_of
+from bench.notes.velocities import beginnings, sustained
+from bench.sound.masking import threshold_in_quiet
+
+__all__ = ["dominant", "remerge", "split", "threshold_velocity"]
+
+
+def threshold_velocity(pitch: Tensor, level_127_db: float = 80.0) -> Tensor:
+    """H(f), the least MIDI velocity 1..127 that is heard in quiet, of MIDI pitches of any shape.
+
+    `H(f) = clip(ceil(127 * 10^((T_q(f) - L_127) / 40)), 1, 127)`: Terhardt's threshold in quiet T_q in dB SPL, and the
+    velocity law of DLS, a gain of 40 log10(v / 127) dB. level_127_db: dB SPL at the listener of a note of velocity 127.
+    """
+    hz = 440.0 * 2 ** ((pitch.double() - 69) / 12)
+    return (127 * 10 ** ((threshold_in_quiet(hz) - level_127_db) / 40)).ceil().clamp(1, 127)
+
+
+def dominant(rolls: Rolls, window: int) -> Tensor:
+    """int64 [roll, track, window]: the pitch cell of the largest cumulative velocity in every `window` steps.
+
+    -1 where nothing sounds. The last window may be cut short by the end of the rolls.
+    """
+    velocity = rolls.velocity.detach()
+    whole = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % window))
+    total = whole.reshape(*whole.shape[:2], -1, window, whole.shape[3]).sum(3)
+    return torch.where(total.amax(-1) > 0, total.argmax(-1), -1)
+
+
+def split(rolls: Rolls, where: Tensor, velocity: Tensor) -> Rolls:
+    """The rolls with a ghost of one step at the cells `where` that lie inside a note: note | ghost | note.
+
+    where: bool [roll, track, step, pitch]; cells that are silent or begin a note are passed over. velocity: the same
+    shape, 0..1, read where a ghost begins, differentiable. The note goes on at its own velocity, if it goes on.
+    """
+    begins, sounds = beginnings(rolls), rolls.velocity.detach() > 0
+    ghost = where & sounds & ~begins
+    after = functional.pad(ghost, (0, 0, 1, 0))[:, :, :-1] & sounds
+    # At a cell after a ghost the masker's own velocity stands: it is constant along a note.
+    return sustained(replace(rolls, onset=begins | ghost | after), torch.where(ghost, velocity, rolls.velocity))
+
+
+def remerge(rolls: Rolls, longest: int = 1) -> Rolls:
+    """Undo re-strikes of at most `longest` steps: note | ghost | note, or note | ghost at its end, is one note again.
+
+    A ghost is softer than the note that it abuts on the left. Where the note on its right is as loud as that one, to a
+    whole MIDI velocity, it goes back as well. A note that is itself struck again within is none. Undoes `split`, and
+    any genuine repeat as short and softer that leaves no gap.
+    """
+    notes = notes_of(rolls)  # neighbours in the list are neighbours in time
+    loud = (notes.velocity * 127).round()
+    same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
+    abuts = functional.pad(same & (notes.end[:-1] == notes.start[1:]), (1, 0))
+    short = abuts & (notes.duration <= longest) & (loud < loud.roll(1))
+    within = short & abuts.roll(-1) & (loud.roll(-1) == loud.roll(1))
+    ghost = within | (short & ~within.roll(-1))
+    goes = ~(ghost | within.roll(1))
+    onset = torch.zeros_like(rolls.onset)
+    onset[notes.roll[goes], notes.track[goes], notes.start[goes], notes.pitch[goes] - rolls.lowest] = True
+    return sustained(replace(rolls, onset=onset), rolls.velocity)

@@ -1,0 +1,1 @@
+"""How models learn and how noise is crafted against them: what attackers, adaptations and defenses share."""

@@ -1,0 +1,169 @@
+"""What the classifiers of recordings share: a loss, a score and a training loop.
+
+Conventions
+-----------
+* A model takes audio [clip, channel, sample] and gives logits [clip, class]. One whose attribute `front` holds no
+  parameters and feeds `body` (a `Fronted`) has its features made once where nothing changes them from batch to batch.
+* The scored metric is accuracy on the clean test set; the log-likelihood stands beside it, since it still moves where
+  the accuracy is at one of its ends.
+* `learn` trains by the attacker's own `loss`, so that an adaptation may harden it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from bench.api import Augment, Clips, Log, unchanged
+from bench.errors import DataError
+from bench.training.learning import fit
+
+__all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
+
+_AT_ONCE = 1 << 21  # samples that are judged at once
+_TIE = 1e-6  # weight of the log-likelihood beside the accuracy: less than any one clip
+
+
+class Classifier(Protocol):
+    """The fields of an attacker that `learn` reads."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    def model(self, like: Any, rng: Generator) -> nn.Module: ...
+    def loss(self, model: nn.Module, batch: Any) -> Tensor: ...
+
+
+class Fronted(nn.Module):
+    """Features without parameters, then what learns from them: audio [clip, channel, sample] -> logits."""
+
+    def __init__(self, front: nn.Module, body: nn.Module):
+        super().__init__()
+        self.front = front
+        self.body = body
+
+    def forward(self, audio: Tensor) -> Tensor:
+        logits: Tensor = self.body(self.front(audio))
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """A training set of which only features are left."""
+
+    seen: Tensor  # [clip, ...]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, index: Tensor) -> _Features:
+        return _Features(self.seen[index], self.labels[index])
+
+
+def labels(clips: Clips) -> Tensor:
+    """The labels [clip], or a `DataError` where there are none to learn."""
+    if clips.labels is None:
+        raise DataError("the clips have no labels, expected a data set of classes, such as spoken_digits")
+    return clips.labels
+
+
+def cross_entropy(model: nn.Module, batch: Clips) -> Tensor:
+    """[clip], nats; differentiable in the batch's audio."""
+    return functional.cross_entropy(model(batch.audio), labels(batch), reduction="none")
+
+
+def quality(model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
+    """Accuracy, 0 or 1, and the log-likelihood of the true class in nats: [clip] each. In evaluation mode."""
+    was = model.training
+    model.eval()
+    truth = labels(test)
+    size = max(1, _AT_ONCE // max(1, test.audio[:1].numel()))
+    with torch.no_grad():
+        logits = torch.cat([model(part) for part in torch.split(test.audio, size)])
+    model.train(was)
+    return {
+        "accuracy": (logits.argmax(1) == truth).float(),
+        "log likelihood": -functional.cross_entropy(logits, truth, reduction="none"),
+    }
+
+
+def learn(
+    attacker: Classifier,
+    train: Clips,
+    validation: Clips,
+    rng: Generator,
+    *,
+    augment: Augment,
+    log: Log,
+    schedule: Callable[[float], float] | None = None,
+) -> nn.Module:
+    """A model trained for `attacker.epochs`, at its peak accuracy on `validation`, which is asked once an epoch.
+
+    schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
+    """
+    model = attacker.model(train, rng)
+    once = augment is unchanged and isinstance(model, Fronted)
+    per_epoch = -(-len(train) // attacker.batch)
+    return fit(
+        model,
+        _on_features if once else attacker.loss,
+        _featured(model, train) if once else train,
+        validation,
+        rng,
+        steps=attacker.epochs * per_epoch,
+        batch=attacker.batch,
+        lr=attacker.lr,
+        weight_decay=attacker.weight_decay,
+        quality=_peak,
+        evaluate_every=per_epoch,
+        augment=augment,
+        log=log,
+        schedule=schedule or one_cycle,
+        clip=math.inf,
+    )
+
+
+def one_cycle(progress: float, rising: float = 0.25) -> float:
+    """The factor of the learning rate at a progress in 0..1: half a cosine up from 1/25, half a cosine down to 0.
+
+    Smith and Topin 2019, as torch's `OneCycleLR` anneals it.
+    """
+    if progress < rising:
+        return 1.0 - 0.48 * (1.0 + math.cos(math.pi * progress / rising))
+    return 0.5 * (1.0 + math.cos(math.pi * (progress - rising) / (1.0 - rising)))
+
+
+def classes(like: Clips) -> Sequence[str]:
+    """The names of the classes, or a `DataError`."""
+    labels(like)
+    return like.classes
+
+
+def _peak(model: nn.Module, validation: Clips) -> float:
+    """Accuracy; among equals, which small sets have many of, the model that is surer of what it says."""
+    found = quality(model, validation)
+    return float(found["accuracy"].mean() + _TIE * found["log likelihood"].mean())
+
+
+def _featured(model: nn.Module, train: Clips) -> _Features:
+    assert isinstance(model, Fronted)
+    size = max(1, _AT_ONCE // max(1, train.audio[:1].numel()))
+    with torch.no_grad():
+        return _Features(torch.cat([model.front(part) for part in torch.split(train.audio, size)]), labels(train))
+
+
+def _on_features(model: nn.Module, batch: _Features) -> Tensor:
+    assert isinstance(model, Fronted)
+    return functional.cross_entropy(model.body(batch.seen), batch.labels, reduction="none")

@@ -1,0 +1,131 @@
+"""The training loop that attackers share: AdamW, a schedule, and the checkpoint that is best on clean data.
+
+Conventions
+-----------
+* A set is anything with `len` and `.select(index)`: `Clips`, `Rolls`, or an attacker's own tokens of them.
+* Quality is one number, higher is better. Step 0 is a checkpoint like any other, so what comes back is never worse on
+  the validation set than what went in: an attacker who stops early for free is the least that a defense must face.
+* All randomness comes from the `torch.Generator` that is handed in. Dropout and the layers' own initialisation draw
+  from torch's global generators; `seeded` lends them a state for the length of a block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.api import Augment, Log, silent_log, unchanged
+
+__all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[nn.Module, Any], Tensor],
+    train: Any,
+    validation: Any,
+    rng: Generator,
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    quality: Callable[[nn.Module, Any], float],
+    evaluate_every: int,
+    augment: Augment = unchanged,
+    log: Log = silent_log,
+    schedule: Callable[[float], float] | None = None,
+    clip: float = 1.0,
+    weight_decay: float = 0.0,
+    parameters: Iterable[nn.Parameter] | None = None,
+) -> nn.Module:
+    """Train `model` in place for `steps` updates and return it at its peak: the state of the best `quality`.
+
+    loss: (model, batch) -> [item], of which the mean is descended. quality: (model, validation) -> a number, asked
+    before the first step, every `evaluate_every` steps and after the last one, without gradients and in evaluation
+    mode. parameters: what is trained; by default all that require a gradient. schedule: progress in 0..1 -> factor of
+    `lr`; by default `cosine`. clip: the largest gradient norm. A batch whose gradient is not finite is skipped: one
+    poisoned recording must not end the training.
+
+    Each evaluation is logged as {"step", "loss", "validation"}, where "loss" is the mean over the steps since the last
+    one. The model comes back in evaluation mode.
+    """
+    trained = list(parameters) if parameters is not None else [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
+    schedule = schedule or cosine
+    peak, best = _state(model, trained), _asked(quality, model, validation)
+    log({"step": 0, "validation": best})
+
+    losses: list[Tensor] = []
+    with seeded(rng):
+        for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * schedule(step / steps)
+
+            model.train()
+            mean = loss(model, augment(train.select(index), rng)).mean()
+            optimizer.zero_grad(set_to_none=True)
+            mean.backward()  # type: ignore[no-untyped-call]
+            if nn.utils.clip_grad_norm_(trained, clip).isfinite():
+                optimizer.step()
+            losses.append(mean.detach())
+
+            if step % evaluate_every == 0 or step == steps:
+                now = _asked(quality, model, validation)
+                log({"step": step, "loss": float(torch.stack(losses).mean()), "validation": now})
+                losses.clear()
+                if now > best:
+                    peak, best = _state(model, trained), now
+    model.load_state_dict(peak, strict=False)
+    return model.eval()
+
+
+def cosine(progress: float, warmup: float = 0.1) -> float:
+    """The factor of the learning rate at a progress in 0..1: up in a line, then down half a cosine to a tenth."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def batches(items: int, batch: int, rng: Generator) -> Iterator[Tensor]:
+    """Indices of one batch after another, without end: every epoch a new order, its last batch as small as it falls."""
+    while True:
+        yield from torch.split(torch.randperm(items, generator=rng, device=rng.device), batch)
+
+
+@contextmanager
+def seeded(rng: Generator) -> Iterator[None]:
+    """Inside the block, torch's and Python's global generators depend on `rng` alone; afterwards they are as before."""
+    seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
+    python = random.getstate()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+
+
+def _asked(quality: Callable[[nn.Module, Any], float], model: nn.Module, validation: Any) -> float:
+    model.eval()
+    with torch.no_grad():
+        return float(quality(model, validation))
+
+
+def _state(model: nn.Module, trained: list[nn.Parameter]) -> dict[str, Tensor]:
+    """A copy of what training changes: the trained parameters and the buffers, which hold running statistics."""
+    mine = {id(parameter) for parameter in trained}
+    frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) not in mine}
+    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in frozen}
+
+
+def own_generator(name: str) -> Generator:
+    """Random numbers that an item's id alone decides: the same on every machine, whatever set the item is part of."""
+    return Generator().manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))

@@ -1,0 +1,105 @@
+"""A record's trial, rebuilt: what was asked then, by the code that is installed here.
+
+Everything a record says of its trial is taken from it: plugins by name, every parameter, the knowledge, the seed, the
+share. Digests, fingerprints of data and what the plugins need are those of this machine, since they say what would run
+now. A plugin of the author's own file stands in a record by its title alone, so its file must be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import BenchError, DataError
+from bench.trials.matrix import resolve
+from bench.trials.record import PartRecord, Record
+from bench.trials.trial import Part, Trial
+
+__all__ = ["as_recorded", "part_of", "recorded_parts", "trial_of"]
+
+
+def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
+    """The trial that a record is of.
+
+    files: the Python file behind a plugin that is not installed, by the name or the label that the record calls it.
+    Raises `DataError`, one line, for a plugin or a parameter that does not exist here, or data that are not there.
+    """
+    asked = record.trial
+    try:
+        found = {role: part_of(kind, part, asked.preset, files) for role, (kind, part) in _single(record).items()}
+        surrogates = tuple(part_of("attackers", part, asked.preset, files) for part in asked.surrogates)
+        expects = tuple(part_of("adaptations", part, asked.preset, files) for part in asked.expects)
+    except BenchError as error:
+        raise DataError(f"record '{record.name}' cannot be made again here: {error}") from error
+    return Trial(
+        dataset=found["dataset"],
+        defense=found["defense"],
+        attacker=found["attacker"],
+        seed=asked.seed,
+        knowledge=asked.knowledge,
+        surrogates=surrogates,
+        expects=expects,
+        adaptation=found.get("adaptation"),
+        reference=found.get("reference"),
+        preset=asked.preset,
+        share=asked.share,
+    )
+
+
+def part_of(kind: str, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
+    """A recorded plugin as it is here: every recorded parameter, and the default of any that is new since.
+
+    Raises `PluginError` for an unknown plugin and `UsageError` for a parameter that it no longer has.
+    """
+    own = (files or {}).get(part.name) or (files or {}).get(part.label)
+    if not own and part.name.endswith(".py"):
+        # A path would be imported: a record of a stranger's must never say which file is run.
+        raise DataError(f"{plugins.SINGULAR[kind]} '{part.name}' is a path, which no record holds: give its file")
+    name = str(own) if own else part.name
+    stem = own.stem if own else part.name
+    made = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
+    return replace(made, given=dict(part.given))
+
+
+def as_recorded(trial: Trial, record: Record) -> Trial:
+    """A rebuilt trial with the record's own parameters and digests in place of those found here.
+
+    Its plan has the stages that the record must name, unless a plugin has other hooks by now.
+    """
+
+    def then(part: Part, was: PartRecord) -> Part:
+        return replace(part, params=was.params, digest=was.digest, data=was.data)
+
+    asked = record.trial
+    return replace(
+        trial,
+        dataset=then(trial.dataset, asked.dataset),
+        defense=then(trial.defense, asked.defense),
+        attacker=then(trial.attacker, asked.attacker),
+        surrogates=tuple(map(then, trial.surrogates, asked.surrogates)),
+        expects=tuple(map(then, trial.expects, asked.expects)),
+        adaptation=then(trial.adaptation, asked.adaptation) if trial.adaptation and asked.adaptation else None,
+        reference=then(trial.reference, asked.reference) if trial.reference and asked.reference else None,
+    )
+
+
+def recorded_parts(record: Record) -> list[tuple[str, str, PartRecord]]:
+    """(role, kind, plugin) of every plugin that a record names."""
+    single = [(role, kind, part) for role, (kind, part) in _single(record).items()]
+    bag = [("surrogate", "attackers", part) for part in record.trial.surrogates]
+    return [*single, *bag, *(("expected", "adaptations", part) for part in record.trial.expects)]
+
+
+def _single(record: Record) -> dict[str, tuple[str, PartRecord]]:
+    """The roles that one plugin has, where the trial has that role: role -> (kind, plugin)."""
+    asked = record.trial
+    roles: dict[str, tuple[str, PartRecord | None]] = {
+        "dataset": ("datasets", asked.dataset),
+        "defense": ("defenses", asked.defense),
+        "attacker": ("attackers", asked.attacker),
+        "adaptation": ("adaptations", asked.adaptation),
+        "reference": ("defenses", asked.reference),
+    }
+    return {role: (kind, part) for role, (kind, part) in roles.items() if part is not None}

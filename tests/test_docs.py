@@ -1,0 +1,128 @@
+"""What the pages of docs/ say is run as it stands: every block, in order, in a folder of its own.
+
+A block is `sh` (run by bash; the next block begins in the folder that it ends in), `toml title="FILE"` or `python
+title="FILE"` (written to that file), or `output`: lines that the last `sh` block must have printed, in that order.
+Numbers and gaps in them are taken for any others, since both depend on the machine; "…" stands for anything.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.scores import verify
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
+    """(kind, title, text) of every fenced block."""
+    for found in FENCE.finditer(page.read_text(encoding="utf-8")):
+        kind, _, rest = found["info"].partition(" ")
+        title = re.fullmatch(r'(title="([^"]+)")?', rest.strip())
+        assert title is not None, f"{page.name}: '```{found['info']}'"
+        yield kind, title[2] or "", found["text"]
+
+
+def shape(line: str) -> str:
+    """A line without what differs from machine to machine."""
+    return " ".join(NUMBER.sub("#", line).split())
+
+
+def shows(printed: str, line: str) -> bool:
+    """Whether what was printed holds a line of the page."""
+    parts = [re.escape(part.strip()) for part in shape(line).split("…")]
+    return re.search(".*".join(parts), printed) is not None
+
+
+class Shell:
+    """Runs one block after another, each where the last one ended."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.printed = ""
+        programs = folder / "bin"
+        programs.mkdir()
+        for name, words in {"bench": "-m bench ", "python": ""}.items():
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
+            (programs / name).chmod(0o755)
+        self._where = folder / "where"
+        processors = sorted(os.sched_getaffinity(0))
+        self._processor = processors[os.getpid() % len(processors)]
+        self._environment = {
+            **os.environ,
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "BENCH_STORE": str(folder / "store"),
+            "CI": "true",
+        }
+
+    def run(self, text: str) -> None:
+        script = f"set -euo pipefail\n{text}\npwd > '{self._where}'\n"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+            check=False,
+            # One process: starting a second one costs more than these small trials.
+            preexec_fn=lambda: os.sched_setaffinity(0, {self._processor}),
+        )
+        assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
+        self.printed = done.stdout
+        self.folder = Path(self._where.read_text().strip())
+
+
+def checkout(place: Path) -> None:
+    """What a clone holds that the pages use, without records and weights."""
+    leave = shutil.ignore_patterns("__pycache__", "records", "*.safetensors")
+    for name in ("bench", "defenses", "attackers", "datasets", "leaderboards"):
+        shutil.copytree(ROOT / name, place / name, ignore=leave)
+    shutil.copy2(ROOT / "pyproject.toml", place)
+
+
+def test_from_idea_to_row(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    checkout(shell.folder / "cloakbench")
+    kinds = []
+    for kind, title, text in blocks(DOCS / "from-idea-to-row.md"):
+        kinds.append(kind)
+        if kind == "sh":
+            shell.run(text)
+        elif kind in ("toml", "python"):
+            assert title, f"a block of {kind} that names no file:\n{text}"
+            (shell.folder / title).write_text(text, encoding="utf-8")
+        elif kind == "output":
+            printed = iter([shape(line) for line in shell.printed.splitlines()])
+            for line in text.splitlines():
+                assert any(shows(each, line) for each in printed), f"not printed, or not here:\n{line}\n{shell.printed}"
+        else:
+            pytest.fail(f"a block of kind '{kind}' that nobody runs:\n{text}")
+    assert kinds.count("sh") > 5
+    assert kinds.count("output") > 5
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_verdicts_of_the_page_are_those_of_the_code() -> None:
+    text = " ".join((DOCS / "submitting.md").read_text(encoding="utf-8").split())
+    assert f"audibility and the score within {verify.IDENTICAL:.0e}".replace("e-04", "e-4") in text
+    assert f"the score within {verify.DENIED:g}, or" in text
+    assert f"at most {verify.MOST_SPREAD:g} is believed" in text
+    assert f"audibility within {100 * verify.AUDIBLE:g} %" in text
