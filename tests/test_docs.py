@@ -7,6 +7,7 @@ Numbers and gaps in them are taken for any others, since both depend on the mach
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from bench.scores import verify
+from bench.cli import app
+from bench.scores import gate, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -64,6 +67,8 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "BENCH_STORE": str(folder / "store"),
             "CI": "true",
+            "PYTEST_PLUGINS": "bench.pytest_plugin",  # an entry point is known only to who installed it
+            "GITHUB_ACTIONS": "",
         }
 
     def run(self, text: str) -> None:
@@ -93,11 +98,12 @@ def checkout(place: Path) -> None:
     shutil.copy2(ROOT / "pyproject.toml", place)
 
 
-def test_from_idea_to_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["from-idea-to-row.md", "gate.md"])
+def test_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     checkout(shell.folder / "cloakbench")
     kinds = []
-    for kind, title, text in blocks(DOCS / "from-idea-to-row.md"):
+    for kind, title, text in blocks(DOCS / page):
         kinds.append(kind)
         if kind == "sh":
             shell.run(text)
@@ -112,6 +118,35 @@ def test_from_idea_to_row(tmp_path: Path) -> None:
             pytest.fail(f"a block of kind '{kind}' that nobody runs:\n{text}")
     assert kinds.count("sh") > 5
     assert kinds.count("output") > 5
+
+
+def test_the_workflow_runs_commands_that_there_are() -> None:
+    workflow = yaml.safe_load((DOCS / "workflows" / "unlearnability.yml").read_text(encoding="utf-8"))
+    triggers = workflow[True]  # YAML 1.1 takes "on" for a truth value, GitHub does not
+    assert {"push", "pull_request"} <= set(triggers)
+    (job,) = workflow["jobs"].values()
+    steps = job["steps"]
+    assert all(("uses" in step) != ("run" in step) for step in steps)
+    used = [step["uses"].partition("@")[0] for step in steps if "uses" in step]
+    assert used == ["actions/checkout", "actions/setup-python", "actions/cache", "actions/upload-artifact"]
+    bench = [shlex.split(step["run"]) for step in steps if step.get("run", "").startswith("bench ")]
+    assert [words[1] for words in bench] == ["check", "gate", "leaderboard"]
+    for words in bench:
+        command, _, leftover = app.parse_args(words[1:], exit_on_error=False, print_error=False)[:3]
+        assert callable(command)
+        assert not leftover
+    store = next(step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/cache"))
+    assert workflow["env"]["BENCH_STORE"].endswith(f"/{store}")
+    shown = next(words for words in bench if words[1] == "leaderboard")
+    assert shown[shown.index("--records") + 1] == f"{store}/records/gate-unlearnability"  # where the gate puts them
+    (kept,) = [step for step in steps if step.get("uses", "").startswith("actions/upload-artifact")]
+    assert kept["if"] == "failure()"
+    assert {"gate.xml", "site"} <= set(kept["with"]["path"].split())
+
+
+def test_the_verdicts_of_the_gates_page_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (\w+) \| .* \| (\d) \|$", (DOCS / "gate.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [(word, int(code)) for word, code in rows] == list(gate.EXITS.items())
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -7,6 +7,7 @@ Nothing writes a baseline but `--accept`. Exit codes: 0 same or suspicious, 1 re
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ from bench.trials.run import Place, execute, prepare
 from bench.trials.store import Store, default_url
 
 OK, INCOMPLETE, INTERRUPTED = 0, 3, 130
-_MARKS = {"same": "ok", "suspicious": "warning"}  # of all others: error
+_MARKS = {"same": "ok", "moved": "notice", "suspicious": "warning"}  # of all others: error
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def measure(suite: Suite, how: Measuring) -> list[Record]:
     place = Store(how.store or default_url())
     work = prepare(expanded(suite).trials, place)
     _say(f"{len(work.plan.cells)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
-    folder = place.root / "records" / f"gate-{baselines.suite_digest(suite)}"
+    folder = place.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
+    for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
+        (folder / f"{stale}.json").unlink()  # of a cell that the suite no longer has
     command = shlex.join(["bench", *sys.argv[1:]])
     with watching(how.display, work.missing) as watch:
         return execute(work, folder, watch, on=how.on, jobs=how.jobs, command=command)
@@ -133,12 +136,13 @@ def tell(report: Report, held: Baseline, store: str | None, suite: Suite) -> Non
 
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: cell, baseline, now, drop, p, verdict."""
+    """Headings and cells: learning denied then and now, the drop, its adjusted p, the drop that 80 % would see."""
+    numbers = [(v.before, v.now, v.drop) for v in report.verdicts]
     body = [
-        [str(v.cell), *(_number(x, "+.3f") for x in (v.before, v.now, v.drop)), _number(v.p, ".2g"), v.word]
-        for v in report.verdicts
+        [str(v.cell), *(_number(x, "+.3f") for x in three), _number(v.p, ".2g"), _number(v.sees, ".3f"), v.word]
+        for v, three in zip(report.verdicts, numbers, strict=True)
     ]
-    return ["cell", "baseline", "now", "drop", "p", "verdict"], body
+    return ["cell", "baseline", "now", "drop", "p", "80 % sees", "verdict"], body
 
 
 def details(verdict: Verdict, store: str | None = None) -> list[str]:

@@ -91,11 +91,6 @@ class Measured(_Strict):
     def cell(self) -> Cell:
         return Cell(self.dataset, self.defense, self.knowledge, self.attacker, self.adaptation)
 
-    @property
-    def fixed(self) -> bool:
-        """Its score is 0 by construction: the clean data without a response is its own reference."""
-        return self.control == CLEAN and self.adaptation == NONE
-
 
 class Baseline(_Strict):
     """Every cell of a suite as somebody accepted it, and why."""

@@ -8,6 +8,7 @@
     new          the baseline does not know the cell: accept it                                        1
     improved     it rose by more than the tolerance, and not by chance: accept it                      1
     suspicious   it fell by more than the tolerance, and chance cannot be excluded                     0, a warning
+    moved        a control moved by more than the tolerance: told, not judged                          0
     same         else                                                                                  0
 
 The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements and new cells fail so that the baseline
@@ -17,7 +18,8 @@ exactly 0, and where a data set and attacker have no clean row.
 **By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
 rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
 run at `alpha`. A cell that did exactly the same work as the baseline in the same place, with the same result, is not
-tested: nothing could have moved. Nor is the clean row without a response, which is 0 by construction.
+tested: nothing could have moved. Nor are controls: noise that is as loud as a defense falls when the defense gets
+quieter, and that is no regression.
 
 **Moved** means by more than 1e-4: any seed's learning denied, or the protected set. The set is other where the hash of
 its samples is, and, elsewhere than where the baseline was made, where also a mean of its audibility moved.
@@ -44,9 +46,10 @@ from bench.trials.record import Number, Record
 
 __all__ = ["EXITS", "Report", "Verdict", "faults", "judge", "seeds_that_decide", "smallest_drop"]
 
-Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "same"]
+Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
 EXITS: Mapping[Word, int] = {
-    "missing": 3, "broken": 3, "unversioned": 1, "regressed": 1, "new": 1, "improved": 1, "suspicious": 0, "same": 0,
+    "missing": 3, "broken": 3, "unversioned": 1, "regressed": 1, "new": 1, "improved": 1, "suspicious": 0, "moved": 0,
+    "same": 0,
 }  # fmt: skip
 MOVED = 1e-4
 _MOST_SEEDS = 1000  # beyond that nobody waits
@@ -64,10 +67,13 @@ class Verdict:
     now: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
+    sees: float = math.nan  # the true drop that would be told from chance four times in five
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
     notes: tuple[str, ...] = ()
     items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
-    sets: tuple[tuple[str, str], ...] = ()  # keys of the protected set before and now, of the seed that fell most
+    sets: tuple[
+        tuple[str, str], ...
+    ] = ()  # seed and key of the protected set, then and now: of the seed that moved most
 
     @property
     def drop(self) -> float:
@@ -184,7 +190,7 @@ class _Pair:
     @property
     def tested(self) -> bool:
         untouched = self.here and self.old.work == self.new.work and not self.drops.any()
-        return not untouched and not (self.old.fixed and self.new.fixed)
+        return not untouched and not self.new.control
 
     @property
     def p(self) -> tuple[float, float]:
@@ -214,6 +220,8 @@ class _Pair:
                 f"the code of {', '.join(self.changed)} changed and {' and '.join(self.moved)}, but no version did: "
                 f"raise `version` where what it computes was meant to change ({from_to})"
             )
+        elif self.new.control:
+            word = "moved" if abs(drop) > limits.tolerance else "same"
         elif drop > limits.tolerance and chance < limits.alpha:
             word, sentence = "regressed", f"{from_to}: fell by {drop:.3f}, {certain}"
         elif drop < -limits.tolerance and chance < limits.alpha:
@@ -225,9 +233,19 @@ class _Pair:
         worst = seeds[int(np.argmax(np.abs(drops)))]
         sets = (self.old.sets.get(worst, ""), self.new.sets.get(worst, ""))
         return Verdict(
-            self.new.cell, word, sentence, before, now, chance, len(seeds), decide, tuple(self.notes),
-            tuple(self.items(names)), ((f"seed {worst}", sets[0]), (f"seed {worst}", sets[1])) if all(sets) else (),
-        )  # fmt: skip
+            cell=self.new.cell,
+            word=word,
+            sentence=sentence,
+            before=before,
+            now=now,
+            p=chance,
+            seeds=len(seeds),
+            sees=smallest_drop(sd, len(seeds), factor, limits.alpha) if self.tested else math.nan,
+            decide=decide,
+            notes=tuple(self.notes),
+            items=tuple(self.items(names)),
+            sets=tuple((f"seed {worst}", key) for key in sets) if all(sets) else (),
+        )
 
     @property
     def changed(self) -> list[str]:

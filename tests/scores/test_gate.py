@@ -139,6 +139,7 @@ def test_large_and_uncertain_is_suspicious_and_says_how_many_seeds_would_decide(
     found = judged(records("cloak", USUAL), now)
     assert (found.word, found.exit) == ("suspicious", 0)
     drops = np.asarray(USUAL) - np.asarray([0.15, 0.60, 0.20, 0.45, 0.36])
+    assert found.sees == pytest.approx(smallest_drop(float(drops.std(ddof=1)), 5, 2))
     assert found.decide == seeds_that_decide(float(drops.mean()), float(drops.std(ddof=1)), 2)
     assert f"{found.decide} seeds would decide" in found.sentence
 
@@ -265,6 +266,18 @@ def test_controls_that_fail() -> None:
     }
     price = records("clean", [0.1] * 5, control="clean", adaptation="mp3")  # what a response costs is no fault
     assert faults([*CLEAN, *price]) == {}
+
+
+@pytest.mark.parametrize("kind", ["matched", "scramble"])
+def test_a_control_that_moves_is_told_and_not_judged(kind: str) -> None:
+    was, now = records("noise", USUAL, control=kind), records("noise", [x - 0.2 for x in USUAL], control=kind)
+    report = judge(base(was), [*CLEAN, *now])
+    found = verdict_of(report, "noise")
+    assert (found.word, found.exit, report.tested) == ("moved", 0, 0)
+    assert found.drop == pytest.approx(0.2)
+    assert verdict_of(judge(base(was), CLEAN), "noise").word == "missing"  # but there it must be
+    code = records("noise", [x - 0.2 for x in USUAL], control=kind, defense=part("noise", digest="1" * 16))
+    assert verdict_of(judge(base(was), [*CLEAN, *code]), "noise").word == "unversioned"
 
 
 def test_a_new_cell_is_to_be_accepted() -> None:
