@@ -41,7 +41,7 @@ def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     assert "harmonycloak" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["list", "run", "matrix", "check", "protect", "doctor", "verify", "new"])
+@pytest.mark.parametrize("command", ["list", "run", "matrix", "check", "protect", "doctor", "verify", "new", "gate"])
 def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(command, "--help") == 0
     assert f"bench {command}" in capsys.readouterr().out.split("Examples:")[1]

@@ -25,8 +25,11 @@ quieter, and that is no regression.
 its samples is, and, elsewhere than where the baseline was made, where also a mean of its audibility moved.
 
 **Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code did is
-drift, whatever moved it: it is told, and left to the test. A digest that changed while nothing moved is told too.
-"Unversioned" needs both; comments and docstrings do not change a digest (`bench.plugins.digest`).
+drift, whatever moved it: it is told, and left to the test. Elsewhere than where the baseline was made the clean arm is
+the witness: where it moved though neither the data set's nor the attacker's code did, the place moves scores by itself,
+and a moved score says nothing about the code of the defense; its audibility still does. Where the attacker's own code
+changed there is no witness, and the benefit of the doubt goes to the version. A digest that changed while nothing moved
+is told. Comments and docstrings do not change a digest (`bench.plugins.digest`).
 """
 
 from __future__ import annotations
@@ -71,9 +74,7 @@ class Verdict:
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
     notes: tuple[str, ...] = ()
     items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
-    sets: tuple[
-        tuple[str, str], ...
-    ] = ()  # seed and key of the protected set, then and now: of the seed that moved most
+    sets: tuple[tuple[str, str], ...] = ()  # (seed, key) of the protected set then and now, of the seed that moved most
 
     @property
     def drop(self) -> float:
@@ -214,10 +215,11 @@ class _Pair:
         chance = p[0] if drop > 0 else p[1]
         certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(seeds)} seeds"
         sentence = from_to
-        if self.changed and not self.versioned and self.moved:
+        moved = self.heard if self.drifts else self.moved
+        if self.changed and not self.versioned and moved:
             word = "unversioned"
             sentence = (
-                f"the code of {', '.join(self.changed)} changed and {' and '.join(self.moved)}, but no version did: "
+                f"the code of {', '.join(self.changed)} changed and {' and '.join(moved)}, but no version did: "
                 f"raise `version` where what it computes was meant to change ({from_to})"
             )
         elif self.new.control:
@@ -262,17 +264,28 @@ class _Pair:
         return any((was.version, was.name) != (now.version, now.name) for _, was, now in self._both)
 
     @property
+    def drifts(self) -> bool:
+        """Whether the clean arm shows that this place moves scores by itself."""
+        steady = all(was.digest == now.digest for role, was, now in self._both if role in ("dataset", "attacker"))
+        return not self.here and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
+
+    @property
     def moved(self) -> list[str]:
         """What moved, in words."""
-        drops = np.abs(self.drops)
-        said = [f"learning denied moved by up to {drops.max():.2g}"] if drops.max(initial=0) > MOVED else []
+        most = float(np.abs(self.drops).max(initial=0))
+        said = [f"learning denied moved by up to {most:.2g}"] if most > MOVED else []
+        return said + self.heard
+
+    @property
+    def heard(self) -> list[str]:
+        """What moved of the protected set, in words."""
         shared = set(self.old.sounds) & set(self.new.sounds)
         other = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in shared)
         heard = [name for name, was in self.old.audibility.items() if _differ(was, self.new.audibility.get(name))]
         if other and (self.here or heard):
             values = [f"{n} {self.old.audibility[n]:g} -> {_said(self.new.audibility.get(n))}" for n in heard[:2]]
-            said.append("the protected set is other" + (f" ({', '.join(values)})" if values else ""))
-        return said
+            return ["the protected set is other" + (f" ({', '.join(values)})" if values else "")]
+        return []
 
     @property
     def notes(self) -> list[str]:
@@ -290,7 +303,7 @@ class _Pair:
             said.append("other plugins take part than in the baseline")
         if self.changed and not self.moved:
             said.append("code changed, nothing moved")
-        if self.moved and not self.changed and not asked and not files:
+        if self.moved and not asked and not files and (self.drifts or not self.changed):
             where = (
                 "the engine or chance in a plugin" if self.here else "another processor or torch than the baseline's"
             )

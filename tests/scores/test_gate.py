@@ -218,6 +218,25 @@ def test_what_moves_without_code_is_drift() -> None:
     assert "another processor or torch" in found.notes[0]
 
 
+def test_elsewhere_the_clean_arm_tells_drift_from_change() -> None:
+    elsewhere = {**PLACE, "processor": "another one"}
+    code, was = part("cloak", digest="1" * 16), records("cloak", USUAL)
+    scores = [x + 0.003 * (-1) ** i for i, x in enumerate(USUAL)]
+
+    def there(**more: Any) -> Any:
+        now = records("cloak", scores, made=elsewhere, defense=code, sound="rounded", **more)
+        return judge(base(was), [*records("clean", [0.0] * 5, control="clean", made=elsewhere), *now])
+
+    steady = verdict_of(there())
+    assert steady.word == "unversioned"  # the clean arm is what it was: this place moves nothing
+    drifted = {"clean": [1.001, 1.001], "protected": [0.6, 0.6], "untrained": [0.0, 0.0]}
+    arms = {arm: {"accuracy": values} for arm, values in drifted.items()}
+    moves = verdict_of(there(arms=arms))
+    assert moves.word == "same"
+    assert any("drift" in note for note in moves.notes)
+    assert verdict_of(there(arms=arms, snr=20.1)).word == "unversioned"  # what is heard does not drift so far
+
+
 def test_other_parameters_are_told_and_tested() -> None:
     was, now = (records("cloak", [x - d for x in USUAL], defense=part("cloak", level=n)) for d, n in ((0, 1), (0.1, 2)))
     found = judged(was, now)

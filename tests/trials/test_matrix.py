@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +146,24 @@ def test_a_suite_may_hold_published_metrics_of_music() -> None:
         {"attackers": ["musegan"], "published": [{"defense": "x", "title": "a paper", "music": {"EB[bass]": 0.1}}]}
     )
     assert made.published[0].music == {"EB[bass]": 0.1}
+
+
+def test_what_is_excluded_need_not_fit(small_suite: Make) -> None:
+    rule = {"attacker": "linear", "defense": "ghosts"}
+    given: dict[str, Any] = {
+        "defenses": ["clean", "hiss", "ghosts"],
+        "defense": {"ghosts": {"plugin": str(PLUGINS / "ghosts.py")}},
+    }
+    named = expand(small_suite(**given))
+    assert named.left_out == ("defense 'ghosts' is for midi, attacker 'linear' takes audio",)
+    told = expand(small_suite(**given, exclude=[rule]))
+    assert told.left_out == ()
+    assert told.trials == named.trials
+
+
+def test_a_matched_control_is_excluded_by_its_reference(small_suite: Make) -> None:
+    given: dict[str, Any] = {"defenses": ["clean", "hiss", "labels"], "controls": ["noise"]}
+    whole = {trial.row for trial in expand(small_suite(**given)).trials}
+    assert {"noise ~ hiss", "noise ~ labels"} <= whole
+    rows = {trial.row for trial in expand(small_suite(**given, exclude=[{"reference": "hiss"}])).trials}
+    assert rows == whole - {"noise ~ hiss"}
