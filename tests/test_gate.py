@@ -260,7 +260,7 @@ def test_junit_and_github(accepted: House, capsys: pytest.CaptureFixture[str], m
 
 
 def test_an_unknown_suite_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench("gate", "--suite", "ic") == 2
+    assert bench("gate", "--suite", "cii") == 2
     assert "did you mean 'ci'" in capsys.readouterr().err
     assert bench("gate", "--suite", "nothing.toml") == 2
     assert "nothing.toml" in capsys.readouterr().err
