@@ -22,6 +22,7 @@ _MARKS = ("o", "s", "^", "D", "v", "P")
 _INK, _GRID = "#010203", "#040506"
 _MOST_LABELS = 24  # beyond that only the front is named
 _MARGINS = (0.75, 0.5, 0.2, 0.1)  # inches: left, bottom, right, top
+_VARIABLES = {_INK: "ink-2", _GRID: "line", COLOURS[0]: "blue", COLOURS[1]: "orange"}
 _LEAST_SPAN = 0.3  # of learning denied: a closer look would show noise
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -182,7 +183,8 @@ def _svg(made: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", text)
-    text = text.replace(_INK, "var(--ink-2)").replace(_GRID, "var(--line)")
+    for colour, variable in _VARIABLES.items():
+        text = re.sub(colour, f"var(--{variable})", text, flags=re.I)
     escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{escaped}" class="plot" ', text, count=1)
 
