@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import plugins
 from bench.commands.display import Style, watching
 from bench.errors import BenchError, DataError, UsageError
-from bench.scores import verify
+from bench.scores import consistency, verify
 from bench.trials import matrix, record
 from bench.trials.again import trial_of
 from bench.trials.agenda import Stopped
@@ -49,8 +49,8 @@ def verify_records(
     files = own_files(own)
     found = read(place)
     print(f"{place}: {len(found)} records")
-    lines = [f"{file.name}: {line}" for file, made in found.items() for line in verify.problems(made, file)]
-    lines += verify.clashes(found.values())
+    lines = [f"{file.name}: {line}" for file, made in found.items() for line in consistency.problems(made, file)]
+    lines += consistency.clashes(found.values())
     for line in lines:
         print(f"  wrong: {line}")
     try:

@@ -11,7 +11,7 @@ import pytest
 from bench import plugins
 from bench.cli import main
 from bench.metrics.learning import learning_denied
-from bench.scores import verify
+from bench.scores import consistency, verify
 from bench.trials import record, trial
 from bench.trials.again import trial_of
 from bench.trials.record import Record
@@ -312,5 +312,5 @@ def test_every_committed_record_says_nothing_against_itself() -> None:
     for folder in folders:
         found = {file: record.load(file) for file in sorted(folder.glob("*.json"))}
         assert found
-        assert {file.name: lines for file, made in found.items() if (lines := verify.problems(made, file))} == {}
-        assert verify.clashes(found.values()) == []
+        assert {file.name: lines for file, made in found.items() if (lines := consistency.problems(made, file))} == {}
+        assert consistency.clashes(found.values()) == []
