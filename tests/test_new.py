@@ -207,3 +207,6 @@ def test_a_package_installs_and_its_test_passes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
     assert "cloakbench-my-idea/my_idea  A tone under the recording" in python(tmp_path, "bench", "list", "defenses")
     assert "passed" in python(root, "pytest", "-q", "-p", "no:cacheprovider")
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    python(root, "ruff", "check", "--no-cache", ".")
+    python(root, "ruff", "format", "--no-cache", "--check", ".")
