@@ -30,6 +30,8 @@ PACKAGES = {
     "pesq": "PESQ of speech",
     "pystoi": "STOI of speech",
     "ray": "--on ray",
+    "mlflow-skinny": "bench export --to mlflow",
+    "tensorboard": "bench export --to tensorboard",
     "tabulate": "tables",
     "pytest": "running the tests",
 }

@@ -10,18 +10,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.scores import losses, music, table
+from bench.scores.board import Board
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["epochs_table", "markdown"]
+__all__ = ["epochs_table", "limits", "markdown"]
 
 
-def markdown(suite: Suite, records: Sequence[Record], command: str) -> str:
-    """The page of a suite whose records these are, made by `command`."""
-    rows = table.rows(records, suite.budget)
-    spent = _cpu_seconds(records)
+def markdown(board: Board, command: str) -> str:
+    """The page of a suite whose records `command` made."""
+    suite, records, rows = board.suite, board.records, board.rows
     parts = [f"# {suite.name}", suite.about]
-    parts.append(f"Made by `{command}`: {len(records)} trials, {spent:.0f} CPU s.{_limits(suite)}")
+    parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
     parts += ["## Learning denied, at the best response", _table(*table.main_table(rows))]
     if len({cell.response for row in rows for cell in row.cells}) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
@@ -77,19 +77,11 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
 _EPOCHS = "Quality on the validation set after each epoch of training, means over seeds. The score uses the peak alone."
 
 
-def _limits(suite: Suite) -> str:
+def limits(suite: Suite) -> str:
+    """What a row must keep to be ranked, as a sentence; empty where the suite has no budget."""
     signs = {name: "<=" if name in table.CEILINGS else ">=" for name in suite.budget}
     limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
     return f" Ranked where {limits}." if limits else ""
-
-
-def _cpu_seconds(records: Sequence[Record]) -> float:
-    """Of all stages, each counted once, however many trials share it."""
-    spent: dict[str, float] = {}
-    for record in records:
-        for role, cost in record.cost.items():
-            spent[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
-    return sum(spent.values())
 
 
 def _table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:

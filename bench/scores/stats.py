@@ -112,3 +112,16 @@ def rank_ranges(seeds: Sequence[Sequence[float]], alpha: float = 1 - LEVEL) -> l
 
 def _quantile(freedom: int, level: float) -> float:
     return float(stdtrit(freedom, 0.5 + level / 2))
+
+
+def smallest_seen(count: int, power: float = 0.8, level: float = LEVEL) -> float:
+    """The smallest mean paired difference, in standard deviations of the differences, that a two-sided paired t test
+    over `count` seeds finds with this power. NaN for fewer than two seeds.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    if count < 2:
+        return math.nan
+    critical = _quantile(count - 1, level)
+    return float(brentq(lambda d: float(nct.sf(critical, count - 1, d * math.sqrt(count))) - power, 0.01, 50.0))

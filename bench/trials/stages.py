@@ -24,13 +24,12 @@ from bench.api import Clips, Data, Knowledge, Log, Rolls, unchanged
 from bench.errors import BenchError, DataError, PluginError, unknown
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
+from bench.trials import measuring
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.provenance import provenance
 from bench.trials.record import numbers, numbers_by_name
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part, Stage
-
-_HEARD = 256  # clips of a protected set, evenly spread, whose audibility is measured
 
 Report = Callable[[str], None]  # a line for people: how far a stage is
 
@@ -145,7 +144,10 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     save_data(folder, protected)
     # What is published is the rounded file, so that is what is measured.
     published = load_data(folder, work.device)
-    write_json(folder / "audibility.json", _audibility(data, published, work.stage.options.get("content", "")))
+    rng = generator("audibility", 0, work.device)
+    write_json(
+        folder / "audibility.json", measuring.audibility(data, published, work.stage.options.get("content", ""), rng)
+    )
     write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
     return {"alignment": alignment_hash(published)}
 
@@ -254,33 +256,12 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:
-    """Let the model generate, keep what it made, and measure it: sound by its distance from the real held-out set,
-    notes by the field's own metrics, beside those of the real set, of random notes and of tracks that do not belong
-    together.
-    """
+    """Let the model generate, keep what it made, and measure it."""
     work.report("generating")
     with torch.no_grad():
         made = attacker.generate(model, test, work.rng())
     save_data(folder, made)
-    if isinstance(made, Clips) and isinstance(test, Clips):
-        return {"distance": _distance(test, made, work.rng())}
-    assert isinstance(test, Rolls)
-    from bench.metrics.distance import kad
-    from bench.metrics.styles import style_purity
-    from bench.metrics.symbolic import describe, features, overlapped_area, random_notes, shuffled_tracks
-
-    sets = {"real": test, "random notes": random_notes(test, work.rng()), "generated": made}
-    if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
-        sets["shuffled tracks"] = shuffled_tracks(test, work.rng())
-    measured = {name: describe(rolls) for name, rolls in sets.items()}
-    real = features(test)
-    for name, rolls in sets.items() if test.labels is not None else ():
-        measured[name]["style purity"] = style_purity(test, rolls)
-    for name, rolls in sets.items():
-        if name != "real" and min(len(rolls), len(test)) > 2:
-            seen = features(rolls)
-            measured[name] |= {"KAD": kad(real, seen), "overlapped area": overlapped_area(real, seen)}
-    return {"music": {name: numbers_by_name(values) for name, values in measured.items()}}
+    return measuring.generated(test, made, work.rng)
 
 
 def _compare(work: _Work, folder: Path) -> dict[str, Any]:
@@ -293,37 +274,6 @@ def _compare(work: _Work, folder: Path) -> dict[str, Any]:
     changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
     write_json(folder / "view.json", {"changed": numbers(changed.tolist())})
     return {}
-
-
-def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
-    from bench.metrics.distance import distances
-
-    return numbers_by_name(distances(real, other, rng))
-
-
-def _audibility(clean: Data, protected: Data, content: str) -> dict[str, Any]:
-    index = torch.linspace(0, len(clean) - 1, min(_HEARD, len(clean))).round().long()
-    clean, protected = clean.select(index), protected.select(index)
-    heard: dict[str, Any] = {"ids": list(clean.ids), "per_clip": {}, "distance": {}}
-    if isinstance(clean, Clips) and isinstance(protected, Clips):
-        from bench.metrics.audibility import audibility
-
-        values = audibility(clean, protected)
-        if content == "speech":
-            from bench.metrics.speech import speech_quality
-
-            values |= speech_quality(clean, protected)
-        heard["per_clip"] = {name: numbers(value.tolist()) for name, value in values.items()}
-        heard["distance"] = _distance(clean, protected, generator("audibility", 0, clean.device))
-        return heard
-    assert isinstance(clean, Rolls)
-    assert isinstance(protected, Rolls)
-    from bench.metrics.edits import edits
-    from bench.metrics.symbolic import describe
-
-    heard["per_clip"] = {name: numbers(value.tolist()) for name, value in edits(clean, protected).items()}
-    heard["music"] = {"clean": numbers_by_name(describe(clean)), "protected": numbers_by_name(describe(protected))}
-    return heard
 
 
 def _paired(data: Data, protected: Any, stage: Stage) -> Data:

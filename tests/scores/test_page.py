@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.scores import page
+from bench.scores.board import Board
 from bench.trials.matrix import Suite, expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -27,7 +28,7 @@ def test_a_page_holds_the_tables_and_the_findings(small_suite: Suites, folder: P
         name="small", about="Noise against a line.", budget={"snr_db": 3.0}, notes="It *does* little.",
         adaptations=["none", "quieter"],
     )  # fmt: skip
-    text = page.markdown(suite, made(suite, folder), "bench matrix small.toml")
+    text = page.markdown(Board(suite, tuple(made(suite, folder))), "bench matrix small.toml")
     assert text.startswith("# small\n\nNoise against a line.\n\nMade by `bench matrix small.toml`: 8 trials, ")
     assert "Ranked where snr_db >= 3." in text
     assert "linear + quieter" in text

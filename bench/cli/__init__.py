@@ -1,0 +1,39 @@
+"""The command `bench`: thin functions that parse words and call the library.
+
+One file a group of commands; `app` is what they have in common. Heavy imports stay inside the commands, so that
+`--help` and `list` are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from bench.cli import authoring, running, showing, using
+from bench.cli.app import BAD_INPUT, INTERRUPTED, OK, app
+from bench.errors import BenchError
+
+__all__ = ["app", "authoring", "main", "running", "showing", "using"]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The entry point. Bad input is one line and exit code 2."""
+    try:
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except BenchError as error:
+        code = _refuse(str(error))
+    except CycloptsError as error:
+        code = _refuse(" ".join(str(error).split()) + " (see --help)")
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe is gone: not our failure
+        sys.stderr.close()
+        code = OK
+    raise SystemExit(code if isinstance(code, int) else OK)
+
+
+def _refuse(line: str) -> int:
+    print(f"bench: {line}", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,62 @@
+"""`bench export`: the records of a suite, told to an experiment tracker."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from bench.errors import DataError
+from bench.exporters import facts
+from bench.scores.board import boards, suite_files
+from bench.trials import record
+from bench.trials.record import Record
+
+__all__ = ["Tracker", "export", "resolve"]
+
+Tracker = Literal["mlflow", "tensorboard"]
+
+
+def export(suite: str, to: Tracker, out: str) -> None:
+    """Export every record of a suite and say how to look at them."""
+    name, records = resolve(suite)
+    runs = [facts.of(one, name) for one in records]
+    if to == "mlflow":
+        from bench.exporters import mlflow
+
+        logged, kept = mlflow.export(runs, out)
+        print(f"{name}: {logged} runs logged, {kept} were there already")
+        viewer = f"mlflow ui --backend-store-uri {shlex.quote(out)}"
+        if mlflow.is_folder(out):
+            viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"
+        print(f"look at them: {out if out.startswith('http') else viewer}")
+    else:
+        from bench.exporters import tensorboard
+
+        new, replaced = tensorboard.export(runs, out)
+        print(f"{name}: {new} runs written, {replaced} replaced")
+        print(f"look at them: tensorboard --logdir {shlex.quote(str(Path(out) / name))}")
+
+
+def resolve(suite: str) -> tuple[str, list[Record]]:
+    """A suite's name and records.
+
+    `suite` is a suite by name or TOML file, as `bench leaderboard` takes it, a folder of records, or one record's file.
+    Raises `UsageError` or `DataError` where it is none of these or has no records.
+    """
+    path = Path(suite).expanduser()
+    if path.suffix == ".json":
+        return path.resolve().parent.name, [record.load(path)]
+    if suite not in suite_files() and path.is_dir():
+        return path.resolve().name, _records(path)
+    (board,) = boards([suite])
+    return board.name, list(board.records)
+
+
+def _records(folder: Path) -> list[Record]:
+    records = record.load_all(folder)
+    if not records:
+        inner = ", ".join(sorted(path.name for path in folder.glob("*/")))
+        hint = f"name one of its folders: {inner}" if inner else "`bench matrix` and `bench run --records` make some"
+        raise DataError(f"{folder} holds no records: {hint}")
+    return records

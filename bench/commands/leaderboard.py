@@ -1,0 +1,41 @@
+"""The command `bench leaderboard`: records into tables and pages."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.scores import page
+from bench.scores.board import boards
+from bench.site.build import build
+from bench.trials.store import Store, default_url
+
+
+def leaderboard(
+    suites: Sequence[str],
+    out: Path,
+    *,
+    records: Path | None,
+    stores: Sequence[str],
+    audio: bool,
+    show: bool,
+) -> None:
+    """Write the pages of some suites, of all where none is named, and print the tables of those that were named."""
+    found = boards(suites, records)
+    if suites:
+        for board in found:
+            print(page.markdown(board, board.command))
+    places = [Store(url) for url in (stores or [default_url()])] if audio else []
+    silent = build(found, out, places, _say)
+    if silent:
+        where = ", ".join(place.url for place in places)
+        _say(f"no sound for {len(silent)} records, since {where} lacks it: give --store, or run the suite here first")
+    _say(f"pages: {out / 'index.html'}")
+    if show:
+        webbrowser.open((out / "index.html").resolve().as_uri())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

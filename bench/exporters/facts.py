@@ -1,0 +1,182 @@
+"""What a tracker is told of a record: settings, final metrics, curves over training, tags.
+
+Names are paths (`quality/clean`), by which both trackers group. They hold letters, digits, `_ - . / :` and spaces only,
+since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. What a record does not know (null) is left out, never
+told as 0.
+
+    denied                          learning denied
+    quality/ARM                     the mean of the scored metric over the scored held-out items, higher is better
+    arms/METRIC/ARM                 the same of every metric
+    audibility/METRIC               mean over clips
+    distance/SET/METRIC, music/SET/METRIC
+    view/changed                    the share of the attacker's input that differs, mean over the training set
+    gate/NAME                       the value that the gate looked at
+    cost/seconds, cost/cpu_seconds  of all stages, each once, however many roles it has
+    cost/peak_memory_mb             the most that any stage took
+    epochs/ARM/COLUMN               curves: the attacker's training, by its own steps
+    crafting/COLUMN                 curves: what the defense told of its surrogates, by round
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bench.trials.record import Number, PartRecord, Record
+
+__all__ = ["Facts", "Setting", "of"]
+
+Setting = bool | int | float | str
+Curve = tuple[tuple[int, float], ...]  # (step, value)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One trial, for a tracker's run."""
+
+    suite: str
+    name: str
+    key: str
+    ok: bool
+    at: float  # when its last stage was made, seconds since 1970
+    settings: Mapping[str, Setting]  # what was asked: names, parameters, seed
+    sources: Mapping[str, str]  # version and digest of each plugin
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Curve]
+    tags: Mapping[str, str]
+    text: str  # the whole record, JSON
+
+
+def of(record: Record, suite: str) -> Facts:
+    """The facts of one record of a suite."""
+    parts = _parts(record)
+    return Facts(
+        suite=suite,
+        name=record.name,
+        key=record.key,
+        ok=record.status == "ok",
+        at=_seconds(record.made.get("at")),
+        settings=dict(_settings(record, parts)),
+        sources={
+            f"{what}.{kind}": str(value)
+            for kind, part in parts.items()
+            for what, value in (("version", part.version), ("digest", part.digest))
+        },
+        metrics=_known(_metrics(record)),
+        curves=dict(_curves(record)),
+        tags=_tags(record, suite),
+        text=json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False),
+    )
+
+
+def _parts(record: Record) -> dict[str, PartRecord]:
+    trial = record.trial
+    parts = {
+        "dataset": trial.dataset,
+        "defense": trial.defense,
+        "reference": trial.reference,
+        "adaptation": trial.adaptation,
+        "attacker": trial.attacker,
+    }
+    return {kind: part for kind, part in parts.items() if part}
+
+
+def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple[str, Setting]]:
+    trial = record.trial
+    yield "row", trial.row
+    yield "adaptation", "none"
+    for kind, part in parts.items():
+        yield kind, part.label
+        yield f"{kind}.plugin", part.name
+        for name, value in part.params.items():
+            if value is not None:
+                yield _name(f"{kind}.{name}"), value if isinstance(value, Setting) else json.dumps(value)
+    yield "knowledge", trial.knowledge
+    yield "surrogates", ", ".join(part.label for part in trial.surrogates)
+    yield "expects", ", ".join(part.label for part in trial.expects)
+    yield "control", trial.control
+    yield "noise per", trial.per
+    yield "share", trial.share
+    yield "seed", trial.seed
+    yield "preset", trial.preset
+    yield "metric", record.metric
+
+
+def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
+    yield "denied", record.denied
+    for arm, metrics in record.arms.items():
+        yield f"quality/{arm}", record.mean(arm)
+        for metric in metrics:
+            yield f"arms/{metric}/{arm}", record.mean(arm, metric)
+    for metric, values in record.audibility.items():
+        yield f"audibility/{metric}", _mean(values)
+    for group, sets in (("distance", record.distance), ("music", record.music)):
+        for whose, numbers in sets.items():
+            for metric, value in numbers.items():
+                yield f"{group}/{whose}/{metric}", value
+    for what, values in record.view.items():
+        yield f"view/{what}", _mean(values)
+    for gate in record.gates:
+        yield f"gate/{gate.name}", gate.value
+    stages = {record.stages.get(role, role): cost for role, cost in record.cost.items()}
+    for what, total in (("seconds", math.fsum), ("cpu_seconds", math.fsum), ("peak_memory_mb", max)):
+        spent = [cost[what] for cost in stages.values() if what in cost]
+        yield f"cost/{what}", total(spent) if spent else None
+
+
+def _curves(record: Record) -> Iterator[tuple[str, Curve]]:
+    groups = {f"epochs/{arm}": lines for arm, lines in record.epochs.items()} | {"crafting": record.crafting}
+    for group, lines in groups.items():
+        for column in dict.fromkeys(column for line in lines for column in line if column != "step"):
+            points = [(_step(line, at), line.get(column)) for at, line in enumerate(lines)]
+            curve = tuple((step, value) for step, value in points if value is not None and math.isfinite(value))
+            if curve:
+                yield _name(f"{group}/{column}"), curve
+
+
+def _step(line: Mapping[str, Number], at: int) -> int:
+    """The row's own step, or its place where it has none."""
+    step = line.get("step")
+    return at if step is None else round(step)
+
+
+def _tags(record: Record, suite: str) -> dict[str, str]:
+    git = record.made.get("git") or {}
+    tags = {
+        "suite": suite,
+        "trial": record.name,
+        "key": record.key,
+        "status": record.status,
+        "void": "; ".join(gate.name for gate in record.void),
+        "error": record.error["message"] if record.error else "",
+        "commit": str(git.get("commit", "")),
+        "dirty": str(git["dirty"]).lower() if "dirty" in git else "",
+        "command": str(record.made.get("command", "")),
+    }
+    return {name: text for name, text in tags.items() if text}
+
+
+def _known(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
+    return {_name(name): float(value) for name, value in metrics if value is not None and math.isfinite(value)}
+
+
+def _mean(values: Iterable[Number]) -> Number:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _name(name: str) -> str:
+    """`distance/set/kad[logmel]` -> `distance/set/kad.logmel`; any other character that MLflow refuses -> a space."""
+    dotted = re.sub(r"\[([^\]]*)\]", r".\1", name)
+    return re.sub(r" +", " ", re.sub(r"[^\w\-. :/]", " ", dotted, flags=re.ASCII)).strip()
+
+
+def _seconds(at: Any) -> float:
+    """A record that says no time (its first stage failed) was made before now: so now is told."""
+    return datetime.fromisoformat(at).timestamp() if isinstance(at, str) else time.time()

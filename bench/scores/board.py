@@ -1,0 +1,188 @@
+"""A board: a suite, its records and the rows that follow from them; and what a reader must know beside the table.
+
+A suite's records lie in `records/NAME` beside its file. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import DataError, UsageError, unknown
+from bench.scores import stats, table
+from bench.scores.table import CellScore, Row
+from bench.trials import matrix, record
+from bench.trials.matrix import Suite
+from bench.trials.record import Record
+
+__all__ = ["Board", "CellKey", "boards", "cell_key", "suite_files"]
+
+# What audibility is drawn along where the suite names no budget: the first of these that the records have.
+_AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
+
+CellKey = tuple[str, str, str, str, str]  # data set, row, knowledge, attacker, adaptation
+
+
+def cell_key(made: Record) -> CellKey:
+    """Which cell a record belongs to: all but the seed."""
+    trial = made.trial
+    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
+    return trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation
+
+
+@dataclass(frozen=True)
+class Board:
+    """A suite with its records."""
+
+    suite: Suite
+    records: tuple[Record, ...]
+    file: Path | None = None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return table.rows(self.records, self.suite.budget)
+
+    @cached_property
+    def cells(self) -> dict[CellKey, tuple[Row, CellScore]]:
+        """Every cell by what it is called."""
+        return {
+            (row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation): (row, cell)
+            for row in self.rows
+            for cell in row.cells
+        }
+
+    @cached_property
+    def records_of(self) -> dict[CellKey, list[Record]]:
+        """The records of every cell, by seed."""
+        found: dict[CellKey, list[Record]] = {}
+        for made in self.records:
+            found.setdefault(cell_key(made), []).append(made)
+        return {key: sorted(made, key=lambda one: one.trial.seed) for key, made in found.items()}
+
+    @property
+    def name(self) -> str:
+        return self.suite.name
+
+    @property
+    def command(self) -> str:
+        """What makes these records again."""
+        return f"bench matrix {self.suite_path}"
+
+    @property
+    def suite_path(self) -> str:
+        if self.file is None:
+            return f"{self.name}.toml"
+        try:
+            return self.file.resolve().relative_to(plugins.home()).as_posix()
+        except ValueError:
+            return str(self.file)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all stages, each counted once, however many trials share it."""
+        spent: dict[str, float] = {}
+        for made in self.records:
+            for role, cost in made.cost.items():
+                spent[made.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+        return sum(spent.values())
+
+    def on_front(self, row: Row) -> bool:
+        return any(row is other for other in self.front)
+
+    @cached_property
+    def axis(self) -> str:
+        """The measure of audibility that the front is drawn along; "" where there is none."""
+        measured = {name for row in self.rows for name in row.audibility}
+        return next((name for name in (*self.suite.budget, *_AXES) if name in measured), "")
+
+    @property
+    def failed(self) -> list[Record]:
+        return [made for made in self.records if made.status != "ok"]
+
+    @cached_property
+    def front(self) -> list[Row]:
+        """The rows that no other row of their league beats in both: denied at the best response, and audibility."""
+        able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
+        return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
+
+    def said(self) -> list[str]:
+        """Sentences that keep a table from being over-read: what can be told apart, and what could have been seen."""
+        sentences = []
+        ranked = [row for row in self.rows if row.rank]
+        pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
+        if pairs:
+            apart = sum(_apart(upper, lower) for upper, lower in pairs)
+            sentences.append(
+                f"Of {len(pairs)} neighbouring pairs of ranked rows {apart} can be told apart "
+                "(paired t test over seeds, Holm over all pairs of a league)."
+            )
+        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
+        if seeds and (count := seeds.most_common(1)[0][0]) > 1:
+            sentences.append(
+                f"With {count} seeds a difference of {stats.smallest_seen(count):.2f} paired standard deviations is "
+                "seen with 80 % power; smaller ones may be missed."
+            )
+        return sentences
+
+
+def suite_files(folder: Path | None = None) -> dict[str, Path]:
+    """The suites of a folder, by default of `leaderboards/`, whose records are there."""
+    place = folder or plugins.home() / "leaderboards"
+    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(_records_of(path).glob("*.json"))}
+
+
+def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:
+    """The boards of some suites, by name or file; of all that have records where none is named.
+
+    records: a folder of records in place of the one beside the suite; for one suite only. Raises `UsageError` for an
+    unknown suite and `DataError` where it has no records.
+    """
+    known = suite_files()
+    if records is not None and len(names) != 1:
+        raise UsageError(f"--records goes with one suite, found {len(names)}")
+    chosen = [_file(name, known) for name in names] or list(known.values())
+    if not chosen:
+        raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
+    return [_board(path, records or _records_of(path)) for path in chosen]
+
+
+def _board(path: Path, folder: Path) -> Board:
+    made = record.load_all(folder) if folder.is_dir() else []
+    if not made:
+        raise DataError(f"{folder} holds no record of the suite '{path.stem}': run `bench matrix {path}` first")
+    return Board(matrix.read(path), tuple(made), path)
+
+
+def _file(name: str, known: dict[str, Path]) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(f"the suite {path} is not there: expected a TOML file, or one of {', '.join(known)}")
+        return path
+    if name not in known:
+        raise UsageError(unknown("suite with records", name, known))
+    return known[name]
+
+
+def _records_of(path: Path) -> Path:
+    return path.parent / "records" / path.stem
+
+
+def _beats(one: Row, other: Row, axis: str) -> bool:
+    """Whether a row is at least as good in both, and better in one."""
+    if one.league != other.league or one.best is None or other.best is None:
+        return False
+    sign = -1.0 if axis in table.CEILINGS else 1.0
+    first = (one.best.denied.mean, sign * one.audibility[axis])
+    second = (other.best.denied.mean, sign * other.audibility[axis])
+    return first != second and all(a >= b for a, b in zip(first, second, strict=True))
+
+
+def _apart(upper: Row, lower: Row) -> bool:
+    """Whether the ranges of two rows' ranks say that they differ."""
+    return bool(upper.rank and lower.rank and upper.rank[1] < lower.rank[0])

@@ -1,0 +1,134 @@
+"""Writes the folder of pages: all of it beside the folder first, then one rename, so that a reader sees all or nothing.
+
+index.html            the summary over all suites
+SUITE/index.html      a board: ranking, front, responses, listening, downloads
+SUITE/cells/*.html    one attacker under one adaptation: arms, seeds, curves, command, records
+SUITE/records/*.json  the records as they are; SUITE/*.csv, board.json, table.md the tables for programs
+media/                sounds and pictures by content; assets/ the style and the script
+bench.sqlite          the tables of all suites
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import __version__, plugins
+from bench.errors import UsageError
+from bench.scores import files, page
+from bench.scores.board import Board
+from bench.site import views
+from bench.site.exhibits import Gallery
+from bench.trials.store import Store
+
+__all__ = ["build", "build_cell"]
+
+MARK = ".bench-site"  # in every folder that is ours to replace
+
+Say = Callable[[str], None]
+
+
+def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say = lambda line: None) -> list[str]:
+    """Write the pages of some boards into `out`; the names of records whose sound no store holds.
+
+    stores: where the artefacts of the records may lie; none for pages without sound. Raises `UsageError` where `out` is
+    a folder that this did not make.
+    """
+    with _folder(out) as aside:
+        gallery = Gallery(stores, aside / "media") if stores else None
+        environment = _environment()
+        for board in boards:
+            say(f"{board.name}: {len(board.cells)} cells")
+            _suite(environment, board, aside / board.name, gallery)
+        _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
+        files.write_sqlite(aside / "bench.sqlite", boards)
+        _assets(aside / "assets")
+    return sorted(gallery.missing) if gallery else []
+
+
+def build_cell(board: Board, cell: views.CellView, out: Path, stores: Sequence[Store]) -> Path:
+    """The page of one cell alone, with its sounds; where it is. Raises `UsageError` as `build` does."""
+    with _folder(out) as aside:
+        gallery = Gallery(stores, aside / "media")
+        shown = views.cell_page(board, cell, _exhibits(gallery, cell))
+        page = Path("cell") / "pages" / "index.html"
+        _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
+        for made in cell.records:
+            made.save(aside / "cell" / "records")
+        _assets(aside / "assets")
+    return out / page
+
+
+def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:
+    for cell in views.cells(board):
+        shown = views.cell_page(board, cell, _exhibits(gallery, cell) if gallery else [])
+        _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
+    for made in board.records:
+        made.save(folder / "records")
+    listening = [
+        (row, gallery.of_row(made)) for row, made in views.first_records(board) if gallery is not None
+    ]  # fmt: skip
+    shown = views.suite_page(board, [(row, exhibits) for row, exhibits in listening if exhibits])
+    _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
+    files.write_tables(folder, [board])
+    (folder / "table.md").write_text(page.markdown(board, board.command), encoding="utf-8")
+
+
+def _exhibits(gallery: Gallery, cell: views.CellView) -> list[Any]:
+    return list(gallery.of_cell(cell.records[0])) if cell.records else []
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(plugins.home() / "leaderboards" / "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"version": __version__, "alone": False}
+    made.filters["markdown"] = views.markdown
+    return made
+
+
+def _render(environment: Any, template: str, path: Path, **shown: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(template).render(**shown), encoding="utf-8")
+
+
+def _assets(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("style.css", "page.js"):
+        shutil.copyfile(plugins.home() / "leaderboards" / "page" / name, folder / name)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once it is whole."""
+    out = out.expanduser().resolve()
+    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there and no pages of bench: expected a new or empty folder, e.g. --out site")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        aside.chmod(0o755)
+        yield aside
+        (aside / MARK).write_text(f"cloakbench {__version__}\n", encoding="utf-8")
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+            out.rename(old / "was")
+            aside.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

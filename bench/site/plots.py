@@ -1,0 +1,184 @@
+"""Figures of a page as SVG, drawn by Matplotlib, to stand inline in HTML.
+
+Whatever carries meaning does so twice, by colour (Okabe and Ito, told apart by colour-blind readers) and by shape or
+dash. Ink and grid are written as CSS variables, so that one picture serves light and dark pages alike.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["COLOURS", "Point", "curves", "figure", "front", "seeds"]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 3)))
+_MARKS = ("o", "s", "^", "D", "v", "P")
+# Colours that no figure uses, put in place of CSS variables while Matplotlib draws.
+_INK, _GRID = "#010203", "#040506"
+_MOST_LABELS = 24  # beyond that only the front is named
+_LEAST_SPAN = 0.3  # of learning denied: a closer look would show noise
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in the plane of audibility and learning denied."""
+
+    label: str
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+    front: bool = False
+    control: bool = False
+    link: str = ""
+    league: str = ""  # points of different leagues are not compared
+
+
+def figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    """An empty figure without a window, and its axes. width, height: inches."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(made)
+    return made, made.subplots(1, columns)
+
+
+def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
+    """Learning denied over audibility; the front of each league is joined. better: which way along x is heard less."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        made, axes = figure(7.6, 4.2)
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        for at, point in enumerate(points):
+            shape = "x" if point.control else ("o" if point.front else "s")
+            colour = "#7f858d" if point.control else COLOURS[0 if point.front else 1]
+            if not math.isnan(point.low):
+                axes.plot([point.x] * 2, [point.low, point.high], color=colour, linewidth=1.2, alpha=0.45)
+            filled = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
+            mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **filled)[0]
+            mark.set_url(point.link)
+        for league in dict.fromkeys(point.league for point in points):
+            ends = sorted((point.x, point.y) for point in points if point.front and point.league == league)
+            axes.plot(
+                [x for x, _ in ends],
+                [y for _, y in ends],
+                color=COLOURS[0],
+                linewidth=1,
+                alpha=0.6,
+                linestyle="--",
+                zorder=1,
+            )
+        axes.set_xlabel(f"{x_label}   ({better})")
+        axes.set_ylabel("learning denied, best response")
+        axes.margins(0.1, 0.12)
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -0.05), max(high, low + _LEAST_SPAN))
+        _label(axes, points)
+        return _svg(made, name, f"Learning denied over {x_label}: {_listed(points)}")
+
+
+def curves(arms: Mapping[str, Sequence[Sequence[tuple[float, float]]]], y_label: str, name: str) -> str:
+    """Each arm's quality on the validation set over training steps: thin lines a seed, a thick one their mean.
+
+    arms: name -> [seed][epoch] (step, quality).
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        made, axes = figure(5.6, 3.1)
+        for at, (arm, runs) in enumerate(arms.items()):
+            colour, dash = COLOURS[at % len(COLOURS)], _DASHES[at % len(_DASHES)]
+            for run in runs:
+                axes.plot(*zip(*run, strict=True), color=colour, linewidth=0.7, alpha=0.35)
+            steps = sorted(set.intersection(*({step for step, _ in run} for run in runs)))
+            means = [sum(dict(run)[step] for run in runs) / len(runs) for step in steps]
+            mark = _MARKS[at % len(_MARKS)]
+            axes.plot(steps, means, color=colour, linestyle=dash, marker=mark, markersize=4, linewidth=1.8, label=arm)
+        axes.set_xlabel("training step")
+        axes.set_ylabel(y_label)
+        axes.legend(loc="best", fontsize=9)
+        return _svg(made, name, f"{y_label} over training, {', '.join(arms)}")
+
+
+def seeds(per_seed: Mapping[int, float], mean: float, low: float, high: float, name: str) -> str:
+    """Learning denied of every seed, with the mean and its interval."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        made, axes = figure(5.6, 1.5)
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
+        if not math.isnan(low):
+            axes.plot([low, high], [0, 0], color=COLOURS[0], linewidth=5, alpha=0.3, solid_capstyle="butt")
+        axes.plot([mean], [0], "|", color=COLOURS[0], markersize=22, markeredgewidth=2.5)
+        for at, value in enumerate(per_seed.values()):
+            axes.plot(value, 0.16 * ((at % 3) - 1), "o", color=COLOURS[1], markersize=6)
+        axes.set_ylim(-0.6, 0.6)
+        axes.set_yticks([])
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("learning denied (0: nothing, 1: all of it)")
+        told = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
+        return _svg(made, name, f"Learning denied by seed. {told}")
+
+
+def _label(axes: Any, points: Sequence[Point]) -> None:
+    """Names beside the points, moved apart where they would lie on each other."""
+    low, high = axes.get_ylim()
+    spread = max(high - low, 1e-9)
+    if len(points) > _MOST_LABELS:
+        points = [point for point in points if point.front][:_MOST_LABELS]
+    taken: list[tuple[float, float]] = []
+    wide = max((p.x for p in points), default=0.0) - min((p.x for p in points), default=0.0) or 1.0
+    for point in sorted(points, key=lambda p: (p.y, p.x)):
+        y = point.y
+        while any(abs(x - point.x) < 0.3 * wide and abs(y - other) < 0.055 * spread for x, other in taken):
+            y += 0.02 * spread
+        taken.append((point.x, y))
+        axes.annotate(
+            point.label, (point.x, point.y), xytext=(point.x + 0.018 * wide, y), fontsize=8.5, va="center",
+            arrowprops={"arrowstyle": "-", "color": "#9aa0a7", "linewidth": 0.7} if y != point.y else None,
+        )  # fmt: skip
+
+
+def _svg(made: Any, name: str, title: str) -> str:
+    """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
+    buffer = io.StringIO()
+    made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", text)
+    text = text.replace(_INK, "var(--ink-2)").replace(_GRID, "var(--line)")
+    escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{escaped}" class="plot" ', text, count=1)
+
+
+def _listed(points: Sequence[Point]) -> str:
+    return "; ".join(f"{point.label} denies {point.y:+.3f} at {point.x:.3g}" for point in points)

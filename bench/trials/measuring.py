@@ -1,0 +1,81 @@
+"""What is measured of sets beside the attacker's own quality: how audible a defense is, and what models generate.
+
+Nothing here is the score. Numbers come as a record holds them, NaN as null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator
+
+from bench.api import Clips, Data, Rolls
+from bench.trials.record import numbers, numbers_by_name
+
+__all__ = ["audibility", "generated"]
+
+_HEARD = 256  # clips of a protected set, evenly spread, whose audibility is measured
+
+
+def audibility(clean: Data, protected: Data, content: str, rng: Generator) -> dict[str, Any]:
+    """What a listener would notice of a protected set, item by item and as a set; of "speech" PESQ and STOI as well."""
+    index = torch.linspace(0, len(clean) - 1, min(_HEARD, len(clean))).round().long()
+    clean, protected = clean.select(index), protected.select(index)
+    heard: dict[str, Any] = {"ids": list(clean.ids), "per_clip": {}, "distance": {}}
+    if isinstance(clean, Clips) and isinstance(protected, Clips):
+        from bench.metrics.audibility import audibility as measured
+
+        values = measured(clean, protected)
+        if content == "speech":
+            from bench.metrics.speech import speech_quality
+
+            values |= speech_quality(clean, protected)
+        heard["per_clip"] = {name: numbers(value.tolist()) for name, value in values.items()}
+        heard["distance"] = _distance(clean, protected, rng)
+        return heard
+    assert isinstance(clean, Rolls)
+    assert isinstance(protected, Rolls)
+    from bench.metrics.edits import edits
+    from bench.metrics.symbolic import describe
+
+    heard["per_clip"] = {name: numbers(value.tolist()) for name, value in edits(clean, protected).items()}
+    heard["music"] = {"clean": numbers_by_name(describe(clean)), "protected": numbers_by_name(describe(protected))}
+    return heard
+
+
+def generated(test: Data, made: Data, rng: Callable[[], Generator]) -> dict[str, Any]:
+    """Sound by its distance from the real held-out set, notes by the field's own metrics, beside those of the real set,
+    of random notes and of tracks that do not belong together. rng: the stage's random numbers, from their beginning.
+    """
+    if isinstance(made, Clips) and isinstance(test, Clips):
+        return {"distance": _distance(test, made, rng())}
+    assert isinstance(test, Rolls)
+    assert isinstance(made, Rolls)
+    from bench.metrics.symbolic import random_notes, shuffled_tracks
+
+    sets = {"real": test, "random notes": random_notes(test, rng()), "generated": made}
+    if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
+        sets["shuffled tracks"] = shuffled_tracks(test, rng())
+    return {"music": {name: numbers_by_name(_notes(test, name, rolls)) for name, rolls in sets.items()}}
+
+
+def _notes(real: Rolls, name: str, rolls: Rolls) -> dict[str, float]:
+    from bench.metrics.distance import kad
+    from bench.metrics.styles import style_purity
+    from bench.metrics.symbolic import describe, features, overlapped_area
+
+    measured = describe(rolls)
+    if real.labels is not None:
+        measured["style purity"] = style_purity(real, rolls)
+    if name != "real" and min(len(rolls), len(real)) > 2:
+        base, seen = features(real), features(rolls)
+        measured |= {"KAD": kad(base, seen), "overlapped area": overlapped_area(base, seen)}
+    return measured
+
+
+def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
+    from bench.metrics.distance import distances
+
+    return numbers_by_name(distances(real, other, rng))

@@ -1,0 +1,119 @@
+"""How long a page of 500 records takes: to build, to load in headless Chromium, and to sort and filter.
+
+    python benchmarks/page.py
+    python benchmarks/page.py --records 5000 --show folder
+
+Bars at 500 records: loaded (all scripts run, the table laid out and painted) in under 1 s, sorted in under 100 ms. The
+records are those of a run of small plugins with other names, so that every record is a row of its own. Medians of five.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.scores.board import Board
+from bench.site.build import build
+from bench.trials.matrix import expand, suite
+from bench.trials.record import Record
+from bench.trials.run import execute, prepare
+from bench.trials.store import Store
+
+PLUGINS = Path(__file__).resolve().parents[1] / "tests" / "plugins"
+ROUNDS = 5
+# From the click to the frame after the one that shows the sorted table.
+SORT = """async (head) => {
+  const begin = performance.now();
+  head.click();
+  document.body.offsetHeight;
+  const sorted = performance.now();
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  return [sorted - begin, performance.now() - begin];
+}"""
+FIND = """(box) => {
+  const begin = performance.now();
+  box.value = "hiss-1";
+  box.dispatchEvent(new Event("input", {bubbles: true}));
+  document.body.offsetHeight;
+  return performance.now() - begin;
+}"""
+
+
+def board(count: int, folder: Path) -> Board:
+    """A board of `count` records, a row each."""
+    asked = suite({
+        "name": "many", "datasets": ["tones"], "defenses": ["clean", "hiss"], "attackers": ["linear"], "seeds": [0],
+        "dataset": {"tones": {"plugin": str(PLUGINS / "tones.py")}},
+        "defense": {"hiss": {"plugin": str(PLUGINS / "hiss.py")}},
+        "attacker": {"linear": {"plugin": str(PLUGINS / "linear.py")}},
+    })  # fmt: skip
+    made = execute(
+        prepare(expand(asked).trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1
+    )
+    hiss = next(record for record in made if record.trial.row == "hiss")
+    many = [_named(hiss, at) for at in range(count - 1)]
+    return Board(asked, (*[record for record in made if record.trial.row == "clean"], *many))
+
+
+def _named(record: Record, at: int) -> Record:
+    name = f"hiss-{at:04d}"
+    defense = record.trial.defense.model_copy(update={"label": name})
+    trial = record.trial.model_copy(update={"row": name, "defense": defense})
+    denied = (record.denied or 0.0) + at * 0.618 % 1
+    return record.model_copy(update={"name": record.name.replace("hiss", name), "trial": trial, "denied": denied})
+
+
+def measured(page: Any, address: str) -> dict[str, float]:
+    begin = time.perf_counter()
+    page.goto(address)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    wall = (time.perf_counter() - begin) * 1000
+    load = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    head = page.get_by_role("button", name="learning denied").element_handle()
+    sorts = [page.evaluate(SORT, head) for _ in range(3)]
+    find = page.evaluate(FIND, page.get_by_role("searchbox").element_handle())
+    return {
+        "load event": load,
+        "loaded and painted": wall,
+        "sorted": max(each[0] for each in sorts),
+        "sorted and painted": max(each[1] for each in sorts),
+        "filtered": find,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Load and sort times of a page of many records.")
+    parser.add_argument("--records", type=int, default=500)
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    parser.add_argument("--show", type=Path, help="keep the pages here")
+    asked = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as place:
+        out = (asked.show or Path(place) / "site").resolve()
+        many = board(asked.records, Path(place))
+        begin = time.process_time()
+        build([many], out, [])
+        built = time.process_time() - begin
+        with sync_playwright() as running:
+            browser = running.chromium.launch(
+                executable_path=asked.chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+            )
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            rounds = [measured(page, (out / "many" / "index.html").as_uri()) for _ in range(ROUNDS)]
+            rows = page.locator("table[data-table=ranking] tbody tr").count()
+            browser.close()
+        size = (out / "many" / "index.html").stat().st_size
+    print(f"{asked.records} records, {rows} rows, {size / 1e6:.2f} MB; built in {built:.1f} CPU s")
+    for name in rounds[0]:
+        values = [each[name] for each in rounds]
+        print(f"{name:22} {statistics.median(values):8.1f} ms  (most {max(values):.1f})")
+
+
+if __name__ == "__main__":
+    main()
