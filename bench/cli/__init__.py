@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from bench.cli import authoring, running, showing, using
+from bench.cli import authoring, judging, running, showing, using
 from bench.cli.app import BAD_INPUT, INTERRUPTED, OK, app
 from bench.errors import BenchError
 
-__all__ = ["app", "authoring", "main", "running", "showing", "using"]
+__all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -104,7 +104,7 @@ def run(
 ) -> int:
     """Run a suite and print its tables, to `page` too. The exit code: 0, 3 if a trial failed, 130 if it was stopped."""
     place = Store(store or default_url())
-    expansion = _expanded(suite)
+    expansion = expanded(suite)
     folder = records or place.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
     command = shlex.join(["bench", *sys.argv[1:]])
     started = time.monotonic()
@@ -126,7 +126,7 @@ def run(
 
 def show_plan(suite: matrix.Suite, store: str | None) -> int:
     """Print what a suite would do, and how much of it is done."""
-    expansion = _expanded(suite)
+    expansion = expanded(suite)
     work = prepare(expansion.trials, Store(store or default_url()))
     print(f"{suite.name}: {len(expansion.trials)} trials, {len(work.plan.stages)} stages, {work.missing} to do")
     for stage in work.plan.stages.values():
@@ -156,7 +156,8 @@ def report(records: Sequence[Record], suite: matrix.Suite) -> None:
             _say(f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}")
 
 
-def _expanded(suite: matrix.Suite) -> matrix.Expansion:
+def expanded(suite: matrix.Suite) -> matrix.Expansion:
+    """The suite's trials; what cannot be is said. Raises `UsageError` where none is left."""
     expansion = matrix.expand(suite)
     for why in expansion.left_out:
         _say(f"left out: {why}")

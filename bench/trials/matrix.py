@@ -16,7 +16,8 @@
     bound = "paper"
     expects = ["mp3"]                       # the adaptations that this defender prepares for, in place of the suite's
 
-    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values
+    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values;
+                                            # a matched control is found by its `reference` too
     defense = "loud"
     adaptation = ["mp3", "resample"]
 
@@ -26,6 +27,9 @@
 
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
+
+    [gate]                                  # what `bench gate` calls a regression
+    tolerance = 0.02
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one.
@@ -40,7 +44,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -71,6 +75,15 @@ class Published(pydantic.BaseModel):
     music: dict[str, float] = {}
 
 
+class Limits(pydantic.BaseModel):
+    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    tolerance: Annotated[float, pydantic.Field(ge=0)] = 0.02
+    alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
+
+
 class Suite(pydantic.BaseModel):
     """A matrix of trials by name. Every list is a dimension."""
 
@@ -95,6 +108,7 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, float] = {}
+    gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
 
@@ -165,13 +179,13 @@ def expand(suite: Suite) -> Expansion:
         if share != 1 and resolver.control("defenses", defense):
             continue  # controls are for the whole set
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        why = resolver.mismatch(chosen)
+        place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
+        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
+        why = resolver.mismatch(chosen) if seeds else ""
         if why:
             left_out[why] = None
             continue
-        for seed in suite.seeds:
-            if _excluded(suite, {**chosen, "knowledge": knowledge, "seed": seed, "share": share}):
-                continue
+        for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             trials.setdefault(trial.name, trial)
     return Expansion(tuple(trials.values()), tuple(left_out))
@@ -333,7 +347,7 @@ def _check(suite: Suite, where: str) -> None:
         for name in getattr(suite, kind):
             if names and name not in names:
                 raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
-    cell = {"dataset", "defense", "attacker", "adaptation", "knowledge", "seed", "share"}
+    cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:
             if key not in cell:

@@ -183,8 +183,12 @@ class _Remote:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part. NaN is refused."""
-    text = _dumps(value)
+    """Write JSON as `write_text` does. NaN is refused."""
+    write_text(path, _dumps(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
