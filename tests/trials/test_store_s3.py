@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,39 +15,20 @@ from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
-
 KEY = "ab" * 16
 NAMES = itertools.count()
 Make = Callable[[str], Store]
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """The address of an S3 server with one bucket, `bucket`."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def files(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The bucket's file system; the environment is what a user would set."""
+def files(bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The bucket's file system, as a user's environment names it."""
     import s3fs
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in bucket.items():
+        monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()  # instances outlive the environment that they were made in
-    files = s3fs.S3FileSystem()
-    if not files.exists("bucket"):
-        files.mkdir("bucket")
-    yield files
+    yield s3fs.S3FileSystem()
     s3fs.S3FileSystem.clear_instance_cache()
 
 
