@@ -7,17 +7,12 @@ from pathlib import Path
 
 import torch
 
-from bench.api import Clips, Knowledge, Needs
+from bench.api import Clips, Knowledge
 
 
 @dataclass(frozen=True)
 class Waits:
     folder: str
-    gpus: float = 0.0
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(gpus=self.gpus, memory_gb=0.1)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:
         folder, limit = Path(self.folder), time.monotonic() + 120
