@@ -7,7 +7,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 # Two threads on a busy core are slower than one; the stages set their own.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-slow lint weights lock clean
+.PHONY: run test test-slow gate pages lint weights lock clean
 
 run: $(VENV)/ready
 	$(BIN)/bench run --defense harmonycloak --attacker musicgen
@@ -17,6 +17,14 @@ test: $(VENV)/ready
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# Does any defense deny less than leaderboards/baseline.json says?
+gate: $(VENV)/ready
+	$(BIN)/bench gate
+
+# The leaderboard's pages, from the records of this repository.
+pages: $(VENV)/ready
+	$(BIN)/bench leaderboard --all
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check

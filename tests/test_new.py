@@ -160,6 +160,17 @@ def test_nothing_is_written_over(
     assert (tmp_path / there).read_text() == "mine"
 
 
+def test_what_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cloakbench-my-idea").mkdir()
+    (tmp_path / "cloakbench-my-idea" / "tests").write_text("in the way")
+    assert bench("new", "defense", "my_idea", "--package") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["tests"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_package_has_all_that_pip_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, capsys: pytest.CaptureFixture[str]
@@ -196,3 +207,6 @@ def test_a_package_installs_and_its_test_passes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
     assert "cloakbench-my-idea/my_idea  A tone under the recording" in python(tmp_path, "bench", "list", "defenses")
     assert "passed" in python(root, "pytest", "-q", "-p", "no:cacheprovider")
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    python(root, "ruff", "check", "--no-cache", ".")
+    python(root, "ruff", "format", "--no-cache", "--check", ".")

@@ -12,6 +12,7 @@ import keyword
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -26,7 +27,7 @@ _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 _KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
 _TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers", "dataset": "datasets"}
 _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
-_TAKEN = frozenset({"none", "all", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own
+_TAKEN = frozenset({"none", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own
 _TRY = {
     "defense": "bench run --defense {0} --attacker musicgen --preset smoke",
     "attacker": "bench run --defense separable --attacker {0} --dataset spoken_words --preset smoke",
@@ -62,9 +63,13 @@ def new(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
     _require_free(name, package=package)
     words = _words(what, name, place)
-    for template, file in templates:
-        text = Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
-        _write(file, text)
+    _write(
+        {
+            file: Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
+            for template, file in templates
+        }
+    )
+    for _, file in templates:
         print(f"wrote {_shown(file)}")
     print("next:")
     called = shlex.quote(place.called)
@@ -120,15 +125,18 @@ def _words(what: What, name: str, place: _Place) -> dict[str, str]:
 
 
 def _require_name(name: str) -> None:
-    if _PLAIN.fullmatch(name) and not name.endswith("_") and not keyword.iskeyword(name) and name not in _TAKEN:
+    if _can_name(name):
         return
     near = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
-    near = (
-        near
-        if _PLAIN.fullmatch(near) and not keyword.iskeyword(near) and near not in _TAKEN
-        else f"my_{near or 'idea'}"
-    )
+    if not _can_name(near):
+        near = f"my_{near or 'idea'}"
     raise UsageError(f"'{name}' cannot name a plugin: expected small letters, digits and _, such as '{near}'")
+
+
+def _can_name(word: str) -> bool:
+    return (
+        bool(_PLAIN.fullmatch(word)) and not word.endswith("_") and not keyword.iskeyword(word) and word not in _TAKEN
+    )
 
 
 def _require_free(name: str, *, package: bool) -> None:
@@ -159,13 +167,19 @@ def _checkout(folder: Path) -> Path | None:
     return None
 
 
-def _write(file: Path, text: str) -> None:
+def _write(texts: Mapping[Path, str]) -> None:
+    """All of the files or none of them, and over nothing."""
+    written: list[Path] = []
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
+        for file, text in texts.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("x", encoding="utf-8") as opened:
+                written.append(file)
+                opened.write(text)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        for made in written:
+            made.unlink()
+        raise UsageError(f"{_shown(file)} cannot be written: {error.strerror}") from error
 
 
 def _shown(file: Path) -> Path:

@@ -161,6 +161,8 @@ def _board(path: Path, folder: Path) -> Board:
 def _file(name: str, known: dict[str, Path]) -> Path:
     path = Path(name)
     if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(f"the suite {path} is not there: expected a TOML file, or one of {', '.join(known)}")
         return path
     if name not in known:
         raise UsageError(unknown("suite with records", name, known))

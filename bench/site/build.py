@@ -23,6 +23,7 @@ from bench.scores import files, page
 from bench.scores.board import Board
 from bench.site import views
 from bench.site.exhibits import Gallery
+from bench.trials.record import Record
 from bench.trials.store import Store
 
 __all__ = ["build", "build_cell"]
@@ -57,8 +58,7 @@ def build_cell(board: Board, cell: views.CellView, out: Path, stores: Sequence[S
         shown = views.cell_page(board, cell, _exhibits(gallery, cell))
         page = Path("cell") / "pages" / "index.html"
         _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
-        for made in cell.records:
-            made.save(aside / "cell" / "records")
+        _records(cell.records, aside / "cell" / "records")
         _assets(aside / "assets")
     return out / page
 
@@ -67,8 +67,7 @@ def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None
     for cell in views.cells(board):
         shown = views.cell_page(board, cell, _exhibits(gallery, cell) if gallery else [])
         _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
-    for made in board.records:
-        made.save(folder / "records")
+    _records(board.records, folder / "records")
     listening = [
         (row, gallery.of_row(made)) for row, made in views.first_records(board) if gallery is not None
     ]  # fmt: skip
@@ -76,6 +75,13 @@ def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
     files.write_tables(folder, [board])
     (folder / "table.md").write_text(page.markdown(board, board.command), encoding="utf-8")
+
+
+def _records(records: Sequence[Record], folder: Path) -> None:
+    """The records as they are, in a third of the space: without blanks."""
+    folder.mkdir(parents=True)
+    for made in records:
+        (folder / f"{made.name}.json").write_text(made.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _exhibits(gallery: Gallery, cell: views.CellView) -> list[Any]:

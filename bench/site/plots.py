@@ -21,6 +21,8 @@ _MARKS = ("o", "s", "^", "D", "v", "P")
 # Colours that no figure uses, put in place of CSS variables while Matplotlib draws.
 _INK, _GRID = "#010203", "#040506"
 _MOST_LABELS = 24  # beyond that only the front is named
+_MARGINS = (0.75, 0.5, 0.2, 0.1)  # inches: left, bottom, right, top
+_VARIABLES = {_INK: "ink-2", _GRID: "line", COLOURS[0]: "blue", COLOURS[1]: "orange"}
 _LEAST_SPAN = 0.3  # of learning denied: a closer look would show noise
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -57,14 +59,17 @@ class Point:
     league: str = ""  # points of different leagues are not compared
 
 
-def figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """An empty figure without a window, and its axes. width, height: inches."""
+def figure(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure without a window, and its axes; width, height: inches. Margins are fixed: Matplotlib's own layout
+    draws every figure twice.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Figure(figsize=(width, height))
     FigureCanvasSVG(made)
-    return made, made.subplots(1, columns)
+    left, bottom, right, top = _MARGINS
+    return made, made.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
 
 
 def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
@@ -154,14 +159,17 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
     if len(points) > _MOST_LABELS:
         points = [point for point in points if point.front][:_MOST_LABELS]
     taken: list[tuple[float, float]] = []
-    wide = max((p.x for p in points), default=0.0) - min((p.x for p in points), default=0.0) or 1.0
+    least = min((p.x for p in points), default=0.0)
+    wide = max((p.x for p in points), default=0.0) - least or 1.0
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         y = point.y
         while any(abs(x - point.x) < 0.3 * wide and abs(y - other) < 0.055 * spread for x, other in taken):
             y += 0.02 * spread
         taken.append((point.x, y))
+        left = point.x - least > 0.6 * wide  # a name would leave the picture on the right
         axes.annotate(
-            point.label, (point.x, point.y), xytext=(point.x + 0.018 * wide, y), fontsize=8.5, va="center",
+            point.label, (point.x, point.y), xytext=(point.x + (-0.018 if left else 0.018) * wide, y), fontsize=8.5,
+            va="center", ha="right" if left else "left",
             arrowprops={"arrowstyle": "-", "color": "#9aa0a7", "linewidth": 0.7} if y != point.y else None,
         )  # fmt: skip
 
@@ -175,7 +183,8 @@ def _svg(made: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", text)
-    text = text.replace(_INK, "var(--ink-2)").replace(_GRID, "var(--line)")
+    for colour, variable in _VARIABLES.items():
+        text = re.sub(colour, f"var(--{variable})", text, flags=re.I)
     escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{escaped}" class="plot" ', text, count=1)
 

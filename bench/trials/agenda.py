@@ -62,9 +62,10 @@ class Agenda:
         """Whether anything is running or can still run."""
         return bool(self.running or self._waiting)
 
-    def ready(self) -> list[Stage]:
-        """The stages that may start now, those with the longest work behind them first."""
-        return [self._stages[key] for _, _, key in self._free]
+    def ready(self, most: int | None = None) -> list[Stage]:
+        """The stages that may start now, those with the longest work behind them first; no more than `most`."""
+        free = self._free if most is None else self._free[: max(most, 0)]
+        return [self._stages[key] for _, _, key in free]
 
     def start(self, stage: Stage) -> None:
         del self._waiting[stage.key]

@@ -1,26 +1,40 @@
 """Run a plan on Ray: the same stages, one core task each. The only file that imports ray.
 
-Specs and keys travel, tensors go through the store, which every node must be able to reach. Ray retries a stage whose
-worker or node is lost; a plugin's own error comes back as an outcome and is never retried. Without a running cluster
-(`RAY_ADDRESS`) one is started on this machine and goes when the plan is done.
+Specs, keys and users' plugin files travel, tensors go through the store, which every node must be able to reach. Ray
+retries a stage whose worker or node is lost; a plugin's own error comes back as an outcome and is never retried.
+Without a running cluster (`RAY_ADDRESS`) one is started on this machine and goes when the plan is done. A running
+cluster is taken as it is: its nodes have bench installed, or get the checkout from `ray job submit --working-dir`; no
+environment is made for it, since one made here would clash with the job's.
+
+Lines of progress stay on the nodes: an actor to carry them would be one more thing that dies with a node.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 from bench.trials.agenda import MOST_ATTEMPTS, Agenda, Stopped, Watch
-from bench.trials.stages import Outcome, perform
+from bench.trials.parcels import packed, perform_parcel
+from bench.trials.stages import Outcome
+from bench.trials.store import Store
 from bench.trials.trial import Plan, Stage
 
 _GIB = 2**30
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing but keys goes through it
 _GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 5.0  # between two looks at which nodes there are
+# Tasks handed to Ray ahead of a free processor: enough for an autoscaler to see that more nodes are wanted, few enough
+# that Ray's queue, which knows no critical path, does not decide the order.
+_LEAST_AHEAD, _AHEAD_A_PROCESSOR = 64, 4
+_SHARED_FOLDER_SECONDS = 10.0  # how long a network file system may take to show what another node wrote
+
+Resources = Mapping[str, float]
 
 
 def run(
@@ -29,11 +43,13 @@ def run(
     """Do every stage of the plan that is not present; how each of them ended.
 
     jobs: processors of a cluster started here; None takes all. Raises `Stopped` on Ctrl-C and `UsageError` where Ray is
-    not installed.
+    not installed or the cluster cannot be reached.
     """
     # A driver started by `uv run` would otherwise make every worker build an environment of its own.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would run a stage again for ever that its memory monitor kills.
+    os.environ.setdefault("RAY_task_oom_retries", str(MOST_ATTEMPTS - 1))
     try:
         import ray
     except ImportError as error:
@@ -42,15 +58,20 @@ def run(
     _connect(ray, jobs)
     running: dict[Any, Stage] = {}
     try:
-        task = ray.remote(perform)
-        most = _largest_node(ray)
+        task = ray.remote(perform_parcel)
+        once = ray.remote(max_calls=1)(perform_parcel)  # a worker that lives on would keep its accelerator's memory
+        nodes, looked = _nodes(ray), time.monotonic()
         while agenda.open:
-            for stage in agenda.ready():
-                running[task.options(**_options(stage, most)).remote(stage, store_url)] = stage
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                nodes, looked = _nodes(ray), time.monotonic()
+            for stage in agenda.ready(_ahead(nodes) - len(running)):
+                options = _options(stage, nodes)
+                chosen = once if options["num_gpus"] else task
+                running[chosen.options(**options).remote(packed(stage), store_url)] = stage
                 agenda.start(stage)
             finished, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
             for reference in finished:
-                agenda.finish(_outcome(ray, reference, running.pop(reference)))
+                agenda.finish(_outcome(ray, reference, running.pop(reference), store_url))
     except KeyboardInterrupt as interrupt:
         _cancel(ray, list(running))
         raise Stopped from interrupt
@@ -60,12 +81,18 @@ def run(
 
 
 def _connect(ray: Any, jobs: int | None) -> None:
+    common = {"log_to_driver": False, "logging_level": "error"}
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(**common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = " ".join(str(error.__cause__ or error).split())
+            hint = "" if "Auth" not in why else " (a cluster with a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)"
+            raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}{hint}: {why[:300]}") from error
+        return
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    common = {"log_to_driver": False, "logging_level": "error"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**common)
-        return
     ray.init(
         num_cpus=jobs,
         include_dashboard=False,
@@ -75,32 +102,55 @@ def _connect(ray: Any, jobs: int | None) -> None:
     )
 
 
-def _largest_node(ray: Any) -> Mapping[str, float]:
-    """What the best node has of each resource: a stage that asks for more would wait for ever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return {name: max(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU", "memory")}
+def _nodes(ray: Any) -> list[Resources]:
+    """What each living node has, and each kind of node that an autoscaler may add."""
+    config = ray._private.state.state.get_cluster_config()  # the only place where Ray tells; None without an autoscaler
+    groups = config.node_group_configs if config else ()
+    able = [dict(group.resources) for group in groups if group.max_count]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]] + able
 
 
-def _options(stage: Stage, most: Mapping[str, float]) -> dict[str, Any]:
+def _ahead(nodes: Sequence[Resources]) -> int:
+    return max(_LEAST_AHEAD, int(_AHEAD_A_PROCESSOR * sum(node.get("CPU", 0.0) for node in nodes)))
+
+
+def _options(stage: Stage, nodes: Sequence[Resources]) -> dict[str, Any]:
+    """What the stage reserves: its needs, or what the node that comes nearest to them has.
+
+    A stage that asked for more than any node has would wait for ever. Without any accelerator it runs on processors.
+    """
     needs = stage.needs
+    wanted = {"GPU": needs.gpus, "CPU": float(needs.cpus), "memory": needs.memory_gb * _GIB}
+    offers = [{name: min(most, node.get(name, 0.0)) for name, most in wanted.items()} for node in nodes]
+    best = max(offers, key=lambda offer: (offer["GPU"], offer["CPU"], offer["memory"]), default=wanted)
     return {
-        "num_cpus": min(needs.cpus, most["CPU"]),
-        "num_gpus": min(needs.gpus, most["GPU"]),
-        "memory": int(min(needs.memory_gb * _GIB, most["memory"])),
+        "num_cpus": best["CPU"],
+        "num_gpus": best["GPU"],
+        "memory": int(best["memory"]),
         "max_retries": MOST_ATTEMPTS - 1,
         "retry_exceptions": False,
         "name": stage.title,
     }
 
 
-def _outcome(ray: Any, reference: Any, stage: Stage) -> Outcome:
-    """The task's own outcome, or that of a task whose workers died too often."""
+def _outcome(ray: Any, reference: Any, stage: Stage, store_url: str) -> Outcome:
+    """The task's own outcome, or that of a task whose workers died too often or wrote where nobody else reads."""
     try:
         outcome: Outcome = ray.get(reference)
-        return outcome
     except ray.exceptions.RayError as error:
         message = f"{type(error).__name__}, {MOST_ATTEMPTS} times"
         return Outcome(stage.key, 0.0, {"type": "WorkerLost", "message": message, "tail": str(error)[-1000:]})
+    if outcome.error is None and "://" not in store_url and not _appears(stage.key, store_url):
+        message = f"'{stage.title}' was done on a node that does not share the folder {store_url}: give --store s3://…"
+        return Outcome(stage.key, outcome.seconds, {"type": "DataError", "message": message, "tail": ""}, True)
+    return outcome
+
+
+def _appears(key: str, store_url: str) -> bool:
+    store, limit = Store(store_url), time.monotonic() + _SHARED_FOLDER_SECONDS
+    while not (found := store.has(key)) and time.monotonic() < limit:
+        time.sleep(0.2)
+    return found
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:

@@ -164,14 +164,16 @@ def load_all(folder: Path) -> list[Record]:
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
     """The record of a cell whose stages are all in the store."""
-    artefacts = {role: store.open(key) for role, key in cell.keys.items()}
     metas = {role: store.meta(key) for role, key in cell.keys.items()}
-    results = {role: _json(artefacts[role] / "quality.json") for role in EVALUATED if role in artefacts}
+
+    def found(role: str, name: str, otherwise: Any) -> Any:
+        value = store.json(cell.keys[role], name) if role in cell.keys else None
+        return otherwise if value is None else value
+
+    results = {role: found(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
     reference = results["untrained"]
     metric = reference["metric"]
-    protected = artefacts["protected_set"] / "audibility.json"
-    heard = _json(protected) if protected.is_file() else {"ids": [], "per_clip": {}, "distance": {}}
-    crafting = artefacts["protected_set"] / "crafting.json"
+    heard = found("protected_set", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if heard["distance"]:
         distance["protected_set"] = heard["distance"]
@@ -192,13 +194,13 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             if "alignment" in metas.get(role, {})
         },
         gates=gates_of(cell.trial.attacker, arms, metric, reference["groups"]),
-        epochs={arm: _json(artefacts[role] / "epochs.json") for arm, role in LEARNED.items() if role in artefacts},
+        epochs={arm: found(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
         audibility=heard["per_clip"],
         heard=heard.get("ids", []),
         distance=distance,
         music=_music(results, heard.get("music", {})),
-        crafting=_json(crafting) if crafting.is_file() else [],
-        view=_json(artefacts["view"] / "view.json") if "view" in artefacts else {},
+        crafting=found("protected_set", "crafting.json", []),
+        view=found("view", "view.json", {}),
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items()},
         made={"command": command, **metas["protected"]["made"]},
@@ -317,10 +319,6 @@ def why_null(record: Record) -> dict[str, str]:
     if record.denied is None:
         notes["denied"] = "the clean arm is exactly as good as the untrained one, or an arm has no number"
     return notes
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 __all__ = ["Record", "failed", "gates_of", "load", "load_all", "numbers", "numbers_by_name", "of", "why_null"]

@@ -36,7 +36,7 @@ def prepare(trials: Iterable[Trial], store: Store) -> Work:
     """The plan for some trials and which of its stages are in the store."""
     planned = plan(trials)
     store.sweep()
-    return Work(planned, store, frozenset(key for key in planned.stages if store.has(key)))
+    return Work(planned, store, store.present(planned.stages))
 
 
 def execute(
@@ -52,6 +52,7 @@ def execute(
     desk.settle(work.present)
     if not work.missing:
         return desk.in_order()
+    work.store.probe()
 
     def seen(event: Event) -> None:
         if event.kind == "done":

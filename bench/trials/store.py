@@ -1,9 +1,10 @@
 """Artefacts by content: a folder, or any fsspec URL (s3://, gs://, memory://), one folder a key.
 
 An artefact is complete if and only if its `done.json` is there: it is written last. In a local store the files are made
-in a folder aside, flushed to the disk and renamed into place at once; in a remote one they are uploaded before
-`done.json` is. Two writers of one key write the same content, so whoever comes second changes nothing. Only plain file
-names are accepted: nothing that a `done.json` says can lead out of its folder.
+in a folder aside, flushed to the disk and renamed into place at once. In a remote one every writer uploads into a
+folder of its own below the key's, and then `done.json`, which names that folder: so what is read comes from one writer,
+and what a broken upload leaves is never read. Two writers of one key write the same content, so whoever comes second
+changes nothing. Only plain file names are accepted: nothing that a `done.json` says can lead out of its folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from bench.errors import UsageError
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STALE_SECONDS = 24 * 3600
+_ASKED_SINGLY = 32  # keys up to which a remote store is asked for each; above, one listing is quicker
 
 
 def default_url() -> str:
@@ -64,15 +67,52 @@ class Store:
             return True
         return self._remote is not None and self._remote.has(key)
 
+    def present(self, keys: Iterable[str]) -> frozenset[str]:
+        """Those of the keys whose artefacts are complete: `has` for thousands."""
+        asked = list(keys)
+        found = {key for key in asked if self._has_here(key)}
+        rest = [key for key in asked if key not in found]
+        if self._remote is not None and rest:
+            found |= self._remote.present(rest)
+        return frozenset(found)
+
+    def probe(self) -> None:
+        """Write a byte, so that a place which cannot be written is known before hours of work are. Raises `UsageError`
+        where it cannot.
+        """
+        if self._remote is not None:
+            self._remote.probe()
+            return
+        try:
+            with self._aside("probe"):
+                pass
+        except OSError as error:
+            raise UsageError(f"the store '{self.url}' cannot be written: {error.strerror}") from error
+
     def meta(self, key: str) -> dict[str, Any]:
         """The artefact's `done.json`. Raises `KeyError` where it is not complete."""
-        return self._done(self.open(key))
+        done: dict[str, Any] = self.json(key, DONE)
+        return done
+
+    def json(self, key: str, name: str) -> Any:
+        """One JSON file of a complete artefact, without fetching the others; None where it has no such file.
+
+        Raises `KeyError` where the artefact is not complete.
+        """
+        if not _PLAIN.fullmatch(name):
+            raise ValueError(f"not the name of a file: '{name}'")
+        folder = self._folder(key)
+        if self._has_here(key):
+            return json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else None
+        if self._remote is None:
+            raise KeyError(key)
+        return self._remote.json(key, name)
 
     def open(self, key: str) -> Path:
         """The local folder of a complete artefact, fetched if the store is remote. Raises `KeyError`."""
         folder = self._folder(key)
         if not self._has_here(key):
-            if self._remote is None or not self._remote.has(key):
+            if self._remote is None:
                 raise KeyError(key)
             with self._aside(key) as aside:
                 self._remote.fetch(key, aside)
@@ -91,6 +131,8 @@ class Store:
                     raise ValueError(f"an artefact cannot hold a file named '{name}'")
             (aside / DONE).write_text(_dumps({**meta, "key": key, "files": files}), encoding="utf-8")
             if self._remote is not None:
+                if self._remote.has(key):  # another writer was first: theirs is what everybody reads
+                    return
                 self._remote.upload(key, aside)
             self._settle(aside, self._folder(key))
 
@@ -150,36 +192,92 @@ class Store:
 
 
 class _Remote:
-    """The far side of a store: an fsspec file system."""
+    """The far side of a store: an fsspec file system. Whatever goes wrong there is a `UsageError` of one line."""
 
     def __init__(self, url: str):
         import fsspec
 
+        self._url = url
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UsageError(f"the store '{url}' cannot be used: {error}") from error
 
-    def _at(self, key: str, name: str) -> str:
-        return f"{self._root}/artefacts/{key[:2]}/{key}/{name}"
-
     def has(self, key: str) -> bool:
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self._at(key, DONE)))
+        with self._reached():
+            self._fs.invalidate_cache()
+            return bool(self._fs.exists(self._at(key, DONE)))
+
+    def present(self, keys: list[str]) -> set[str]:
+        if len(keys) <= _ASKED_SINGLY:
+            return {key for key in keys if self.has(key)}
+        with self._reached():
+            self._fs.invalidate_cache()
+            paths = self._fs.find(f"{self._root}/artefacts")
+        done = {path.split("/")[-2] for path in paths if path.endswith(f"/{DONE}")}
+        return done & set(keys)
+
+    def probe(self) -> None:
+        with self._reached():
+            self._fs.pipe_file(f"{self._root}/probe", b"\n")
+
+    def json(self, key: str, name: str) -> Any:
+        done = self._done(key)
+        if name == DONE:
+            return done
+        if name not in done["files"]:
+            return None
+        with self._reached():
+            return json.loads(self._fs.cat_file(self._at(key, done["folder"], name)))
 
     def fetch(self, key: str, folder: Path) -> None:
-        done = json.loads(self._fs.cat_file(self._at(key, DONE)))
-        for name in done["files"]:
-            if not _PLAIN.fullmatch(name):
-                raise UsageError(f"artefact {key} names a file '{name}', which is not a plain name: it is not used")
-            self._fs.get_file(self._at(key, name), str(folder / name))
+        done = self._done(key)
+        for name, size in done["files"].items():
+            with self._reached():
+                self._fs.get_file(self._at(key, done["folder"], name), str(folder / name))
+            if (folder / name).stat().st_size != size:
+                raise UsageError(f"the store '{self._url}': artefact {key}: {name} is cut short: remove the artefact")
         write_json(folder / DONE, done)
 
     def upload(self, key: str, folder: Path) -> None:
-        names = [path.name for path in folder.iterdir() if path.name != DONE]
-        self._fs.makedirs(self._at(key, "").rstrip("/"), exist_ok=True)
-        for name in [*names, DONE]:
-            self._fs.put_file(str(folder / name), self._at(key, name))
+        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        own = uuid.uuid4().hex
+        with self._reached():
+            # No folder is made first: s3fs would create a bucket whose name was mistyped.
+            for name in done["files"]:
+                self._fs.put_file(str(folder / name), self._at(key, own, name))
+            self._fs.pipe_file(self._at(key, DONE), _dumps({**done, "folder": own}).encode())
+
+    def _at(self, key: str, *names: str) -> str:
+        return "/".join([self._root, "artefacts", key[:2], key, *names])
+
+    def _done(self, key: str) -> dict[str, Any]:
+        """The artefact's `done.json`, every name in it plain. Raises `KeyError` where there is none."""
+        with self._reached():
+            try:
+                text = self._fs.cat_file(self._at(key, DONE))
+            except FileNotFoundError:
+                text = None
+        if text is None:
+            raise KeyError(key)
+        try:
+            done: dict[str, Any] = json.loads(text)
+            names = [done["folder"], *done["files"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"the store '{self._url}': {DONE} of artefact {key} is broken: remove it") from error
+        for name in names:
+            if not _PLAIN.fullmatch(name):
+                raise UsageError(f"artefact {key} names a file '{name}', which is not a plain name: it is not used")
+        return done
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Every file system has errors of its own: no endpoint, no bucket, no credentials, no right to write."""
+        try:
+            yield
+        except Exception as error:
+            what = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"the store '{self._url}' cannot be used: {type(error).__name__}: {what}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

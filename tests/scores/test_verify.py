@@ -11,7 +11,7 @@ import pytest
 from bench import plugins
 from bench.cli import main
 from bench.metrics.learning import learning_denied
-from bench.scores import verify
+from bench.scores import consistency, verify
 from bench.trials import record, trial
 from bench.trials.again import trial_of
 from bench.trials.record import Record
@@ -155,6 +155,12 @@ def test_a_record_that_contradicts_itself_is_found_without_running_it(
         (swap_items, "arms.protected.log likelihood: .* values differ"),
         (quieten, "audibility.snr_db: mean .* when run again: more than 1% apart"),
         (forge_parameter, "denied .* when run again"),
+        (lambda d: d["groups"].__setitem__(0, d["groups"][2]), "groups: others than when run again"),
+        (
+            lambda d: d["distance"]["protected_set"].update({next(iter(d["distance"]["protected_set"])): 0.0}),
+            "distance: 1 of",
+        ),
+        (lambda d: d["epochs"]["clean"][4].update(loss=0.0), "epochs: 1 of"),
         (lift_untrained, "no training blurs it"),
     ],
 )
@@ -203,6 +209,37 @@ def test_a_suite_whose_records_are_not_all_there_is_found(
     out = capsys.readouterr().out
     assert f"wrong: {HALVES}: the suite mine.toml asks for it, and it is not here" in out
     assert "3 things are wrong" in out
+
+
+def test_a_suite_beside_the_records_cannot_say_which_file_is_run_either(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    suite = 'name = "mine"\nattackers = ["linear"]\ndefenses = ["quiet"]\n[defense.quiet]\nplugin = "{}"\n'
+    (tmp_path / "mine.toml").write_text(suite.format(evil))
+    (tmp_path / "records").mkdir()
+    tampered(honest, tmp_path / "records" / "mine", lambda data: None)
+    assert bench(str(tmp_path / "records" / "mine"), *OWN, "--sample", "0") == 2
+    assert f"the suite mine.toml names the file {evil}" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_store_that_holds_the_work_is_told(honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(honest), *OWN, "--seed", "1", "--store", str(tmp_path)]
+    assert bench(*words) == 0
+    assert "were already in" not in capsys.readouterr().out
+    assert bench(*words) == 0
+    assert re.search(r"(\d+) of \1 stages were already in", capsys.readouterr().out)
+
+
+def test_contradictions_are_told_where_the_plugins_are_not_here(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(str(tampered(honest, tmp_path, raise_denied))) == 1
+    out = capsys.readouterr().out
+    assert "its arms give" in out
+    assert "nothing was run again: record" in out
 
 
 def test_what_another_machine_blurs_still_holds(honest: Path) -> None:
@@ -275,5 +312,5 @@ def test_every_committed_record_says_nothing_against_itself() -> None:
     for folder in folders:
         found = {file: record.load(file) for file in sorted(folder.glob("*.json"))}
         assert found
-        assert {file.name: lines for file, made in found.items() if (lines := verify.problems(made, file))} == {}
-        assert verify.clashes(found.values()) == []
+        assert {file.name: lines for file, made in found.items() if (lines := consistency.problems(made, file))} == {}
+        assert consistency.clashes(found.values()) == []

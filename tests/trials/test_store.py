@@ -96,14 +96,15 @@ def test_nothing_leads_out_of_an_artefact(tmp_path: Path, name: str) -> None:
         store.has(name)
 
 
-def test_a_remote_artefact_cannot_lead_out_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", ".evil"])
+def test_a_remote_artefact_cannot_lead_out_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     import fsspec
 
     monkeypatch.setenv("BENCH_STORE", str(tmp_path / "cache"))
     files = fsspec.filesystem("memory")
     at = f"/{tmp_path.name}/artefacts/{KEY[:2]}/{KEY}"
-    files.pipe_file(f"{at}/done.json", json.dumps({"files": {"../../evil": 4}}).encode())
-    files.pipe_file(f"{at}/../../evil", b"evil")
+    files.pipe_file(f"{at}/done.json", json.dumps({"folder": "own", "files": {name: 4}}).encode())
+    files.pipe_file(f"{at}/own/{name}", b"evil")
     with pytest.raises(UsageError, match="not a plain name"):
         Store(f"memory://{tmp_path.name}").open(KEY)
     assert not list(tmp_path.rglob("evil"))
