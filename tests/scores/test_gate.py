@@ -144,28 +144,6 @@ def test_large_and_uncertain_is_suspicious_and_says_how_many_seeds_would_decide(
     assert f"{found.decide} seeds would decide" in found.sentence
 
 
-def test_the_seeds_that_decide_are_the_fewest_that_are_significant() -> None:
-    from scipy.stats import t
-
-    n = seeds_that_decide(0.1, 0.2, factor=6)
-    assert n is not None
-    p = {count: 6 * float(t.sf(0.1 * math.sqrt(count) / 0.2, count - 1)) for count in (n - 1, n)}
-    assert p[n] <= 0.05 < p[n - 1]
-    assert seeds_that_decide(0.1, 0.0, 6) == 2
-    assert seeds_that_decide(-0.1, 0.2, 6) is None
-    assert seeds_that_decide(1e-6, 1.0, 6) is None
-
-
-def test_the_smallest_drop_is_seen_as_often_as_it_says() -> None:
-    drop = smallest_drop(0.05, seeds=5, factor=4)
-    draws = np.random.default_rng(1).normal(drop, 0.05, size=(20_000, 5))
-    t = draws.mean(1) / (draws.std(1, ddof=1) / math.sqrt(5))
-    from scipy.stats import t as student
-
-    assert np.mean(4 * student.sf(t, 4) < 0.05) == pytest.approx(0.8, abs=0.01)
-    assert math.isnan(smallest_drop(0.05, seeds=1, factor=4))
-
-
 def test_one_seed_cannot_be_tested_and_is_not_passed_over() -> None:
     found = judged(records("cloak", [0.4]), records("cloak", [0.1], defense=part("cloak", version=2)))
     assert found.word == "suspicious"
