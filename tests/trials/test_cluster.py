@@ -266,3 +266,12 @@ def test_other_code_and_another_store_do_nothing(small_trials: Trials, tmp_path:
     assert wrong.error is not None
     assert "install the same version on every node" in wrong.error["message"]
     assert not Store(tmp_path / "store").has(other.key)
+
+
+def test_the_example_of_an_autoscaling_cluster_keeps_rays_schema() -> None:
+    pytest.importorskip("jsonschema")
+    util, yaml = pytest.importorskip("ray.autoscaler._private.util"), pytest.importorskip("yaml")
+    config = yaml.safe_load((ROOT / "docs" / "cluster.yaml").read_text())
+    util.validate_config(util.prepare_config(config))
+    with pytest.raises(Exception, match="max_wrokers"):
+        util.validate_config(util.prepare_config({**config, "max_wrokers": 1}))
