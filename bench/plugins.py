@@ -138,7 +138,7 @@ def from_parameters(kind: str, name: str, cls: type[Any], values: Mapping[str, A
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+        return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its parameters"
@@ -146,6 +146,14 @@ def from_parameters(kind: str, name: str, cls: type[Any], values: Mapping[str, A
         raise UsageError(message.replace("\n", " ")) from error
     except ValueError as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
+
+
+@functools.cache
+def _validator(cls: type[Any]) -> Any:
+    """Building one takes milliseconds, and a suite builds a plugin thousands of times."""
+    import pydantic
+
+    return pydantic.TypeAdapter(cls)
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
@@ -296,6 +304,12 @@ def _their_summary(point: Any) -> str:
 
 def _summary(file: Path) -> str:
     """The first line of a module's docstring, or why the file cannot be read as Python."""
+    return _summary_of(file, file.stat().st_mtime_ns)
+
+
+@functools.cache
+def _summary_of(file: Path, changed: int) -> str:
+    """A run finds a plugin thousands of times, and parsing it takes milliseconds."""
     try:
         docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     except (SyntaxError, UnicodeDecodeError) as error:

@@ -12,6 +12,7 @@ Lines of progress stay on the nodes: an actor to carry them would be one more th
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,8 +86,9 @@ def _connect(ray: Any, jobs: int | None) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         try:
+            _knock(address)
             ray.init(**common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             why = " ".join(str(error.__cause__ or error).split())
             hint = "" if "Auth" not in why else " (a cluster with a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)"
             raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}{hint}: {why[:300]}") from error
@@ -100,6 +102,13 @@ def _connect(ray: Any, jobs: int | None) -> None:
         runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
         **common,
     )
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), _GRACE_SECONDS).close()
 
 
 def _nodes(ray: Any) -> list[Resources]:

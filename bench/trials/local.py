@@ -38,7 +38,7 @@ def run(plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: 
 
 
 def _run_here(agenda: Agenda, store_url: str, watch: Watch) -> None:
-    while ready := agenda.ready():
+    while ready := agenda.ready(1):
         stage = ready[0]
         agenda.start(stage)
         agenda.finish(perform(stage, store_url, lambda line, stage=stage: watch(Event("progress", stage, line))))  # type: ignore[misc]
@@ -75,6 +75,8 @@ def _assign(agenda: Agenda, workers: list[_Worker], store_url: str, jobs: int) -
     for stage in agenda.ready():
         running = [worker.stage for worker in workers if worker.stage]
         processors = sum(min(stage.needs.cpus, jobs) for stage in running)
+        if processors >= jobs:
+            return
         accelerators = sum(stage.needs.gpus for stage in running)
         if processors + min(stage.needs.cpus, jobs) > jobs:
             continue

@@ -17,7 +17,7 @@ import pydantic
 from bench.errors import DataError
 from bench.metrics.learning import learning_denied, learns_gate
 from bench.trials.provenance import provenance
-from bench.trials.store import Store, write_json
+from bench.trials.store import Store, holds_json, write_json
 from bench.trials.trial import Cell, Part
 
 SCHEMA = 1
@@ -135,8 +135,10 @@ class Record(_Strict):
         return self.model_dump(exclude={"cost", "made"})
 
     def save(self, folder: Path) -> Path:
+        """Write the record, unless the file says the same already: a resumed run has thousands that it does."""
         path = folder / f"{self.name}.json"
-        write_json(path, self.model_dump())
+        if not holds_json(path, made := self.model_dump()):
+            write_json(path, made)
         return path
 
 

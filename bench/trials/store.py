@@ -301,6 +301,14 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def holds_json(path: Path, value: Any) -> bool:
+    """Whether a file is what `write_json` would make of it."""
+    try:
+        return path.read_text(encoding="utf-8") == _dumps(value)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _dumps(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

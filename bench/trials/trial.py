@@ -183,50 +183,71 @@ def stage(
 
 def plan(trials: Iterable[Trial]) -> Plan:
     """Every stage that the trials need, once each, parents before children."""
-    stages: dict[str, Stage] = {}
-    cells = []
-    for trial in trials:
-        roles = _arms(trial)
-        for made in _with_ancestors(roles.values()):
-            stages.setdefault(made.key, made)
-        named = {role: made.key for role, (made, _) in roles.items()}
-        cells.append(Cell(trial, named))
-    return Plan(stages, tuple(cells))
+    builder, cells = _Builder(), []
+    kept = tuple(trials)  # the builder knows parts by identity, so none may go while it works
+    for trial in kept:
+        cells.append(Cell(trial, {role: made.key for role, made in _arms(trial, builder).items()}))
+    return Plan(builder.stages, tuple(cells))
 
 
-# A stage with those it was made from, so that the plan can list ancestors first.
-_Made = tuple[Stage, tuple["_Made", ...]]
+class _Builder:
+    """The stages made so far, parents before children. What was made once is not made, or digested, again."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+        self._known: dict[Any, Stage] = {}
+
+    def made(
+        self,
+        task: str,
+        title: str,
+        parts: Mapping[str, Part | tuple[Part, ...] | None],
+        options: Mapping[str, Any],
+        parents: Mapping[str, Stage],
+    ) -> Stage:
+        listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
+        known = (
+            task,
+            tuple((role, *map(id, items)) for role, items in listed.items()),
+            tuple((name, type(value), value) for name, value in options.items()),  # 1 and 1.0 have different keys
+            tuple((role, parent.key) for role, parent in parents.items()),
+        )
+        found = self._known.get(known)
+        if found is None:
+            own = stage(task, title, listed, options, parents)
+            found = self._known[known] = self.stages.setdefault(own.key, own)
+        return found
 
 
-def _arms(trial: Trial) -> dict[str, _Made]:
+def _arms(trial: Trial, build: _Builder) -> dict[str, Stage]:
     data, attacker, seed = trial.dataset, trial.attacker, trial.seed
-    loaded = {split: _load(data, split) for split in SPLITS}
-    protected = _protect(trial, loaded["train"])
-    published = _mix(trial, loaded["train"], protected)
+    loaded = {split: _load(data, split, build) for split in SPLITS}
+    protected = _protect(trial, loaded["train"], build)
+    published = _mix(trial, loaded["train"], protected, build)
     both = trial.adaptation and trial.adaptation.traits.get("preprocess") and attacker.traits.get("task") == "classify"
     where = f"{attacker.title} on {data.title}"
 
-    def learn(train: _Made, adaptation: Part | None, what: str) -> _Made:
+    def learn(train: Stage, adaptation: Part | None, what: str) -> Stage:
         hooked = adaptation if adaptation and {"augment", "train"} & set(adaptation.hooks) else None
         validation = loaded["validation"]
         if adaptation and both:
             validation = adapt(validation, "the validation set")
         parents = {"train": train, "validation": validation}
         parts = {"attacker": attacker, "adaptation": hooked}
-        return _made("learn", f"learn {where}, {what}, seed {seed}", parts, {"seed": seed}, parents)
+        return build.made("learn", f"learn {where}, {what}, seed {seed}", parts, {"seed": seed}, parents)
 
-    def evaluate(model: _Made | None, what: str, adapted: bool = False) -> _Made:
+    def evaluate(model: Stage | None, what: str, adapted: bool = False) -> Stage:
         test = adapt(loaded["test"], "the test set") if adapted and both else loaded["test"]
         prior = model is None and "prior" in attacker.hooks
         parents = {"test": test} | ({"model": model} if model else {}) | ({"train": loaded["train"]} if prior else {})
         title = f"evaluate {where}, {what}, seed {seed}"
-        return _made("evaluate", title, {"attacker": attacker}, {"seed": seed}, parents)
+        return build.made("evaluate", title, {"attacker": attacker}, {"seed": seed}, parents)
 
-    def adapt(train: _Made, what: str) -> _Made:
+    def adapt(train: Stage, what: str) -> Stage:
         if not trial.adaptation or "transform" not in trial.adaptation.hooks:
             return train
         title = f"adapt {what} by {trial.adaptation.title}, seed {seed}"
-        return _made("adapt", title, {"adaptation": trial.adaptation}, {"seed": seed}, {"train": train})
+        return build.made("adapt", title, {"adaptation": trial.adaptation}, {"seed": seed}, {"train": train})
 
     under = f" under {trial.adaptation.title}" if trial.adaptation else ""
     given, bare = adapt(published, trial.row), adapt(loaded["train"], "clean")
@@ -249,19 +270,19 @@ def _arms(trial: Trial) -> dict[str, _Made]:
         roles["clean_adapted"] = evaluate(adapted_learned, "clean" + under, adapted=True)
     if "view" in attacker.hooks:
         title = f"compare what {attacker.title} reads, {trial.row}{under}, seed {seed}"
-        roles["view"] = _made("compare", title, {"attacker": attacker}, {}, {"clean": bare, "protected": given})
+        roles["view"] = build.made("compare", title, {"attacker": attacker}, {}, {"clean": bare, "protected": given})
     if isinstance(trial.share, float) and trial.share < 1:
-        rest = learn(_remainder(trial, loaded["train"]), None, f"the rest of {100 * trial.share:g}%")
+        rest = learn(_remainder(trial, loaded["train"], build), None, f"the rest of {100 * trial.share:g}%")
         roles["remainder_learned"] = rest
         roles["remainder"] = evaluate(rest, f"the rest of {100 * trial.share:g}%")
     return roles
 
 
-def _load(data: Part, split: str) -> _Made:
-    return _made("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
+def _load(data: Part, split: str, build: _Builder) -> Stage:
+    return build.made("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
 
 
-def _protect(trial: Trial, train: _Made) -> _Made:
+def _protect(trial: Trial, train: Stage, build: _Builder) -> Stage:
     """The protected set; the data itself for the clean control, so that its arms collapse into one."""
     if trial.defense.control == "clean":
         return train
@@ -270,8 +291,8 @@ def _protect(trial: Trial, train: _Made) -> _Made:
     surrogates, expects = trial.surrogates, trial.expects
     if trial.reference:
         surrogates, expects = (), ()
-        parents["reference"] = _protect(replace(trial, defense=trial.reference, reference=None), train)
-    return _made(
+        parents["reference"] = _protect(replace(trial, defense=trial.reference, reference=None), train, build)
+    return build.made(
         "protect",
         f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
         {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
@@ -280,36 +301,19 @@ def _protect(trial: Trial, train: _Made) -> _Made:
     )
 
 
-def _mix(trial: Trial, train: _Made, protected: _Made) -> _Made:
+def _mix(trial: Trial, train: Stage, protected: Stage, build: _Builder) -> Stage:
     """What is published where only a share is protected. Which clips is drawn by the seed, alike for every defense."""
     if trial.share == 1 or trial.defense.control == "clean":
         return protected
     options = {"seed": trial.seed, "share": trial.share}
     title = f"mix {trial.dataset.title} with {trial.row}, seed {trial.seed}"
-    return _made("mix", title, {}, options, {"train": train, "protected": protected})
+    return build.made("mix", title, {}, options, {"train": train, "protected": protected})
 
 
-def _remainder(trial: Trial, train: _Made) -> _Made:
+def _remainder(trial: Trial, train: Stage, build: _Builder) -> Stage:
     """The clips that a share leaves unprotected, alone: what the protected ones add is measured against it."""
     title = f"keep the rest of {100 * float(trial.share):g}% of {trial.dataset.title}, seed {trial.seed}"
-    return _made("mix", title, {}, {"seed": trial.seed, "share": trial.share}, {"train": train})
-
-
-def _made(
-    task: str,
-    title: str,
-    parts: Mapping[str, Part | tuple[Part, ...] | None],
-    options: Mapping[str, Any],
-    parents: Mapping[str, _Made],
-) -> _Made:
-    own = stage(task, title, parts, options, {role: parent for role, (parent, _) in parents.items()})
-    return own, tuple(parents.values())
-
-
-def _with_ancestors(made: Iterable[_Made]) -> Iterable[Stage]:
-    for own, parents in made:
-        yield from _with_ancestors(parents)
-        yield own
+    return build.made("mix", title, {}, {"seed": trial.seed, "share": trial.share}, {"train": train})
 
 
 def _part(data: Mapping[str, Any]) -> Part:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # servers of one process share their buckets
 def bucket() -> Iterator[dict[str, str]]:
     """The environment of a user whose bucket is `bucket`, at a server of this machine."""
     s3fs, moto_server = pytest.importorskip("s3fs"), pytest.importorskip("moto.server")

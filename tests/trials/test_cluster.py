@@ -24,6 +24,7 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
+from bench.errors import UsageError
 from bench.trials import record
 from bench.trials.cluster import _nodes, _options
 from bench.trials.matrix import expand, read
@@ -266,3 +267,23 @@ def test_other_code_and_another_store_do_nothing(small_trials: Trials, tmp_path:
     assert wrong.error is not None
     assert "install the same version on every node" in wrong.error["message"]
     assert not Store(tmp_path / "store").has(other.key)
+
+
+def test_the_example_of_an_autoscaling_cluster_keeps_rays_schema() -> None:
+    pytest.importorskip("jsonschema")
+    util, yaml = pytest.importorskip("ray.autoscaler._private.util"), pytest.importorskip("yaml")
+    config = yaml.safe_load((ROOT / "docs" / "cluster.yaml").read_text())
+    util.validate_config(util.prepare_config(config))
+    with pytest.raises(Exception, match="max_wrokers"):
+        util.validate_config(util.prepare_config({**config, "max_wrokers": 1}))
+
+
+def test_a_cluster_that_is_not_there_is_one_line(
+    small_trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    work = prepare(small_trials(seeds=[0]), Store(tmp_path / "store"))
+    with pytest.raises(UsageError, match=r"^no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9: .*refused"):
+        execute(work, tmp_path / "records", lambda event: None, on="ray")
+    assert not (tmp_path / "records").exists()

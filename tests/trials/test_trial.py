@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+import bench.trials.trial as trial_module
 from bench.api import Needs
 from bench.trials.trial import Part, Stage, Trial, plan
 
@@ -111,3 +114,23 @@ def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
     needs = {stage.task: stage.needs for stage in plan([greedy]).stages.values()}
     assert needs["learn"] == Needs(cpus=4, gpus=0.5)
     assert needs["load"] == Needs()
+
+
+def test_a_stage_is_made_once_however_many_trials_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = trial_module.stage
+    monkeypatch.setattr(trial_module, "stage", lambda *given: made.append(given[0]) or real(*given))
+    cloak, songs, learner = part("defenses", "cloak"), part("datasets", "songs"), part("attackers", "learner")
+    adaptations = [None, *(part("adaptations", f"mp3-{index}", hooks=("transform",)) for index in range(20))]
+    shared = {"defense": cloak, "dataset": songs, "attacker": learner, "surrogates": (learner,)}
+    planned = plan(trial(adaptation=adapted, seed=seed, **shared) for adapted in adaptations for seed in range(5))
+    assert len(planned.cells) == 105
+    assert len(made) == len(planned.stages)
+    assert made.count("load") == 3
+    assert made.count("protect") == 5
+
+
+def test_equal_parts_that_are_not_one_object_still_collapse() -> None:
+    first, second = plan([trial(), trial()]).cells
+    assert first.keys == second.keys
+    assert len(plan([trial(), trial()]).stages) == len(plan([trial()]).stages)

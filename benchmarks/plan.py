@@ -1,0 +1,134 @@
+"""What ten thousand trials cost beside the work: expanded, planned, put in order, recorded, tabulated.
+
+    python benchmarks/plan.py
+
+No plugin runs: every stage ends as soon as it starts, and the records hold made-up numbers. Bar: under 10 s in all.
+Writing the records is shown apart: it is the disk's time, an fsync each, spread over a real run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.scores import table
+from bench.trials import local, record, run
+from bench.trials.matrix import Suite, expand, suite
+from bench.trials.record import GateRecord, Record
+from bench.trials.stages import Outcome
+from bench.trials.store import Store
+from bench.trials.trial import Cell, Stage, plan
+
+_ITEMS = 24  # held-out items of each made-up record
+_SEEDS, _ATTACKERS, _ADAPTATIONS = 10, ["m5", "melcnn"], ["none", "mp3", "resample"]
+
+
+def matrix(trials: int) -> Suite:
+    """White noise of as many levels as it takes, against two attackers under two adaptations and none."""
+    levels = math.ceil(trials / (_SEEDS * len(_ATTACKERS) * len(_ADAPTATIONS)))
+    named = {f"noise-{index}": {"plugin": "noise", "snr_db": 10.0 + index / 8} for index in range(levels - 1)}
+    return suite(
+        {
+            "datasets": ["spoken_words"],
+            "defenses": ["clean", *named],
+            "defense": named,
+            "attackers": _ATTACKERS,
+            "adaptations": _ADAPTATIONS,
+            "seeds": list(range(_SEEDS)),
+        }
+    )
+
+
+def _numbers(rng: random.Random) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
+    levels = {"protected": 0.6, "clean": 0.9, "untrained": 0.1, "clean_adapted": 0.8}
+    arms = {arm: {"accuracy": [rng.gauss(level, 0.05) for _ in range(_ITEMS)]} for arm, level in levels.items()}
+    return arms, [rng.gauss(20, 1) for _ in range(_ITEMS)]
+
+
+_NUMBERS = [_numbers(random.Random(index)) for index in range(64)]
+
+
+def made_up(cell: Cell, store: Store, command: str = "") -> Record:
+    """A record such as training would give, as far as the tables read it."""
+    arms, snr = _NUMBERS[int(cell.key[:4], 16) % len(_NUMBERS)]
+    return record.failed(cell, {}, command).model_copy(
+        update={
+            "status": "ok",
+            "error": None,
+            "metric": "accuracy",
+            "arms": arms,
+            "denied": 0.3,
+            "ids": [f"item-{index}" for index in range(_ITEMS)],
+            "groups": [f"speaker-{index // 4}" for index in range(_ITEMS)],
+            "gates": [GateRecord(name="learns", passed=True, value=9.0, limit=3.0, meaning="better than untrained")],
+            "audibility": {"snr_db": snr, "masked_energy": [value / 40 for value in snr]},
+            "cost": {"protected_set": {"seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_mb": 1.0}},
+        }
+    )
+
+
+def ended(stage: Stage, store_url: str, report: Any = None) -> Outcome:
+    """In place of `stages.perform`."""
+    return Outcome(stage.key, 0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    wanted = parser.parse_args().trials
+    seconds: dict[str, float] = {}
+    disk: dict[str, float] = {}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def timed(name: str, work: Callable[[], Any], into: dict[str, float] = seconds) -> Any:
+        started = time.perf_counter()
+        made = work()
+        into[name] = round(time.perf_counter() - started, 2)
+        return made
+
+    local.perform, record.of = ended, made_up  # type: ignore[assignment]
+    trials = timed("expand", lambda: expand(matrix(wanted))).trials
+    planned = timed("plan", lambda: plan(trials))
+    with tempfile.TemporaryDirectory() as folder:
+        store, written = Store(Path(folder) / "store"), Path(folder) / "records"
+        timed("look in the store", lambda: store.present(planned.stages))
+        outcomes = timed("order", lambda: local.run(planned, (), store.url, lambda event: None))
+        assert len(outcomes) == len(planned.stages)
+        done = run.Work(planned, store, frozenset(planned.stages))
+        # The disk's own time, an fsync a record: shown, and no part of the bar.
+        timed("write", lambda: run.execute(done, written, lambda event: None), disk)
+        timed("write again", lambda: run.execute(done, written, lambda event: None), disk)
+        timed("read", lambda: record.load_all(written), disk)
+        records = timed("records", lambda: [made_up(cell, store) for cell in planned.cells])
+    rows = timed("rows", lambda: table.rows(records))
+    timed("tables", lambda: [table.text(*made) for made in (table.main_table(rows), table.response_table(rows))])
+    print(
+        json.dumps(
+            {
+                "trials": len(trials),
+                "stages": len(planned.stages),
+                "records": len(records),
+                "rows": len(rows),
+                "seconds": seconds,
+                "total_s": round(sum(seconds.values()), 2),
+                "records_on_disk_s": disk,
+                "memory_mb": {
+                    "imports": round(before),
+                    "peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                },
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
