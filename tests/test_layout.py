@@ -16,7 +16,7 @@ from bench.trials.matrix import expand, read
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")
-TOP = {"bench", "defenses", "attackers", "datasets", "leaderboards", "tests", "benchmarks", "requirements"}
+TOP = {"bench", "defenses", "attackers", "datasets", "docs", "leaderboards", "tests", "benchmarks", "requirements"}
 
 
 def imported(file: Path) -> Iterator[str]:
