@@ -282,7 +282,7 @@ def test_a_suite_is_found_by_name_file_folder_or_record() -> None:
     ("suite", "to", "out", "kind", "says"),
     [
         ("speach", "tensorboard", "logs", UsageError, "did you mean 'speech'?"),
-        ("nowhere.toml", "mlflow", "logs", DataError, "holds no record of the suite 'nowhere'"),
+        ("nowhere.toml", "mlflow", "logs", UsageError, "nowhere.toml is not there"),
         ("nowhere.json", "mlflow", "logs", DataError, "nowhere.json cannot be read"),
         (
             str(ROOT / "leaderboards" / "records"),

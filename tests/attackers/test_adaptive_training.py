@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import hardening, plugins
+from bench import plugins
 from bench._kit import sets
 from bench.api import Clips, silent_log, unchanged
 from bench.errors import DataError, UsageError
+from bench.training import hardening
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 Linear: Any = plugins.load("attackers", str(PLUGINS / "linear.py"))
