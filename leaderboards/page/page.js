@@ -46,7 +46,7 @@ function sortable(table) {
   };
   const apply = (column, down) => {
     heads.forEach((head, at) => head.removeAttribute("aria-sort"));
-    if (column === null) { body.append(...first); return; }
+    if (column === null) { body.replaceChildren(...first); return; }
     const key = values(column);
     const missing = (value) => typeof value === "number" && Number.isNaN(value);
     const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
@@ -54,10 +54,7 @@ function sortable(table) {
       if (missing(key[a]) || missing(key[b])) return missing(key[a]) - missing(key[b]) || a - b;
       return (down ? -1 : 1) * compare(key[a], key[b]) || a - b;
     });
-    // Out of the page while it is put in order, so that it is laid out once.
-    const rows = document.createDocumentFragment();
-    order.forEach((at) => rows.append(first[at]));
-    body.append(rows);
+    body.replaceChildren(...order.map((at) => first[at]));
     heads[column].setAttribute("aria-sort", down ? "descending" : "ascending");
   };
 
