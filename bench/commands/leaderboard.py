@@ -22,11 +22,13 @@ def leaderboard(
     audio: bool,
     show: bool,
 ) -> None:
-    """Write the pages of some suites, of all where none is named, and print the tables of those that were named."""
+    """Write the pages of some suites, of all where none is named; print the tables of those named, else the summary."""
     found = boards(suites, records)
     if suites:
         for board in found:
             print(page.markdown(board, board.command))
+    else:
+        print(page.summary(found), end="")
     places = [Store(url) for url in (stores or [default_url()])] if audio else []
     silent = build(found, out, places, _say)
     if silent:

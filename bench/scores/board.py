@@ -5,12 +5,14 @@ A suite's records lie in `records/NAME` beside its file. Nothing is measured her
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
@@ -20,11 +22,12 @@ from bench.trials import matrix, record
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["Board", "CellKey", "boards", "cell_key", "suite_files"]
+__all__ = ["Board", "CellKey", "Standing", "boards", "cell_key", "standings", "suite_files"]
 
 # What audibility is drawn along where the suite names no budget: the first of these that the records have.
 _AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 
+Standing = Literal["ranked", "no budget", "too loud", "void"]
 CellKey = tuple[str, str, str, str, str]  # data set, row, knowledge, attacker, adaptation
 
 
@@ -100,6 +103,14 @@ class Board:
         measured = {name for row in self.rows for name in row.audibility}
         return next((name for name in (*self.suite.budget, *_AXES) if name in measured), "")
 
+    def heard(self, row: Row) -> str:
+        """How much a row's noise is heard, in the unit of the axis."""
+        head, form = next(
+            ((head, form) for name, head, form in table.AUDIBILITY if name == self.axis), (self.axis, ".3g")
+        )
+        value = row.audibility.get(self.axis, math.nan)
+        return table.DASH if math.isnan(value) else f"{head} {format(value, form)}"
+
     @property
     def failed(self) -> list[Record]:
         return [made for made in self.records if made.status != "ok"]
@@ -128,6 +139,31 @@ class Board:
                 "seen with 80 % power; smaller ones may be missed."
             )
         return sentences
+
+
+def standings(boards: Sequence[Board]) -> list[tuple[Board, Row, Standing]]:
+    """Every defense of every suite that decides something: of smoke suites and controls none.
+
+    The loudest noise would lead otherwise: first come rows that kept their suite's audibility budget, then those of
+    suites that state none, then what was too loud, then what is void; each by learning denied at the best response.
+    """
+    order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
+    found = [
+        (board, row, _standing(board, row))
+        for board in boards
+        if board.suite.preset != "smoke"
+        for row in board.rows
+        if not row.control and row.shown is not None
+    ]
+    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].shown.denied.mean if one[1].shown else 0.0))
+
+
+def _standing(board: Board, row: Row) -> Standing:
+    if row.best is None:
+        return "void"
+    if not row.inside:
+        return "too loud"
+    return "ranked" if board.suite.budget else "no budget"
 
 
 def suite_files(folder: Path | None = None) -> dict[str, Path]:

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.scores import losses, music, table
-from bench.scores.board import Board
+from bench.scores.board import Board, standings
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["epochs_table", "limits", "markdown"]
+__all__ = ["epochs_table", "limits", "markdown", "summary"]
 
 
 def markdown(board: Board, command: str) -> str:
@@ -48,6 +48,28 @@ def markdown(board: Board, command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def summary(boards: Sequence[Board]) -> str:
+    """Every defense of every suite in one table, and the suites: Markdown to stand beside their pages."""
+    lines = []
+    for board, row, standing in standings(boards):
+        best = row.shown
+        assert best is not None
+        interval = table.bounds(best.denied)
+        listed = [row.defense, f"{best.denied.mean:+.3f}", interval, best.response, board.heard(row)]
+        lines.append(
+            [*listed, row.dataset, f"[{board.name}]({board.name}.md)", "" if standing == "ranked" else standing]
+        )
+    heads = ["defense", "learning denied", "95 %", "best response", "heard", "data set", "suite", ""]
+    suites = [
+        [f"[{board.name}]({board.name}.md)", str(len(board.records)), f"{board.cpu_seconds:.0f}", f"`{board.command}`"]
+        for board in boards
+    ]
+    return "\n\n".join([
+        "# Every defense, at its worst", _SUMMARY, _table(heads, lines), "## Suites",
+        _table(["suite", "trials", "CPU s", "made by"], suites),
+    ]) + "\n"  # fmt: skip
+
+
 def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: quality on the validation set over the epochs, mean over seeds, published figures beside it.
 
@@ -74,6 +96,12 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     return [*headings, "published peak", "published mean", "published last"], body
 
 
+_SUMMARY = (
+    "Learning denied at the attacker's best response *of* those that the suite asks; 0: protection did nothing, 1: the "
+    "attacker learned no more than a model that never saw the data. First what kept its suite's audibility budget, "
+    "then what had none to keep, then what was too loud: loud enough, any noise denies. A suite that asks few "
+    "responses shows more. Smoke suites decide nothing and are left out. Ranks are a suite's own."
+)
 _EPOCHS = "Quality on the validation set after each epoch of training, means over seeds. The score uses the peak alone."
 
 

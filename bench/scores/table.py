@@ -132,7 +132,7 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         if best is None:
             cells += ["failed", *[""] * (6 + rest + viewed)]
         else:
-            cells += [f"{best.denied.mean:+.3f}", _bounds(best.denied), best.response]
+            cells += [f"{best.denied.mean:+.3f}", bounds(best.denied), best.response]
             cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
             cells += [_number(best.means.get("remainder", math.nan), ".4f")] if rest else []
             cells += [_number(best.changed, ".1%")] if viewed else []
@@ -289,7 +289,8 @@ def _tells(name: str, values: Sequence[float]) -> bool:
     return any(values) if name in CEILINGS else bool(values)
 
 
-def _bounds(interval: Interval) -> str:
+def bounds(interval: Interval) -> str:
+    """An interval's ends, or that there is none."""
     return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
 
 

@@ -5,7 +5,7 @@ SUITE/index.html      a board: ranking, front, responses, listening, downloads
 SUITE/cells/*.html    one attacker under one adaptation: arms, seeds, curves, command, records
 SUITE/records/*.json  the records as they are; SUITE/*.csv, board.json, table.md the tables for programs
 media/                sounds and pictures by content; assets/ the style and the script
-bench.sqlite          the tables of all suites
+bench.sqlite, *.csv   the tables of all suites; summary.md the summary
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
             _suite(environment, board, aside / board.name, gallery)
         _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
         files.write_sqlite(aside / "bench.sqlite", boards)
+        files.write_tables(aside, boards)
+        (aside / "summary.md").write_text(page.summary(boards), encoding="utf-8")
         _assets(aside / "assets")
     return sorted(gallery.missing) if gallery else []
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.scores import losses, music, page, table
-from bench.scores.board import Board, CellKey
+from bench.scores.board import Board, CellKey, standings
 from bench.scores.table import DASH, CellScore, Row
 from bench.site import plots
 from bench.site.exhibits import Exhibit
@@ -62,18 +62,11 @@ def first_records(board: Board) -> Iterator[tuple[Row, Record]]:
 
 def index(boards: Sequence[Board]) -> dict[str, Any]:
     """The summary: a card a suite, and every defense of every suite that decides something in one table."""
-    lines = []
-    for board in boards:
-        slugs = {view.key: view.slug for view in cells(board)}
-        for row in board.rows:
-            if row.control or board.suite.preset == "smoke" or row.shown is None:
-                continue
-            line = _line(board, row, slugs)
-            kind = "unbounded" if line["kind"] == "ranked" and not board.suite.budget else line["kind"]
-            lines.append({**line, "kind": kind, "suite": board.name, "heard": _heard(board, row)})
-    # The loudest noise would lead otherwise. First what kept a stated budget, then what had none to keep.
-    order = {"ranked": 0, "unbounded": 1, "loud": 2, "void": 3}
-    lines.sort(key=lambda line: (order[line["kind"]], -line["denied"]["mean"]))
+    slugs = {id(board): {view.key: view.slug for view in cells(board)} for board in boards}
+    lines = [
+        {**_line(board, row, slugs[id(board)]), "standing": standing, "suite": board.name, "heard": board.heard(row)}
+        for board, row, standing in standings(boards)
+    ]
     return {
         "cards": [_card(board) for board in boards],
         "lines": lines,
@@ -180,6 +173,7 @@ def _line(board: Board, row: Row, slugs: dict[CellKey, str]) -> dict[str, Any]:
         "kind": kind,
         "denied": _denied(best) if best else None,
         "response": best.response if best else DASH,
+        "responses": len(row.cells),
         "cell": f"cells/{slugs[key]}.html" if key in slugs else "",
         "rank": _rank(row),
         "seeds": len(best.per_seed) if best else 0,
@@ -325,13 +319,6 @@ def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
         means = [sum(float(cost.get(name, 0.0)) for cost in each) / len(each) for name in names]
         lines.append((role.replace("_", " "), f"{means[0]:.1f}", f"{means[1]:.1f}", f"{means[2]:.0f}"))
     return lines
-
-
-def _heard(board: Board, row: Row) -> str:
-    heads = {name: (head, form) for name, head, form in table.AUDIBILITY}
-    head, form = heads.get(board.axis, (board.axis, ".3g"))
-    value = row.audibility.get(board.axis, math.nan)
-    return DASH if math.isnan(value) else f"{head} {format(value, form)}"
 
 
 def _anchor(row: Row) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from bench import plugins
 from bench.errors import DataError, UsageError
+from bench.scores import page
 from bench.scores.board import Board, boards, cell_key, suite_files
 from bench.scores.stats import smallest_seen
 
@@ -76,6 +77,16 @@ def test_the_smallest_difference_seen_is_seen_four_times_in_five(count: int) -> 
 def test_the_costs_of_shared_stages_count_once(speech: Board) -> None:
     every = sum(cost["cpu_seconds"] for record in speech.records for cost in record.cost.values())
     assert 0 < speech.cpu_seconds < every
+
+
+def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
+    if not (ROOT / "leaderboards" / "records").is_dir():
+        pytest.skip("not a checkout: a wheel has no records")
+    text = page.summary(boards())
+    assert (ROOT / "leaderboards" / "README.md").read_text() == text, (
+        "make it again: bench leaderboard --all --no-audio > leaderboards/README.md"
+    )
+    assert text.index("| tones ") < text.index("| no budget |") < text.index("| too loud ")
 
 
 def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ def test_the_summary_puts_what_kept_a_budget_first_and_leaves_smoke_out(board: B
     shown = views.index([free, smoke, board])
     assert [card["name"] for card in shown["cards"]] == ["free", "smoky", "small"]
     assert "smoky" not in {line["suite"] for line in shown["lines"]}
-    kinds = [line["kind"] for line in shown["lines"]]
-    assert kinds == sorted(kinds, key=["ranked", "unbounded", "loud"].index)
-    assert set(kinds) == {"ranked", "unbounded", "loud"}
+    kinds = [line["standing"] for line in shown["lines"]]
+    assert kinds == sorted(kinds, key=["ranked", "no budget", "too loud"].index)
+    assert set(kinds) == {"ranked", "no budget", "too loud"}
     for kind in set(kinds):
-        means = [line["denied"]["mean"] for line in shown["lines"] if line["kind"] == kind]
+        means = [line["denied"]["mean"] for line in shown["lines"] if line["standing"] == kind]
         assert means == sorted(means, reverse=True)
     assert not [line for line in shown["lines"] if line["defense"] == "clean"]
 
