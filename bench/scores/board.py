@@ -191,7 +191,26 @@ def _board(path: Path, folder: Path) -> Board:
     made = record.load_all(folder) if folder.is_dir() else []
     if not made:
         raise DataError(f"{folder} holds no record of the suite '{path.stem}': run `bench matrix {path}` first")
-    return Board(matrix.read(path), tuple(made), path)
+    suite = matrix.read(path)
+    return Board(suite, tuple(sorted(made, key=lambda one: _place(suite, one))), path)
+
+
+def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
+    """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
+    trial = made.trial
+    reference = trial.reference.label if trial.reference else trial.defense.label
+    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
+    asked = (
+        (suite.datasets, trial.dataset.label),
+        (suite.attackers, trial.attacker.label),
+        ([False, True], trial.reference is not None),
+        (suite.defenses, reference),
+        (suite.controls, trial.defense.label),
+        (suite.knowledge, trial.knowledge),
+        (suite.shares, trial.share),
+        (suite.adaptations, adaptation),
+    )
+    return (*(listed.index(name) if name in listed else len(listed) for listed, name in asked), trial.seed, made.name)  # type: ignore[arg-type]
 
 
 def _file(name: str, known: dict[str, Path]) -> Path:

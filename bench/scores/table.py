@@ -124,6 +124,8 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
     headings += (["q rest alone"] if rest else []) + (["input changed"] if viewed else []) + ["seeds"]
     headings += [head for _, head, _ in audible] + distances
+    costs = any(not math.isnan(row.seconds) and not row.control for row in rows)
+    headings += ["protect CPU s"] if costs else []
     body = []
     for row in rows:
         best = row.shown
@@ -139,6 +141,7 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             cells.append(str(len(best.per_seed)))
         cells += [_number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
         cells += [_number(row.distance.get(name, math.nan), ".2f") for name in distances]
+        cells += [_number(row.seconds, ".1f")] if costs else []
         body.append(cells)
     return headings, body
 
@@ -193,7 +196,11 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
     good = [record for record in records if record.status == "ok"]
     audibility = {name: _mean(record.audibility[name] for record in good) for name in _shared(good)}
     distances = [record.distance.get("protected_set", {}) for record in good]
-    spent = [record.cost["protected_set"]["cpu_seconds"] for record in good if "protected_set" in record.cost]
+    spent = [
+        record.cost["protected_set"]["cpu_seconds"]
+        for record in good
+        if "protected_set" in record.cost and record.trial.control != "clean"  # whose set is loaded, not protected
+    ]
     return Row(
         dataset=key[0],
         defense=key[1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -87,6 +88,27 @@ def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
         "make it again: bench leaderboard --all --no-audio > leaderboards/README.md"
     )
     assert text.index("| tones ") < text.index("| no budget |") < text.index("| too loud ")
+
+
+@pytest.mark.parametrize("name", sorted(suite_files()))
+def test_the_pages_in_the_repository_are_those_of_their_records(name: str) -> None:
+    (board,) = boards([name])
+    text = (ROOT / "leaderboards" / f"{name}.md").read_text()
+    command = re.search(r"Made by `(bench matrix [^`]+)`", text)
+    assert command
+    assert f"leaderboards/{name}.toml" in command[1]
+    assert text == page.markdown(board, command[1])
+
+
+def test_records_stand_in_the_order_of_their_suite(speech: Board) -> None:
+    names = [row.trial.row for row in speech.records if not row.trial.reference]
+    order = list(dict.fromkeys(names))
+    suite = speech.suite
+    assert sorted(order, key=suite.defenses.index) == [name for name in suite.defenses if name in order]
+    first = [record for record in speech.records if record.trial.attacker.label == suite.attackers[0]]
+    assert [record.trial.row for record in first] == sorted(
+        (record.trial.row for record in first), key=suite.defenses.index
+    )
 
 
 def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path) -> None:
