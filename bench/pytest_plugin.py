@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.scores.baseline import Baseline, Cell
-    from bench.scores.gate import Report
+    from bench.judging.baseline import Baseline, Cell
+    from bench.judging.gate import Report
     from bench.scores.table import Row
     from bench.trials.matrix import Suite
 
@@ -79,7 +79,7 @@ class _SuiteFile(pytest.File):
     def report(self) -> Report:
         """The verdicts; the suite is run by whoever asks first."""
         from bench.commands import gate
-        from bench.scores.gate import judge
+        from bench.judging.gate import judge
 
         if self._report is None:
             try:

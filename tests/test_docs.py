@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from bench.cli import app
-from bench.scores import gate, verify
+from bench.judging import gate, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

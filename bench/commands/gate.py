@@ -18,10 +18,11 @@ from bench import plugins
 from bench.commands.display import Style, watching
 from bench.commands.run import expanded
 from bench.errors import UsageError, unknown
-from bench.scores import baseline as baselines
-from bench.scores import gate, junit, table
-from bench.scores.baseline import Baseline, Cell
-from bench.scores.gate import Report, Verdict
+from bench.judging import baseline as baselines
+from bench.judging import gate, junit
+from bench.judging.baseline import Baseline, Cell
+from bench.judging.gate import Report, Verdict
+from bench.scores import table
 from bench.trials import matrix, record
 from bench.trials.agenda import Stopped
 from bench.trials.matrix import Suite

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import plugins
 from bench.commands.display import Style, watching
 from bench.errors import BenchError, DataError, UsageError
-from bench.scores import consistency, verify
+from bench.judging import consistency, verify
 from bench.trials import matrix, record
 from bench.trials.again import trial_of
 from bench.trials.agenda import Stopped

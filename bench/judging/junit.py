@@ -10,7 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from bench.scores.gate import Report, Verdict
+from bench.judging.gate import Report, Verdict
 
 __all__ = ["text", "write"]
 

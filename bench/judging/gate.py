@@ -42,7 +42,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
-from bench.scores.baseline import CLEAN, NONE, Baseline, Cell, Measured, Used, cell_of, made_at, measured
+from bench.judging.baseline import CLEAN, NONE, Baseline, Cell, Measured, Used, cell_of, made_at, measured
 from bench.scores.stats import holm
 from bench.trials.matrix import Limits
 from bench.trials.record import Number, Record

@@ -10,8 +10,8 @@ import pytest
 
 from bench import plugins
 from bench.cli import main
+from bench.judging import consistency, verify
 from bench.metrics.learning import learning_denied
-from bench.scores import consistency, verify
 from bench.trials import record, trial
 from bench.trials.again import trial_of
 from bench.trials.record import Record

@@ -114,7 +114,7 @@ class Baseline(_Strict):
 
 
 def of(suite: Suite, records: Sequence[Record], reason: str) -> Baseline:
-    """The baseline that these records make. They must be whole: see `bench.scores.gate.faults`."""
+    """The baseline that these records make. They must be whole: see `bench.judging.gate.faults`."""
     cells = measured(records)
     return Baseline(
         suite=suite.name,

@@ -1,6 +1,6 @@
 """Whether a record is what its trial gives: its trial rebuilt, its provenance, and a comparison with a second run.
 
-Pure functions; nothing here runs a trial. What a record says against itself is in `bench.scores.consistency`. Here
+Pure functions; nothing here runs a trial. What a record says against itself is in `bench.judging.consistency`. Here
 `trial_problems`, `key_problems` and `differences` set it beside its trial, rebuilt by `bench.trials.again`, and
 `compare` beside a record that was made again.
 
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.scores.consistency import close, gate_problems
+from bench.judging.consistency import close, gate_problems
 from bench.trials import record as records
 from bench.trials.again import as_recorded, recorded_parts
 from bench.trials.record import Number, PartRecord, Record
