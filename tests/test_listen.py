@@ -14,6 +14,8 @@ from bench.trials.matrix import Suite, expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+
 Suites = Callable[..., Suite]
 
 
@@ -73,6 +75,26 @@ def test_bad_words_are_one_line_and_write_nothing(
 
 def test_sets_that_are_gone_are_said_to_be(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(tmp_path / "store" / "artefacts")
-    code, _, error = said(["listen", str(made), "--out", str(tmp_path / "page")], capsys)
+    page = tmp_path / "page"
+    code, _, error = said(["listen", str(made), "--out", str(page)], capsys)
     assert code == 2
     assert "--make" in error
+    assert not page.exists()
+    own = [
+        word for name in ("tones", "hiss", "linear", "quieter") for word in ("--plugin", str(PLUGINS / f"{name}.py"))
+    ]
+    code, out, _ = said(["listen", str(made), "--out", str(page), "--make", "--display", "none", *own], capsys)
+    assert code == 0
+    assert "</kbd> protected, after quieter" in Path(out).read_text()
+
+
+def test_the_seed_that_was_asked_for_is_heard(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sounds = []
+    for seed in (0, 1):
+        name = made.stem.replace("--s1", f"--s{seed}")
+        _, out, _ = said(["listen", name, "--out", str(tmp_path / "page")], capsys)
+        text = Path(out).read_text()
+        noise = re.search(r'data-src="([^"]+)"[^>]*><kbd[^>]*>\d</kbd> noise alone', text)
+        assert noise
+        sounds.append((Path(out).parent / noise[1]).read_bytes())
+    assert sounds[0] != sounds[1]

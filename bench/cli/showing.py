@@ -98,6 +98,7 @@ def listen(
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("listen"),
     store: Many = None,
     make: Annotated[bool, Parameter(negative="")] = False,
+    plugin: Many = None,
     display: Display = "auto",
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> int:
@@ -113,6 +114,8 @@ def listen(
         Where the protected sets lie; default: $BENCH_STORE, else the user's cache. Repeat for several.
     make
         Run the trial again where its sets are gone.
+    plugin
+        For --make: the file of a plugin that is not installed, as FILE or NAME=FILE. Repeat for several.
     display
         Progress as bars, as lines, or not at all.
     open_
@@ -120,5 +123,5 @@ def listen(
     """
     from bench.commands import listen as hearing
 
-    hearing.listen(key, out, stores=store or [], make=make, display=display, show=open_)
+    hearing.listen(key, out, stores=store or [], make=make, plugin=plugin or [], display=display, show=open_)
     return OK

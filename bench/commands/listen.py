@@ -6,11 +6,12 @@ import difflib
 import re
 import sys
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import plugins
 from bench.commands.display import Style, watching
+from bench.commands.verify import own_files
 from bench.errors import DataError, UsageError
 from bench.scores.board import Board, cell_key
 from bench.site import views
@@ -27,11 +28,13 @@ _SHORTEST = 6  # digits of a key
 _LISTED = 5
 
 
-def listen(what: str, out: Path, *, stores: Sequence[str], make: bool, display: Style, show: bool) -> None:
+def listen(
+    what: str, out: Path, *, stores: Sequence[str], make: bool, plugin: Sequence[str], display: Style, show: bool
+) -> None:
     """Write the page of the trial that `what` names, a record's file, name or key, and say where it is.
 
-    make: run the trial again, into the first store, where no store holds its sets. Raises `UsageError` for an unknown
-    trial and `DataError` where its sets are gone.
+    make: run the trial again, into the first store, where no store holds its sets; plugin: files of plugins that are
+    not installed, for that. Raises `UsageError` for an unknown trial and `DataError` where its sets are gone.
     """
     places = [Store(url) for url in stores or [default_url()]]
     path = _find(what, places)
@@ -41,18 +44,13 @@ def listen(what: str, out: Path, *, stores: Sequence[str], make: bool, display: 
     if asked.trial.control == "clean":
         raise DataError(f"{asked.name} is of clean data: nothing was protected, so there is nothing to compare")
     if make and not any(place.has(asked.stages["protected_set"]) for place in places):
-        asked = _again(asked, places[0], display)
+        asked = _again(asked, places[0], own_files(plugin), display)
         siblings: tuple[Record, ...] = (asked,)
     else:
         siblings = tuple(one for one in _beside(path) if cell_key(one) == cell_key(asked))
-        siblings = tuple(
-            sorted(siblings, key=lambda one: one.name != asked.name)
-        )  # the one that was asked for is heard
     board = Board(Suite(name=path.parent.name), siblings)
     (cell,) = views.cells(board)
-    page = build_cell(board, cell, out, places)
-    if "<audio" not in page.read_text(encoding="utf-8"):
-        raise DataError(f"the sets of {asked.name} are not in {places[0].url}: give --store, or --make to run it again")
+    page = build_cell(board, cell, asked, out, places)
     print(page)
     if show:
         webbrowser.open(page.resolve().as_uri())
@@ -74,8 +72,8 @@ def _find(what: str, places: Sequence[Store]) -> Path:
             f"unknown trial '{what}'{hint}: expected a record's file or name, or {_SHORTEST} digits of its key"
         )
     if len({known[path] for path in found}) > 1:
-        names = ", ".join(known[path][0] for path in found[:_LISTED])
-        raise UsageError(f"'{what}' is the beginning of {len(found)} keys: expected more digits of one of {names}")
+        files = ", ".join(str(path) for path in found[:_LISTED])
+        raise UsageError(f"'{what}' stands for {len(found)} trials: expected one, such as by its file: {files}")
     return found[0]
 
 
@@ -100,10 +98,10 @@ def _beside(path: Path) -> Iterator[Record]:
             yield record.load(other)
 
 
-def _again(asked: Record, place: Store, display: Style) -> Record:
+def _again(asked: Record, place: Store, files: Mapping[str, Path], display: Style) -> Record:
     """The trial run once more, with the code that is here."""
     print(f"running {asked.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(asked)], place)
+    work = prepare([trial_of(asked, files)], place)
     with watching(display, work.missing) as watch:
         (made,) = execute(work, place.root / "records" / "listen", watch)
     if made.status != "ok":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__, plugins
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.scores import files, page
 from bench.scores.board import Board
 from bench.site import views
@@ -53,12 +53,18 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
     return sorted(gallery.missing) if gallery else []
 
 
-def build_cell(board: Board, cell: views.CellView, out: Path, stores: Sequence[Store]) -> Path:
-    """The page of one cell alone, with its sounds; where it is. Raises `UsageError` as `build` does."""
+def build_cell(board: Board, cell: views.CellView, heard: Record, out: Path, stores: Sequence[Store]) -> Path:
+    """The page of one cell alone, with the sounds of one of its records; where it is.
+
+    Raises `DataError`, and leaves `out` as it was, where no store holds them, and `UsageError` as `build` does.
+    """
     with _folder(out) as aside:
-        gallery = Gallery(stores, aside / "media")
-        shown = views.cell_page(board, cell, _exhibits(gallery, cell))
+        exhibits = Gallery(stores, aside / "media").of_cell(heard)
+        if not exhibits:
+            where = ", ".join(store.url for store in stores)
+            raise DataError(f"the sets of {heard.name} are not in {where}: give --store, or --make to run it again")
         page = Path("cell") / "pages" / "index.html"
+        shown = views.cell_page(board, cell, exhibits)
         _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
         _records(cell.records, aside / "cell" / "records")
         _assets(aside / "assets")
