@@ -22,7 +22,10 @@ def markdown(board: Board, command: str) -> str:
     suite, records, rows = board.suite, board.records, board.rows
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    parts += ["## Learning denied, at the best response", _table(*table.main_table(rows))]
+    parts += ["## Learning denied, at the best response", _table(*table.main_table(rows)), *board.said()]
+    if board.front:
+        listed = ", ".join(f"{row.defense} ({_denied(row)}, {board.heard(row)})" for row in board.front)
+        parts.append(f"On the Pareto front, where none of its league denies more and is heard less: {listed}.")
     if len({cell.response for row in rows for cell in row.cells}) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(*table.response_table(rows)))
@@ -122,6 +125,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def _last(values: Sequence[float]) -> float:
     return values[-1]
+
+
+def _denied(row: table.Row) -> str:
+    return f"{row.best.denied.mean:+.3f}" if row.best else table.DASH
 
 
 def _number(value: float) -> str:
