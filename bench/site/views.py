@@ -143,7 +143,7 @@ def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict
             if name in view.row.audibility
         ],
         "parts_listed": _parts(first),
-        "command": first.made.get("command", "") or board.command,
+        "command": board.command if board.file else first.made.get("command", "") or board.command,
         "made": first.made,
         "cost": _cost(made),
         "exhibits": list(exhibits),
