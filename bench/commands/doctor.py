@@ -32,6 +32,8 @@ PACKAGES = {
     "ray": "--on ray",
     "mlflow-skinny": "bench export --to mlflow",
     "tensorboard": "bench export --to tensorboard",
+    "matplotlib": "pages of bench leaderboard and bench listen",
+    "s3fs": "a store on S3",
     "tabulate": "tables",
     "pytest": "running the tests",
 }

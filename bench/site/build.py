@@ -10,6 +10,7 @@ bench.sqlite, *.csv   the tables of all suites; summary.md the summary
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +126,8 @@ def _assets(folder: Path) -> None:
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """A new folder that takes the place of `out` once it is whole."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
     out = out.expanduser().resolve()
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there and no pages of bench: expected a new or empty folder, e.g. --out site")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
 import sqlite3
@@ -141,6 +142,16 @@ def test_a_folder_that_is_not_ours_is_left_alone(board: Board, tmp_path: Path) -
         build([board], mine, [])
     assert [path.name for path in mine.iterdir()] == ["cat.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_light_install_is_told_what_pages_need(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "matplotlib" else find(name, *more)
+    )
+    with pytest.raises(UsageError, match=r"cloakbench\[page\]"):
+        build([board], tmp_path / "site", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pages_that_fail_leave_the_old_ones(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
