@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.judging.baseline import Baseline, Cell
+    from bench.judging.baseline import Baseline
     from bench.judging.gate import Report
+    from bench.scores.cells import Cell
     from bench.scores.table import Row
     from bench.trials.matrix import Suite
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from bench.cli import authoring, judging, running, showing, using
-from bench.cli.app import BAD_INPUT, INTERRUPTED, OK, app
+from bench.cli.app import app
+from bench.commands.exits import BAD_INPUT, INTERRUPTED, OK
 from bench.errors import BenchError
 
 __all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]

@@ -12,8 +12,6 @@ from cyclopts import App, Parameter
 
 from bench import __version__
 
-OK, WORSE, BAD_INPUT, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
-
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
 Preset = Literal["smoke", "small", "full"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]

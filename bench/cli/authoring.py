@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import plugins
-from bench.cli.app import INCOMPLETE, OK, Display, Kind, Many, Place, What, app
+from bench.cli.app import Display, Kind, Many, Place, What, app
+from bench.commands.exits import INCOMPLETE, OK
 
 
 @app.command(name="list", help_epilogue="Examples:\n  bench list\n  bench list defenses --json\n")

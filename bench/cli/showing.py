@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from bench.cli.app import OK, Display, Many, app
+from bench.cli.app import Display, Many, app
+from bench.commands.exits import OK
 from bench.errors import UsageError
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bench.cli.app import OK, Preset, Sets, app
+from bench.cli.app import Preset, Sets, app
+from bench.commands.exits import OK
 
 
 @app.command(

@@ -14,6 +14,11 @@ from bench.trials.agenda import Event, Watch
 Style = Literal["auto", "rich", "plain", "none"]
 
 
+def say(line: str) -> None:
+    """Talk, which goes to standard error at once: results alone go to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def watching(style: Style, total: int) -> Iterator[Watch]:
     """A watch for an executor. "auto": bars if standard error is a terminal and this is not a CI job."""

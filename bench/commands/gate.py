@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import plugins
-from bench.commands.display import Style, watching
+from bench.commands.display import Style, say, watching
+from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.commands.run import expanded
 from bench.errors import UsageError, unknown
 from bench.judging import baseline as baselines
 from bench.judging import gate, junit
-from bench.judging.baseline import Baseline, Cell
+from bench.judging.baseline import Baseline
 from bench.judging.gate import Report, Verdict
 from bench.scores import table
+from bench.scores.cells import Cell, cell_of
 from bench.trials import matrix, record
 from bench.trials.agenda import Stopped
 from bench.trials.matrix import Suite
@@ -30,7 +32,6 @@ from bench.trials.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.store import Store, default_url
 
-OK, INCOMPLETE, INTERRUPTED = 0, 3, 130
 _MARKS = {"same": "ok", "moved": "notice", "suspicious": "warning"}  # of all others: error
 
 
@@ -64,7 +65,7 @@ def run(
     try:
         made = measure(asked, measuring)
     except Stopped:
-        _say(f"stopped. What is done is kept; resume with the same command: {shlex.join(['bench', *sys.argv[1:]])}")
+        say(f"stopped. What is done is kept; resume with the same command: {shlex.join(['bench', *sys.argv[1:]])}")
         return INTERRUPTED
     if accept is not None:
         return _accept(asked, made, accept.strip(), place, held)
@@ -103,7 +104,7 @@ def known(place: Path, suite: Suite, name: str) -> Baseline:
 
 def due(suite: Suite) -> list[tuple[Cell, int]]:
     """What the suite asks for: a cell and a seed a trial."""
-    return [(baselines.cell_of(trial), trial.seed) for trial in expanded(suite).trials]
+    return [(cell_of(trial), trial.seed) for trial in expanded(suite).trials]
 
 
 def measure(suite: Suite, how: Measuring) -> list[Record]:
@@ -112,7 +113,7 @@ def measure(suite: Suite, how: Measuring) -> list[Record]:
         return record.load_all(how.records)
     place = Store(how.store or default_url())
     work = prepare(expanded(suite).trials, place)
-    _say(f"{len(work.plan.cells)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
+    say(f"{len(work.plan.cells)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
     folder = place.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
     for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
         (folder / f"{stale}.json").unlink()  # of a cell that the suite no longer has
@@ -140,7 +141,13 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: learning denied then and now, the drop, its adjusted p, the drop that 80 % would see."""
     numbers = [(v.before, v.now, v.drop) for v in report.verdicts]
     body = [
-        [str(v.cell), *(_number(x, "+.3f") for x in three), _number(v.p, ".2g"), _number(v.sees, ".3f"), v.word]
+        [
+            str(v.cell),
+            *(table.number(x, "+.3f") for x in three),
+            table.number(v.p, ".2g"),
+            table.number(v.sees, ".3f"),
+            v.word,
+        ]
         for v, three in zip(report.verdicts, numbers, strict=True)
     ]
     return ["cell", "baseline", "now", "drop", "p", "80 % sees", "verdict"], body
@@ -174,8 +181,8 @@ def _accept(suite: Suite, made: Sequence[Record], reason: str, place: Path, held
     wrong = gate.faults(made, due(suite))
     if wrong:
         for cell, (word, why) in wrong.items():
-            _say(f"{word}: {cell}: {why}")
-        _say(f"not accepted: {len(wrong)} cells have no result; {place} is as it was")
+            say(f"{word}: {cell}: {why}")
+        say(f"not accepted: {len(wrong)} cells have no result; {place} is as it was")
         return INCOMPLETE
     accepted = baselines.of(suite, made, reason)
     if held:
@@ -205,14 +212,6 @@ def _mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _number(value: float, form: str) -> str:
-    return table.DASH if value != value else format(value, form)
-
-
 def _escaped(text: str) -> str:
     """As GitHub wants the data of its commands."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

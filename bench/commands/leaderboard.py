@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.commands.display import say
 from bench.scores import page
 from bench.scores.board import boards
 from bench.site.build import build
@@ -30,14 +30,10 @@ def leaderboard(
     else:
         print(page.summary(found), end="")
     places = [Store(url) for url in (stores or [default_url()])] if audio else []
-    silent = build(found, out, places, _say)
+    silent = build(found, out, places, say)
     if silent:
         where = ", ".join(place.url for place in places)
-        _say(f"no sound for {len(silent)} records, since {where} lacks it: give --store, or run the suite here first")
-    _say(f"pages: {out / 'index.html'}")
+        say(f"no sound for {len(silent)} records, since {where} lacks it: give --store, or run the suite here first")
+    say(f"pages: {out / 'index.html'}")
     if show:
         webbrowser.open((out / "index.html").resolve().as_uri())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -13,7 +13,8 @@ from bench import plugins
 from bench.commands.display import Style, watching
 from bench.commands.verify import own_files
 from bench.errors import DataError, UsageError
-from bench.scores.board import Board, cell_key
+from bench.scores.board import Board
+from bench.scores.cells import cell_of
 from bench.site import views
 from bench.site.build import build_cell
 from bench.trials import record
@@ -47,7 +48,7 @@ def listen(
         asked = _again(asked, places[0], own_files(plugin), display)
         siblings: tuple[Record, ...] = (asked,)
     else:
-        siblings = tuple(one for one in _beside(path) if cell_key(one) == cell_key(asked))
+        siblings = tuple(one for one in _beside(path) if cell_of(one) == cell_of(asked))
     board = Board(Suite(name=path.parent.name), siblings)
     (cell,) = views.cells(board)
     page = build_cell(board, cell, asked, out, places)

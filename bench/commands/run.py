@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
-from bench.commands.display import Style, watching
+from bench.commands.display import Style, say, watching
+from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.errors import UsageError, unknown
 from bench.scores import losses, table
 from bench.scores.board import Board
@@ -22,8 +23,6 @@ from bench.trials.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.store import Store, default_url
 from bench.trials.trial import digest
-
-OK, INCOMPLETE, INTERRUPTED = 0, 3, 130
 
 
 def suite_of(
@@ -109,12 +108,12 @@ def run(
     command = shlex.join(["bench", *sys.argv[1:]])
     started = time.monotonic()
     work = prepare(expansion.trials, place)
-    _say(f"{len(expansion.trials)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
+    say(f"{len(expansion.trials)} trials, {len(work.plan.stages)} stages, {len(work.present)} already in {place.url}")
     try:
         with watching(display, work.missing) as watch:
             made = execute(work, folder, watch, on=on, jobs=jobs, command=command)
     except Stopped:
-        _say(f"stopped. What is done is kept; resume with the same command: {command}")
+        say(f"stopped. What is done is kept; resume with the same command: {command}")
         return INTERRUPTED
     report(made, suite)
     if page is not None:
@@ -153,14 +152,14 @@ def report(records: Sequence[Record], suite: matrix.Suite) -> None:
         print("\n" + table.text(["gate", "worst seed", "limit", "", ""], gates, "plain"))
     for record in records:
         if record.status != "ok" and record.error:
-            _say(f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}")
+            say(f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}")
 
 
 def expanded(suite: matrix.Suite) -> matrix.Expansion:
     """The suite's trials; what cannot be is said. Raises `UsageError` where none is left."""
     expansion = matrix.expand(suite)
     for why in expansion.left_out:
-        _say(f"left out: {why}")
+        say(f"left out: {why}")
     if not expansion.trials:
         raise UsageError(
             f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")
@@ -189,7 +188,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

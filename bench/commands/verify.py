@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import plugins
 from bench.commands.display import Style, watching
+from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
 from bench.errors import BenchError, DataError, UsageError
 from bench.judging import consistency, verify
 from bench.trials import matrix, record
@@ -25,8 +26,6 @@ from bench.trials.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
-
-OK, REFUTED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
 
 
 def verify_records(
@@ -60,13 +59,13 @@ def verify_records(
         if not lines:
             raise
         print(f"nothing was run again: {error}")
-        return REFUTED
+        return WORSE
     for line in more:
         print(f"  wrong: {line}")
     wrong = len(lines) + len(more)
     print("arithmetic: " + (f"{wrong} things are wrong" if wrong else "every number follows from the others"))
     _tell_provenance(list(found.values()), trials)
-    code = REFUTED if wrong else OK
+    code = WORSE if wrong else OK
     good = [made for made in found.values() if made.status == "ok"]
     # The clean control is in every other record as an arm.
     able = sorted(made.name for made in [made for made in good if made.trial.control != "clean"] or good)
@@ -181,7 +180,7 @@ def _again(
             print("stopped", file=sys.stderr)
             return INTERRUPTED
     codes = {_judge(then, now, found, trials[then.name]) for then, now in zip(chosen, made, strict=True)}
-    return next(code for code in (REFUTED, INCOMPLETE, OK) if code in codes)
+    return next(code for code in (WORSE, INCOMPLETE, OK) if code in codes)
 
 
 def _judge(then: Record, now: Record, found: Sequence[Record], trial: Trial) -> int:
@@ -197,7 +196,7 @@ def _judge(then: Record, now: Record, found: Sequence[Record], trial: Trial) -> 
         print(f"    {line}")
     if unlike and verdict.finding == "does not hold":
         print("    it was run by other code than the record's: see what differs, above")
-    return REFUTED if verdict.finding == "does not hold" else OK
+    return WORSE if verdict.finding == "does not hold" else OK
 
 
 def _text(value: float | None) -> str:

@@ -21,37 +21,23 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pydantic
 
 from bench import __version__
 from bench.errors import DataError
-from bench.trials.matrix import Suite
+from bench.scores.cells import Cell, cell_of
+from bench.trials.matrix import NONE, Suite
 from bench.trials.record import Number, PartRecord, Record, numbers
 from bench.trials.store import write_text
-from bench.trials.trial import Trial, digest
+from bench.trials.trial import digest
 
-__all__ = ["Baseline", "Cell", "Measured", "Used", "cell_of", "made_at", "measured", "of", "read", "suite_digest"]
+__all__ = ["Baseline", "Measured", "Used", "made_at", "measured", "of", "read", "suite_digest"]
 
 SCHEMA = 1
-CLEAN, NONE = "clean", "none"
+CLEAN = "clean"
 _PACKAGES = ("torch", "numpy")  # whose versions decide about the last digits
-
-
-class Cell(NamedTuple):
-    """The name of a cell: labels, as tables print them."""
-
-    dataset: str
-    defense: str
-    knowledge: str
-    attacker: str
-    adaptation: str
-
-    def __str__(self) -> str:
-        response = self.attacker if self.adaptation == NONE else f"{self.attacker} + {self.adaptation}"
-        known = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
-        return f"{self.dataset}: {self.defense}{known} against {response}"
 
 
 class _Strict(pydantic.BaseModel):
@@ -144,16 +130,6 @@ def read(path: Path) -> Baseline:
 def suite_digest(suite: Suite) -> str:
     """A digest of what a suite asks for: not of its prose."""
     return digest(suite.model_dump(mode="json", exclude={"about", "notes", "published"}))[:16]
-
-
-def cell_of(asked: Record | Trial) -> Cell:
-    """The cell of a record, or of a trial that has yet to be run."""
-    if isinstance(asked, Trial):
-        adapted = asked.adaptation.title if asked.adaptation else NONE
-        return Cell(asked.dataset.title, asked.row, asked.knowledge, asked.attacker.title, adapted)
-    trial = asked.trial
-    adapted = trial.adaptation.label if trial.adaptation else NONE
-    return Cell(trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adapted)
 
 
 def measured(records: Iterable[Record]) -> dict[Cell, Measured]:

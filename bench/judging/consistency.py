@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.metrics.learning import learning_denied, learns_gate
+from bench.metrics.learning import learning_denied
 from bench.trials import record as records
 from bench.trials import trial as trials
 from bench.trials.record import EVALUATED, GateRecord, Number, PartRecord, Record
@@ -92,7 +92,7 @@ def _problems(record: Record, file: Path | None) -> Iterator[str]:
         yield f"denied {record.denied}: its arms give {records.numbers([denied])[0]}"
     yield from _range_problems(record)
     yield from _shared_problems(record)
-    yield from gate_problems(record.gates, _common_gate(record))
+    yield from gate_problems(record.gates, [records.common_gate(record.arms, record.metric, record.groups)])
     for gate in record.gates:
         if gate.passed and gate.value is None:
             yield f"gate '{gate.name}' is passed without a value"
@@ -155,17 +155,6 @@ def _shared_problems(record: Record) -> Iterator[str]:
     missing = [arm for arm in record.arms if arm not in record.stages]
     if missing:
         yield f"stages: none for arm '{missing[0]}'"
-
-
-def _common_gate(record: Record) -> list[GateRecord]:
-    """The gate that every attacker must pass, from the arms; the attacker's own need its code."""
-    pairs = zip(
-        record.arms["clean"][record.metric], record.arms["untrained"][record.metric], record.groups, strict=True
-    )
-    kept = [(a, b, group) for a, b, group in pairs if a is not None and b is not None]
-    gate = learns_gate([a for a, _, _ in kept], [b for _, b, _ in kept], [group for _, _, group in kept])
-    value = records.numbers([gate.value])[0]
-    return [GateRecord(name=gate.name, passed=gate.passed, value=value, limit=gate.limit, meaning=gate.meaning)]
 
 
 def _told(record: Record) -> Iterator[tuple[str, str, Any]]:

@@ -42,9 +42,10 @@ from typing import Literal
 import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
-from bench.judging.baseline import CLEAN, NONE, Baseline, Cell, Measured, Used, cell_of, made_at, measured
+from bench.judging.baseline import CLEAN, Baseline, Measured, Used, made_at, measured
+from bench.scores.cells import Cell, cell_of
 from bench.scores.stats import holm
-from bench.trials.matrix import Limits
+from bench.trials.matrix import NONE, Limits
 from bench.trials.record import Number, Record
 
 __all__ = ["EXITS", "Report", "Verdict", "faults", "judge", "seeds_that_decide", "smallest_drop"]

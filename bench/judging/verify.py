@@ -176,7 +176,7 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
         elif not abs(then - now) <= tolerance * gained and not (math.isnan(then) and math.isnan(now)):
             yield f"arms.{arm}: mean {then:.4f}, {now:.4f} when run again: more than {tolerance:.1%} of what is learned"
     for metric in sorted({*record.audibility, *again.audibility}):
-        then, now = (_mean(made.audibility.get(metric, [])) for made in (record, again))
+        then, now = (records.mean(made.audibility.get(metric, [])) for made in (record, again))
         if not abs(then - now) <= AUDIBLE * abs(now) + AUDIBLE_FLOOR and not (math.isnan(then) and math.isnan(now)):
             yield f"audibility.{metric}: mean {then:.4g}, {now:.4g} when run again: more than {AUDIBLE:.0%} apart"
 
@@ -197,11 +197,6 @@ def _compared(was: PartRecord, part: Part) -> Iterator[tuple[str, Any, Any]]:
 
 def _cell(record: Record) -> tuple[str, str]:
     return record.name.rpartition("--")[0], record.trial.preset
-
-
-def _mean(values: Sequence[Number]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _text(value: Number) -> str:

@@ -17,25 +17,15 @@ from typing import Literal
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
 from bench.scores import stats, table
+from bench.scores.cells import Cell, cell_of
 from bench.scores.table import CellScore, Row
 from bench.trials import matrix, record
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["Board", "CellKey", "Standing", "boards", "cell_key", "standings", "suite_files"]
-
-# What audibility is drawn along where the suite names no budget: the first of these that the records have.
-_AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
+__all__ = ["Board", "Standing", "boards", "cell_in", "standings", "suite_files"]
 
 Standing = Literal["ranked", "no budget", "too loud", "void"]
-CellKey = tuple[str, str, str, str, str]  # data set, row, knowledge, attacker, adaptation
-
-
-def cell_key(made: Record) -> CellKey:
-    """Which cell a record belongs to: all but the seed."""
-    trial = made.trial
-    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
-    return trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation
 
 
 @dataclass(frozen=True)
@@ -51,20 +41,16 @@ class Board:
         return table.rows(self.records, self.suite.budget)
 
     @cached_property
-    def cells(self) -> dict[CellKey, tuple[Row, CellScore]]:
+    def cells(self) -> dict[Cell, tuple[Row, CellScore]]:
         """Every cell by what it is called."""
-        return {
-            (row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation): (row, cell)
-            for row in self.rows
-            for cell in row.cells
-        }
+        return {cell_in(row, cell): (row, cell) for row in self.rows for cell in row.cells}
 
     @cached_property
-    def records_of(self) -> dict[CellKey, list[Record]]:
+    def records_of(self) -> dict[Cell, list[Record]]:
         """The records of every cell, by seed."""
-        found: dict[CellKey, list[Record]] = {}
+        found: dict[Cell, list[Record]] = {}
         for made in self.records:
-            found.setdefault(cell_key(made), []).append(made)
+            found.setdefault(cell_of(made), []).append(made)
         return {key: sorted(made, key=lambda one: one.trial.seed) for key, made in found.items()}
 
     @property
@@ -101,7 +87,7 @@ class Board:
     def axis(self) -> str:
         """The measure of audibility that the front is drawn along; "" where there is none."""
         measured = {name for row in self.rows for name in row.audibility}
-        return next((name for name in (*self.suite.budget, *_AXES) if name in measured), "")
+        return next((name for name in (*self.suite.budget, *table.AXES) if name in measured), "")
 
     def heard(self, row: Row) -> str:
         """How much a row's noise is heard, in the unit of the axis."""
@@ -139,6 +125,11 @@ class Board:
                 "seen with 80 % power; smaller ones may be missed."
             )
         return sentences
+
+
+def cell_in(row: Row, cell: CellScore) -> Cell:
+    """The name of a row's cell."""
+    return Cell(row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation)
 
 
 def standings(boards: Sequence[Board]) -> list[tuple[Board, Row, Standing]]:

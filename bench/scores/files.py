@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.scores.board import Board
 from bench.scores.table import AUDIBILITY, CellScore, Row
-from bench.trials.record import Record
+from bench.trials.record import Record, mean
 from bench.trials.store import write_json
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
@@ -156,7 +156,7 @@ def _trial(board: Board, record: Record) -> Line:
         "denied": record.denied,
         "metric": record.metric,
         **{f"q_{arm}": record.mean(arm) for arm in _ARMS},
-        **{name: _mean(record.audibility.get(name, [])) for name, _, _ in AUDIBILITY},
+        **{name: mean(record.audibility.get(name, [])) for name, _, _ in AUDIBILITY},
         "void": ", ".join(gate.name for gate in record.void),
         "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),
         "defense_version": trial.defense.version,
@@ -172,11 +172,6 @@ def _interval(cell: CellScore | None) -> Line:
     if cell is None:
         return {"denied": None, "low": None, "high": None}
     return {"denied": cell.denied.mean, "low": cell.denied.low, "high": cell.denied.high}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _plain(line: Mapping[str, Value]) -> Line:

@@ -94,7 +94,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
         theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
-        body.append([dataset, row, response, *(_number(value) for value in (*ours, *published))])
+        body.append([dataset, row, response, *(table.number(value, ".3f") for value in (*ours, *published))])
     headings = ["data set", "defense", "response", "peak", "mean", "last"]
     return [*headings, "published peak", "published mean", "published last"], body
 
@@ -129,7 +129,3 @@ def _last(values: Sequence[float]) -> float:
 
 def _denied(row: table.Row) -> str:
     return f"{row.best.denied.mean:+.3f}" if row.best else table.DASH
-
-
-def _number(value: float) -> str:
-    return table.DASH if math.isnan(value) else f"{value:.3f}"

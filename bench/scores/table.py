@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.scores.stats import Interval, denied_interval, rank_ranges
-from bench.trials.record import Number, Record
+from bench.trials.record import Number, Record, mean
 
 # The columns of audibility, where the records have them: metric, heading, format.
 AUDIBILITY = (
@@ -35,6 +35,8 @@ CEILINGS = (
     "masked_energy", "velocity_change", "velocity_peak", "velocity_gain_db", "notes_added", "notes_removed",
     "notes_altered", "sounding_change",
 )  # fmt: skip
+# The one measure that stands for how much is heard: the first of these that tells anything.
+AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 _COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 DASH = "–"
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
@@ -135,13 +137,13 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             cells += ["failed", *[""] * (6 + rest + viewed)]
         else:
             cells += [f"{best.denied.mean:+.3f}", bounds(best.denied), best.response]
-            cells += [_number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
-            cells += [_number(best.means.get("remainder", math.nan), ".4f")] if rest else []
-            cells += [_number(best.changed, ".1%")] if viewed else []
+            cells += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
+            cells += [number(best.means.get("remainder", math.nan), ".4f")] if rest else []
+            cells += [number(best.changed, ".1%")] if viewed else []
             cells.append(str(len(best.per_seed)))
-        cells += [_number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
-        cells += [_number(row.distance.get(name, math.nan), ".2f") for name in distances]
-        cells += [_number(row.seconds, ".1f")] if costs else []
+        cells += [number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
+        cells += [number(row.distance.get(name, math.nan), ".2f") for name in distances]
+        cells += [number(row.seconds, ".1f")] if costs else []
         body.append(cells)
     return headings, body
 
@@ -301,7 +303,8 @@ def bounds(interval: Interval) -> str:
     return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
 
 
-def _number(value: float, form: str) -> str:
+def number(value: float, form: str) -> str:
+    """A number as tables print it; a dash where there is none."""
     return DASH if math.isnan(value) else format(value, form)
 
 
@@ -310,8 +313,7 @@ def _shared(records: list[Record]) -> list[str]:
 
 
 def _mean(columns: Iterable[Sequence[Number]]) -> float:
-    values = [value for column in columns for value in column if value is not None]
-    return sum(values) / len(values) if values else math.nan
+    return mean(value for column in columns for value in column)
 
 
 def _floats(values: Sequence[Number]) -> list[float]:

@@ -77,9 +77,7 @@ def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None
         shown = views.cell_page(board, cell, _exhibits(gallery, cell) if gallery else [])
         _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
     _records(board.records, folder / "records")
-    listening = [
-        (row, gallery.of_row(made)) for row, made in views.first_records(board) if gallery is not None
-    ]  # fmt: skip
+    listening = [(row, gallery.of_row(made)) for row, made in views.first_records(board)] if gallery else []
     shown = views.suite_page(board, [(row, exhibits) for row, exhibits in listening if exhibits])
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
     files.write_tables(folder, [board])

@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.api import Clips, Data, Rolls
 from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
-from bench.scores.table import CEILINGS
+from bench.scores.table import AXES, CEILINGS
 from bench.site import pictures
 from bench.trials.artefacts import load_data
 from bench.trials.record import Record
@@ -31,7 +31,6 @@ from bench.trials.store import Store
 
 __all__ = ["Exhibit", "Gallery", "Version"]
 
-_MEASURES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 _RATE = 22050  # of rendered notes
 _LOUDEST = 0.98
 _MOST_SECONDS = 12.0  # of one file
@@ -197,7 +196,7 @@ class Gallery:
 
 def _chosen(record: Record) -> list[tuple[str, str]]:
     """(title, id) of the item whose audibility is the median, and of the one that is heard most."""
-    metric = next((name for name in _MEASURES if any(record.audibility.get(name, []))), "")
+    metric = next((name for name in AXES if any(record.audibility.get(name, []))), "")
     values = [
         (value, item) for value, item in zip(record.audibility.get(metric, []), record.heard, strict=False)
         if value is not None

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.scores import losses, music, page, table
-from bench.scores.board import Board, CellKey, standings
+from bench.scores.board import Board, cell_in, standings
+from bench.scores.cells import Cell
 from bench.scores.table import DASH, CellScore, Row
 from bench.site import plots
 from bench.site.exhibits import Exhibit
+from bench.trials.again import recorded_parts
 from bench.trials.record import Record
 
 __all__ = ["CellView", "cell_page", "cells", "first_records", "index", "markdown", "suite_page"]
@@ -25,12 +27,23 @@ _ARMS = (
     ("remainder", "the unprotected rest", "learning from the clips that were left unprotected, alone"),
 )
 
+# The parts of a trial in the order of what happens, as `recorded_parts` calls them and as a page does.
+_ROLES = {
+    "dataset": "data set",
+    "defense": "defense",
+    "reference": "matched to",
+    "surrogate": "surrogate",
+    "expected": "prepared for",
+    "adaptation": "adaptation",
+    "attacker": "attacker",
+}
+
 
 @dataclass(frozen=True)
 class CellView:
     """One attacker under one adaptation, with its records."""
 
-    key: CellKey
+    key: Cell
     slug: str  # its page's name, without ending
     row: Row
     score: CellScore
@@ -53,8 +66,8 @@ def first_records(board: Board) -> Iterator[tuple[Row, Record]]:
     """The first good record of every row that protects something: whose set is shown and played."""
     for row in board.rows:
         for cell in row.cells:
-            key = (row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation)
-            made = next((one for one in board.records_of.get(key, []) if one.status == "ok"), None)
+            found = board.records_of.get(cell_in(row, cell), [])
+            made = next((one for one in found if one.status == "ok"), None)
             if made is not None and made.trial.control != "clean":
                 yield row, made
                 break
@@ -118,8 +131,8 @@ def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict
         {
             "name": name,
             "says": says,
-            "mean": _number(score.means[arm], ".4f"),
-            "seeds": [_number(record.mean(arm), ".4f") for record in made],
+            "mean": table.number(score.means[arm], ".4f"),
+            "seeds": [table.number(record.mean(arm), ".4f") for record in made],
         }
         for arm, name, says in _ARMS
         if arm in score.means
@@ -138,7 +151,7 @@ def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict
         "curves": _curves(view),
         "gates": list(first.gates),
         "audibility": [
-            (head, _number(view.row.audibility.get(name, math.nan), form))
+            (head, table.number(view.row.audibility.get(name, math.nan), form))
             for name, head, form in table.AUDIBILITY
             if name in view.row.audibility
         ],
@@ -160,9 +173,9 @@ def markdown(text: str) -> Any:
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
-def _line(board: Board, row: Row, slugs: dict[CellKey, str]) -> dict[str, Any]:
+def _line(board: Board, row: Row, slugs: dict[Cell, str]) -> dict[str, Any]:
     best = row.shown
-    key = (row.dataset, row.defense, row.knowledge, best.attacker, best.adaptation) if best else None
+    key = cell_in(row, best) if best else None
     kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
     return {
         "anchor": _anchor(row),
@@ -175,7 +188,6 @@ def _line(board: Board, row: Row, slugs: dict[CellKey, str]) -> dict[str, Any]:
         "response": best.response if best else DASH,
         "responses": len(row.cells),
         "cell": f"cells/{slugs[key]}.html" if key in slugs else "",
-        "rank": _rank(row),
         "seeds": len(best.per_seed) if best else 0,
     }
 
@@ -186,8 +198,8 @@ def _denied(cell: CellScore) -> dict[str, Any]:
     told = not math.isnan(value.low)
     return {
         "mean": value.mean,
-        "text": _number(value.mean, "+.3f"),
-        "interval": f"{value.low:+.3f} … {value.high:+.3f}" if told else "one seed",
+        "text": table.number(value.mean, "+.3f"),
+        "interval": table.bounds(value),
         "at": _place(value.mean),
         "low": _place(value.low if told else value.mean),
         "high": _place(value.high if told else value.mean),
@@ -227,7 +239,7 @@ def _heat(board: Board, views: Sequence[CellView]) -> list[dict[str, Any]]:
         for response in responses:
             view = found.get((id(row), response))
             entries.append(None if view is None else {
-                "text": _number(view.score.denied.mean, "+.2f"),
+                "text": table.number(view.score.denied.mean, "+.2f"),
                 "interval": view.denied["interval"],
                 "shade": 0.0 if math.isnan(view.score.denied.mean) else round(min(abs(view.score.denied.mean), 1.0), 3),
                 "below": view.score.denied.mean < 0,
@@ -289,22 +301,16 @@ def _curves(view: CellView) -> str:
 
 
 def _parts(record: Record) -> list[tuple[str, str, int, str, str]]:
-    trial = record.trial
-    listed = [("data set", trial.dataset), ("defense", trial.defense)]
-    listed += [("matched to", trial.reference)] if trial.reference else []
-    listed += [("surrogate", part) for part in trial.surrogates] + [("prepared for", part) for part in trial.expects]
-    listed += [("adaptation", trial.adaptation)] if trial.adaptation else []
-    listed.append(("attacker", trial.attacker))
+    order = list(_ROLES)
     return [
         (
-            role,
+            _ROLES[role],
             part.name,
             part.version,
             part.digest,
-            ", ".join(f"{name} = {value}" for name, value in part.params.items()),
+            ", ".join(f"{key} = {it}" for key, it in part.params.items()),
         )
-        for role, part in listed
-        if part is not None
+        for role, _, part in sorted(recorded_parts(record), key=lambda found: order.index(found[0]))
     ]
 
 
@@ -323,13 +329,3 @@ def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
 
 def _anchor(row: Row) -> str:
     return "row-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{row.dataset} {row.defense} {row.knowledge}").strip("-").lower()
-
-
-def _rank(row: Row) -> str:
-    if row.rank is None:
-        return DASH
-    return str(row.rank[0]) if row.rank[0] == row.rank[1] else f"{row.rank[0]}{DASH}{row.rank[1]}"
-
-
-def _number(value: float, form: str) -> str:
-    return DASH if math.isnan(value) else format(value, form)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from bench.api import Gate
 from bench.errors import DataError
 from bench.metrics.learning import learning_denied, learns_gate
 from bench.trials.provenance import provenance
@@ -122,8 +123,7 @@ class Record(_Strict):
 
     def mean(self, arm: str, metric: str = "") -> float:
         """The mean quality of an arm. NaN where the arm has no number."""
-        values = [value for value in self.quality(arm, metric) if value is not None]
-        return sum(values) / len(values) if values else math.nan
+        return mean(self.quality(arm, metric))
 
     @property
     def void(self) -> list[GateRecord]:
@@ -230,6 +230,12 @@ def numbers(values: Iterable[float]) -> list[Number]:
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
 
 
+def mean(values: Iterable[Number]) -> float:
+    """The mean of the numbers that there are. NaN where there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan
+
+
 def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
     return dict(zip(values, numbers(values.values()), strict=True))
 
@@ -251,27 +257,25 @@ def gates_of(
     """The gate that every attacker must pass, and the attacker's own, from the arms of a record."""
     from bench import plugins
 
-    clean, untrained = arms["clean"], arms["untrained"]
-    pairs = [(a, b, g) for a, b, g in zip(clean[metric], untrained[metric], groups, strict=True) if None not in (a, b)]
-    gates = [learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs])]  # type: ignore[misc]
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
-    if hasattr(attacker, "gates"):
-        gates += attacker.gates(_means(clean), _means(untrained))
-    return [
-        GateRecord(
-            name=gate.name,
-            passed=bool(gate.passed),
-            value=numbers([gate.value])[0],
-            limit=numbers([gate.limit])[0],
-            meaning=gate.meaning,
-        )
-        for gate in gates
-    ]
+    own = attacker.gates(_means(arms["clean"]), _means(arms["untrained"])) if hasattr(attacker, "gates") else []
+    return [common_gate(arms, metric, groups), *map(_gate, own)]
+
+
+def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]) -> GateRecord:
+    """The gate that every attacker must pass: it follows from the arms alone, without the attacker's code."""
+    every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
+    pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
+    return _gate(learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+
+
+def _gate(gate: Gate) -> GateRecord:
+    value, limit = numbers([gate.value, gate.limit])
+    return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 
 
 def _means(arm: Mapping[str, list[Number]]) -> dict[str, float]:
-    kept = {metric: [value for value in values if value is not None] for metric, values in arm.items()}
-    return {metric: sum(values) / len(values) if values else math.nan for metric, values in kept.items()}
+    return {metric: mean(values) for metric, values in arm.items()}
 
 
 def _asked(cell: Cell) -> TrialRecord:
@@ -323,4 +327,16 @@ def why_null(record: Record) -> dict[str, str]:
     return notes
 
 
-__all__ = ["Record", "failed", "gates_of", "load", "load_all", "numbers", "numbers_by_name", "of", "why_null"]
+__all__ = [
+    "Record",
+    "common_gate",
+    "failed",
+    "gates_of",
+    "load",
+    "load_all",
+    "mean",
+    "numbers",
+    "numbers_by_name",
+    "of",
+    "why_null",
+]

@@ -15,8 +15,9 @@ from scipy.stats import ttest_rel
 from bench.errors import DataError
 from bench.judging import baseline as baselines
 from bench.judging import junit
-from bench.judging.baseline import Baseline, Cell
+from bench.judging.baseline import Baseline
 from bench.judging.gate import EXITS, Report, faults, judge, seeds_that_decide, smallest_drop
+from bench.scores.cells import Cell
 from bench.scores.stats import holm
 from bench.trials.matrix import Limits, suite
 from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord

@@ -13,7 +13,8 @@ import pytest
 from bench import plugins
 from bench.errors import DataError, UsageError
 from bench.scores import page
-from bench.scores.board import Board, boards, cell_key, suite_files
+from bench.scores.board import Board, boards, suite_files
+from bench.scores.cells import cell_of
 from bench.scores.stats import smallest_seen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def test_every_record_belongs_to_one_cell_and_every_cell_has_its_seeds(speech: B
     for key, made in speech.records_of.items():
         _, cell = speech.cells[key]
         assert {record.trial.seed for record in made} >= set(cell.per_seed)
-        assert {cell_key(record) for record in made} == {key}
+        assert {cell_of(record) for record in made} == {key}
 
 
 def test_a_reader_is_told_what_can_be_told_apart_and_what_could_be_seen(speech: Board) -> None:
