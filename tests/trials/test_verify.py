@@ -10,7 +10,7 @@ import pytest
 
 from bench import plugins
 from bench.cli import main
-from bench.metrics.learning import learning_denied
+from bench.results.score import learning_denied
 from bench.results import consistency
 from bench.trials import record, trial, verify
 from bench.trials.again import trial_of
