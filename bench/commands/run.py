@@ -101,7 +101,7 @@ def run(
     display: Style,
     page: Path | None = None,
 ) -> int:
-    """Run a suite and print its tables, to `page` too. The exit code: 0; 3 if a trial failed or a row is void; 130 if it was stopped."""
+    """Run a suite and print its tables, to `page` too; the exit code (see `exits`)."""
     place = Store(store or default_url())
     expansion = expanded(suite)
     folder = records or place.root / "records" / f"run-{digest(suite.model_dump())[:12]}"

@@ -55,7 +55,7 @@ def gate_problems(told: Sequence[GateRecord], expected: Sequence[GateRecord]) ->
 
 
 def _same_value(told: GateRecord, expected: GateRecord) -> bool:
-    """Version 1 divided by a standard error that was rounding alone where all groups gain alike: any such value goes."""
+    """Compare values; where all groups gain alike, version 1 divided by rounding alone, so any large value will do."""
     return close(told.value, expected.value, 1e-4) or (told.passed and (told.value or 0.0) > 1e9)
 
 
