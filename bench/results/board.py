@@ -108,7 +108,7 @@ class Board:
         return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
 
     def said(self) -> list[str]:
-        """Sentences that keep a table from being over-read: what can be told apart, and what could have been seen."""
+        """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
         ranked = [row for row in self.rows if row.rank]
         pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
