@@ -45,7 +45,7 @@ def gate(
     records: Path | None = None,
     junit: Path | None = None,
     github: bool | None = None,
-    execution: Execution = Execution(),  # noqa: B008
+    execution: Execution = Execution(),
 ) -> int:
     """Run a suite and fail if protection regressed. Exit codes: 1 regressed or to be accepted, 3 incomplete.
 

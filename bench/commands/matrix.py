@@ -27,7 +27,7 @@ def matrix(
     dry_run: bool = False,
     records: Path | None = None,
     page: Path | None = None,
-    execution: Execution = Execution(),  # noqa: B008
+    execution: Execution = Execution(),
 ) -> int:
     """Run a suite: the TOML file that names a matrix of trials.
 

@@ -33,3 +33,12 @@ class Execution:
     """Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache."""
     display: Display = "auto"
     """Progress as bars, as lines, or not at all."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Rerun(Execution):
+    """Where the sample is run."""
+
+    store: str | None = None
+    """Where the sample is run; default: a temporary folder. What is in a store already is not done again."""

@@ -43,7 +43,7 @@ def run(
     seeds: int = 3,
     set_: Sets = None,
     records: Path | None = None,
-    execution: Execution = Execution(),  # noqa: B008
+    execution: Execution = Execution(),
 ) -> int:
     """Put a defense against an attacker; print the table with arms, controls, interval and audibility.
 

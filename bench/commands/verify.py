@@ -9,13 +9,12 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from bench.commands.options import Execution, Many
+from bench.commands.options import Execution, Many, Rerun
 from bench.commands.settings import plugin_files
 from bench.errors import BenchError, UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
@@ -35,15 +34,6 @@ app = App(
         "Exit code 1: a record contradicts itself or does not hold."
     ),
 )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Rerun(Execution):
-    """Where the sample is run."""
-
-    store: str | None = None
-    """Where the sample is run; default: a temporary folder. What is in a store already is not done again."""
 
 
 @app.default

@@ -48,7 +48,7 @@ def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_commands_summary_is_the_first_line_of_its_docstring() -> None:
-    assert SUMMARIES == {name: (app[name].default_command.__doc__ or "").splitlines()[0] for name in SUMMARIES}
+    assert {name: (app[name].default_command.__doc__ or "").splitlines()[0] for name in SUMMARIES} == SUMMARIES
 
 
 @pytest.mark.parametrize("command", SUMMARIES)
