@@ -80,7 +80,7 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         page: a Markdown file to write the tables to.
 
     Returns:
-        The exit code: 0, 3 if a trial failed, 130 if it was stopped.
+        The exit code, see `bench.exits`.
     """
     started = time.monotonic()
     work = prepared(suite, how.store)
@@ -90,12 +90,13 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     except Stopped:
         return stopped()
     print("\n" + terminal.tables(measured, suite))
-    for line in terminal.failures(measured):
+    missing = terminal.missing(measured)
+    for line in missing:
         say(line)
     if page is not None:
         page.write_text(markdown.page(Board(suite, tuple(measured)), command_line()), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
-    return INCOMPLETE if any(record.status != "ok" for record in measured) else OK
+    return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
 
 
 def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> list[Record]:

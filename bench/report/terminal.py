@@ -9,7 +9,7 @@ from bench.results import table
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["failures", "tables"]
+__all__ = ["missing", "tables"]
 
 
 def tables(records: Sequence[Record], suite: Suite) -> str:
@@ -32,10 +32,11 @@ def tables(records: Sequence[Record], suite: Suite) -> str:
     return "\n\n".join(parts)
 
 
-def failures(records: Sequence[Record]) -> list[str]:
-    """One line for each trial that failed."""
-    return [
+def missing(records: Sequence[Record]) -> list[str]:
+    """One line for each trial that failed, and for each row that is void."""
+    failed = [
         f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}"
         for record in records
         if record.status != "ok" and record.error
     ]
+    return failed + table.void_reasons(table.rows(records), records)
