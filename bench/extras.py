@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from bench.errors import PluginError
 
@@ -56,6 +57,14 @@ def explained(error: Exception) -> Exception:
     if not isinstance(error, ModuleNotFoundError):
         return error
     package = (error.name or "").split(".")[0]
-    if package not in EXTRAS or importlib.util.find_spec(package) is not None:
+    if package not in EXTRAS or _installed(package):
         return error
     return PluginError(f"the package '{package}' is not installed: {command(EXTRAS[package])}")
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is there: a folder of its name without `__init__.py`, as our `datasets/`, is none."""
+    if package in sys.modules:
+        return True
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None

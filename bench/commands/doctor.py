@@ -100,7 +100,7 @@ def _plugins() -> Iterator[str]:
 
 
 def _inventory(plugin: Any) -> dict[str, str]:
-    """What a plugin needs on this machine, and what each lacking thing disables; an inventory that fails lacks itself."""
+    """What a plugin needs on this machine: name -> what its lack disables, "" where it is there."""
     if not hasattr(plugin, "inventory"):
         return {}
     try:

@@ -69,6 +69,8 @@ def _required(requirements: list[str]) -> Iterator[metadata.Distribution]:
             continue
         distribution = metadata.distribution(requirement.name)
         yield distribution
-        for wanted in {"", *requirement.extras} - {was for name, was in seen if name == canonicalize_name(requirement.name)}:
+        for wanted in {"", *requirement.extras} - {
+            was for name, was in seen if name == canonicalize_name(requirement.name)
+        }:
             seen.add((canonicalize_name(requirement.name), wanted))
             queue += [(line, wanted) for line in distribution.requires or ()]
