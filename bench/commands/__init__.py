@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from bench import __version__
 from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INTERRUPTED, OK
+from bench.extras import explained
 
 __all__ = ["app", "main"]
 
@@ -61,6 +62,11 @@ def main(words: Sequence[str] | None = None) -> None:
         code = _refuse(" ".join(str(error).split()) + " (see --help)")
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        explanation = explained(error)
+        if explanation is error:
+            raise
+        code = _refuse(str(explanation))
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK

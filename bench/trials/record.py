@@ -168,8 +168,40 @@ def load(path: Path) -> Record:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """Every record of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.json"))]
+    """Read every record of a folder, by name.
+
+    Raises:
+        DataError: a file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial.
+
+    Args:
+        records: where each record was read from, and the record.
+
+    Raises:
+        DataError: two records have the same name, or the same data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    for where, record in records:
+        trial = record.trial
+        adaptation = trial.adaptation.label if trial.adaptation else None
+        parts = (trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation, trial.seed)
+        for identity in ((record.name,), parts):
+            first = seen.setdefault(identity, where)
+            if first != where:
+                raise DataError(
+                    f"{first} and {where} hold the same trial ({record.name}): expected one, remove the copy"
+                )
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -345,5 +377,6 @@ __all__ = [
     "numbers",
     "numbers_by_name",
     "of",
+    "require_unique",
     "why_null",
 ]
