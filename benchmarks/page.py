@@ -19,8 +19,9 @@ from typing import Any
 
 from bench.report.site import build
 from bench.results.board import Board
-from bench.trials.matrix import expand, suite
-from bench.trials.record import Record
+from bench.results.record import Record
+from bench.results.suite import suite
+from bench.trials.matrix import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

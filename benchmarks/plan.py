@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import table
+from bench.results.record import GateRecord, Record
+from bench.results.suite import Suite, suite
 from bench.trials import local, record, run
-from bench.trials.matrix import Suite, expand, suite
-from bench.trials.record import GateRecord, Record
+from bench.trials.matrix import expand
 from bench.trials.stages import Outcome
 from bench.trials.store import Store
 from bench.trials.trial import Cell, Stage, plan

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.results import table
-from bench.trials import record
-from bench.trials.record import PartRecord, Record, TrialRecord
+from bench.results import record, table
+from bench.results.record import PartRecord, Record, TrialRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "records.md"

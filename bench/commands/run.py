@@ -14,7 +14,7 @@ from bench.commands.settings import NONE, parse_settings, toml_value
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.trials.matrix import Suite
+    from bench.results.suite import Suite
 
 app = App(
     name="run",
@@ -107,7 +107,7 @@ def suite_of(
     settings: Sequence[str],
 ) -> Suite:
     """The suite of one `bench run`: the defenses beside the clean control, "none" beside the adaptations."""
-    from bench.trials.matrix import suite as suite_from
+    from bench.results.suite import suite as suite_from
 
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: expected at least 1")

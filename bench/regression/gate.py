@@ -45,9 +45,10 @@ from scipy.special import nctdtrinc, stdtr, stdtrit
 from bench.exits import INCOMPLETE, OK, WORSE
 from bench.regression.baseline import CLEAN, Baseline, Measured, Used, made_at, measured
 from bench.results.cells import Cell, cell_of
+from bench.results.names import NONE
+from bench.results.record import Number, Record
 from bench.results.statistics import holm
-from bench.trials.matrix import NONE, Limits
-from bench.trials.record import Number, Record
+from bench.results.suite import Limits
 
 __all__ = ["EXITS", "Report", "Verdict", "faults", "judge", "seeds_that_decide", "smallest_drop"]
 

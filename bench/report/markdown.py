@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from bench.report import losses, music
 from bench.results import table
 from bench.results.board import Board, standings
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
+from bench.results.record import Record
+from bench.results.suite import Suite
 
 __all__ = ["epochs_table", "limits", "page", "summary"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from bench.report import losses
 from bench.results import table
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
+from bench.results.record import Record
+from bench.results.suite import Suite
 
 __all__ = ["missing", "tables"]
 

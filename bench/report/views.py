@@ -13,9 +13,9 @@ from bench.report.media import Exhibit
 from bench.results import table
 from bench.results.board import Board, cell_in, standings
 from bench.results.cells import Cell
+from bench.results.record import Record
 from bench.results.table import DASH, CellScore, Row
 from bench.trials.again import recorded_parts
-from bench.trials.record import Record
 
 __all__ = ["CellView", "cell_page", "cells", "first_records", "index", "markdown_html", "suite_page"]
 
@@ -149,15 +149,15 @@ def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict
         if score.per_seed and not math.isnan(score.denied.mean)
         else "",
         "curves": _curves(view),
-        "gates": list(first.gates),
+        "gates": list(first.checks),
         "audibility": [
             (head, table.number(view.row.audibility.get(name, math.nan), form))
             for name, head, form in table.AUDIBILITY
             if name in view.row.audibility
         ],
         "parts_listed": _parts(first),
-        "command": board.command if board.file else first.made.get("command", "") or board.command,
-        "made": first.made,
+        "command": board.command if board.file else first.provenance.get("command", "") or board.command,
+        "made": first.provenance,
         "cost": _cost(made),
         "exhibits": list(exhibits),
         "errors": [record for record in made if record.error],

@@ -32,6 +32,7 @@ __all__ = [
     "PartRecord",
     "Record",
     "TrialRecord",
+    "check_record",
     "common_check",
     "load",
     "load_all",
@@ -39,6 +40,7 @@ __all__ = [
     "mean",
     "numbers",
     "numbers_by_name",
+    "require_unique",
 ]
 
 SCHEMA = 2
@@ -186,6 +188,13 @@ class Record(_Strict):
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}
 
+    def __copy__(self) -> Record:
+        """Copy the record without what was computed from it, since `model_copy` changes fields of the copy."""
+        copied = super().__copy__()
+        for name in ("name", "cell_name", "denied", "checks"):
+            copied.__dict__.pop(name, None)
+        return copied
+
     @cached_property
     def name(self) -> str:
         """The name of the record's file, unique within a suite."""
@@ -220,10 +229,12 @@ class Record(_Strict):
     @cached_property
     def denied(self) -> Number:
         """Learning denied of this seed, to six digits; None where there is none: see `notes`."""
-        arms = (
+        clean, protected, untrained = (
             [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
         )
-        return numbers([items_denied(*arms)])[0] if self.status == "ok" else None
+        if self.status != "ok" or not len(clean) == len(protected) == len(untrained):
+            return None
+        return numbers([items_denied(clean, protected, untrained)])[0]
 
     @cached_property
     def checks(self) -> list[GateRecord]:
@@ -297,8 +308,18 @@ def load(path: Path) -> Record:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """Read every record file of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.json"))]
+    """Read every record file of a folder, by name.
+
+    Raises:
+        DataError: A file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
 
 
 def load_archive(path: Path, limit: int = archive.LIMIT) -> list[Record]:
@@ -318,7 +339,24 @@ def load_archive(path: Path, limit: int = archive.LIMIT) -> list[Record]:
             records.append(shared.record(_upgraded(data, path)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: record {len(records) + 1} is not a record: {_line(error)}") from error
+    require_unique((f"{path}, record {at}", record) for at, record in enumerate(records, start=1))
     return records
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial: a copy would count as one more seed.
+
+    Args:
+        records: Where each record was read from, and the record.
+
+    Raises:
+        DataError: Two have the same name, which follows from data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[str, str] = {}
+    for where, record in records:
+        first = seen.setdefault(record.name, where)
+        if first != where:
+            raise DataError(f"{first} and {where} hold the same trial ({record.name}): expected one, remove the copy")
 
 
 class _Shared:
@@ -327,9 +365,11 @@ class _Shared:
     _FIELDS = tuple(dict.fromkeys(path[0] for path in archive.SHARED if path[0] not in ("trial", "provenance")))
 
     def __init__(self) -> None:
-        self._adapters = {name: pydantic.TypeAdapter(Record.model_fields[name].annotation) for name in self._FIELDS}
+        self._adapters: dict[str, pydantic.TypeAdapter[Any]] = {
+            name: pydantic.TypeAdapter[Any](Record.model_fields[name].annotation or Any) for name in self._FIELDS
+        }
         self._plugin = pydantic.TypeAdapter(PartRecord)
-        self._checked: dict[tuple[str, int], tuple[Any, Any]] = {}  # the value itself is kept, so that its id is its own
+        self._checked: dict[tuple[str, int], tuple[Any, Any]] = {}  # with the value, whose id this is
 
     def record(self, data: Mapping[str, Any]) -> Record:
         """Build a record from its JSON object."""
@@ -384,8 +424,11 @@ def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gr
         metric: The one that is scored.
         groups: The song or speaker of each item.
     """
-    every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
-    pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
+    clean, untrained = (arms.get(arm, {}).get(metric, []) for arm in ("clean", "untrained"))
+    if not len(clean) == len(untrained) == len(groups):  # a stranger's record may be anything
+        meaning = f"{len(clean)} clean values, {len(untrained)} untrained ones and {len(groups)} groups do not pair"
+        return GateRecord(name="learns clean data", passed=False, value=None, limit=None, meaning=meaning)
+    pairs = [(a, b, g) for a, b, g in zip(clean, untrained, groups, strict=True) if a is not None and b is not None]
     return check_record(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 

@@ -1,8 +1,8 @@
 """Where records are: a folder of record files, one record file, an archive, or a suite by name or file.
 
-Whatever reads records takes any of these. A suite's records lie beside its file: in `records/NAME.jsonl.xz`, an archive,
-or in `records/NAME/`, a folder. Where both are there the folder is read, since running a suite again writes there;
-`bench records pack` makes an archive of it.
+Whatever reads records takes any of these. A suite's records lie beside its file: in `records/NAME.jsonl.xz`, an
+archive, or in `records/NAME/`, a folder. Where both are there the folder is read, since running a suite again writes
+there; `bench records pack` makes an archive of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
 from bench.results import archive
-from bench.results.record import Record, load, load_archive
+from bench.results.record import Record, load, load_all, load_archive
 
 __all__ = ["Source", "find", "read", "records_of", "suite_files"]
 
@@ -80,7 +80,11 @@ def read(source: Source) -> Mapping[str, Record]:
     if source.path.is_file() and archive.is_archive(source.path):
         records = {record.name: record for record in load_archive(source.path)}
     else:
-        records = {file.name: load(_plain(file)) for file in source.files() if file.exists()}
+        for file in source.files():
+            if file.is_symlink():
+                raise DataError(f"{file} is a link: a record is a plain file")
+        read = load_all(source.path) if source.path.is_dir() else [load(source.path)] if source.path.is_file() else []
+        records = {f"{record.name}{RECORD}": record for record in read}
     if not records:
         again = f": run `bench matrix {source.suite}` first" if source.suite else f": expected {RECORD} files in it"
         raise DataError(f"{source.path} holds no record{again}")
@@ -98,13 +102,6 @@ def suite_files(folder: Path | None = None) -> dict[str, Path]:
     """Return the suites of a folder that have records, by name; by default of `leaderboards/`."""
     files = sorted((folder or plugins.home() / "leaderboards").glob(f"*{SUITE}"))
     return {path.stem: path for path in files if (at := records_of(path)).is_file() or any(at.glob(f"*{RECORD}"))}
-
-
-def _plain(file: Path) -> Path:
-    """Return a file that is no link."""
-    if file.is_symlink():
-        raise DataError(f"{file} is a link: a record is a plain file")
-    return file
 
 
 def _stem(path: Path) -> str:

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.results.record import GateRecord, Number, Record, mean
 from bench.results.score import cell_estimate
 from bench.results.statistics import Interval, rank
-from bench.trials.record import GateRecord, Number, Record, mean
 
 # The columns of audibility, where the records have them: metric, heading, format.
 AUDIBILITY = (
@@ -195,7 +195,7 @@ def gates_of(records: Iterable[Record]) -> list[tuple[str, float, float, bool, s
     """(gate, value of the worst seed, limit, passed, meaning), one a gate and attacker."""
     checks: dict[str, list[GateRecord]] = defaultdict(list)
     for record in records:
-        for gate in record.gates:
+        for gate in record.checks:
             checks[f"{record.trial.attacker.label}: {gate.name}"].append(gate)
     return [(name, *_worst(gates)) for name, gates in checks.items()]
 
@@ -252,7 +252,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells=tuple(_scored(name, found) for name, found in cells.items()),
         audibility=audibility,
         distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
-        per=records[0].trial.per,
+        per=records[0].trial.scope,
         share=records[0].trial.share,
         seconds=sum(spent) / len(spent) if spent else math.nan,
         inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
@@ -284,7 +284,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         denied=estimate.interval,
         per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
         means=means,
-        changed=_mean(record.view.get("changed", []) for record in good),
+        changed=_mean(record.input_change for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),

@@ -25,10 +25,10 @@ from bench.errors import BenchError, DataError, PluginError, unknown
 from bench.extras import explained
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
+from bench.results.record import numbers, numbers_by_name
 from bench.trials import measuring
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.provenance import provenance
-from bench.trials.record import numbers, numbers_by_name
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part, Stage
 

@@ -24,17 +24,15 @@ pipeline.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
 from bench.api import Needs
+from bench.results import cells
+from bench.results.names import KEY_SCHEMA, NONE, digest, file_name, row_name, trial_key
 
-# Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
-SCHEMA = 1
 SPLITS = ("train", "validation", "test")
 TRAITS = ("per", "task", "preprocess", "content")  # class attributes of plugins that the plan or the tables read
 
@@ -90,17 +88,18 @@ class Trial:
     @property
     def row(self) -> str:
         """The defense's name in a table: with what it is matched to, and with the share of the set that it protects."""
-        name = f"{self.defense.title} ~ {self.reference.title}" if self.reference else self.defense.title
-        if isinstance(self.share, str):
-            return f"{name} on '{self.share}'"
-        return name if self.share == 1 else f"{name} on {100 * self.share:g}%"
+        return row_name(self.defense.title, self.reference.title if self.reference else "", self.share)
+
+    @property
+    def cell(self) -> cells.Cell:
+        """The cell of its result: all of it but the seed, by labels."""
+        adapted = self.adaptation.title if self.adaptation else NONE
+        return cells.Cell(self.dataset.title, self.row, self.knowledge, self.attacker.title, adapted)
 
     @property
     def name(self) -> str:
         """A file name for the trial's record, unique within a suite."""
-        adapted = self.adaptation.title if self.adaptation else "none"
-        parts = (self.dataset.title, self.row, self.knowledge, self.attacker.title, adapted, f"s{self.seed}")
-        return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in part).strip("-.") for part in parts)
+        return file_name([*self.cell, f"s{self.seed}"])
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        return digest({"schema": SCHEMA, "stages": dict(self.keys)})
+        return trial_key(self.keys)
 
 
 @dataclass(frozen=True)
@@ -153,12 +152,6 @@ class Plan:
 
     stages: Mapping[str, Stage]
     cells: tuple[Cell, ...]
-
-
-def digest(value: Any) -> str:
-    """The content key of a JSON value: the first 32 hexadecimal digits of the SHA-256 of its canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def stage(
@@ -172,7 +165,7 @@ def stage(
     listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
     keys = {role: parent.key for role, parent in (parents or {}).items()}
     content = {
-        "schema": SCHEMA,
+        "schema": KEY_SCHEMA,
         "task": task,
         "parts": {role: [part.identity for part in items] for role, items in listed.items()},
         "options": dict(options or {}),

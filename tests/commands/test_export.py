@@ -18,8 +18,8 @@ from bench.commands import main
 from bench.commands.export import export, resolve
 from bench.errors import BenchError, DataError, UsageError
 from bench.report.exporters import facts
-from bench.trials import record
-from bench.trials.record import Record
+from bench.results import record
+from bench.results.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial

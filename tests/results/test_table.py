@@ -7,11 +7,11 @@ import pytest
 
 from bench.errors import DataError
 from bench.results import table
-from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord, load_all
+from bench.results.record import GateRecord, PartRecord, Record, TrialRecord, load_all
 
 
 def part(label: str) -> PartRecord:
-    return PartRecord(name=label, label=label, version=1, digest="0" * 16, given={}, params={})
+    return PartRecord(name=label, label=label, version=1, digest="0" * 16, overrides={}, params={})
 
 
 def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **more: Any) -> Record:
@@ -19,7 +19,6 @@ def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **m
     control = more.pop("control", "")
     attacker = more.pop("attacker", "learner")
     trial = TrialRecord(
-        row=row,
         dataset=part("songs"),
         defense=part(row),
         knowledge="white-box",
@@ -35,12 +34,10 @@ def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **m
     # Ten items of ten groups, all alike: the interval is over seeds.
     arms = {arm: {"nll": [value] * 10} for arm, value in (("clean", 1.0), ("protected", protected), ("untrained", 0.0))}
     given: dict[str, Any] = {
-        "name": f"{row}-{attacker}-{adaptation}-{seed}",
         "key": "k",
         "status": "ok",
         "trial": trial,
         "metric": "nll",
-        "denied": 1.0 - protected,
         "arms": arms,
         "ids": [str(i) for i in range(10)],
         "groups": [str(i) for i in range(10)],
@@ -73,12 +70,12 @@ def test_a_defense_is_worth_what_the_best_response_leaves() -> None:
 
 def test_a_void_cell_is_shown_and_does_not_count() -> None:
     gate = GateRecord(name="learns clean data", passed=False, value=1.0, limit=3.0, meaning="")
-    records = [*seeds("cloak", 0.9, 0.9, adaptation="mp3", gates=[gate]), *seeds("cloak", 0.5, 0.5)]
+    records = [*seeds("cloak", 0.9, 0.9, adaptation="mp3", attacker_checks=[gate]), *seeds("cloak", 0.5, 0.5)]
     (row,) = table.rows(records)
     assert row.best is not None
     assert row.best.response == "learner"
     assert any("(void)" in cell for cell in table.response_table([row])[1][0])
-    (alone,) = table.rows(seeds("cloak", 0.9, 0.9, gates=[gate]))
+    (alone,) = table.rows(seeds("cloak", 0.9, 0.9, attacker_checks=[gate]))
     assert alone.best is None
     assert table.main_table([alone])[1][0][0] == "void"
     assert "+0.100" in table.main_table([alone])[1][0]  # shown all the same
@@ -120,9 +117,7 @@ def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
 
 def test_a_failed_trial_is_not_hidden() -> None:
     good, bad = seeds("cloak", 0.5, 0.5)
-    bad = bad.model_copy(
-        update={"status": "failed", "arms": {}, "metric": "", "denied": None, "audibility": {}, "cost": {}}
-    )
+    bad = bad.model_copy(update={"status": "failed", "arms": {}, "metric": "", "audibility": {}, "cost": {}})
     (row,) = table.rows([good, bad])
     assert row.cells[0].failed == 1
     assert len(row.cells[0].per_seed) == 1
@@ -132,12 +127,12 @@ def test_a_failed_trial_is_not_hidden() -> None:
 
 
 def _check(passed: bool, value: float | None) -> GateRecord:
-    return GateRecord(name="learns clean data", passed=passed, value=value, limit=3.0, meaning="")
+    return GateRecord(name="plays in tune", passed=passed, value=value, limit=3.0, meaning="")
 
 
 def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
     arms = {arm: {"nll": [0.5] * 10} for arm in ("clean", "protected", "untrained")}
-    records = seeds("cloak", 0.5, 0.5, arms=arms, denied=None, gates=[_check(False, 0.0)])
+    records = seeds("cloak", 0.5, 0.5, arms=arms)
     rows = table.rows(records)
     headings, body = table.main_table(rows)
     line = dict(zip(headings, body[0], strict=True))
@@ -152,11 +147,13 @@ def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
 
 def test_the_worst_seed_of_a_check_is_the_one_furthest_below_its_limit() -> None:
     values = [2.9, 0.0, 4.0]
-    records = [made("cloak", 0.5, seed=at, gates=[_check(value > 3, value)]) for at, value in enumerate(values)]
-    assert table.gates_of(records)[0][1:4] == (0.0, 3.0, False)
-    assert table.gates_of(records[2:])[0][1:4] == (4.0, 3.0, True)
-    unknown = [*records, made("cloak", 0.5, seed=3, gates=[_check(False, None)])]
-    assert table.gates_of(unknown)[0][1:4] == (pytest.approx(float("nan"), nan_ok=True), 3.0, False)
+    records = [
+        made("cloak", 0.5, seed=at, attacker_checks=[_check(value > 3, value)]) for at, value in enumerate(values)
+    ]
+    assert table.gates_of(records)[1][1:4] == (0.0, 3.0, False)
+    assert table.gates_of(records[2:])[1][1:4] == (4.0, 3.0, True)
+    unknown = [*records, made("cloak", 0.5, seed=3, attacker_checks=[_check(False, None)])]
+    assert table.gates_of(unknown)[1][1:4] == (pytest.approx(float("nan"), nan_ok=True), 3.0, False)
 
 
 def test_a_missing_item_is_counted_shown_and_keeps_the_cell_in_the_minimum() -> None:
@@ -179,16 +176,8 @@ def test_copies_of_a_record_do_not_count_as_seeds(tmp_path: Path, copy: str) -> 
     file = record.save(tmp_path)
     assert load_all(tmp_path) == [record]
     (tmp_path / copy.format(file.stem)).write_text(file.read_text())
-    with pytest.raises(DataError, match=r"hold the same trial .*remove one"):
+    with pytest.raises(DataError, match=r"hold the same trial .*remove the copy"):
         load_all(tmp_path)
     file.unlink()
     with pytest.raises(DataError, match=r"a renamed copy\?"):
-        load_all(tmp_path)
-
-
-def test_one_trial_under_two_names_does_not_count_as_two_seeds(tmp_path: Path) -> None:
-    record = made("cloak", 0.5)
-    record.save(tmp_path)
-    record.model_copy(update={"name": "another"}).save(tmp_path)
-    with pytest.raises(DataError, match="hold the same trial"):
         load_all(tmp_path)

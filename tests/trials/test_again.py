@@ -8,10 +8,11 @@ import pytest
 
 from bench import plugins
 from bench.errors import DataError
-from bench.trials import record
+from bench.results import record
+from bench.results.record import PartRecord, Record
+from bench.results.suite import Suite
 from bench.trials.again import recorded_parts, trial_of
-from bench.trials.matrix import Suite, expand
-from bench.trials.record import PartRecord, Record
+from bench.trials.matrix import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial, plan
