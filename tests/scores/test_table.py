@@ -1,5 +1,6 @@
 """Tables: the best response is the minimum, void cells do not count, the loud are not ranked."""
 
+import math
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **m
         "groups": [str(i) for i in range(10)],
         "audibility": {"snr_db": [20.0] * 10},
         "distance": {"protected_set": {"kad[logmel]": 1.0}},
-        "cost": {"protected_set": {"cpu_seconds": 2.0}},
+        "stages": {"protected_set": "p", "audit": "a"},
+        "cost": {"protected_set": {"cpu_seconds": 2.0}, "audit": {"cpu_seconds": 7.0}},
     }
     return Record(**{**given, **more})
 
@@ -126,3 +128,12 @@ def test_a_failed_trial_is_not_hidden() -> None:
     assert len(row.cells[0].per_seed) == 1
     (lost,) = table.rows([bad])
     assert "failed" in table.main_table([lost])[1][0]
+
+
+def test_what_protecting_costs_is_protecting_alone_and_unknown_where_auditing_was_part_of_it() -> None:
+    (row,) = table.rows(seeds("cloak", 0.5, 0.5))
+    assert row.seconds == 2.0
+    (old,) = table.rows(seeds("cloak", 0.5, 0.5, stages={"protected_set": "p"}))
+    assert math.isnan(old.seconds)
+    (mixed,) = table.rows([*seeds("cloak", 0.5), *seeds("cloak", 0.5, stages={"protected_set": "p"})])
+    assert mixed.seconds == 2.0
