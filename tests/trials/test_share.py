@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.errors import DataError, UsageError
-from bench.scores import table
+from bench.results import table
 from bench.trials.artefacts import load_data, save_data
 from bench.trials.plan import plan
 from bench.trials.record import Record
