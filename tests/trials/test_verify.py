@@ -12,7 +12,7 @@ from bench import plugins
 from bench.cli import main
 from bench.metrics.learning import learning_denied
 from bench.results import consistency
-from bench.trials import record, trial, verify
+from bench.trials import record, verify
 from bench.trials.again import trial_of
 from bench.trials.plan import plan
 from bench.trials.record import Record
