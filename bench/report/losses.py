@@ -1,7 +1,8 @@
 """Three losses that are easily taken for one another, side by side: the surrogate's, the victim's, and the clean one.
 
-Error-minimising noise lowers the first two by construction. Only the third, on clean data that nobody trained on, says
-whether anything was protected; a table that shows all three shows which of them moved.
+A surrogate's loss falls while noise is made because the surrogate is being trained: it falls on clean data and under
+noise that is held still, so its fall alone says nothing of the noise. Only the third loss, on clean data that nobody
+trained on, says whether anything was protected.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ __all__ = ["MEANING", "moved_table"]
 
 MEANING = (
     "Losses in the attacker's own unit, lower is better learned, means over seeds. *Surrogate*: the defender's models "
-    "on the protected set, in the first and the last round of crafting. *On its own set*: the attacker's training loss "
+    "on the protected set, in the first and the last round of crafting; they are trained meanwhile, so the fall is not "
+    "the noise's alone. *On its own set*: the attacker's training loss "
     "at the end, on clean data and on the protected set. *Held out*: what is scored, on clean data that nobody trained "
     "on. *Input changed*: the share of what the attacker reads of the set that is not as in the clean one."
 )

@@ -69,7 +69,7 @@ def summary(boards: Sequence[Board]) -> str:
         for board in boards
     ]
     return "\n\n".join([
-        "# Every defense, at its worst", _SUMMARY, _table(heads, lines), "## Suites",
+        "# Every defense, at the lowest score of its suite", _SUMMARY, _table(heads, lines), "## Suites",
         _table(["suite", "trials", "CPU s", "made by"], suites),
     ]) + "\n"  # fmt: skip
 
@@ -102,9 +102,10 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
 
 _SUMMARY = (
     "Learning denied at the attacker's best response *of* those that the suite asks; 0: protection did nothing, 1: the "
-    "attacker learned no more than a model that never saw the data. First what kept its suite's audibility budget, "
-    "then what had none to keep, then what was too loud: loud enough, any noise denies. A suite that asks few "
-    "responses shows more. Smoke suites decide nothing and are left out. Ranks are a suite's own."
+    "attacker learned no more than a model that never saw any data. First what kept its suite's audibility budget, "
+    "then what had none to keep, then what was too loud. Suites ask different responses, and one that asks few shows "
+    "more, so rows of two suites do not compare, and none is a bound on what an attacker can do. Smoke suites decide "
+    "nothing and are left out. Ranks are a suite's own."
 )
 _EPOCHS = "Quality on the validation set after each epoch of training, means over seeds. The score uses the peak alone."
 

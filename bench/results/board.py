@@ -107,18 +107,26 @@ class Board:
         able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
         return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
 
+    def _tested(self, league: tuple[str, str, str]) -> bool:
+        """Whether the ranked rows of a league share two seeds or more, as a paired test needs."""
+        seeds = [set(row.best.per_seed) for row in self.rows if row.league == league and row.rank and row.best]
+        return bool(seeds) and len(set.intersection(*seeds)) > 1
+
     def said(self) -> list[str]:
-        """Sentences that keep a table from being over-read: what can be told apart, and what could have been seen."""
+        """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
         ranked = [row for row in self.rows if row.rank]
         pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
         if pairs:
-            apart = sum(_apart(upper, lower) for upper, lower in pairs)
+            tested = [pair for pair in pairs if self._tested(pair[0].league)]
+            apart = sum(_apart(upper, lower) for upper, lower in tested)
             sentences.append(
-                f"Of {len(pairs)} neighbouring pairs of ranked rows {apart} can be told apart "
-                "(paired t test over seeds, Holm over all pairs of a league)."
+                f"Of {len(pairs)} neighbouring pairs of ranked rows {len(tested)} were tested and {apart} differ "
+                "(paired t test over the seeds that all ranked rows of a league share, Holm over all pairs)."
             )
-        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
+            if len(tested) < len(pairs):
+                sentences.append("The others were not tested: a row of their league has one seed.")
+        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best and self._tested(row.league))
         if seeds and (count := seeds.most_common(1)[0][0]) > 1:
             sentences.append(
                 f"With {count} seeds a difference of {statistics.smallest_seen(count):.2f} paired standard deviations "

@@ -93,7 +93,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def rank_ranges(seeds: Sequence[Sequence[float]], alpha: float = 1 - LEVEL) -> list[tuple[int, int]]:
-    """For each row the best and the worst rank that it may have: rows that cannot be told apart share theirs.
+    """For each row the best and the worst rank that it may have: rows whose difference is not shown share theirs.
 
     seeds: [row][seed], higher is better, paired by seed. Two rows are told apart by a paired t test, Holm over all
     pairs.

@@ -2,7 +2,7 @@
 
 A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
 under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
-audibility budget, and rows that cannot be told apart share their ranks.
+audibility budget, and rows whose difference is not shown share their ranks.
 """
 
 from __future__ import annotations

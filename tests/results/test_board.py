@@ -62,8 +62,21 @@ def test_a_reader_is_told_what_can_be_told_apart_and_what_could_be_seen(speech: 
     ranked = [row for row in speech.rows if row.rank]
     pairs = [(a, b) for a, b in pairwise(ranked) if a.league == b.league]
     separable = sum(a.rank[1] < b.rank[0] for a, b in pairs if a.rank and b.rank)
-    assert apart.startswith(f"Of {len(pairs)} neighbouring pairs of ranked rows {separable} can be told apart")
+    counts = f"Of {len(pairs)} neighbouring pairs of ranked rows {len(pairs)} were tested and {separable} differ"
+    assert apart.startswith(counts)
     assert power.startswith("With 3 seeds a difference of 3.26 paired standard deviations")
+
+
+def test_a_league_with_a_row_of_one_seed_is_said_to_be_untested(speech: Board) -> None:
+    ranked = [row for row in speech.rows if row.rank and row.best]
+    first = ranked[0]
+    assert first.best
+    lone = replace(first.best, per_seed={0: 0.1})
+    fewer = replace(first, cells=tuple(lone if cell is first.best else cell for cell in first.cells))
+    board = Board(speech.suite, speech.records)
+    board.__dict__["rows"] = [fewer if row is first else row for row in speech.rows]
+    assert any("not tested" in sentence for sentence in board.said())
+    assert not any("not tested" in sentence for sentence in speech.said())
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
