@@ -181,7 +181,7 @@ def test_copies_of_a_record_do_not_count_as_seeds(tmp_path: Path, copy: str) -> 
     file = record.save(tmp_path)
     assert load_all(tmp_path) == [record]
     (tmp_path / copy.format(file.stem)).write_text(file.read_text())
-    with pytest.raises(DataError, match=r"hold the same trial .*remove one"):
+    with pytest.raises(DataError, match=r"hold the same trial, .*remove one"):
         load_all(tmp_path)
     file.unlink()
     with pytest.raises(DataError, match=r"a renamed copy\?"):
