@@ -356,7 +356,7 @@ def require_unique(records: Iterable[tuple[str, Record]]) -> None:
     for where, record in records:
         first = seen.setdefault(record.name, where)
         if first != where:
-            raise DataError(f"{first} and {where} hold the same trial ({record.name}): expected one, remove the copy")
+            raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
 
 
 class _Shared:

@@ -16,11 +16,12 @@ from bench.results.record import (
     check_record,
     mean,
 )
+from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
-from bench.trials.trial import Cell, Part
+from bench.trials.trial import Part
 
-__all__ = ["attacker_checks", "failed", "of"]
+__all__ = ["attacker_checks", "checks_again", "failed", "of"]
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -39,7 +40,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
 
     results = {role: artefact(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
     reference = results["untrained"]
-    audible = artefact("protected_set", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
+    audible = artefact("audit", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if audible["distance"]:
         distance["protected_set"] = audible["distance"]
@@ -58,7 +59,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        attacker_checks=attacker_checks(cell.trial.attacker, arms),
+        attacker_checks=[GateRecord.model_validate(check) for check in results["clean"].get("gates", [])],
         epochs={arm: artefact(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
         audibility=audible["per_clip"],
         audibility_ids=audible.get("ids", []),
@@ -67,7 +68,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         crafting_log=artefact("protected_set", "crafting.json", []),
         input_change=artefact("view", "view.json", {}).get("changed", []),
         stages=dict(cell.keys),
-        cost={role: meta["cost"] for role, meta in metas.items()},
+        cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
         provenance={"command": command, **metas["protected"]["made"]},
     )
 
@@ -90,8 +91,8 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
     )
 
 
-def attacker_checks(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[GateRecord]:
-    """Return the validity checks that are the attacker's own, from the means of the arms.
+def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[GateRecord]:
+    """Return the validity checks that are the attacker's own, computed again from the arms of a record.
 
     Args:
         part: The attacker.
@@ -100,12 +101,28 @@ def attacker_checks(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) 
     from bench import plugins
 
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+    return attacker_checks(attacker, arms["clean"], arms["untrained"])
+
+
+def attacker_checks(
+    attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
+) -> list[GateRecord]:
+    """Return the attacker's own validity checks; none where it has no `gates`.
+
+    Args:
+        attacker: The plugin, an instance.
+        clean: Metric -> one value an item, of the arm that is trained on clean data.
+        untrained: The same of the untrained arm.
+    """
     if not hasattr(attacker, "gates"):
         return []
-    clean, untrained = (
-        {metric: mean(values) for metric, values in arms[arm].items()} for arm in ("clean", "untrained")
-    )
-    return [check_record(check) for check in attacker.gates(clean, untrained)]
+    means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
+    return [check_record(check) for check in attacker.gates(*means)]
+
+
+def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
+    """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
+    return meta["task"] == "protect" and "audibility.json" in meta["files"]
 
 
 def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) -> dict[str, dict[str, Number]]:

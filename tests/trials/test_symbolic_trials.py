@@ -10,9 +10,9 @@ from bench.results.board import Board
 from bench.results.record import Record
 from bench.results.suite import Suite, suite
 from bench.trials.matrix import expand
+from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import plan
 
 
 @pytest.fixture(scope="module")
