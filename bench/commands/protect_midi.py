@@ -47,9 +47,8 @@ def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng
         raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
         draft = Path(aside) / out.name
-        rewritten(frame.score, notes).save(str(draft))
-        again = read_score(draft)
-        verify(frame.score, notes, again)
+        draft.write_bytes(rewritten(frame.score, notes))
+        again = verify(frame.score, notes, draft.read_bytes(), out)
         figures = _figures(frame, again, batches)
         draft.replace(out)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
