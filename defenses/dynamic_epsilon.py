@@ -9,23 +9,23 @@ min-min objective of `constant_epsilon`; what the paper's code computes instead 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.sound.segments import continuous_mask, stepped_mask
 from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)
-class DynamicEpsilon:
+class DynamicEpsilon(Defense[Clips]):
     """Min-min noise below `epsilon` times a mask that follows the recording's loudness."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Dynamic Epsilon applied Masks in Unlearnable Audio"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
+    domains = ("audio",)
+    joint = True
+    paper = "Dynamic Epsilon applied Masks in Unlearnable Audio"
+    presets = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
 
     epsilon: float = 0.13
     mask: Literal["table", "continuous"] = "table"

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 
 
 @dataclass(frozen=True)
-class Quantise:
+class Quantise(Adaptation[Clips]):
     """2^bits - 1 levels, symmetric about zero. law: "linear", or "mu" with mu = 2^bits - 1 (ITU-T G.711 at 8 bits)."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     bits: int = 8
     law: Literal["linear", "mu"] = "linear"

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from bench import plugins
 from bench.errors import PluginError, unknown
+from bench.vocabulary import Kind
 
 
-def listing(kinds: Sequence[str], *, as_json: bool) -> None:
+def listing(kinds: Sequence[Kind], *, as_json: bool) -> None:
     """Print the plugins of some kinds."""
     found = [listing for kind in kinds for listing in plugins.names(kind).values()]
     if as_json:
@@ -26,7 +27,7 @@ def listing(kinds: Sequence[str], *, as_json: bool) -> None:
                 print(f"  {entry.name:<{width}}  {entry.summary}{origin}")
 
 
-def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
+def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
     """Print one line a check; whether all that ran passed."""
     from bench import check
 
@@ -45,7 +46,7 @@ def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
     return passed
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
     if name.endswith(".py"):
         fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
@@ -60,7 +61,7 @@ def kind_of(name: str) -> str:
     return fitting[0]
 
 
-def _loads(kind: str, name: str) -> bool:
+def _loads(kind: Kind, name: str) -> bool:
     try:
         plugins.load(kind, name)
     except PluginError:

@@ -94,7 +94,7 @@ def _plugins() -> Iterator[str]:
                 yield f"{what} BROKEN {name}: {str(error).splitlines()[0]}"
                 continue
             yield f"{what} ok     {name}"
-            if hasattr(plugin, "inventory"):
+            if plugin.implements("inventory"):
                 for thing, loss in plugin.inventory().items():
                     yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
 

@@ -168,7 +168,7 @@ def expanded(suite: matrix.Suite) -> matrix.Expansion:
 
 
 def _own_datasets(attackers: Sequence[str]) -> list[str]:
-    own = [getattr(plugins.load("attackers", name), "dataset", "") for name in attackers]
+    own = [plugins.load("attackers", name).dataset for name in attackers]
     return [name for name in dict.fromkeys(own) if name]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.api import Gate
+from bench.api import ValidityCheck
 
 
 def learning_denied(clean: float, protected: float, untrained: float) -> float:
@@ -46,7 +46,7 @@ def clustered_mean(values: Sequence[float], groups: Sequence[str]) -> tuple[floa
     return mean, error, count
 
 
-def learns_gate(clean: Sequence[float], untrained: Sequence[float], groups: Sequence[str]) -> Gate:
+def learns_gate(clean: Sequence[float], untrained: Sequence[float], groups: Sequence[str]) -> ValidityCheck:
     """The clean arm beats the untrained one by more than three standard errors of their paired difference.
 
     Without it "the attacker learned nothing" says nothing about the protection.
@@ -54,7 +54,7 @@ def learns_gate(clean: Sequence[float], untrained: Sequence[float], groups: Sequ
     difference = np.asarray(clean, dtype=np.float64) - np.asarray(untrained, dtype=np.float64)
     mean, error, _ = clustered_mean(difference.tolist(), groups)
     ratio = mean / error if error and math.isfinite(error) else (math.inf if mean > 0 else 0.0)
-    return Gate(
+    return ValidityCheck(
         name="learns clean data",
         passed=bool(mean > 0 and ratio > 3.0),
         value=ratio,

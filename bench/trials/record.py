@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from bench.api import Gate
+from bench.api import ValidityCheck
 from bench.errors import DataError
 from bench.metrics.learning import learning_denied, learns_gate
 from bench.trials.provenance import provenance
@@ -258,7 +258,7 @@ def gates_of(
     from bench import plugins
 
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
-    own = attacker.gates(_means(arms["clean"]), _means(arms["untrained"])) if hasattr(attacker, "gates") else []
+    own = attacker.validity(_means(arms["clean"]), _means(arms["untrained"]))
     return [common_gate(arms, metric, groups), *map(_gate, own)]
 
 
@@ -269,7 +269,7 @@ def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gro
     return _gate(learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 
-def _gate(gate: Gate) -> GateRecord:
+def _gate(gate: ValidityCheck) -> GateRecord:
     value, limit = numbers([gate.value, gate.limit])
     return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 
