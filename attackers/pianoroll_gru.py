@@ -120,12 +120,10 @@ class PianorollGru(Attacker[Rolls]):
         return replace(like, velocity=whole, onset=(whole > 0) & (before == 0))
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Whether what the clean arm learned is music: less is gained where beats are out of order."""
+        """Whether the clean arm learned order in time: less is gained where beats are out of order."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
-        meaning = (
-            "The gain on frames out of order is a small share: what is learned is music, not which notes there are."
-        )
+        meaning = "The gain on frames out of order is a small share: more is learned than which notes there are."
         return [ValidityCheck("structure", ratio < 0.5, ratio, 0.5, meaning)]
 
     def view(self, data: Rolls) -> Tensor:

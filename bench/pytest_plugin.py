@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.judging.baseline import Baseline
-    from bench.judging.gate import Report
-    from bench.scores.cells import Cell
-    from bench.scores.table import Row
+    from bench.regression.baseline import Baseline
+    from bench.regression.gate import Report
+    from bench.results.cells import Cell
+    from bench.results.table import Row
     from bench.trials.matrix import Suite
 
 __all__ = ["bench_row"]
@@ -80,7 +80,7 @@ class _SuiteFile(pytest.File):
     def report(self) -> Report:
         """The verdicts; the suite is run by whoever asks first."""
         from bench.commands import gate
-        from bench.judging.gate import judge
+        from bench.regression.gate import judge
 
         if self._report is None:
             try:
@@ -128,7 +128,7 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
     def row(suite: str | Path, defense: str) -> Row:
         from bench.commands import gate
         from bench.errors import UsageError, unknown
-        from bench.scores import table
+        from bench.results import table
         from bench.trials import matrix
 
         asked = matrix.read(Path(suite))

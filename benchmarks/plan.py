@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.scores import table
+from bench.results import table
 from bench.trials import local, record, run
 from bench.trials.matrix import Suite, expand, suite
 from bench.trials.record import GateRecord, Record

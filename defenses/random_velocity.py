@@ -1,8 +1,8 @@
 """Random velocities: every window's dominant note gets louder at random, in HarmonyCloak's bounds.
 
-What HarmonyCloak's mode "velocity" is before anything is optimised, and so the baseline that says what optimising is
-worth: v' = min(127, v + delta), delta uniform between the threshold in quiet H(f), as a velocity, and the velocity M of
-the window's dominant note ("paper", up to + 12 dB) or M lowered by a masking offset ("masked").
+What HarmonyCloak's mode "velocity" is before anything is optimised, the baseline for what optimising adds: v' =
+min(127, v + delta), delta uniform between the threshold in quiet H(f), as a velocity, and the velocity M of the
+window's dominant note ("paper", up to + 12 dB) or M lowered by a masking offset ("masked").
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from bench.cli import app
-from bench.judging import gate, verify
+from bench.regression import gate
+from bench.trials import verify
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

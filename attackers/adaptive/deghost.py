@@ -1,8 +1,8 @@
 """Ghost removal: notes struck again for a step are whole again, and short faint notes are left out.
 
-Written as a file can hold it, a ghost inside a note is note | ghost | note. Whoever knows that undoes it by one rule
-and has the clean file back, but for genuine repeats of a sixteenth: of clean notes it takes one in 10 000 in the
-chorales, one in 900 in the band and one in 45 in POP909.
+Written as a file can hold it, a ghost inside a note is note | ghost | note. Softer repeats go back into their note; a
+ghost as loud as its note stays. Genuine repeats of a sixteenth are lost with them: of clean notes it takes one in 10
+000 in the chorales, one in 900 in the band and one in 45 in POP909.
 """
 
 from __future__ import annotations

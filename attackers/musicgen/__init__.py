@@ -142,7 +142,7 @@ class MusicGen(Attacker[Clips]):
             ValidityCheck("clean beats base", gain > 0, gain, 0.0,
                  "Fine-tuning on clean music lowers the nats a token of held-out music."),
             ValidityCheck("structure", ratio < 0.3, ratio, 0.3,
-                 "The gain on codes shuffled in time is a small share: what is learned is music, not timbre."),
+                 "The gain on test codes shuffled in time is a small share: order in time is used."),
         ]  # fmt: skip
 
     def _folder(self) -> Any:

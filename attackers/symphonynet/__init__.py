@@ -153,7 +153,7 @@ class SymphonyNet(Attacker[Rolls]):
             return generation.sampled(model, like.select(range(min(len(like), self.generated or len(like)))), rng)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Whether the clean arm learned something, and whether that is music: notes at wrong times gain less."""
+        """Whether the clean arm learned something, and order in time too: notes at wrong times gain less."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
         return [

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import DataError
-from bench.exporters import facts
-from bench.scores.board import boards, suite_files
+from bench.report.exporters import facts
+from bench.results.board import boards, suite_files
 from bench.trials import record
 from bench.trials.record import Record
 
@@ -22,7 +22,7 @@ def export(suite: str, to: Tracker, out: str) -> None:
     name, records = resolve(suite)
     runs = [facts.of(one, name) for one in records]
     if to == "mlflow":
-        from bench.exporters import mlflow
+        from bench.report.exporters import mlflow
 
         logged, kept = mlflow.export(runs, out)
         print(f"{name}: {logged} runs logged, {kept} were there already")
@@ -31,7 +31,7 @@ def export(suite: str, to: Tracker, out: str) -> None:
             viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"
         print(f"look at them: {out if out.startswith('http') else viewer}")
     else:
-        from bench.exporters import tensorboard
+        from bench.report.exporters import tensorboard
 
         new, replaced = tensorboard.export(runs, out)
         print(f"{name}: {new} runs written, {replaced} replaced")

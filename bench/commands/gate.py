@@ -19,12 +19,12 @@ from bench.commands.display import Style, say, watching
 from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.commands.run import expanded
 from bench.errors import UsageError, unknown
-from bench.judging import baseline as baselines
-from bench.judging import gate, junit
-from bench.judging.baseline import Baseline
-from bench.judging.gate import Report, Verdict
-from bench.scores import table
-from bench.scores.cells import Cell, cell_of
+from bench.regression import baseline as baselines
+from bench.regression import gate, junit
+from bench.regression.baseline import Baseline
+from bench.regression.gate import Report, Verdict
+from bench.results import table
+from bench.results.cells import Cell, cell_of
 from bench.trials import matrix, record
 from bench.trials.agenda import Stopped
 from bench.trials.matrix import Suite

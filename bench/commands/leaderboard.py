@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.commands.display import say
-from bench.scores import page
-from bench.scores.board import boards
-from bench.site.build import build
+from bench.report import markdown
+from bench.report.site import build
+from bench.results.board import boards
 from bench.trials.store import Store, default_url
 
 
@@ -26,9 +26,9 @@ def leaderboard(
     found = boards(suites, records)
     if suites:
         for board in found:
-            print(page.markdown(board, board.command))
+            print(markdown.page(board, board.command))
     else:
-        print(page.summary(found), end="")
+        print(markdown.summary(found), end="")
     places = [Store(url) for url in (stores or [default_url()])] if audio else []
     silent = build(found, out, places, say)
     if silent:

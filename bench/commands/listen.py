@@ -13,10 +13,10 @@ from bench import plugins
 from bench.commands.display import Style, watching
 from bench.commands.verify import own_files
 from bench.errors import DataError, UsageError
-from bench.scores.board import Board
-from bench.scores.cells import cell_of
-from bench.site import views
-from bench.site.build import build_cell
+from bench.report import views
+from bench.report.site import build_cell
+from bench.results.board import Board
+from bench.results.cells import cell_of
 from bench.trials import record
 from bench.trials.again import trial_of
 from bench.trials.matrix import Suite

@@ -14,9 +14,9 @@ from bench import plugins
 from bench.commands.display import Style, say, watching
 from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.errors import UsageError, unknown
-from bench.scores import losses, table
-from bench.scores.board import Board
-from bench.scores.page import markdown
+from bench.report import losses, markdown
+from bench.results import table
+from bench.results.board import Board
 from bench.trials import matrix
 from bench.trials.agenda import Stopped
 from bench.trials.record import Record
@@ -117,7 +117,7 @@ def run(
         return INTERRUPTED
     report(made, suite)
     if page is not None:
-        page.write_text(markdown(Board(suite, tuple(made)), command), encoding="utf-8")
+        page.write_text(markdown.page(Board(suite, tuple(made)), command), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(made)} trials, {time.monotonic() - started:.1f} s)")
     failed = [record for record in made if record.status != "ok"]
     return INCOMPLETE if failed else OK

@@ -18,8 +18,8 @@ from bench import plugins
 from bench.commands.display import Style, watching
 from bench.commands.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
 from bench.errors import BenchError, DataError, UsageError
-from bench.judging import consistency, verify
-from bench.trials import matrix, record
+from bench.results import consistency
+from bench.trials import matrix, record, verify
 from bench.trials.again import trial_of
 from bench.trials.agenda import Stopped
 from bench.trials.record import Record

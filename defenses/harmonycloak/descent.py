@@ -7,8 +7,9 @@ One model, or several all known: every step descends the mean of their losses. B
 transfer; after MLDG, Li et al. 2018): from a pool of models with random weights some are drawn for every step; all but
 one are trained on and their gradients averaged, `1 / (Q - 1)`, and the last, which this step did not descend, takes a
 step of its own. The paper gives that one a "divergence loss" which it does not define; here it is the squared gap
-between that model's loss and the others' mean (as V-REx, Krueger et al. 2021, penalises the spread of risks), so that
-noise which works on the models it was made for alone is pulled towards what works on all.
+between that model's loss and the others' mean (as V-REx, Krueger et al. 2021, penalises the spread of risks). Losses of
+different models are in different units (nats a note, nats a frame, a bound plus a hinge), so the mean favours the
+largest, and where the gap is below -5 the last step raises that model's loss: a weak form of black-box.
 """
 
 from __future__ import annotations

@@ -1,0 +1,324 @@
+"""Records -> rows -> tables.
+
+A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
+under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
+audibility budget, and rows whose difference is not shown share their ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.results.statistics import Interval, denied_interval, rank_ranges
+from bench.trials.record import Number, Record, mean
+
+# The columns of audibility, where the records have them: metric, heading, format.
+AUDIBILITY = (
+    ("snr_db", "SNR dB", ".1f"),
+    ("segmental_snr_db", "seg. SNR", ".1f"),
+    ("masked_energy", "audible share", ".3f"),
+    ("pesq", "PESQ", ".2f"),
+    ("stoi", "STOI", ".3f"),
+    ("correlation", "copy", "+.2f"),
+    ("velocity_change", "velocity ±", ".1f"),
+    ("velocity_gain_db", "gain dB", "+.1f"),
+    ("notes_added", "notes added", ".1%"),
+    ("notes_removed", "notes lost", ".1%"),
+    ("notes_altered", "notes altered", ".1%"),
+    ("sounding_change", "cells changed", ".1%"),
+)
+# Of these a budget is the most that is allowed, of all others the least.
+CEILINGS = (
+    "masked_energy", "velocity_change", "velocity_peak", "velocity_gain_db", "notes_added", "notes_removed",
+    "notes_altered", "sounding_change",
+)  # fmt: skip
+# The one measure that stands for how much is heard: the first of these that tells anything.
+AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
+_COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
+DASH = "–"
+_NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """One attacker under one adaptation: all seeds."""
+
+    attacker: str
+    adaptation: str
+    denied: Interval
+    per_seed: Mapping[int, float]
+    means: Mapping[str, float]  # arm -> mean quality
+    changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
+    metric: str
+    void: tuple[str, ...]  # the gates that failed, for any seed
+    failed: int  # records without a result
+
+    @property
+    def response(self) -> str:
+        return self.attacker if self.adaptation == "none" else f"{self.attacker} + {self.adaptation}"
+
+
+def _least(cells: Iterable[CellScore]) -> CellScore | None:
+    known = [cell for cell in cells if not math.isnan(cell.denied.mean)]
+    return min(known, key=lambda cell: cell.denied.mean, default=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense on a data set, under what the defender knows."""
+
+    dataset: str
+    defense: str
+    knowledge: str
+    control: bool
+    cells: tuple[CellScore, ...]
+    audibility: Mapping[str, float]  # means over clips and seeds
+    distance: Mapping[str, float]  # of the protected set from the data
+    seconds: float  # CPU seconds of protection, mean over seeds
+    per: str = ""  # what one perturbation is made for: clip, class, set
+    share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
+    inside: bool = True  # the audibility budget
+    rank: tuple[int, int] | None = None
+
+    @property
+    def league(self) -> tuple[str, str, str]:
+        """Rows are ranked among those of one data set, one share of it and one kind of noise."""
+        return self.dataset, str(self.share), self.per
+
+    @property
+    def best(self) -> CellScore | None:
+        """The best response: the cell that denies least, void and failed cells left out."""
+        return _least(cell for cell in self.cells if not cell.void)
+
+    @property
+    def shown(self) -> CellScore | None:
+        """The best response, or where every cell is void the least of those: shown, never ranked."""
+        return self.best or _least(self.cells)
+
+
+def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
+    """The rows of a table: ranked ones first, then those outside the budget, then the controls."""
+    bins: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
+    made = [_row(key, found, budget or {}) for key, found in bins.items()]
+    ranked = [row for league in dict.fromkeys(row.league for row in made) for row in _ranked(made, league)]
+    return sorted(ranked, key=_order)
+
+
+def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the table that ranks."""
+    audible = [
+        (name, head, form)
+        for name, head, form in AUDIBILITY
+        if _tells(name, [row.audibility[name] for row in rows if name in row.audibility])
+    ]
+    distances = sorted({name for row in rows for name in row.distance if name.startswith("kad[")})
+    many = len({row.dataset for row in rows}) > 1
+    told = any(row.per for row in rows)
+    rest = any("remainder" in cell.means for row in rows for cell in row.cells)
+    viewed = any(not math.isnan(cell.changed) for row in rows for cell in row.cells)
+    headings = (["data set"] if many else []) + ["rank", "defense"] + (["noise per"] if told else [])
+    headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
+    headings += (["q rest alone"] if rest else []) + (["input changed"] if viewed else []) + ["seeds"]
+    headings += [head for _, head, _ in audible] + distances
+    costs = any(not math.isnan(row.seconds) and not row.control for row in rows)
+    headings += ["protect CPU s"] if costs else []
+    body = []
+    for row in rows:
+        best = row.shown
+        cells = ([row.dataset] if many else []) + [_rank(row), row.defense]
+        cells += ([row.per or DASH] if told else []) + [row.knowledge]
+        if best is None:
+            cells += ["failed", *[""] * (6 + rest + viewed)]
+        else:
+            cells += [f"{best.denied.mean:+.3f}", bounds(best.denied), best.response]
+            cells += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
+            cells += [number(best.means.get("remainder", math.nan), ".4f")] if rest else []
+            cells += [number(best.changed, ".1%")] if viewed else []
+            cells.append(str(len(best.per_seed)))
+        cells += [number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
+        cells += [number(row.distance.get(name, math.nan), ".2f") for name in distances]
+        cells += [number(row.seconds, ".1f")] if costs else []
+        body.append(cells)
+    return headings, body
+
+
+def response_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of learning denied by every attacker and adaptation; the clean row is each attack's price.
+
+    The longer of the two, defenses or responses, goes down the page.
+    """
+    responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
+    found = [{cell.response: cell for cell in row.cells} for row in rows]
+    if len(responses) <= len(rows):
+        body = [
+            [row.defense, row.knowledge, *(_cell(cells.get(name)) for name in responses)]
+            for row, cells in zip(rows, found, strict=True)
+        ]
+        return ["defense", "knows", *responses], body
+    several = len({row.knowledge for row in rows if not row.control}) > 1
+    heads = [f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense for row in rows]
+    return ["response", *heads], [[name, *(_cell(cells.get(name)) for cells in found)] for name in responses]
+
+
+def text(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "simple") -> str:
+    """A table by tabulate: "simple" for a terminal, "github" for Markdown."""
+    from tabulate import tabulate
+
+    return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))
+
+
+def gates_of(records: Iterable[Record]) -> list[tuple[str, float, float, bool, str]]:
+    """(gate, worst value over seeds, limit, passed, meaning), one a gate and attacker."""
+    found: dict[str, list[tuple[float, float, bool, str]]] = defaultdict(list)
+    for record in records:
+        for gate in record.gates:
+            entry = (_plain(gate.value), _plain(gate.limit), gate.passed, gate.meaning)
+            found[f"{record.trial.attacker.label}: {gate.name}"].append(entry)
+    return [(name, *_worst(entries)) for name, entries in found.items()]
+
+
+def _worst(entries: list[tuple[float, float, bool, str]]) -> tuple[float, float, bool, str]:
+    failed = [entry for entry in entries if not entry[2]]
+    if failed:
+        return failed[0]
+    return min(entries, key=lambda entry: abs(entry[0] - entry[1]))
+
+
+def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        adaptation = record.trial.adaptation.label if record.trial.adaptation else "none"
+        cells[record.trial.attacker.label, adaptation].append(record)
+    good = [record for record in records if record.status == "ok"]
+    audibility = {name: _mean(record.audibility[name] for record in good) for name in _shared(good)}
+    distances = [record.distance.get("protected_set", {}) for record in good]
+    spent = [
+        record.cost["protected_set"]["cpu_seconds"]
+        for record in good
+        if "protected_set" in record.cost and record.trial.control != "clean"  # whose set is loaded, not protected
+    ]
+    return Row(
+        dataset=key[0],
+        defense=key[1],
+        knowledge=key[2],
+        control=bool(records[0].trial.control),
+        cells=tuple(_scored(name, found) for name, found in cells.items()),
+        audibility=audibility,
+        distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
+        per=records[0].trial.per,
+        share=records[0].trial.share,
+        seconds=sum(spent) / len(spent) if spent else math.nan,
+        inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
+    )
+
+
+def _keeps(name: str, value: float, limit: float) -> bool:
+    """A set without noise has no SNR and keeps every budget of it; a measure that was not made keeps nothing."""
+    if name in CEILINGS:
+        return value <= limit
+    return value >= limit or (math.isnan(value) and name in _NONE_WITHOUT_NOISE)
+
+
+def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
+    good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
+    void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
+    arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in ("clean", "protected", "untrained")}
+    groups = [good[0].groups[at] for at in good[0].scored] if good else []
+    empty = Interval(math.nan, math.nan, math.nan)
+    denied = denied_interval(arms["clean"], arms["protected"], arms["untrained"], groups) if good else empty
+    kinds = ("clean", "protected", "untrained", "clean_adapted", "remainder")
+    means = {
+        arm: _mean(record.quality(arm) for record in good if arm in record.arms)
+        for arm in kinds
+        if any(arm in record.arms for record in good)
+    }
+    return CellScore(
+        attacker=name[0],
+        adaptation=name[1],
+        denied=denied,
+        per_seed={record.trial.seed: _plain(record.denied) for record in good},
+        means=means,
+        changed=_mean(record.view.get("changed", []) for record in good),
+        metric=good[0].metric if good else "",
+        void=void,
+        failed=len(records) - len(good),
+    )
+
+
+def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
+    """The rows of one league, with the ranks of those that may be ranked."""
+    here = [row for row in rows if row.league == league]
+    able = [row for row in here if row.best and row.inside and not row.control]
+    if not able:
+        return here
+    seeds = sorted(set.intersection(*(set(row.best.per_seed) for row in able if row.best)))
+    if not seeds:
+        return here
+    ranges = rank_ranges([[row.best.per_seed[seed] for seed in seeds] for row in able if row.best])
+    ranks = {id(row): ranks for row, ranks in zip(able, ranges, strict=True)}
+    return [replace(row, rank=ranks.get(id(row))) for row in here]
+
+
+def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
+    denied = row.shown.denied.mean if row.shown else -math.inf
+    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -denied
+
+
+def _rank(row: Row) -> str:
+    if row.best is None:
+        return "void" if row.shown else DASH
+    if row.control:
+        return "control"
+    if not row.inside:
+        return "too loud"
+    if row.rank is None:
+        return DASH
+    low, high = row.rank
+    return str(low) if low == high else f"{low}{DASH}{high}"
+
+
+def _cell(cell: CellScore | None) -> str:
+    if cell is None:
+        return ""
+    if math.isnan(cell.denied.mean):
+        return "failed" if cell.failed else DASH
+    return f"{cell.denied.mean:+.3f}" + (" (void)" if cell.void else "")
+
+
+def _tells(name: str, values: Sequence[float]) -> bool:
+    """Whether a column says anything: notes that nobody changes are no news."""
+    if name == "correlation":
+        return any(abs(value) >= _COPY for value in values)
+    return any(values) if name in CEILINGS else bool(values)
+
+
+def bounds(interval: Interval) -> str:
+    """An interval's ends, or that there is none."""
+    return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
+
+
+def number(value: float, form: str) -> str:
+    """A number as tables print it; a dash where there is none."""
+    return DASH if math.isnan(value) else format(value, form)
+
+
+def _shared(records: list[Record]) -> list[str]:
+    return list(records[0].audibility) if records else []
+
+
+def _mean(columns: Iterable[Sequence[Number]]) -> float:
+    return mean(value for column in columns for value in column)
+
+
+def _floats(values: Sequence[Number]) -> list[float]:
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Number) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,128 @@
+"""Tables: the best response is the minimum, void cells do not count, the loud are not ranked."""
+
+from typing import Any
+
+import pytest
+
+from bench.results import table
+from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord
+
+
+def part(label: str) -> PartRecord:
+    return PartRecord(name=label, label=label, version=1, digest="0" * 16, given={}, params={})
+
+
+def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **more: Any) -> Record:
+    """A record in which the clean arm has quality 1, the untrained 0, the protected what is asked for."""
+    control = more.pop("control", "")
+    attacker = more.pop("attacker", "learner")
+    trial = TrialRecord(
+        row=row,
+        dataset=part("songs"),
+        defense=part(row),
+        knowledge="white-box",
+        surrogates=[],
+        expects=[],
+        reference=None,
+        adaptation=part(adaptation) if adaptation else None,
+        attacker=part(attacker),
+        seed=seed,
+        preset="small",
+        control=control,
+    )
+    # Ten items of ten groups, all alike: the interval is over seeds.
+    arms = {arm: {"nll": [value] * 10} for arm, value in (("clean", 1.0), ("protected", protected), ("untrained", 0.0))}
+    given: dict[str, Any] = {
+        "name": f"{row}-{attacker}-{adaptation}-{seed}",
+        "key": "k",
+        "status": "ok",
+        "trial": trial,
+        "metric": "nll",
+        "denied": 1.0 - protected,
+        "arms": arms,
+        "ids": [str(i) for i in range(10)],
+        "groups": [str(i) for i in range(10)],
+        "audibility": {"snr_db": [20.0] * 10},
+        "distance": {"protected_set": {"kad[logmel]": 1.0}},
+        "cost": {"protected_set": {"cpu_seconds": 2.0}},
+    }
+    return Record(**{**given, **more})
+
+
+def seeds(row: str, *values: float, **more: Any) -> list[Record]:
+    return [made(row, value, seed=seed, **more) for seed, value in enumerate(values)]
+
+
+def test_a_defense_is_worth_what_the_best_response_leaves() -> None:
+    records = [
+        *seeds("cloak", 0.2, 0.21, 0.19),
+        *seeds("cloak", 0.7, 0.71, 0.69, adaptation="mp3"),
+        *seeds("cloak", 0.4, 0.4, 0.4, attacker="other"),
+    ]
+    (row,) = table.rows(records)
+    assert row.best is not None
+    assert row.best.response == "learner + mp3"
+    assert row.best.denied.mean == pytest.approx(0.3)
+    headings, body = table.main_table([row])
+    assert "learner + mp3" in body[0]
+    assert "+0.300" in body[0]
+    assert len(headings) == len(body[0])
+
+
+def test_a_void_cell_is_shown_and_does_not_count() -> None:
+    gate = GateRecord(name="learns clean data", passed=False, value=1.0, limit=3.0, meaning="")
+    records = [*seeds("cloak", 0.9, 0.9, adaptation="mp3", gates=[gate]), *seeds("cloak", 0.5, 0.5)]
+    (row,) = table.rows(records)
+    assert row.best is not None
+    assert row.best.response == "learner"
+    assert any("(void)" in cell for cell in table.response_table([row])[1][0])
+    (alone,) = table.rows(seeds("cloak", 0.9, 0.9, gates=[gate]))
+    assert alone.best is None
+    assert table.main_table([alone])[1][0][0] == "void"
+    assert "+0.100" in table.main_table([alone])[1][0]  # shown all the same
+    assert table.gates_of(records)[0][3] is False
+
+
+def test_rows_outside_the_budget_and_controls_are_not_ranked() -> None:
+    quiet, loud = {"snr_db": [30.0] * 10}, {"snr_db": [5.0] * 10}
+    records = [
+        *seeds("loud", 0.0, 0.01, 0.0, audibility=loud),
+        *seeds("quiet", 0.5, 0.51, 0.49, audibility=quiet),
+        *seeds("silent", 0.9, 0.91, 0.89, audibility={"snr_db": [None] * 10}),
+        *seeds("clean", 1.0, 1.0, 1.0, control="clean", audibility={}),
+    ]
+    rows = table.rows(records, {"snr_db": 20.0})
+    ranks = {row.defense: table.main_table([row])[1][0][0] for row in rows}
+    assert ranks == {"quiet": "1", "silent": "2", "loud": "too loud", "clean": "control"}
+    assert [row.defense for row in rows] == ["quiet", "silent", "loud", "clean"]
+
+
+def test_what_is_longer_goes_down_the_page() -> None:
+    many = [*seeds("cloak", 0.5), *seeds("cloak", 0.4, adaptation="mp3"), *seeds("cloak", 0.3, adaptation="trim")]
+    headings, body = table.response_table(table.rows(many))
+    assert headings == ["response", "cloak"]
+    assert [line[0] for line in body] == ["learner", "learner + mp3", "learner + trim"]
+    headings, body = table.response_table(table.rows([*seeds("a", 0.5), *seeds("b", 0.4)]))
+    assert headings == ["defense", "knows", "learner"]
+    assert sorted(line[0] for line in body) == ["a", "b"]
+
+
+def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
+    honest, copy = ({"snr_db": [9.0] * 10, "correlation": [value] * 10} for value in (0.02, 0.6))
+    headings, body = table.main_table(
+        table.rows([*seeds("a", 0.5, audibility=honest), *seeds("b", 0.4, audibility=copy)])
+    )
+    assert {line[headings.index("copy")] for line in body} == {"+0.02", "+0.60"}
+    assert "copy" not in table.main_table(table.rows(seeds("a", 0.5, audibility=honest)))[0]
+
+
+def test_a_failed_trial_is_not_hidden() -> None:
+    good, bad = seeds("cloak", 0.5, 0.5)
+    bad = bad.model_copy(
+        update={"status": "failed", "arms": {}, "metric": "", "denied": None, "audibility": {}, "cost": {}}
+    )
+    (row,) = table.rows([good, bad])
+    assert row.cells[0].failed == 1
+    assert len(row.cells[0].per_seed) == 1
+    (lost,) = table.rows([bad])
+    assert "failed" in table.main_table([lost])[1][0]
