@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bench.errors import PluginError, UsageError, unknown
+from bench.extras import explained
 from bench.vocabulary import PRESETS, Kind
 
 FOLDERS: dict[Kind, str] = {
@@ -104,7 +105,8 @@ def load(kind: Kind, name: str) -> type[Any]:
     except PluginError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
+        reason = explained(error)
+        cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
         raise PluginError(
             f"{SINGULAR[kind]} '{name}' ({listing.path or listing.origin}) cannot be imported: {cause}"
         ) from error

@@ -1,13 +1,17 @@
-"""The closed sets of words of the contract: kinds, domains, controls, scopes, tasks, presets. Imports no torch."""
+"""Words and small values that the contract and the results share: kinds, domains, controls, presets, validity checks.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
 __all__ = [
-    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per",
-    "Preset", "Requirement", "Status", "Task",
+    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per", "Preset",
+    "Requirement", "Status", "Task", "ValidityCheck",
 ]  # fmt: skip
 
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
@@ -41,3 +45,22 @@ class Control(StrEnum):
     def is_matched(self) -> bool:
         """Whether it is matched in audibility to another defense."""
         return self is Control.MATCHED
+
+
+@dataclass(frozen=True)
+class ValidityCheck:
+    """A condition without which a cell is void.
+
+    Attributes:
+        name: what is checked, in a few words.
+        passed: whether the condition holds.
+        value: what was measured; NaN where it could not be.
+        limit: what `value` is compared with.
+        meaning: one sentence that says what `value` is.
+    """
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    meaning: str

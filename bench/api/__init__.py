@@ -49,12 +49,11 @@ from bench.api.contract import (
     Needs,
     Plugin,
     Sweep,
-    ValidityCheck,
     silent_log,
     unchanged,
 )
 from bench.api.sets import Clips, Data, Rolls
-from bench.vocabulary import Control, DomainName, Per
+from bench.vocabulary import Control, DomainName, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",

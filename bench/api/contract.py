@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 from torch import Generator, Tensor, nn
 
 from bench.api.sets import Clips, Data, Rolls
-from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requirement, Task
+from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requirement, Task, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "Sweep", "ValidityCheck", "silent_log", "unchanged",
+    "Sweep", "silent_log", "unchanged",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
@@ -62,17 +62,6 @@ def unchanged(batch: Any, rng: Generator) -> Any:
 
 def silent_log(epoch: Epoch) -> None:
     """The log that keeps nothing."""
-
-
-@dataclass(frozen=True)
-class ValidityCheck:
-    """A condition without which a cell is void: shown, never ranked."""
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    meaning: str  # one sentence for the page
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bench.cli import authoring, judging, running, showing, using
 from bench.cli.app import app
 from bench.commands.exits import BAD_INPUT, INTERRUPTED, OK
 from bench.errors import BenchError
+from bench.extras import explained
 
 __all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]
 
@@ -29,6 +30,11 @@ def main(words: Sequence[str] | None = None) -> None:
         code = _refuse(" ".join(str(error).split()) + " (see --help)")
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        explanation = explained(error)
+        if explanation is error:
+            raise
+        code = _refuse(str(explanation))
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from bench.api import ValidityCheck
 from bench.errors import DataError
-from bench.metrics.learning import learning_denied, learns_gate
+from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.trials.provenance import provenance
 from bench.trials.store import Store, holds_json, write_json
 from bench.trials.trial import Cell, Part
@@ -90,7 +89,7 @@ class Record(_Strict):
     error: dict[str, str] | None = None  # stage, type, message, tail
     trial: TrialRecord
     metric: str = ""  # the one that is scored
-    denied: Number = None  # learning denied, see bench.metrics.learning
+    denied: Number = None  # learning denied, see bench.results.score
     arms: dict[str, dict[str, list[Number]]] = {}  # arm -> metric -> [item]
     ids: list[str] = []  # of the held-out items
     groups: list[str] = []
@@ -124,6 +123,14 @@ class Record(_Strict):
     def mean(self, arm: str, metric: str = "") -> float:
         """The mean quality of an arm. NaN where the arm has no number."""
         return mean(self.quality(arm, metric))
+
+    @property
+    def learning_denied(self) -> float:
+        """The score of this seed, from the items. NaN where there is none."""
+        arms = (
+            [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
+        )
+        return items_denied(*arms)
 
     @property
     def void(self) -> list[GateRecord]:
@@ -160,8 +167,40 @@ def load(path: Path) -> Record:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """Every record of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.json"))]
+    """Read every record of a folder, by name.
+
+    Raises:
+        DataError: a file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial.
+
+    Args:
+        records: where each record was read from, and the record.
+
+    Raises:
+        DataError: two records have the same name, or the same data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    for where, record in records:
+        trial = record.trial
+        adaptation = trial.adaptation.label if trial.adaptation else None
+        parts = (trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation, trial.seed)
+        for identity in ((record.name,), parts):
+            first = seen.setdefault(identity, where)
+            if first != where:
+                raise DataError(
+                    f"{first} and {where} hold the same trial ({record.name}): expected one, remove the copy"
+                )
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -207,8 +246,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         cost={role: meta["cost"] for role, meta in metas.items()},
         made={"command": command, **metas["protected"]["made"]},
     )
-    denied = learning_denied(record.mean("clean"), record.mean("protected"), record.mean("untrained"))
-    record = record.model_copy(update={"denied": numbers([denied])[0]})
+    record = record.model_copy(update={"denied": numbers([record.learning_denied])[0]})
     return record.model_copy(update={"notes": why_null(record)})
 
 
@@ -266,7 +304,7 @@ def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gro
     """The gate that every attacker must pass: it follows from the arms alone, without the attacker's code."""
     every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
     pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
-    return _gate(learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+    return _gate(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 
 def _gate(gate: ValidityCheck) -> GateRecord:
@@ -338,5 +376,6 @@ __all__ = [
     "numbers",
     "numbers_by_name",
     "of",
+    "require_unique",
     "why_null",
 ]

@@ -22,6 +22,7 @@ from torch import Generator, nn
 from bench import plugins
 from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.errors import BenchError, DataError, PluginError, unknown
+from bench.extras import explained
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.trials import measuring
@@ -58,7 +59,8 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
         if not store.has(stage.key):
             _do(stage, store, report)
     except Exception as error:
-        return Outcome(stage.key, time.perf_counter() - started, _described(error), isinstance(error, BenchError))
+        reason = explained(error)
+        return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
 
