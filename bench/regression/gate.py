@@ -42,6 +42,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
+from bench.exits import INCOMPLETE, OK, WORSE
 from bench.regression.baseline import CLEAN, Baseline, Measured, Used, made_at, measured
 from bench.results.cells import Cell, cell_of
 from bench.results.statistics import holm
@@ -52,9 +53,16 @@ __all__ = ["EXITS", "Report", "Verdict", "faults", "judge", "seeds_that_decide",
 
 Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
 EXITS: Mapping[Word, int] = {
-    "missing": 3, "broken": 3, "unversioned": 1, "regressed": 1, "new": 1, "improved": 1, "suspicious": 0, "moved": 0,
-    "same": 0,
-}  # fmt: skip
+    "missing": INCOMPLETE,
+    "broken": INCOMPLETE,
+    "unversioned": WORSE,
+    "regressed": WORSE,
+    "new": WORSE,
+    "improved": WORSE,
+    "suspicious": OK,
+    "moved": OK,
+    "same": OK,
+}
 MOVED = 1e-4
 _MOST_SEEDS = 1000  # beyond that nobody waits
 _SHOWN = 5  # held-out items of a failure

@@ -198,9 +198,7 @@ def require_unique(records: Iterable[tuple[str, Record]]) -> None:
         for identity in ((record.name,), parts):
             first = seen.setdefault(identity, where)
             if first != where:
-                raise DataError(
-                    f"{first} and {where} hold the same trial ({record.name}): expected one, remove the copy"
-                )
+                raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:

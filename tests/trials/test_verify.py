@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import plugins
-from bench.cli import main
+from bench.commands import main
 from bench.results import consistency
 from bench.results.score import learning_denied
 from bench.trials import record, trial, verify
