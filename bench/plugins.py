@@ -37,7 +37,7 @@ FOLDERS: dict[Kind, str] = {
 # The optional methods that decide which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
     "adaptations": ("transform", "augment", "train"),
-    "attackers": ("prior", "view"),
+    "attackers": ("prior", "view", "validity"),
 }
 SINGULAR: dict[Kind, str] = {
     "defenses": "defense",
