@@ -13,8 +13,9 @@ from cyclopts import CycloptsError
 
 from bench.cli import authoring, judging, running, showing, using
 from bench.cli.app import app
-from bench.commands.exits import BAD_INPUT, INTERRUPTED, OK
+from bench.commands.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.errors import BenchError
+from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]
 
@@ -22,11 +23,18 @@ __all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]
 def main(words: Sequence[str] | None = None) -> None:
     """The entry point. Bad input is one line and exit code 2."""
     try:
-        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with exit_raises():
+            code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except BenchError as error:
         code = _refuse(str(error))
     except CycloptsError as error:
         code = _refuse(" ".join(str(error).split()) + " (see --help)")
+    except SystemExit as error:  # no command of ours ends this way
+        if isinstance(error.__context__, BrokenPipeError):  # rich's answer to a reader that is gone
+            code = OK
+        else:  # a plugin's: whatever its code, the work is not done
+            _refuse(exit_sentence(error))
+            code = INCOMPLETE
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure

@@ -17,6 +17,15 @@ Preset = Literal["smoke", "small", "full"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
+
+
+def _processes(type_: object, value: int | None) -> None:
+    """Refuse fewer than one process."""
+    if value is not None and value < 1:
+        raise ValueError("expected 1 or more; by default one a core")
+
+
+Jobs = Annotated[int | None, Parameter(validator=_processes)]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 

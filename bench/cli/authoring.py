@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import plugins
-from bench.cli.app import Display, Kind, Many, Place, What, app
+from bench.cli.app import Display, Jobs, Kind, Many, Place, What, app
 from bench.commands.exits import INCOMPLETE, OK
 
 
@@ -90,7 +90,7 @@ def verify(
     plugin: Many = None,
     store: str | None = None,
     on: Place = "local",
-    jobs: int | None = None,
+    jobs: Jobs = None,
     display: Display = "auto",
 ) -> int:
     """Check records that somebody else made: their arithmetic, their provenance, and a sample that is run again.

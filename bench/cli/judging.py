@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.cli.app import Display, Place, app
+from bench.cli.app import Display, Jobs, Place, app
 
 
 @app.command(
@@ -24,7 +24,7 @@ def gate(
     records: Path | None = None,
     store: str | None = None,
     on: Place = "local",
-    jobs: int | None = None,
+    jobs: Jobs = None,
     display: Display = "auto",
     junit: Path | None = None,
     github: bool | None = None,

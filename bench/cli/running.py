@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bench.cli.app import Display, Knows, Many, Place, Preset, Sets, app
+from bench.cli.app import Display, Jobs, Knows, Many, Place, Preset, Sets, app
 
 
 @app.command(
@@ -33,7 +33,7 @@ def run(
     seeds: int = 3,
     set_: Sets = None,
     on: Place = "local",
-    jobs: int | None = None,
+    jobs: Jobs = None,
     store: str | None = None,
     records: Path | None = None,
     display: Display = "auto",
@@ -106,7 +106,7 @@ def matrix(
     *,
     dry_run: bool = False,
     on: Place = "local",
-    jobs: int | None = None,
+    jobs: Jobs = None,
     store: str | None = None,
     records: Path | None = None,
     page: Path | None = None,

@@ -22,6 +22,7 @@ from torch import Generator, nn
 from bench import plugins
 from bench.api import Clips, Data, Knowledge, Log, Rolls, unchanged
 from bench.errors import BenchError, DataError, PluginError, unknown
+from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.trials import measuring
@@ -56,8 +57,9 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
     try:
         store = Store(store_url)
         if not store.has(stage.key):
-            _do(stage, store, report)
-    except Exception as error:
+            with exit_raises():
+                _do(stage, store, report)
+    except (Exception, SystemExit) as error:
         return Outcome(stage.key, time.perf_counter() - started, _described(error), isinstance(error, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
@@ -335,7 +337,8 @@ def _device(stage: Stage) -> torch.device:
 def _described(error: BaseException) -> dict[str, str]:
     lines = traceback.format_exception(error)
     tail = "" if isinstance(error, BenchError) else "".join(lines)[-3000:]
-    return {"type": type(error).__name__, "message": str(error).split("\n")[0][:500], "tail": tail}
+    message = exit_sentence(error) if isinstance(error, SystemExit) else str(error)
+    return {"type": type(error).__name__, "message": message.split("\n")[0][:500], "tail": tail}
 
 
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
