@@ -26,6 +26,7 @@ from typing import Any, TypeGuard
 
 from bench import compat
 from bench.errors import PluginError, UsageError, unknown
+from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
 
 FOLDERS = {
@@ -106,8 +107,13 @@ def load(kind: str, name: str) -> type[Any]:
                     return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:
-        cause = exit_sentence(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+    except SystemExit as error:
+        raise PluginError(
+            f"{SINGULAR[kind]} '{name}' ({listing.path}) cannot be imported: {exit_sentence(error)}"
+        ) from error
+    except Exception as error:
+        reason = explained(error)
+        cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
         raise PluginError(
             f"{SINGULAR[kind]} '{name}' ({listing.path or listing.origin}) cannot be imported: {cause}"
         ) from error

@@ -15,6 +15,7 @@ from bench.cli import authoring, judging, running, showing, using
 from bench.cli.app import app
 from bench.commands.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.errors import BenchError
+from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "authoring", "judging", "main", "running", "showing", "using"]
@@ -37,6 +38,11 @@ def main(words: Sequence[str] | None = None) -> None:
             code = INCOMPLETE
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        explanation = explained(error)
+        if explanation is error:
+            raise
+        code = _refuse(str(explanation))
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
+from bench.extras import explained
 
 # Package -> what cannot be done without it.
 PACKAGES = {
@@ -94,9 +95,18 @@ def _plugins() -> Iterator[str]:
                 yield f"{what} BROKEN {name}: {str(error).splitlines()[0]}"
                 continue
             yield f"{what} ok     {name}"
-            if hasattr(plugin, "inventory"):
-                for thing, loss in plugin.inventory().items():
-                    yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
+            for thing, loss in _inventory(plugin).items():
+                yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
+
+
+def _inventory(plugin: Any) -> dict[str, str]:
+    """What a plugin needs on this machine: name -> what its lack disables, "" where it is there."""
+    if not hasattr(plugin, "inventory"):
+        return {}
+    try:
+        return dict(plugin.inventory())
+    except Exception as error:
+        return {"inventory": str(explained(error)).splitlines()[0]}
 
 
 def _clear(root: Path) -> int:

@@ -3,5 +3,5 @@
 OK = 0
 WORSE = 1  # a score or a record does not hold
 BAD_INPUT = 2
-INCOMPLETE = 3  # some trials failed, or a check did
+INCOMPLETE = 3  # a trial or a check failed, or a row is void
 INTERRUPTED = 130

@@ -7,7 +7,6 @@ protects; what it changed is carried back to the notes in ticks. Figures are of 
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from bench.api import Knowledge, Rolls
 from bench.errors import DataError
+from bench.files import replacing
 from bench.metrics.edits import edits
 from bench.notes.midi import Score, read_score
 from bench.notes.midi_edits import Frame, transferred
@@ -45,13 +45,11 @@ def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng
     notes = transferred(frame, protected)
     if not len(notes):
         raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
-        draft = Path(aside) / out.name
+    with replacing(out) as draft:
         rewritten(frame.score, notes).save(str(draft))
         again = read_score(draft)
         verify(frame.score, notes, again)
         figures = _figures(frame, again, batches)
-        draft.replace(out)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
     print(f"{out}: {seconds:.2f} s, {len(again.notes)} notes in {len(again.parts)} tracks, as {source}")
     if ended := int((frame.score.notes[:, 6] < 0).sum()):

@@ -101,7 +101,7 @@ def run(
     display: Style,
     page: Path | None = None,
 ) -> int:
-    """Run a suite and print its tables, to `page` too. The exit code: 0, 3 if a trial failed, 130 if it was stopped."""
+    """Run a suite and print its tables, to `page` too; the exit code (see `exits`)."""
     place = Store(store or default_url())
     expansion = expanded(suite)
     folder = records or place.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
@@ -119,8 +119,8 @@ def run(
     if page is not None:
         page.write_text(markdown.page(Board(suite, tuple(made)), command), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(made)} trials, {time.monotonic() - started:.1f} s)")
-    failed = [record for record in made if record.status != "ok"]
-    return INCOMPLETE if failed else OK
+    scored = all(record.status == "ok" for record in made) and not table.void_reasons(table.rows(made), made)
+    return OK if scored else INCOMPLETE
 
 
 def show_plan(suite: matrix.Suite, store: str | None) -> int:
@@ -153,6 +153,8 @@ def report(records: Sequence[Record], suite: matrix.Suite) -> None:
     for record in records:
         if record.status != "ok" and record.error:
             say(f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}")
+    for line in table.void_reasons(rows, records):
+        say(line)
 
 
 def expanded(suite: matrix.Suite) -> matrix.Expansion:

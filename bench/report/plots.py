@@ -9,15 +9,13 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COLOURS", "Point", "curves", "figure", "front", "seeds"]
+__all__ = ["COLOURS", "Point", "figure", "front"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 3)))
-_MARKS = ("o", "s", "^", "D", "v", "P")
 # Colours that no figure uses, put in place of CSS variables while Matplotlib draws.
 _INK, _GRID = "#010203", "#040506"
 _MOST_LABELS = 24  # beyond that only the front is named
@@ -105,51 +103,6 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
         axes.set_ylim(min(low, -0.05), max(high, low + _LEAST_SPAN))
         _label(axes, points)
         return _svg(made, name, f"Learning denied over {x_label}: {_listed(points)}")
-
-
-def curves(arms: Mapping[str, Sequence[Sequence[tuple[float, float]]]], y_label: str, name: str) -> str:
-    """Each arm's quality on the validation set over training steps: thin lines a seed, a thick one their mean.
-
-    arms: name -> [seed][epoch] (step, quality).
-    """
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
-        made, axes = figure(5.6, 3.1)
-        for at, (arm, runs) in enumerate(arms.items()):
-            colour, dash = COLOURS[at % len(COLOURS)], _DASHES[at % len(_DASHES)]
-            for run in runs:
-                axes.plot(*zip(*run, strict=True), color=colour, linewidth=0.7, alpha=0.35)
-            steps = sorted(set.intersection(*({step for step, _ in run} for run in runs)))
-            means = [sum(dict(run)[step] for run in runs) / len(runs) for step in steps]
-            mark = _MARKS[at % len(_MARKS)]
-            axes.plot(steps, means, color=colour, linestyle=dash, marker=mark, markersize=4, linewidth=1.8, label=arm)
-        axes.set_xlabel("training step")
-        axes.set_ylabel(y_label)
-        axes.legend(loc="best", fontsize=9)
-        return _svg(made, name, f"{y_label} over training, {', '.join(arms)}")
-
-
-def seeds(per_seed: Mapping[int, float], mean: float, low: float, high: float, name: str) -> str:
-    """Learning denied of every seed, with the mean and its interval."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
-        made, axes = figure(5.6, 1.5)
-        axes.axvline(0, color=_INK, linewidth=0.8)
-        axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
-        if not math.isnan(low):
-            axes.plot([low, high], [0, 0], color=COLOURS[0], linewidth=5, alpha=0.3, solid_capstyle="butt")
-        axes.plot([mean], [0], "|", color=COLOURS[0], markersize=22, markeredgewidth=2.5)
-        for at, value in enumerate(per_seed.values()):
-            axes.plot(value, 0.16 * ((at % 3) - 1), "o", color=COLOURS[1], markersize=6)
-        axes.set_ylim(-0.6, 0.6)
-        axes.set_yticks([])
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("learning denied (0: nothing, 1: all of it)")
-        told = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
-        return _svg(made, name, f"Learning denied by seed. {told}")
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report import losses, markdown, music, plots
+from bench.report import charts, losses, markdown, music, plots
 from bench.report.media import Exhibit
 from bench.results import table
 from bench.results.board import Board, cell_in, standings
@@ -145,7 +145,7 @@ def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict
         "denied": view.denied,
         "arms": arms,
         "seeds": [record.trial.seed for record in made],
-        "per_seed": plots.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high, "seeds")
+        "per_seed": charts.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high)
         if score.per_seed and not math.isnan(score.denied.mean)
         else "",
         "curves": _curves(view),
@@ -297,7 +297,7 @@ def _curves(view: CellView) -> str:
                 runs.append(run)
         if runs:
             arms[arm.replace("_", ", ")] = runs
-    return plots.curves(arms, "quality on clean validation data", "curves") if arms else ""
+    return charts.curves(arms, "quality on clean validation data") if arms else ""
 
 
 def _parts(record: Record) -> list[tuple[str, str, int, str, str]]:

@@ -107,26 +107,29 @@ class Board:
         able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
         return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
 
-    def _tested(self, league: tuple[str, str, str]) -> bool:
-        """Whether the ranked rows of a league share two seeds or more, as a paired test needs."""
-        seeds = [set(row.best.per_seed) for row in self.rows if row.league == league and row.rank and row.best]
-        return bool(seeds) and len(set.intersection(*seeds)) > 1
-
     def said(self) -> list[str]:
         """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
         ranked = [row for row in self.rows if row.rank]
         pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
-        if pairs:
-            tested = [pair for pair in pairs if self._tested(pair[0].league)]
-            apart = sum(_apart(upper, lower) for upper, lower in tested)
+        tested = [(upper, lower) for upper, lower in pairs if lower.key not in upper.untested_against]
+        if tested:
+            apart = sum(lower.key in upper.better_than for upper, lower in tested)
             sentences.append(
-                f"Of {len(pairs)} neighbouring pairs of ranked rows {len(tested)} were tested and {apart} differ "
-                "(paired t test over the seeds that all ranked rows of a league share, Holm over all pairs)."
+                f"Of {len(tested)} neighbouring pairs of ranked rows {apart} differ significantly (paired t test over "
+                "the seeds that both rows have, Holm over all tested pairs of rows ranked together). "
+                "No significant difference is not equality."
             )
-            if len(tested) < len(pairs):
-                sentences.append("The others were not tested: a row of their league has one seed.")
-        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best and self._tested(row.league))
+        alone = [row.defense for row in self.rows if row.rank is None and row.best and row.inside and not row.control]
+        untested = len(pairs) - len(tested)
+        if untested:
+            plural = "" if untested == 1 else "s"
+            sentences.append(
+                f"{untested} neighbouring pair{plural} of ranked rows could not be tested: fewer than two common seeds."
+            )
+        if alone:
+            sentences.append(f"Not tested, so without a rank (one seed): {', '.join(alone)}.")
+        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
         if seeds and (count := seeds.most_common(1)[0][0]) > 1:
             sentences.append(
                 f"With {count} seeds a difference of {statistics.smallest_seen(count):.2f} paired standard deviations "
@@ -154,7 +157,7 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, Row, Standing]]:
         for row in board.rows
         if not row.control and row.shown is not None
     ]
-    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].shown.denied.mean if one[1].shown else 0.0))
+    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].score))
 
 
 def _standing(board: Board, row: Row) -> Standing:
@@ -235,8 +238,3 @@ def _beats(one: Row, other: Row, axis: str) -> bool:
     first = (one.best.denied.mean, sign * one.audibility[axis])
     second = (other.best.denied.mean, sign * other.audibility[axis])
     return first != second and all(a >= b for a, b in zip(first, second, strict=True))
-
-
-def _apart(upper: Row, lower: Row) -> bool:
-    """Whether the ranges of two rows' ranks say that they differ."""
-    return bool(upper.rank and lower.rank and upper.rank[1] < lower.rank[0])

@@ -6,16 +6,14 @@ Student t throughout: over three seeds a percentile bootstrap of nominal 95 % co
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from bench.metrics.learning import clustered_mean, learning_denied
-
 LEVEL = 0.95
-FEWEST_GROUPS = 10  # below that a clustered interval is not worth its name
 
 
 @dataclass(frozen=True)
@@ -37,36 +35,32 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     mean = float(x.mean()) if len(x) else math.nan
     if len(x) < 2:
         return Interval(mean, math.nan, math.nan)
-    half = _quantile(len(x) - 1, level) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = t_quantile(len(x) - 1, level) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return Interval(mean, mean - half, mean + half)
 
 
-def denied_interval(
-    clean: Sequence[Sequence[float]],
-    protected: Sequence[Sequence[float]],
-    untrained: Sequence[Sequence[float]],
-    groups: Sequence[str],
-    level: float = LEVEL,
-) -> Interval:
-    """Learning denied with its interval: over seeds, or over groups of items if that one is wider.
+def clustered_mean(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float, int]:
+    """Estimate a mean whose items are dependent within groups.
 
-    clean, protected, untrained: [seed][item] qualities, paired by seed. The interval over groups is that of the ratio
-    of the means over seeds, linearised, with items of a group taken as dependent; it is used from ten groups on.
+    The error is that of the ratio sum(values) / n under sampling of groups (the linearised, or sandwich, estimator with
+    the g / (g - 1) correction). With one item a group it is the ordinary standard error.
+
+    Args:
+        values: [item], at least one.
+        groups: [item] group of each item.
+
+    Returns:
+        The mean, its standard error (NaN for fewer than two groups) and the number of groups.
     """
-    c, p, u = (np.asarray(arm, dtype=np.float64) for arm in (clean, protected, untrained))
-    each = [learning_denied(*map(float, means)) for means in zip(c.mean(1), p.mean(1), u.mean(1), strict=True)]
-    over_seeds = t_interval(each, level)
-    gained = float((c - u).mean())
-    count = len(set(groups))
-    if count < FEWEST_GROUPS or not gained:
-        return over_seeds
-    ratio = float((c - p).mean()) / gained
-    residuals = ((c - p) - ratio * (c - u)).mean(0) / gained
-    _, error, _ = clustered_mean(residuals.tolist(), groups)
-    half = _quantile(count - 1, level) * error
-    if math.isnan(over_seeds.width) or 2 * half > over_seeds.width:
-        return Interval(over_seeds.mean, over_seeds.mean - half, over_seeds.mean + half)
-    return over_seeds
+    x = np.asarray(values, dtype=np.float64)
+    mean = float(x.mean())
+    _, at = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(at.max()) + 1
+    if count < 2:
+        return mean, math.nan, count
+    residuals = np.bincount(at, weights=x - mean)
+    error = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / len(x)
+    return mean, error, count
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
@@ -92,25 +86,59 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def rank_ranges(seeds: Sequence[Sequence[float]], alpha: float = 1 - LEVEL) -> list[tuple[int, int]]:
-    """For each row the best and the worst rank that it may have: rows whose difference is not shown share theirs.
+@dataclass(frozen=True)
+class Ranking:
+    """The ranks that rows may have, and how many of their pairs could be compared.
 
-    seeds: [row][seed], higher is better, paired by seed. Two rows are told apart by a paired t test, Holm over all
-    pairs.
+    Attributes:
+        ranges: (best, worst) rank of each row among those that could be compared; None for one that could not.
+        different: the pairs (better row, worse row) whose difference is significant.
+        untested: the pairs of rows without two seeds in common.
     """
-    means = [sum(row) / len(row) for row in seeds]
-    pairs = [(i, j) for i in range(len(seeds)) for j in range(i)]
-    adjusted = holm([paired_p(seeds[i], seeds[j]) for i, j in pairs])
-    above, below = [0] * len(seeds), [0] * len(seeds)
-    for (i, j), p in zip(pairs, adjusted, strict=True):
-        if p < alpha and means[i] != means[j]:
-            better, worse = (i, j) if means[i] > means[j] else (j, i)
-            above[worse] += 1
-            below[better] += 1
-    return [(1 + above[i], len(seeds) - below[i]) for i in range(len(seeds))]
+
+    ranges: tuple[tuple[int, int] | None, ...]
+    different: frozenset[tuple[int, int]]
+    untested: frozenset[tuple[int, int]]
 
 
-def _quantile(freedom: int, level: float) -> float:
+def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ranking:
+    """Rank rows by pairwise paired t tests, with Holm's correction over all tested pairs.
+
+    Every pair is compared on the seeds that both rows have, so a row with one seed leaves the other pairs alone. A pair
+    that shares fewer than two seeds is not tested; it separates no ranks.
+
+    Args:
+        scores: one mapping a row, seed -> score; a higher score is better. NaN counts as a seed without a score.
+        alpha: family-wise error rate.
+
+    Returns:
+        Rank ranges in the order of `scores`. A single row has rank 1.
+    """
+    known = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
+    pairs = [(i, j) for i in range(len(known)) for j in range(i)]
+    shared = {(i, j): sorted(known[i].keys() & known[j].keys()) for i, j in pairs}
+    tested = [pair for pair in pairs if len(shared[pair]) > 1]
+    values = {
+        (i, j): ([known[i][seed] for seed in shared[i, j]], [known[j][seed] for seed in shared[i, j]])
+        for i, j in tested
+    }
+    different = set()
+    for (i, j), p in zip(tested, holm([paired_p(*values[pair]) for pair in tested]), strict=True):
+        first, second = (sum(side) for side in values[i, j])
+        if p < alpha and first != second:
+            different.add((i, j) if first > second else (j, i))
+    compared = {row for pair in tested for row in pair}
+    above = Counter(worse for _, worse in different)
+    below = Counter(better for better, _ in different)
+    ranges = tuple(
+        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or len(known) == 1 else None
+        for row in range(len(known))
+    )
+    return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
+
+
+def t_quantile(freedom: int, level: float) -> float:
+    """Half the width of a two-sided Student t interval, in standard errors."""
     return float(stdtrit(freedom, 0.5 + level / 2))
 
 
@@ -123,5 +151,5 @@ def smallest_seen(count: int, power: float = 0.8, level: float = LEVEL) -> float
 
     if count < 2:
         return math.nan
-    critical = _quantile(count - 1, level)
+    critical = t_quantile(count - 1, level)
     return float(brentq(lambda d: float(nct.sf(critical, count - 1, d * math.sqrt(count))) - power, 0.01, 50.0))

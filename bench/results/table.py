@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.results.statistics import Interval, denied_interval, rank_ranges
-from bench.trials.record import Number, Record, mean
+from bench.results.score import cell_estimate
+from bench.results.statistics import Interval, rank
+from bench.trials.record import GateRecord, Number, Record, mean
 
 # The columns of audibility, where the records have them: metric, heading, format.
 AUDIBILITY = (
@@ -39,6 +40,7 @@ CEILINGS = (
 AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 _COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 DASH = "–"
+RowKey = tuple[str, str]  # defense, knowledge
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
 
 
@@ -55,6 +57,7 @@ class CellScore:
     metric: str
     void: tuple[str, ...]  # the gates that failed, for any seed
     failed: int  # records without a result
+    missing: int = 0  # (seed, item) pairs for which an arm has no number; counted in the attacker's favour
 
     @property
     def response(self) -> str:
@@ -82,6 +85,13 @@ class Row:
     share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
     inside: bool = True  # the audibility budget
     rank: tuple[int, int] | None = None
+    better_than: frozenset[RowKey] = frozenset()  # the rows of its ranking group that it significantly beats
+    untested_against: frozenset[RowKey] = frozenset()  # those with which it shares fewer than two seeds
+
+    @property
+    def key(self) -> RowKey:
+        """What tells the row from the others of its data set."""
+        return self.defense, self.knowledge
 
     @property
     def league(self) -> tuple[str, str, str]:
@@ -95,8 +105,13 @@ class Row:
 
     @property
     def shown(self) -> CellScore | None:
-        """The best response, or where every cell is void the least of those: shown, never ranked."""
-        return self.best or _least(self.cells)
+        """The best response; without one a void cell, which is never ranked. None where every trial failed."""
+        return self.best or _least(self.cells) or next((cell for cell in self.cells if cell.means), None)
+
+    @property
+    def score(self) -> float:
+        """Learning denied at the best response, for sorting; minus infinity where there is no number."""
+        return self.shown.denied.mean if self.shown and not math.isnan(self.shown.denied.mean) else -math.inf
 
 
 def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
@@ -122,9 +137,11 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     told = any(row.per for row in rows)
     rest = any("remainder" in cell.means for row in rows for cell in row.cells)
     viewed = any(not math.isnan(cell.changed) for row in rows for cell in row.cells)
+    missing = any(cell.missing for row in rows for cell in row.cells)
     headings = (["data set"] if many else []) + ["rank", "defense"] + (["noise per"] if told else [])
     headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
     headings += (["q rest alone"] if rest else []) + (["input changed"] if viewed else []) + ["seeds"]
+    headings += ["missing items"] if missing else []
     headings += [head for _, head, _ in audible] + distances
     costs = any(not math.isnan(row.seconds) and not row.control for row in rows)
     headings += ["protect CPU s"] if costs else []
@@ -134,13 +151,14 @@ def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         cells = ([row.dataset] if many else []) + [_rank(row), row.defense]
         cells += ([row.per or DASH] if told else []) + [row.knowledge]
         if best is None:
-            cells += ["failed", *[""] * (6 + rest + viewed)]
+            cells += ["failed", *[""] * (6 + rest + viewed + missing)]
         else:
-            cells += [f"{best.denied.mean:+.3f}", bounds(best.denied), best.response]
+            cells += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
             cells += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
             cells += [number(best.means.get("remainder", math.nan), ".4f")] if rest else []
             cells += [number(best.changed, ".1%")] if viewed else []
             cells.append(str(len(best.per_seed)))
+            cells += [str(best.missing)] if missing else []
         cells += [number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
         cells += [number(row.distance.get(name, math.nan), ".2f") for name in distances]
         cells += [number(row.seconds, ".1f")] if costs else []
@@ -174,20 +192,43 @@ def text(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "s
 
 
 def gates_of(records: Iterable[Record]) -> list[tuple[str, float, float, bool, str]]:
-    """(gate, worst value over seeds, limit, passed, meaning), one a gate and attacker."""
-    found: dict[str, list[tuple[float, float, bool, str]]] = defaultdict(list)
+    """(gate, value of the worst seed, limit, passed, meaning), one a gate and attacker."""
+    checks: dict[str, list[GateRecord]] = defaultdict(list)
     for record in records:
         for gate in record.gates:
-            entry = (_plain(gate.value), _plain(gate.limit), gate.passed, gate.meaning)
-            found[f"{record.trial.attacker.label}: {gate.name}"].append(entry)
-    return [(name, *_worst(entries)) for name, entries in found.items()]
+            checks[f"{record.trial.attacker.label}: {gate.name}"].append(gate)
+    return [(name, *_worst(gates)) for name, gates in checks.items()]
 
 
-def _worst(entries: list[tuple[float, float, bool, str]]) -> tuple[float, float, bool, str]:
-    failed = [entry for entry in entries if not entry[2]]
-    if failed:
-        return failed[0]
-    return min(entries, key=lambda entry: abs(entry[0] - entry[1]))
+def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
+    """Say why rows have no score although trials ended well, a line each."""
+    void = {(row.dataset, *row.key): row for row in rows if row.best is None and row.shown is not None}
+    failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        for gate in record.void:
+            value = number(_plain(gate.value), ".3f")
+            against = f"{trial.attacker.label}, seed {trial.seed}"
+            failures[trial.dataset.label, trial.row, trial.knowledge].append(
+                f"'{gate.name}' failed for {against} ({value}; the limit is {number(_plain(gate.limit), '.3f')})"
+            )
+    lines = []
+    for key, row in void.items():
+        why = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
+        more = f", and {len(why) - 1} more" if len(why) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {why[0]}{more}")
+    return lines
+
+
+def _worst(gates: Sequence[GateRecord]) -> tuple[float, float, bool, str]:
+    """The seed that is furthest on the failing side: a failed one before a passed one, one without a value first."""
+    passed = all(gate.passed for gate in gates)
+
+    def distance(gate: GateRecord) -> float:
+        return math.inf if gate.value is None or gate.limit is None else abs(gate.value - gate.limit)
+
+    worst = min(gates, key=distance) if passed else max((gate for gate in gates if not gate.passed), key=distance)
+    return _plain(worst.value), _plain(worst.limit), passed, worst.meaning
 
 
 def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
@@ -230,8 +271,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
     arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in ("clean", "protected", "untrained")}
     groups = [good[0].groups[at] for at in good[0].scored] if good else []
-    empty = Interval(math.nan, math.nan, math.nan)
-    denied = denied_interval(arms["clean"], arms["protected"], arms["untrained"], groups) if good else empty
+    estimate = cell_estimate(arms["clean"], arms["protected"], arms["untrained"], groups)
     kinds = ("clean", "protected", "untrained", "clean_adapted", "remainder")
     means = {
         arm: _mean(record.quality(arm) for record in good if arm in record.arms)
@@ -241,13 +281,14 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     return CellScore(
         attacker=name[0],
         adaptation=name[1],
-        denied=denied,
-        per_seed={record.trial.seed: _plain(record.denied) for record in good},
+        denied=estimate.interval,
+        per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
         means=means,
         changed=_mean(record.view.get("changed", []) for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),
+        missing=estimate.missing,
     )
 
 
@@ -255,19 +296,18 @@ def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
     """The rows of one league, with the ranks of those that may be ranked."""
     here = [row for row in rows if row.league == league]
     able = [row for row in here if row.best and row.inside and not row.control]
-    if not able:
-        return here
-    seeds = sorted(set.intersection(*(set(row.best.per_seed) for row in able if row.best)))
-    if not seeds:
-        return here
-    ranges = rank_ranges([[row.best.per_seed[seed] for seed in seeds] for row in able if row.best])
-    ranks = {id(row): ranks for row, ranks in zip(able, ranges, strict=True)}
-    return [replace(row, rank=ranks.get(id(row))) for row in here]
+    ranking = rank([row.best.per_seed for row in able if row.best])
+    ranked = {}
+    for at, row in enumerate(able):
+        better = frozenset(able[worse].key for first, worse in ranking.different if first == at)
+        pairs = [pair for pair in ranking.untested if at in pair]
+        untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
+        ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
+    return [ranked.get(id(row), row) for row in here]
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
-    denied = row.shown.denied.mean if row.shown else -math.inf
-    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -denied
+    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
 
 
 def _rank(row: Row) -> str:
@@ -278,7 +318,7 @@ def _rank(row: Row) -> str:
     if not row.inside:
         return "too loud"
     if row.rank is None:
-        return DASH
+        return "not tested"
     low, high = row.rank
     return str(low) if low == high else f"{low}{DASH}{high}"
 
@@ -286,9 +326,14 @@ def _rank(row: Row) -> str:
 def _cell(cell: CellScore | None) -> str:
     if cell is None:
         return ""
-    if math.isnan(cell.denied.mean):
+    remarks = [
+        *(["void"] if cell.void or (cell.means and math.isnan(cell.denied.mean)) else []),
+        *([f"{cell.failed} failed"] if cell.failed and cell.means else []),
+        *([f"{cell.missing} items missing"] if cell.missing else []),
+    ]
+    if not cell.means:
         return "failed" if cell.failed else DASH
-    return f"{cell.denied.mean:+.3f}" + (" (void)" if cell.void else "")
+    return number(cell.denied.mean, "+.3f") + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def _tells(name: str, values: Sequence[float]) -> bool:
@@ -299,7 +344,9 @@ def _tells(name: str, values: Sequence[float]) -> bool:
 
 
 def bounds(interval: Interval) -> str:
-    """An interval's ends, or that there is none."""
+    """Format an interval's ends, or say that there is none."""
+    if math.isnan(interval.mean):
+        return DASH
     return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
 
 

@@ -16,7 +16,7 @@ import pydantic
 
 from bench.api import Gate
 from bench.errors import DataError
-from bench.metrics.learning import learning_denied, learns_gate
+from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.trials.provenance import provenance
 from bench.trials.store import Store, holds_json, write_json
 from bench.trials.trial import Cell, Part
@@ -90,7 +90,7 @@ class Record(_Strict):
     error: dict[str, str] | None = None  # stage, type, message, tail
     trial: TrialRecord
     metric: str = ""  # the one that is scored
-    denied: Number = None  # learning denied, see bench.metrics.learning
+    denied: Number = None  # learning denied, see bench.results.score
     arms: dict[str, dict[str, list[Number]]] = {}  # arm -> metric -> [item]
     ids: list[str] = []  # of the held-out items
     groups: list[str] = []
@@ -124,6 +124,14 @@ class Record(_Strict):
     def mean(self, arm: str, metric: str = "") -> float:
         """The mean quality of an arm. NaN where the arm has no number."""
         return mean(self.quality(arm, metric))
+
+    @property
+    def learning_denied(self) -> float:
+        """The score of this seed, from the items. NaN where there is none."""
+        arms = (
+            [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
+        )
+        return items_denied(*arms)
 
     @property
     def void(self) -> list[GateRecord]:
@@ -207,8 +215,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         cost={role: meta["cost"] for role, meta in metas.items()},
         made={"command": command, **metas["protected"]["made"]},
     )
-    denied = learning_denied(record.mean("clean"), record.mean("protected"), record.mean("untrained"))
-    record = record.model_copy(update={"denied": numbers([denied])[0]})
+    record = record.model_copy(update={"denied": numbers([record.learning_denied])[0]})
     return record.model_copy(update={"notes": why_null(record)})
 
 
@@ -266,10 +273,10 @@ def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gro
     """The gate that every attacker must pass: it follows from the arms alone, without the attacker's code."""
     every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
     pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
-    return _gate(learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+    return _gate(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 
-def _gate(gate: Gate) -> GateRecord:
+def _gate(gate: Gate | ValidityCheck) -> GateRecord:
     value, limit = numbers([gate.value, gate.limit])
     return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 

@@ -22,6 +22,7 @@ from torch import Generator, nn
 from bench import plugins
 from bench.api import Clips, Data, Knowledge, Log, Rolls, unchanged
 from bench.errors import BenchError, DataError, PluginError, unknown
+from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
@@ -60,7 +61,8 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
             with exit_raises():
                 _do(stage, store, report)
     except (Exception, SystemExit) as error:
-        return Outcome(stage.key, time.perf_counter() - started, _described(error), isinstance(error, BenchError))
+        reason = explained(error) if isinstance(error, Exception) else error
+        return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.extras import command
 
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -200,7 +201,10 @@ class _Remote:
         self._url = url
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            reason = f"its package is not installed: {command('s3')}" if url.startswith("s3:") else str(error)
+            raise UsageError(f"the store '{url}' cannot be used: {reason}") from error
+        except ValueError as error:
             raise UsageError(f"the store '{url}' cannot be used: {error}") from error
 
     def has(self, key: str) -> bool:

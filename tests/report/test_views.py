@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.report import plots, views
+from bench.report import charts, plots, views
 from bench.results.board import Board
 
 
@@ -92,8 +92,8 @@ def test_figures_keep_their_ids_apart_and_take_the_pages_colours() -> None:
 def test_figures_of_one_seed_or_one_point_are_drawn() -> None:
     arms = {"clean": [[(0.0, 0.1), (5.0, 0.4)]], "protected": [[(0.0, 0.1)]]}
     drawn = {
-        "seed 0: +0.200": plots.seeds({0: 0.2}, 0.2, math.nan, math.nan, "x"),
-        "accuracy over training, clean, protected": plots.curves(arms, "accuracy", "x"),
+        "seed 0: +0.200": charts.seeds({0: 0.2}, 0.2, math.nan, math.nan),
+        "accuracy over training, clean, protected": charts.curves(arms, "accuracy"),
         "a denies +0.500 at 1": plots.front([plots.Point("a", 1.0, 0.5, front=True)], "SNR dB", "", "x"),
     }
     for says, text in drawn.items():

@@ -5,16 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.metrics.learning import clustered_mean, learning_denied, learns_gate
-from bench.results.statistics import denied_interval, holm, paired_p, rank_ranges, t_interval
-
-
-def test_learning_denied_at_its_fixed_points() -> None:
-    assert learning_denied(clean=0.9, protected=0.9, untrained=0.1) == 0.0
-    assert learning_denied(clean=0.9, protected=0.1, untrained=0.1) == 1.0
-    assert learning_denied(clean=-2.0, protected=-2.5, untrained=-3.0) == 0.5
-    assert learning_denied(clean=0.9, protected=1.0, untrained=0.1) < 0  # protection that helps is shown as it is
-    assert math.isnan(learning_denied(0.5, 0.4, 0.5))
+from bench.results.statistics import clustered_mean, holm, paired_p, rank, t_interval
 
 
 def test_t_interval_against_a_table() -> None:
@@ -47,30 +38,6 @@ def test_copies_of_an_item_add_no_certainty() -> None:
     assert clustered_mean(values * 5, [str(i) for i in range(20)])[1] < single / 2
 
 
-def test_the_gate_asks_for_three_standard_errors() -> None:
-    groups = [str(i) for i in range(9)]
-    gain = [1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 1.05, 0.95]
-    assert learns_gate(gain, [0.0] * 9, groups).passed
-    assert not learns_gate([0.0] * 9, gain, groups).passed
-    noisy = [3.0, -2.5, 1.0, -1.0, 2.0, -2.0, 0.5, 0.1, -0.2]
-    assert not learns_gate(noisy, [0.0] * 9, groups).passed
-    assert not learns_gate([0.0] * 9, [0.0] * 9, groups).passed
-
-
-def test_the_wider_interval_is_taken() -> None:
-    rng = np.random.default_rng(1)
-    groups = [str(i // 2) for i in range(24)]
-    item = rng.normal(size=24)
-    clean = [(1.0 + 0.3 * item).tolist()] * 3
-    untrained = [[0.0] * 24] * 3
-    protected = [(0.5 + 0.3 * rng.normal(size=24)).tolist()] * 3  # equal seeds: no spread over seeds at all
-    wide = denied_interval(clean, protected, untrained, groups)
-    assert wide.width > 0.05
-    few = denied_interval(clean, protected, untrained, ["one", "two"] * 12)
-    assert few.width == pytest.approx(0.0, abs=1e-12)
-    assert wide.mean == pytest.approx(few.mean)
-
-
 def test_paired_p_against_a_known_value() -> None:
     # t = 2 / (1 / sqrt(3)) = 3.4641, two-sided with 2 degrees of freedom: 1 - t / sqrt(t^2 + 2)
     t = 2 * math.sqrt(3)
@@ -87,9 +54,33 @@ def test_holm_against_its_definition() -> None:
     assert math.isnan(adjusted[1])
 
 
-def test_rows_that_cannot_be_told_apart_share_their_ranks() -> None:
+def _rows(*scores: list[float]) -> list[dict[int, float]]:
+    return [dict(enumerate(row)) for row in scores]
+
+
+def test_rows_that_do_not_differ_share_their_ranks() -> None:
     clear = [0.90, 0.91, 0.92, 0.90, 0.91]
     one, two = [0.50, 0.52, 0.48, 0.51, 0.49], [0.49, 0.53, 0.49, 0.50, 0.50]
-    assert rank_ranges([clear, one, two]) == [(1, 1), (2, 3), (2, 3)]
-    assert rank_ranges([[0.3]]) == [(1, 1)]
-    assert rank_ranges([[0.3], [0.9]]) == [(1, 2), (1, 2)]  # one seed tells nothing apart
+    ranking = rank(_rows(clear, one, two))
+    assert ranking.ranges == ((1, 1), (2, 3), (2, 3))
+    assert ranking.different == {(0, 1), (0, 2)}
+    assert not ranking.untested
+    assert rank(_rows([0.3])).ranges == ((1, 1),)
+    assert rank([]).ranges == ()
+
+
+def test_a_row_with_one_seed_leaves_the_other_pairs_tested() -> None:
+    clear, low = [0.90, 0.91, 0.92, 0.90, 0.91], [0.50, 0.52, 0.48, 0.51, 0.49]
+    ranking = rank([*_rows(clear, low), {0: 0.1}])
+    assert ranking.ranges == ((1, 1), (2, 2), None)
+    assert ranking.untested == {(2, 0), (2, 1)}
+    assert rank(_rows([0.3], [0.9])).ranges == (None, None)
+
+
+def test_pairs_are_compared_on_the_seeds_that_both_have() -> None:
+    first = {0: 0.9, 1: 0.91, 2: 0.92, 3: 0.9}
+    second = {2: 0.5, 3: 0.51, 4: 0.49, 0: math.nan}
+    ranking = rank([first, second])
+    p = paired_p([0.92, 0.9], [0.5, 0.51])
+    assert (p < 0.05) == bool(ranking.different)
+    assert ranking.ranges == ((1, 1), (2, 2)) if p < 0.05 else ((1, 2), (1, 2))

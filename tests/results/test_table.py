@@ -126,3 +126,46 @@ def test_a_failed_trial_is_not_hidden() -> None:
     assert len(row.cells[0].per_seed) == 1
     (lost,) = table.rows([bad])
     assert "failed" in table.main_table([lost])[1][0]
+    assert "failed" in table.response_table([lost])[1][0]
+
+
+def _check(passed: bool, value: float | None) -> GateRecord:
+    return GateRecord(name="learns clean data", passed=passed, value=value, limit=3.0, meaning="")
+
+
+def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
+    arms = {arm: {"nll": [0.5] * 10} for arm in ("clean", "protected", "untrained")}
+    records = seeds("cloak", 0.5, 0.5, arms=arms, denied=None, gates=[_check(False, 0.0)])
+    rows = table.rows(records)
+    headings, body = table.main_table(rows)
+    line = dict(zip(headings, body[0], strict=True))
+    assert (line["rank"], line["learning denied"], line["95 %"]) == ("void", table.DASH, table.DASH)
+    assert (line["q clean"], line["q protected"], line["q untrained"]) == ("0.5000", "0.5000", "0.5000")
+    assert table.response_table(rows)[1][0][-1] == "– (void)"
+    (why,) = table.void_reasons(rows, records)
+    assert why.startswith("void: cloak on songs has no score: 'learns clean data' failed for learner, seed 0 (0.000")
+    assert "failed" not in str(body)
+    assert table.void_reasons(table.rows(seeds("cloak", 0.5)), seeds("cloak", 0.5)) == []
+
+
+def test_the_worst_seed_of_a_check_is_the_one_furthest_below_its_limit() -> None:
+    values = [2.9, 0.0, 4.0]
+    records = [made("cloak", 0.5, seed=at, gates=[_check(value > 3, value)]) for at, value in enumerate(values)]
+    assert table.gates_of(records)[0][1:4] == (0.0, 3.0, False)
+    assert table.gates_of(records[2:])[0][1:4] == (4.0, 3.0, True)
+    unknown = [*records, made("cloak", 0.5, seed=3, gates=[_check(False, None)])]
+    assert table.gates_of(unknown)[0][1:4] == (pytest.approx(float("nan"), nan_ok=True), 3.0, False)
+
+
+def test_a_missing_item_is_counted_shown_and_keeps_the_cell_in_the_minimum() -> None:
+    whole = seeds("cloak", 0.5, 0.5, adaptation="mp3")
+    lost = made("cloak", 0.9, seed=0)
+    arms = {**lost.arms, "protected": {"nll": [None, *[0.9] * 9]}}
+    rows = table.rows([*whole, lost.model_copy(update={"arms": arms}), made("cloak", 0.9, seed=1)])
+    best = rows[0].best
+    assert best is not None
+    assert best.response == "learner"
+    assert best.denied.mean == pytest.approx((0.09 + 0.1) / 2)  # the missing item counts as fully learned
+    headings, body = table.main_table(rows)
+    assert body[0][headings.index("missing items")] == "1"
+    assert "(1 items missing)" in str(table.response_table(rows)[1])

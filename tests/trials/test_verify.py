@@ -10,8 +10,8 @@ import pytest
 
 from bench import plugins
 from bench.cli import main
-from bench.metrics.learning import learning_denied
 from bench.results import consistency
+from bench.results.score import learning_denied
 from bench.trials import record, trial, verify
 from bench.trials.again import trial_of
 from bench.trials.record import Record
