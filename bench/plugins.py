@@ -43,7 +43,7 @@ METHODS = {
     "adaptations": ("transform", "augment", "train"),
 }
 # The optional methods that decide which stages a trial has.
-HOOKS = {"adaptations": METHODS["adaptations"], "attackers": ("prior", "view")}
+HOOKS = {"adaptations": METHODS["adaptations"], "attackers": ("prior", "view", "gates")}
 SINGULAR = {"defenses": "defense", "attackers": "attacker", "adaptations": "adaptation", "datasets": "dataset"}
 # The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
 SHARED = ("bench.sound.", "bench.notes.", "bench.metrics.", "bench.training.")

@@ -22,10 +22,10 @@ from typing import Any
 from bench.results import table
 from bench.trials import local, record, run
 from bench.trials.matrix import Suite, expand, suite
+from bench.trials.plan import Cell, Stage, plan
 from bench.trials.record import GateRecord, Record
 from bench.trials.stages import Outcome
 from bench.trials.store import Store
-from bench.trials.trial import Cell, Stage, plan
 
 _ITEMS = 24  # held-out items of each made-up record
 _SEEDS, _ATTACKERS, _ADAPTATIONS = 10, ["m5", "melcnn"], ["none", "mp3", "resample"]

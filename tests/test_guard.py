@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import plugins
-from bench.cli import main
+from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
 from bench.trials.matrix import Suite, expand
@@ -113,7 +113,7 @@ def test_importing_bench_changes_nothing() -> None:
     code = (
         "import sys, os, signal\n"
         "before = (list(sys.meta_path), list(sys.path), sys.excepthook, os._exit, signal.getsignal(signal.SIGINT))\n"
-        "import bench, bench.api, bench.plugins, bench.cli\n"
+        "import bench, bench.api, bench.plugins, bench.commands\n"
         "after = (list(sys.meta_path), list(sys.path), sys.excepthook, os._exit, signal.getsignal(signal.SIGINT))\n"
         "assert before == after, (before, after)\n"
     )

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App
+
 from bench import plugins
+from bench.exits import OK
 from bench.extras import explained
 
 # Package -> what cannot be done without it.
@@ -40,15 +43,28 @@ PACKAGES = {
 }
 
 
-def doctor(store_url: str | None, *, clean: bool) -> None:
-    """Print what is here and what each lacking thing disables; with `clean`, empty the store first."""
+app = App(name="doctor", help_epilogue="Examples:\n  bench doctor\n  bench doctor --clean\n")
+
+
+@app.default
+def doctor(*, store: str | None = None, clean: bool = False) -> int:
+    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
+
+    Parameters
+    ----------
+    store
+        The store to look at; default: $BENCH_STORE, else the user's cache.
+    clean
+        Remove every artefact of the store (they are made again when needed).
+    """
     from bench.trials.store import Store, default_url
 
-    store = Store(store_url or default_url())
+    root = Store(store or default_url()).root
     if clean:
-        print(f"store     removed {_size(_clear(store.root))} of artefacts from {store.root}")
-    for line in (*_machine(), *_packages(), *_storage(store.root), *_imports(), *_plugins()):
+        print(f"store     removed {_size(_clear(root))} of artefacts from {root}")
+    for line in (*_machine(), *_packages(), *_storage(root), *_imports(), *_plugins()):
         print(line)
+    return OK
 
 
 def _machine() -> Iterator[str]:

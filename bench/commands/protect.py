@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench import plugins
 from bench.api import Clips, Knowledge
-from bench.commands.run import parse_settings
+from bench.commands.settings import parse_settings
 from bench.errors import DataError, UsageError
 from bench.files import check_output, check_source, replacing
 from bench.notes.midi import MIDI_SUFFIXES

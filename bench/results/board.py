@@ -23,7 +23,7 @@ from bench.trials import matrix, record
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["Board", "Standing", "boards", "cell_in", "standings", "suite_files"]
+__all__ = ["Board", "Standing", "boards", "cell_in", "find_suite", "standings", "suite_files"]
 
 Standing = Literal["ranked", "no budget", "too loud", "void"]
 
@@ -172,6 +172,20 @@ def suite_files(folder: Path | None = None) -> dict[str, Path]:
     """The suites of a folder, by default of `leaderboards/`, whose records are there."""
     place = folder or plugins.home() / "leaderboards"
     return {path.stem: path for path in sorted(place.glob("*.toml")) if any(_records_of(path).glob("*.json"))}
+
+
+def find_suite(name: str) -> Path:
+    """The file of a suite: a path that ends in .toml, or the name of a suite that comes with bench.
+
+    Raises:
+        UsageError: no suite has that name.
+    """
+    if name.endswith(".toml"):
+        return Path(name)
+    shipped = {path.stem: path for path in (plugins.home() / "leaderboards").glob("*.toml")}
+    if name not in shipped:
+        raise UsageError(f"{unknown('suite', name, shipped)}; a file of your own ends in .toml")
+    return shipped[name]
 
 
 def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:

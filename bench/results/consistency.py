@@ -166,8 +166,9 @@ def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
     for arm, metrics in record.arms.items():
         if arm in record.stages:
             yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
-    if "protected_set" in record.stages and record.audibility:
-        yield "audibility", record.stages["protected_set"], record.audibility
+    audited = record.stages.get("audit") or record.stages.get("protected_set")
+    if audited and record.audibility:
+        yield "audibility", audited, record.audibility
     for role, value in record.alignment.items():
         if role in record.stages:
             yield "alignment", record.stages[role], value

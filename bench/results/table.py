@@ -242,7 +242,8 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
     spent = [
         record.cost["protected_set"]["cpu_seconds"]
         for record in good
-        if "protected_set" in record.cost and record.trial.control != "clean"  # whose set is loaded, not protected
+        # Without an audit stage, auditing was part of protecting and its cost part of this one.
+        if "protected_set" in record.cost and "audit" in record.stages
     ]
     return Row(
         dataset=key[0],

@@ -23,9 +23,9 @@ from typing import Any
 from bench.errors import UsageError
 from bench.trials.agenda import MOST_ATTEMPTS, Agenda, Stopped, Watch
 from bench.trials.parcels import packed, perform_parcel
+from bench.trials.plan import Plan, Stage
 from bench.trials.stages import Outcome
 from bench.trials.store import Store
-from bench.trials.trial import Plan, Stage
 
 _GIB = 2**30
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing but keys goes through it

@@ -11,10 +11,11 @@ from typing import Literal
 from bench.errors import DataError, UsageError
 from bench.trials import record
 from bench.trials.agenda import Event, Watch
+from bench.trials.plan import Cell, Plan, plan
 from bench.trials.record import Record
 from bench.trials.stages import Outcome
 from bench.trials.store import Store
-from bench.trials.trial import Cell, Plan, Trial, plan
+from bench.trials.trial import Trial
 
 Place = Literal["local", "ray"]
 

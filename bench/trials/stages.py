@@ -1,4 +1,4 @@
-"""What each task of a plan does: load, protect, mix, adapt, learn, evaluate, compare.
+"""What each task of a plan does: load, protect, audit, mix, adapt, learn, evaluate, compare.
 
 `perform` is all that an executor calls. It reads a stage's parents from the store, does the work with the stage's
 plugins and writes the artefact; nothing passes between stages but through the store. Random numbers come from one
@@ -28,10 +28,11 @@ from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.trials import measuring
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
+from bench.trials.plan import Stage
 from bench.trials.provenance import provenance
-from bench.trials.record import numbers, numbers_by_name
+from bench.trials.record import Number, attacker_gates, numbers, numbers_by_name
 from bench.trials.store import Store, write_json
-from bench.trials.trial import Part, Stage
+from bench.trials.trial import Part
 
 Report = Callable[[str], None]  # a line for people: how far a stage is
 
@@ -146,14 +147,18 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     protected = _paired(data, protected, work.stage)
     _within(data, protected, getattr(defense, "epsilon", None), work.stage)
     save_data(folder, protected)
-    # What is published is the rounded file, so that is what is measured.
-    published = load_data(folder, work.device)
-    rng = generator("audibility", 0, work.device)
-    write_json(
-        folder / "audibility.json", measuring.audibility(data, published, work.stage.options.get("content", ""), rng)
-    )
     write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
-    return {"alignment": alignment_hash(published)}
+    return {"alignment": alignment_hash(load_data(folder))}  # of the rounded file: that is what is published
+
+
+def _audit(work: _Work, folder: Path) -> dict[str, Any]:
+    """Measure how audible the published set is beside the clean one."""
+    clean, published = work.data("clean"), work.data("protected")
+    if isinstance(clean, Clips):
+        clean = replace(clean, lengths=published.lengths)  # a defense may have filled the padding
+    rng = generator("audibility", 0, work.device)
+    write_json(folder / "audibility.json", measuring.audibility(clean, published, work.stage.options["content"], rng))
+    return {}
 
 
 def _mix(work: _Work, folder: Path) -> dict[str, Any]:
@@ -255,8 +260,16 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
     }
     if hasattr(attacker, "generate"):
         result |= _generated(work, attacker, model, test, folder)
+    if "untrained" in work.stage.parents:
+        result["gates"] = _gates(work, attacker, result["quality"])
     write_json(folder / "quality.json", result)
     return {}
+
+
+def _gates(work: _Work, attacker: Any, clean: Mapping[str, list[Number]]) -> list[dict[str, Any]]:
+    """The attacker's own validity checks of the clean arm beside the untrained one."""
+    untrained = work.store.json(work.stage.parents["untrained"], "quality.json")["quality"]
+    return [gate.model_dump() for gate in attacker_gates(attacker, clean, untrained)]
 
 
 def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:
@@ -346,6 +359,7 @@ def _described(error: BaseException) -> dict[str, str]:
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
     "load": _load,
     "protect": _protect,
+    "audit": _audit,
     "mix": _mix,
     "adapt": _adapt,
     "learn": _learn,

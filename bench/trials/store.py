@@ -120,6 +120,10 @@ class Store:
                 self._settle(aside, folder)
         return folder
 
+    def locate(self, key: str) -> str:
+        """The folder of an artefact as text for the user, or that it is not in the store."""
+        return str(self.open(key)) if self.has(key) else f"{key} (not in {self.url})"
+
     @contextmanager
     def write(self, key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """A folder to write files into and a mapping for `done.json`: the artefact, unless an error is raised."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.commands import SUMMARIES, app, main
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 MATCH = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
@@ -21,9 +21,15 @@ def bench(*words: str) -> int:
     return left.value.code
 
 
-def test_importing_the_command_imports_nothing_heavy() -> None:
-    heavy = ("torch", "ray", "transformers", "scipy")
-    code = f"import sys, bench.cli; print([name for name in {heavy} if name in sys.modules])"
+@pytest.mark.parametrize("words", [["--help"], ["list"], *([name, "--help"] for name in SUMMARIES)], ids=" ".join)
+def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
+    heavy = ("torch", "ray", "transformers", "scipy", "numpy", "pydantic")
+    code = (
+        "import contextlib, io, sys, bench.commands\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    bench.commands.main({words})\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -41,7 +47,11 @@ def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     assert "harmonycloak" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["list", "run", "matrix", "check", "protect", "doctor", "verify", "new", "gate"])
+def test_every_commands_summary_is_the_first_line_of_its_docstring() -> None:
+    assert {name: (app[name].default_command.__doc__ or "").splitlines()[0] for name in SUMMARIES} == SUMMARIES
+
+
+@pytest.mark.parametrize("command", SUMMARIES)
 def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(command, "--help") == 0
     assert f"bench {command}" in capsys.readouterr().out.split("Examples:")[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.commands import main
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 NAME = "mine"

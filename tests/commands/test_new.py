@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import plugins
-from bench.cli import main
-from bench.commands.catalogue import kind_of
+from bench.commands import main
+from bench.commands.check import kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"defense": "defenses", "attacker": "attackers", "adaptation": "adaptations", "dataset": "datasets"}

@@ -7,8 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from bench.cli import main
-from bench.commands import protect
+from bench.commands import main, protect
 from bench.sound import files
 
 RATE = 16000

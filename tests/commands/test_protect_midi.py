@@ -10,8 +10,7 @@ import mido
 import pytest
 import torch
 
-from bench.cli import main
-from bench.commands import protect_midi
+from bench.commands import main, protect_midi
 from bench.notes.midi import DRUMS, Score, read_score
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"

@@ -1,11 +1,14 @@
 """Tables: the best response is the minimum, void cells do not count, the loud are not ranked."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.errors import DataError
 from bench.results import table
-from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord
+from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord, load_all
 
 
 def part(label: str) -> PartRecord:
@@ -44,7 +47,8 @@ def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **m
         "groups": [str(i) for i in range(10)],
         "audibility": {"snr_db": [20.0] * 10},
         "distance": {"protected_set": {"kad[logmel]": 1.0}},
-        "cost": {"protected_set": {"cpu_seconds": 2.0}},
+        "stages": {"protected_set": "p", "audit": "a"},
+        "cost": {"protected_set": {"cpu_seconds": 2.0}, "audit": {"cpu_seconds": 7.0}},
     }
     return Record(**{**given, **more})
 
@@ -169,3 +173,33 @@ def test_a_missing_item_is_counted_shown_and_keeps_the_cell_in_the_minimum() -> 
     headings, body = table.main_table(rows)
     assert body[0][headings.index("missing items")] == "1"
     assert "(1 items missing)" in str(table.response_table(rows)[1])
+
+
+@pytest.mark.parametrize("copy", ["{} (1).json", "{} copy.json", "{} (conflicted copy 2026-01-01).json"])
+def test_copies_of_a_record_do_not_count_as_seeds(tmp_path: Path, copy: str) -> None:
+    record = made("cloak", 0.5)
+    file = record.save(tmp_path)
+    assert load_all(tmp_path) == [record]
+    (tmp_path / copy.format(file.stem)).write_text(file.read_text())
+    with pytest.raises(DataError, match=r"hold the same trial, .*remove one"):
+        load_all(tmp_path)
+    file.unlink()
+    with pytest.raises(DataError, match=r"a renamed copy\?"):
+        load_all(tmp_path)
+
+
+def test_one_trial_under_two_names_does_not_count_as_two_seeds(tmp_path: Path) -> None:
+    record = made("cloak", 0.5)
+    record.save(tmp_path)
+    record.model_copy(update={"name": "another"}).save(tmp_path)
+    with pytest.raises(DataError, match="hold the same trial"):
+        load_all(tmp_path)
+
+
+def test_what_protecting_costs_is_protecting_alone_and_unknown_where_auditing_was_part_of_it() -> None:
+    (row,) = table.rows(seeds("cloak", 0.5, 0.5))
+    assert row.seconds == 2.0
+    (old,) = table.rows(seeds("cloak", 0.5, 0.5, stages={"protected_set": "p"}))
+    assert math.isnan(old.seconds)
+    (mixed,) = table.rows([*seeds("cloak", 0.5), *seeds("cloak", 0.5, stages={"protected_set": "p"})])
+    assert mixed.seconds == 2.0

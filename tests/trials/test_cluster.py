@@ -28,9 +28,10 @@ from bench.trials import record
 from bench.trials.cluster import _nodes, _options
 from bench.trials.matrix import expand, read
 from bench.trials.parcels import packed, perform_parcel
+from bench.trials.plan import plan, stage
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import Part, Trial, plan, stage
+from bench.trials.trial import Part, Trial
 
 Trials = Callable[..., tuple[Trial, ...]]
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.trials.matrix import Suite, expand, suite
-from bench.trials.trial import plan
+from bench.trials.plan import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 Make = Callable[..., Suite]
