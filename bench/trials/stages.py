@@ -23,6 +23,7 @@ from bench import plugins
 from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.errors import BenchError, DataError, PluginError, unknown
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.trials import measuring
@@ -58,9 +59,10 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
     try:
         store = Store(store_url)
         if not store.has(stage.key):
-            _do(stage, store, report)
-    except Exception as error:
-        reason = explained(error)
+            with exit_raises():
+                _do(stage, store, report)
+    except (Exception, SystemExit) as error:
+        reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
@@ -349,7 +351,8 @@ def _device(stage: Stage) -> torch.device:
 def _described(error: BaseException) -> dict[str, str]:
     lines = traceback.format_exception(error)
     tail = "" if isinstance(error, BenchError) else "".join(lines)[-3000:]
-    return {"type": type(error).__name__, "message": str(error).split("\n")[0][:500], "tail": tail}
+    message = exit_sentence(error) if isinstance(error, SystemExit) else str(error)
+    return {"type": type(error).__name__, "message": message.split("\n")[0][:500], "tail": tail}
 
 
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {

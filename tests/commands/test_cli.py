@@ -66,6 +66,8 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),
+        (["run", *MATCH[:-1], "0"], "--jobs"),
+        (["run", *MATCH[:-1], "-3"], "expected 1 or more"),
         (["run", *SMALL, "--set", "nonsense"], "NAME.KEY=VALUE"),
         (["run", *SMALL, "--set", "linear.steps=many"], "linear"),
         (["run", *SMALL, "--defense", f"{PLUGINS}/hiss.py", "--set", "defense.epsilonn=1"], "epsilonn"),
