@@ -144,9 +144,7 @@ def test_padding_may_be_filled_by_who_says_so(small_trials: Trials, tmp_path: Pa
 def test_preprocessing_changes_what_a_classifier_is_tested_on(small_trials: Trials, tmp_path: Path) -> None:
     classifier = tmp_path / "judge.py"
     source = (Path(__file__).parents[1] / "plugins" / "linear.py").read_text()
-    classifier.write_text(
-        source.replace("    steps: int = 30", '    task: ClassVar[str] = "classify"\n    steps: int = 30')
-    )
+    classifier.write_text(source.replace("    steps: int = 30", '    task = "classify"\n    steps: int = 30'))
     given = {"defenses": ["hiss"], "seeds": [0], "adaptations": ["halves"]}
     for plugin, expected in ((classifier, 4), (Path(__file__).parents[1] / "plugins" / "linear.py", 2)):
         trials = small_trials(**given, attacker={"linear": {"plugin": str(plugin)}})
