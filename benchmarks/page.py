@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.scores.board import Board
-from bench.site.build import build
+from bench.report.site import build
+from bench.results.board import Board
 from bench.trials.matrix import expand, suite
 from bench.trials.record import Record
 from bench.trials.run import execute, prepare

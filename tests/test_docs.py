@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cli import app
-from bench.judging import gate, verify
+from bench.commands import app
+from bench.regression import gate
+from bench.trials import verify
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.scores import table
+from bench.results import table
 from bench.trials import record
 from bench.trials.record import PartRecord, Record, TrialRecord
 

@@ -1,31 +1,30 @@
 """Ghost removal: notes struck again for a step are whole again, and short faint notes are left out.
 
-Written as a file can hold it, a ghost inside a note is note | ghost | note. Whoever knows that undoes it by one rule
-and has the clean file back, but for genuine repeats of a sixteenth: of clean notes it takes one in 10 000 in the
-chorales, one in 900 in the band and one in 45 in POP909.
+Written as a file can hold it, a ghost inside a note is note | ghost | note. Softer repeats go back into their note; a
+ghost as loud as its note stays. Genuine repeats of a sixteenth are lost with them: of clean notes it takes one in 10
+000 in the chorales, one in 900 in the band and one in 45 in POP909.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.note_edits import medians, to_rolls
 from bench.notes.restrikes import remerge
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class Deghost:
+class Deghost(Adaptation[Rolls]):
     """Merges what `bench.notes.restrikes.remerge` merges; then drops what is as short and too soft for its track.
 
     Too soft is under `faint` of the median velocity of the roll's track.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     longest: int = 1  # steps
     faint: float = 0.5

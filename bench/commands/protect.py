@@ -8,9 +8,8 @@ that there is no seam. Length, rate and channels stay.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,13 @@ from torch import Tensor
 
 from bench import plugins
 from bench.api import Clips, Knowledge
-from bench.commands.run import parse_settings
+from bench.commands.settings import parse_settings
 from bench.errors import DataError, UsageError
+from bench.files import check_output, check_source, replacing
 from bench.notes.midi import MIDI_SUFFIXES
 from bench.sound import files
 from bench.trials.stages import generator
+from bench.vocabulary import Kind
 
 PIECE_SECONDS = 8.0
 OVERLAP_SECONDS = 0.05
@@ -51,19 +52,19 @@ def protect_file(
     for a place that cannot be written; then nothing is written.
     """
     midi = source.suffix.lower() in MIDI_SUFFIXES
-    may_write(source, out, set(MIDI_SUFFIXES) if midi else SUFFIXES, force)
+    check_source(source)
+    check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SUFFIXES, force=force)
     domain = "midi" if midi else "audio"
     maker, knowledge = made(domain, defense, attacker or USUAL[domain], preset, settings)
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, maker, knowledge, generator("protect", seed))
+        return protect_score(source, out, maker, knowledge, generator("protect", seed), force=force)
     info = files.info(source)
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     meter = _Meter()
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
-        draft = Path(aside) / f"draft{out.suffix}"
+    with replacing(out, force=force) as draft:
         subtype = info.subtype if ALIKE.get(out.suffix.lower()) == info.format else None
         with soundfile.SoundFile(draft, "w", info.rate, info.channels, subtype) as writer:
             rng = generator("protect", seed)
@@ -72,7 +73,6 @@ def protect_file(
                 writer.write(protected.T.numpy())
         if meter.peak == 0.0:
             raise DataError(f"{source} is silent: there is nothing to protect")
-        draft.replace(out)
     figures = meter.figures()
     print(f"{out}: {meter.samples / info.rate:.2f} s, {info.rate} Hz, {info.channels} channels, as {source}")
     for name, value in figures.items():
@@ -173,25 +173,12 @@ def made(domain: str, defense: str, attacker: str, preset: str, settings: Sequen
     named = {"defense": [defense]} | ({} if attacker == "none" else {"attacker": [attacker]})
     given = parse_settings(settings, named)
     built = []
+    kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
     for kind, names in named.items():
         for name in names:
-            plugin = plugins.build(f"{kind}s", name, given.get(kind, {}).get(name), preset)
-            able = getattr(plugin, "domains", ("audio",))
+            plugin = plugins.build(kinds[kind], name, given.get(kind, {}).get(name), preset)
+            able = plugin.domains
             if domain not in able:
                 raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
             built.append(plugin)
     return built[0], Knowledge("white-box", tuple(built[1:])) if built[1:] else Knowledge()
-
-
-def may_write(source: Path, out: Path, suffixes: Collection[str], force: bool) -> None:
-    """Raises `UsageError` where `out` cannot or must not be written."""
-    if out.suffix.lower() not in suffixes:
-        raise UsageError(
-            f"{out}: cannot write '{out.suffix}' files from {source.name}; give one of {', '.join(sorted(suffixes))}"
-        )
-    if not out.resolve().parent.is_dir():
-        raise UsageError(f"{out}: the folder {out.resolve().parent} does not exist")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UsageError(f"{out} is the source itself: give another name")
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists: give another name, or --force to write over it")

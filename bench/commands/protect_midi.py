@@ -7,7 +7,6 @@ protects; what it changed is carried back to the notes in ticks. Figures are of 
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from bench.api import Knowledge, Rolls
 from bench.errors import DataError
+from bench.files import replacing
 from bench.metrics.edits import edits
 from bench.notes.midi import Score, read_score
 from bench.notes.midi_edits import Frame, transferred
@@ -28,7 +28,9 @@ PIECE_BARS = 8
 ROOM = 1 << 25  # cells of the pieces that are protected together
 
 
-def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator) -> dict[str, float]:
+def protect_score(
+    source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator, *, force: bool = False
+) -> dict[str, float]:
     """Protect `source` into `out` and print what that did to its notes; the figures.
 
     Raises `DataError` for a file that cannot be used or that does not read back as it was meant; then nothing is
@@ -45,12 +47,10 @@ def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng
     notes = transferred(frame, protected)
     if not len(notes):
         raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out.resolve().parent) as aside:
-        draft = Path(aside) / out.name
+    with replacing(out, force=force) as draft:
         draft.write_bytes(rewritten(frame.score, notes))
         again = verify(frame.score, notes, draft.read_bytes(), out)
         figures = _figures(frame, again, batches)
-        draft.replace(out)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
     print(f"{out}: {seconds:.2f} s, {len(again.notes)} notes in {len(again.parts)} tracks, as {source}")
     if ended := int((frame.score.notes[:, 6] < 0).sum()):

@@ -1,1 +1,1 @@
-"""How work is named, found again and done: trials become a plan of stages over a store of artefacts."""
+"""The engine: trials become a plan of stages over stored artefacts. `verify` checks records against a second run."""

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import pydantic
 
-from bench.api import Gate
 from bench.errors import DataError
-from bench.metrics.learning import learning_denied, learns_gate
+from bench.results.score import ValidityCheck, items_denied, learns_check
+from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store, holds_json, write_json
-from bench.trials.trial import Cell, Part
+from bench.trials.trial import Part
 
 SCHEMA = 1
 # From the schema of the key to the next one. The chain is only ever added to.
@@ -90,7 +90,7 @@ class Record(_Strict):
     error: dict[str, str] | None = None  # stage, type, message, tail
     trial: TrialRecord
     metric: str = ""  # the one that is scored
-    denied: Number = None  # learning denied, see bench.metrics.learning
+    denied: Number = None  # learning denied, see bench.results.score
     arms: dict[str, dict[str, list[Number]]] = {}  # arm -> metric -> [item]
     ids: list[str] = []  # of the held-out items
     groups: list[str] = []
@@ -124,6 +124,14 @@ class Record(_Strict):
     def mean(self, arm: str, metric: str = "") -> float:
         """The mean quality of an arm. NaN where the arm has no number."""
         return mean(self.quality(arm, metric))
+
+    @property
+    def learning_denied(self) -> float:
+        """The score of this seed, from the items. NaN where there is none."""
+        arms = (
+            [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
+        )
+        return items_denied(*arms)
 
     @property
     def void(self) -> list[GateRecord]:
@@ -160,8 +168,38 @@ def load(path: Path) -> Record:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """Every record of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.json"))]
+    """Read every record of a folder, by name.
+
+    Raises:
+        DataError: a file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial.
+
+    Args:
+        records: where each record was read from, and the record.
+
+    Raises:
+        DataError: two records have the same name, or the same data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    for where, record in records:
+        trial = record.trial
+        adaptation = trial.adaptation.label if trial.adaptation else None
+        parts = (trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation, trial.seed)
+        for identity in ((record.name,), parts):
+            first = seen.setdefault(identity, where)
+            if first != where:
+                raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -175,11 +213,12 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     results = {role: found(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
     reference = results["untrained"]
     metric = reference["metric"]
-    heard = found("protected_set", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
+    heard = found("audit", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if heard["distance"]:
         distance["protected_set"] = heard["distance"]
     arms = {arm: result["quality"] for arm, result in results.items()}
+    own_gates = results["clean"].get("gates", [])
     record = Record(
         name=cell.trial.name,
         key=cell.key,
@@ -195,7 +234,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        gates=gates_of(cell.trial.attacker, arms, metric, reference["groups"]),
+        gates=[common_gate(arms, metric, reference["groups"]), *map(GateRecord.model_validate, own_gates)],
         epochs={arm: found(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
         audibility=heard["per_clip"],
         heard=heard.get("ids", []),
@@ -204,11 +243,10 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         crafting=found("protected_set", "crafting.json", []),
         view=found("view", "view.json", {}),
         stages=dict(cell.keys),
-        cost={role: meta["cost"] for role, meta in metas.items()},
+        cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
         made={"command": command, **metas["protected"]["made"]},
     )
-    denied = learning_denied(record.mean("clean"), record.mean("protected"), record.mean("untrained"))
-    record = record.model_copy(update={"denied": numbers([denied])[0]})
+    record = record.model_copy(update={"denied": numbers([record.learning_denied])[0]})
     return record.model_copy(update={"notes": why_null(record)})
 
 
@@ -254,22 +292,39 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
 def gates_of(
     part: Part, arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]
 ) -> list[GateRecord]:
-    """The gate that every attacker must pass, and the attacker's own, from the arms of a record."""
+    """The gate that every attacker must pass, and the attacker's own, computed again from the arms of a record."""
     from bench import plugins
 
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
-    own = attacker.gates(_means(arms["clean"]), _means(arms["untrained"])) if hasattr(attacker, "gates") else []
-    return [common_gate(arms, metric, groups), *map(_gate, own)]
+    return [common_gate(arms, metric, groups), *attacker_gates(attacker, arms["clean"], arms["untrained"])]
+
+
+def attacker_gates(
+    attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
+) -> list[GateRecord]:
+    """The attacker's own validity checks; none where it declares none.
+
+    Args:
+        attacker: the plugin, an instance.
+        clean: metric -> [item], of the arm that is trained on clean data.
+        untrained: metric -> [item], of the untrained arm.
+    """
+    return [_gate(check) for check in attacker.validity(_means(clean), _means(untrained))]
 
 
 def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]) -> GateRecord:
     """The gate that every attacker must pass: it follows from the arms alone, without the attacker's code."""
     every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
     pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
-    return _gate(learns_gate([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+    return _gate(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 
-def _gate(gate: Gate) -> GateRecord:
+def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
+    """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
+    return meta["task"] == "protect" and "audibility.json" in meta["files"]
+
+
+def _gate(gate: ValidityCheck) -> GateRecord:
     value, limit = numbers([gate.value, gate.limit])
     return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 
@@ -329,6 +384,7 @@ def why_null(record: Record) -> dict[str, str]:
 
 __all__ = [
     "Record",
+    "attacker_gates",
     "common_gate",
     "failed",
     "gates_of",
@@ -338,5 +394,6 @@ __all__ = [
     "numbers",
     "numbers_by_name",
     "of",
+    "require_unique",
     "why_null",
 ]

@@ -7,8 +7,9 @@ One model, or several all known: every step descends the mean of their losses. B
 transfer; after MLDG, Li et al. 2018): from a pool of models with random weights some are drawn for every step; all but
 one are trained on and their gradients averaged, `1 / (Q - 1)`, and the last, which this step did not descend, takes a
 step of its own. The paper gives that one a "divergence loss" which it does not define; here it is the squared gap
-between that model's loss and the others' mean (as V-REx, Krueger et al. 2021, penalises the spread of risks), so that
-noise which works on the models it was made for alone is pulled towards what works on all.
+between that model's loss and the others' mean (as V-REx, Krueger et al. 2021, penalises the spread of risks). Losses of
+different models are in different units (nats a note, nats a frame, a bound plus a hinge), so the mean favours the
+largest, and where the gap is below -5 the last step raises that model's loss: a weak form of black-box.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Adaptation, Attacker, Log
+from bench.api import Adaptation, Attacker, Epoch, Log
 from bench.training.crafting import heard
 from bench.training.learning import batches, seeded
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
 MOMENTUM = 0.9
 
-Models = Sequence[tuple[Attacker, nn.Module]]
+Models = Sequence[tuple[Attacker[Any], nn.Module]]
 # Knobs of a batch and its index -> the batch, protected, and what its noise costs.
 Render = Callable[[Tensor, Tensor], tuple[Any, Tensor]]
 # Before a batch's step: the models of this step and the batch's index.
@@ -54,9 +55,9 @@ def descend(
     game: Game,
     knobs: Tensor,
     data: Any,
-    surrogates: Sequence[Attacker],
+    surrogates: Sequence[Attacker[Any]],
     meta: bool,
-    expects: Sequence[Adaptation],
+    expects: Sequence[Adaptation[Any]],
     rng: Generator,
     render: Render,
     log: Log,
@@ -84,7 +85,7 @@ def descend(
             return _stepped(turned, game.inner_step)
 
         order = batches(len(data), game.batch, rng)
-        for _ in range(game.rounds):
+        for round_ in range(1, game.rounds + 1):
             kept: list[Tensor] = []
             for _ in range(-(-len(data) // game.batch)):
                 index = next(order).to(data.device)
@@ -105,15 +106,14 @@ def descend(
                     turned = move(held + penalty + game.divergence * gap, turned, last, learn=True)
                 knobs[:, index] = turned.detach()
                 kept.append(loss.detach())
-            log({"loss": float(torch.stack(kept).mean())})
+            log(Epoch(round_, float(torch.stack(kept).mean())))
 
 
-def _learner(attacker: Attacker, model: nn.Module, game: Game) -> torch.optim.Optimizer:
+def _learner(attacker: Attacker[Any], model: nn.Module, game: Game) -> torch.optim.Optimizer:
     """SGD with momentum, the paper's, for a pretrained model; it leaves one that starts from nothing where it was."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    scratch = hasattr(attacker, "prior")
-    if game.outer == "adam" or (game.outer == "auto" and scratch):
-        return torch.optim.Adam(weights, float(getattr(attacker, "lr", 1e-3)))
+    if (attacker.surrogate_optimizer if game.outer == "auto" else game.outer) == "adam":
+        return torch.optim.Adam(weights, attacker.lr)
     return torch.optim.SGD(weights, game.outer_lr, momentum=MOMENTUM)
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.scores import losses, music, page
-from bench.scores.board import Board
+from bench.report import losses, markdown, music
+from bench.results.board import Board
 from bench.trials.matrix import Suite, expand, suite
+from bench.trials.plan import plan
 from bench.trials.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import plan
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_music_is_measured_beside_its_references(asked: Suite, records: dict[tup
 
 
 def test_the_page_of_a_symbolic_suite_has_them_all(asked: Suite, records: dict[tuple[str, str], Record]) -> None:
-    text = page.markdown(Board(asked, tuple(records.values())), "bench matrix x.toml")
+    text = markdown.page(Board(asked, tuple(records.values())), "bench matrix x.toml")
     for heading in ("## What moved", "## Music of reading on band", "input changed", "velocity ±"):
         assert heading in text
     assert "Epoch by epoch" not in text, "figures of music are no figures of epochs"

@@ -1,0 +1,295 @@
+"""Sets of items: recordings (`Clips`) and multi-track piano rolls (`Rolls`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from bench.errors import DataError
+from bench.vocabulary import DomainName
+
+__all__ = ["Clips", "Data", "Rolls"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """A set of recordings, padded at the end to one length.
+
+    Raises `DataError` where shapes, names or lengths do not fit; `check()` looks at the values too.
+    """
+
+    domain: ClassVar[DomainName] = "audio"
+
+    audio: Tensor  # float32 [clip, channel, sample], within -1..1; zero from `lengths` on
+    rate: int  # samples a second
+    ids: tuple[str, ...]  # one a clip, unique: what pairs protected with clean
+    groups: tuple[str, ...]  # one a clip: the song or the speaker; clips of one group are not independent
+    lengths: Tensor  # int64 [clip]: samples of recording; the rest is padding
+    labels: Tensor | None = None  # int64 [clip], indices into `classes`
+    classes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()  # one a clip where the data has descriptions, else empty
+    stems: Tensor | None = None  # float32 [clip, stem, channel, sample]; they add up to `audio`
+    stem_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.audio.dim() == 3, f"audio has shape {tuple(self.audio.shape)}, expected [clip, channel, sample]")
+        _require(self.audio.dtype == torch.float32, f"audio is {self.audio.dtype}, expected torch.float32")
+        _require(self.rate > 0, f"rate is {self.rate}, expected samples a second")
+        _require_set(self, len(self.audio), self.audio.shape[-1])
+        if self.stems is not None:
+            clips, channels, samples = self.audio.shape
+            stems = len(self.stem_names)
+            _require(
+                self.stems.shape == (clips, stems, channels, samples),
+                f"stems have shape {tuple(self.stems.shape)}, expected {(clips, stems, channels, samples)}",
+            )
+
+    @classmethod
+    def of(
+        cls,
+        audio: Tensor,
+        rate: int,
+        ids: Sequence[str] = (),
+        *,
+        groups: Sequence[str] = (),
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
+        texts: Sequence[str] = (),
+        stems: Tensor | None = None,
+        stem_names: Sequence[str] = (),
+    ) -> Self:
+        """Build a set from audio, with defaults for all that is not given.
+
+        Args:
+            audio: float32 [clip, channel, sample], within -1..1.
+            rate: samples a second.
+            ids: one a clip; by default numbers.
+            groups: one a clip; by default every clip is its own group.
+            lengths: int64 [clip], samples of recording; by default every clip fills its whole length.
+            labels: int64 [clip], indices into `classes`.
+            classes: names of the classes.
+            texts: one description a clip, or none.
+            stems: float32 [clip, stem, channel, sample] that add up to `audio`.
+            stem_names: one a stem.
+
+        Raises:
+            DataError: where shapes, names or lengths do not fit.
+        """
+        names = tuple(ids) or tuple(f"{i:05d}" for i in range(len(audio)))
+        if lengths is None:
+            lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64, device=audio.device)
+        return cls(
+            audio=audio,
+            rate=rate,
+            ids=names,
+            groups=tuple(groups) or names,
+            lengths=lengths,
+            labels=labels,
+            classes=tuple(classes),
+            texts=tuple(texts),
+            stems=stems,
+            stem_names=tuple(stem_names),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def device(self) -> torch.device:
+        return self.audio.device
+
+    @property
+    def signal(self) -> Tensor:
+        """float32 [clip, channel, sample]: what a defense perturbs, whatever the domain."""
+        return self.audio
+
+    @property
+    def support(self) -> Tensor:
+        """bool [clip, 1, sample]: true where there is recording, false in the padding."""
+        steps = torch.arange(self.audio.shape[-1], device=self.device)
+        return (steps < self.lengths[:, None])[:, None]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of recording in the whole set, padding left out."""
+        return float(self.lengths.sum()) / self.rate
+
+    def select(self, index: Tensor | Sequence[int]) -> Clips:
+        """The clips at `index`, in that order."""
+        at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
+        chosen = _selected(self, at)
+        return replace(
+            self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **chosen
+        )  # fmt: skip
+
+    def with_signal(self, signal: Tensor) -> Clips:
+        """The same clips with other samples; without stems."""
+        return self.with_audio(signal)
+
+    def with_audio(self, audio: Tensor, stems: Tensor | None = None) -> Clips:
+        """The same clips with other sound; stems are dropped unless given, since they would no longer add up."""
+        return replace(self, audio=audio, stems=stems, stem_names=self.stem_names if stems is not None else ())
+
+    def to(self, device: torch.device | str) -> Clips:
+        return replace(
+            self,
+            audio=self.audio.to(device),
+            lengths=self.lengths.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+            stems=None if self.stems is None else self.stems.to(device),
+        )
+
+    def check(self, what: str = "clips") -> Self:
+        """The set itself, or a `DataError` that names the first clip whose values cannot be used."""
+        _require(len(self) > 0, f"{what}: the set is empty, expected at least one clip")
+        flat = self.audio.detach().flatten(1)
+        bad = ~flat.isfinite().all(1)
+        _require(not bad.any(), f"{what}: clip '{_first(self.ids, bad)}' holds NaN or infinity, expected -1..1")
+        peak = flat.abs().amax(1)
+        loud = peak > 1.0 + 1e-4
+        _require(not loud.any(), f"{what}: clip '{_first(self.ids, loud)}' peaks at {peak.max():.3f}, expected -1..1")
+        outside = (self.audio.detach() * ~self.support).abs().amax((1, 2)) > 0
+        _require(not outside.any(), f"{what}: clip '{_first(self.ids, outside)}' has sound in its zero padding")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Rolls:
+    """A set of multi-track piano rolls, padded at the end to one length.
+
+    A note is an onset cell followed by cells of the same pitch that sound (velocity > 0) without an onset. The velocity
+    is a real number in 0..1 (MIDI velocity / 127), so that it can be differentiated through.
+    Raises `DataError` where shapes, names or lengths do not fit.
+    """
+
+    domain: ClassVar[DomainName] = "midi"
+
+    velocity: Tensor  # float32 [roll, track, step, pitch] in 0..1; 0 = silent
+    onset: Tensor  # bool [roll, track, step, pitch]: a note begins here
+    programs: tuple[int, ...]  # one a track: General MIDI 0..127, or 128 for drums
+    ids: tuple[str, ...]  # one a roll, unique
+    groups: tuple[str, ...]  # one a roll: the piece
+    lengths: Tensor  # int64 [roll]: steps of music; the rest is padding
+    tempo: Tensor  # float32 [roll]: beats a minute
+    steps_per_beat: int = 4
+    beats_per_bar: int = 4
+    lowest: int = 0  # MIDI pitch of the first pitch cell
+    tracks: tuple[str, ...] = ()  # names, one a track, or empty
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.velocity.shape)
+        _require(len(shape) == 4, f"velocity has shape {shape}, expected [roll, track, step, pitch]")
+        _require(self.velocity.dtype == torch.float32, f"velocity is {self.velocity.dtype}, expected torch.float32")
+        _require(self.onset.dtype == torch.bool, f"onset is {self.onset.dtype}, expected torch.bool")
+        _require(
+            self.onset.shape == self.velocity.shape, f"onset has shape {tuple(self.onset.shape)}, expected {shape}"
+        )
+        _require(len(self.programs) == shape[1], f"{len(self.programs)} programs for {shape[1]} tracks")
+        _require(self.lowest >= 0 and self.lowest + shape[3] <= 128, f"pitches {self.lowest}..{self.lowest + shape[3] - 1}, expected 0..127")  # fmt: skip  # noqa: E501
+        _require_set(self, shape[0], shape[2])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def device(self) -> torch.device:
+        return self.velocity.device
+
+    @property
+    def signal(self) -> Tensor:
+        """float32 [roll, track, step, pitch]: what a defense perturbs, whatever the domain."""
+        return self.velocity
+
+    @property
+    def support(self) -> Tensor:
+        """bool [roll, 1, step, 1]: true where there is music, false in the padding."""
+        steps = torch.arange(self.velocity.shape[2], device=self.device)
+        return (steps < self.lengths[:, None])[:, None, :, None]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of music in the whole set at each roll's tempo, padding left out."""
+        return float((self.lengths / self.steps_per_beat * 60.0 / self.tempo).sum())
+
+    def select(self, index: Tensor | Sequence[int]) -> Rolls:
+        """The rolls at `index`, in that order."""
+        at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
+        chosen = _selected(self, at)
+        return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **chosen)
+
+    def with_signal(self, signal: Tensor) -> Rolls:
+        """The same notes at other velocities; onsets stay."""
+        return replace(self, velocity=signal)
+
+    def to(self, device: torch.device | str) -> Rolls:
+        return replace(
+            self,
+            velocity=self.velocity.to(device),
+            onset=self.onset.to(device),
+            lengths=self.lengths.to(device),
+            tempo=self.tempo.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+        )
+
+    def check(self, what: str = "rolls") -> Self:
+        """The set itself, or a `DataError` that names the first roll whose values cannot be used."""
+        _require(len(self) > 0, f"{what}: the set is empty, expected at least one roll")
+        velocity = self.velocity.detach()
+        bad = ~((velocity >= 0) & (velocity <= 1)).flatten(1).all(1)  # false for NaN too
+        _require(not bad.any(), f"{what}: roll '{_first(self.ids, bad)}' has velocities outside 0..1")
+        outside = ((velocity > 0) & ~self.support).flatten(1).any(1)
+        _require(not outside.any(), f"{what}: roll '{_first(self.ids, outside)}' has notes in its padding")
+        ghost = (self.onset & (velocity <= 0)).flatten(1).any(1)
+        _require(not ghost.any(), f"{what}: roll '{_first(self.ids, ghost)}' has an onset without a velocity")
+        return self
+
+
+Data: TypeAlias = Clips | Rolls
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(message)
+
+
+def _require_set(data: Data, items: int, steps: int) -> None:
+    """What clips and rolls have in common: names, groups, lengths, labels and texts fit the number of items."""
+    _require(len(data.ids) == items, f"{len(data.ids)} ids for {items} items")
+    _require(len(set(data.ids)) == items, "ids are not unique: noise could not be paired with its clip")
+    _require(len(data.groups) == items, f"{len(data.groups)} groups for {items} items")
+    _require(
+        tuple(data.lengths.shape) == (items,), f"lengths have shape {tuple(data.lengths.shape)}, expected ({items},)"
+    )
+    if items:
+        longest = int(data.lengths.max())
+        _require(longest <= steps, f"a length of {longest} in data of {steps} steps")
+    if data.labels is not None:
+        _require(
+            tuple(data.labels.shape) == (items,), f"labels have shape {tuple(data.labels.shape)}, expected ({items},)"
+        )
+        _require(len(data.classes) > 0, "labels without classes")
+    _require(len(data.texts) in (0, items), f"{len(data.texts)} texts for {items} items")
+
+
+def _selected(data: Data, at: Tensor) -> dict[str, Any]:
+    """The fields that clips and rolls share, at the given indices."""
+    chosen = at.tolist()
+    return {
+        "ids": tuple(data.ids[i] for i in chosen),
+        "groups": tuple(data.groups[i] for i in chosen),
+        "lengths": data.lengths[at],
+        "labels": None if data.labels is None else data.labels[at],
+        "texts": tuple(data.texts[i] for i in chosen) if data.texts else (),
+    }
+
+
+def _first(ids: tuple[str, ...], bad: Tensor) -> str:
+    return ids[int(bad.nonzero()[0, 0])] if bad.any() else ""

@@ -1,0 +1,70 @@
+"""`bench check`: whether a plugin keeps the contract."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from bench import plugins
+from bench.errors import PluginError, unknown
+from bench.exits import INCOMPLETE, OK
+from bench.vocabulary import Kind
+
+app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")
+
+
+@app.default
+def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
+    """Run the conformance kit over a plugin, one line a check.
+
+    Parameters
+    ----------
+    name
+        A plugin by name, or a Python file that holds one.
+    kind
+        What it is, where the name alone does not tell.
+    fast
+        Leave out the checks that train.
+    """
+    return OK if conformance(name, kind, fast=fast) else INCOMPLETE
+
+
+def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
+    """Print one line a check; whether all that ran passed."""
+    from bench import check as kit
+
+    kind = kind or kind_of(name)
+    mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
+    passed = True
+    for each in kit.checks(kind, plugins.build(kind, name, preset="smoke")):
+        if fast and each.slow:
+            continue
+        ended = kit.outcome(each)
+        passed = passed and ended.status != "failed"
+        reason = f": {ended.reason}" if ended.reason else ""
+        print(f"{mark[ended.status]}  {each.name}: {each.meaning}{reason}", flush=True)
+    fits = "fits" if passed else "does not fit"
+    print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {kit.KIT_VERSION})")
+    return passed
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
+    if name.endswith(".py"):
+        fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
+    else:
+        fitting = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
+    if len(fitting) > 1:
+        raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
+    if not fitting:
+        if name.endswith(".py"):
+            plugins.load("defenses", name)  # says what is wrong with the file
+        raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
+    return fitting[0]
+
+
+def _loads(kind: Kind, name: str) -> bool:
+    try:
+        plugins.load(kind, name)
+    except PluginError:
+        return False
+    return True

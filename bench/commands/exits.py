@@ -1,7 +1,0 @@
-"""How a command ends, as a shell sees it."""
-
-OK = 0
-WORSE = 1  # a score or a record does not hold
-BAD_INPUT = 2
-INCOMPLETE = 3  # some trials failed, or a check did
-INTERRUPTED = 130

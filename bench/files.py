@@ -1,0 +1,194 @@
+"""Output files: asked beforehand whether they can be written, replaced whole or not at all.
+
+A command checks its output with `check_output` before the work and writes it inside `replacing`: to a draft beside the
+target, which is read again by the caller, flushed to the disk and only then renamed. Whatever goes wrong, the target is
+what it was and the draft is gone; that holds for Ctrl-C and for SIGTERM and SIGHUP too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import stat
+import tempfile
+import threading
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import FrameType
+
+from bench.errors import DataError, UsageError
+
+__all__ = ["check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_LONGEST_NAME = 255  # bytes of one name in every common file system
+
+
+def check_source(source: Path) -> None:
+    """Check that a source is a regular file that may be read.
+
+    Args:
+        source: the file.
+
+    Raises:
+        DataError: it is missing, a folder, a device or pipe, or must not be read. One line.
+    """
+    with io_errors(source, "read"):
+        mode = source.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DataError(f"'{printable(source)}' is a folder, expected a file")
+        if not stat.S_ISREG(mode):
+            raise DataError(f"'{printable(source)}' is a device or a pipe, expected a regular file")
+        with source.open("rb"):
+            pass
+
+
+def check_output(out: Path, *, sources: Collection[Path] = (), suffixes: Collection[str] = (), force: bool) -> None:
+    """Check before the work that `out` can be written, without writing it.
+
+    Args:
+        out: the file to write.
+        sources: files that must not be written over, whatever `force` says.
+        suffixes: the endings that can be written, lower case with the dot; empty: any.
+        force: an existing file may be replaced.
+
+    Raises:
+        UsageError: the ending is not one of `suffixes`, the folder is missing or not writable, the name is too long,
+            `out` is a source, a folder or a device, or exists without `force`. One line.
+    """
+    shown = printable(out)
+    if str(out) == "-":
+        raise UsageError("cannot write to standard output ('-'), expected a file name such as out.wav")
+    if suffixes and out.suffix.lower() not in suffixes:
+        raise UsageError(
+            f"{shown}: cannot write '{printable(out.suffix)}' files, expected {', '.join(sorted(suffixes))}"
+        )
+    if len(os.fsencode(out.name)) > _LONGEST_NAME:
+        raise UsageError(f"{shown}: name of {len(os.fsencode(out.name))} bytes, expected at most {_LONGEST_NAME}")
+    try:
+        folder = out.resolve().parent
+        if not folder.is_dir():
+            raise UsageError(f"{shown}: the folder {printable(folder)} does not exist")
+        if out.exists():
+            if any(source.exists() and out.samefile(source) for source in sources):
+                raise UsageError(f"{shown} is the source itself: give another name")
+            if not out.is_file():
+                raise UsageError(f"{shown} is not a regular file: give another name")
+            if not force:
+                raise UsageError(f"{shown} exists: give another name, or --force to write over it")
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder):
+            pass
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"cannot write {shown}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def replacing(out: Path, *, force: bool = True) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Write to the yielded draft, read it again and compare inside the block; on leaving the block the draft is flushed to
+    the disk, gets the permissions of the file that it replaces, and is renamed to `out`. An exception, Ctrl-C, SIGTERM
+    or SIGHUP inside the block removes the draft and leaves `out` as it was.
+
+    Args:
+        out: the target; a link is followed, so that it stays a link.
+        force: replace a file that is there when the block ends.
+
+    Yields:
+        The path of the draft: same folder, same suffix, not yet created. Other files may be put beside it; they are
+        removed.
+
+    Raises:
+        UsageError: an `OSError` inside the block or while renaming (disk full, quota, permission), in one line.
+    """
+    try:
+        target = out.resolve()
+        with _terminable(), tempfile.TemporaryDirectory(prefix=".bench-", dir=target.parent) as aside:
+            draft = Path(aside) / f"draft-{secrets.token_hex(4)}{out.suffix}"
+            yield draft
+            sync(draft)
+            if target.exists():
+                if not force:
+                    raise UsageError(f"{printable(out)} was created in the meantime: give another name, or --force")
+                shutil.copymode(target, draft)
+            os.replace(draft, target)
+            _sync_folder(target.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write {printable(out)}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def io_errors(path: str | os.PathLike[str], verb: str) -> Iterator[None]:
+    """Turn every `OSError` of the block into a one-line `DataError` ("cannot {verb} '{path}': permission denied").
+
+    Args:
+        path: the file that the block works on.
+        verb: what is done with it: "read", "write".
+
+    Raises:
+        DataError: in place of the `OSError`.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"no file '{printable(path)}'") from error
+    except OSError as error:
+        raise DataError(f"cannot {verb} '{printable(path)}': {_reason(error)}") from error
+
+
+def sync(path: Path) -> None:
+    """Flush a file to the disk.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: the disk is full or failed; delayed writes report it here.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as one line of text: control characters and bytes that are not UTF-8 are escaped (`\\xff`)."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the operating system's words for an error, lower case."""
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a rename to the disk where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):  # Windows and some network file systems refuse; the file itself is safe
+        sync(folder)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `SystemExit` inside the block, so that drafts are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] is signal.SIG_DFL:
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is signal.SIG_DFL:
+                signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Regression gate: measured results against an accepted baseline, reported as verdicts and as JUnit XML."""

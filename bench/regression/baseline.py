@@ -1,0 +1,235 @@
+"""What the gate compares with: one JSON, made by `bench gate --accept WHY` alone, to be read in a diff.
+
+A cell is what one row of a table reaches against one attacker under one response: (data set, defense's row, knowledge,
+attacker, adaptation). Of each it holds learning denied seed by seed, the mean quality of the arms, the plugins with
+versions and digests, and what tells whether the protected audio is the same:
+
+* `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that
+  nothing moved. On another processor rounding alone may change it, so there it does not prove that anything did.
+* `audibility`, the means over clips and seeds of SNR, masked energy and so on (of rolls, notes added, velocity change),
+  to six digits. They move with the sound and say by how much.
+
+`work` is the digest of the keys of all that was done for the cell: equal work is the same code, parameters, data and
+seeds. `items` is the protected arm's mean quality of every held-out item, so that a failure can name what changed most.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from bench import __version__
+from bench.errors import DataError, UsageError
+from bench.results.cells import Cell, cell_of
+from bench.trials.matrix import NONE, Suite
+from bench.trials.record import Number, PartRecord, Record, numbers
+from bench.trials.store import write_text
+from bench.trials.trial import digest
+
+__all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
+
+SCHEMA = 1
+CLEAN = "clean"
+_PACKAGES = ("torch", "numpy")  # whose versions decide about the last digits
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Used(_Strict):
+    """A plugin of a cell: `params` and `data` are digests of its parameters and of the files that it reads."""
+
+    name: str
+    version: int
+    digest: str
+    params: str
+    data: str = ""
+
+
+class Measured(_Strict):
+    """A cell over its seeds, as it was measured."""
+
+    dataset: str
+    defense: str
+    knowledge: str
+    attacker: str
+    adaptation: str
+    control: str = ""  # "clean", "matched", "scramble": what must be so for the rest to mean anything
+    metric: str
+    plugins: dict[str, Used]  # role -> plugin
+    work: str
+    denied: dict[int, float]  # seed -> learning denied
+    arms: dict[str, Number]  # arm -> mean quality over items and seeds
+    audibility: dict[str, Number] = {}
+    sounds: dict[int, str] = {}  # seed -> hash of the protected set; none where the data is as it was
+    sets: dict[int, str] = {}  # seed -> key of the protected set in the store
+    items: list[Number] = []
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.dataset, self.defense, self.knowledge, self.attacker, self.adaptation)
+
+
+class Baseline(_Strict):
+    """Every cell of a suite as somebody accepted it, and why."""
+
+    schema_version: int = SCHEMA
+    suite: str
+    suite_digest: str
+    reason: str
+    at: str  # UTC
+    bench: str  # version
+    place: dict[str, str]  # what decides about the last digits: torch, numpy, processor, accelerator
+    ids: dict[str, list[str]]  # "data set / attacker" -> the names of the held-out items, in the order of `items`
+    cells: list[Measured]
+
+    def text(self) -> str:
+        """JSON with a line for what changes together: a seeds' row, a plugin, an arms' row."""
+        return _lines(self.model_dump(mode="json", exclude_defaults=False)) + "\n"
+
+    def save(self, path: Path) -> None:
+        write_text(path, self.text())
+
+
+def accepted(path: Path, suite: Suite, name: str) -> Baseline:
+    """Read the baseline that a suite is judged against.
+
+    Args:
+        path: the baseline's file.
+        suite: the suite.
+        name: what the user calls the suite.
+
+    Raises:
+        UsageError: there is no such file, or it is the baseline of another suite.
+    """
+    if not path.is_file():
+        command = shlex.join(["bench", "gate", "--suite", name, "--baseline", str(path), "--accept", "first baseline"])
+        raise UsageError(f"there is no baseline {path}, and nothing makes one by itself: {command}")
+    baseline = read(path)
+    if baseline.suite != suite.name:
+        raise UsageError(
+            f"{path} is the baseline of suite '{baseline.suite}', not of '{suite.name}': give --baseline FILE"
+        )
+    return baseline
+
+
+def of(suite: Suite, records: Sequence[Record], reason: str) -> Baseline:
+    """The baseline that these records make. They must be whole: see `bench.regression.gate.faults`."""
+    cells = measured(records)
+    return Baseline(
+        suite=suite.name,
+        suite_digest=suite_digest(suite),
+        reason=reason,
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        bench=__version__,
+        place=made_at(records),
+        ids={f"{r.trial.dataset.label} / {r.trial.attacker.label}": _scored_ids(r) for r in records if r.ids},
+        cells=[cells[cell] for cell in sorted(cells)],
+    )
+
+
+def read(path: Path) -> Baseline:
+    """A baseline from its file. Raises `DataError` in one line."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if int(data["schema_version"]) > SCHEMA:
+            raise DataError(f"{path} has schema {data['schema_version']}, this program reads up to {SCHEMA}: update it")
+        return Baseline.model_validate(data)
+    except OSError as error:
+        raise DataError(f"the baseline {path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a baseline of bench gate: {str(error).splitlines()[0]}") from error
+
+
+def suite_digest(suite: Suite) -> str:
+    """A digest of what a suite asks for: not of its prose."""
+    return digest(suite.model_dump(mode="json", exclude={"about", "notes", "published"}))[:16]
+
+
+def measured(records: Iterable[Record]) -> dict[Cell, Measured]:
+    """Cells over their seeds. What has no number (a failed trial, a null score) is left out."""
+    bins: dict[Cell, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and record.denied is not None:
+            bins[cell_of(record)].append(record)
+    return {cell: _measured(cell, sorted(found, key=lambda r: r.trial.seed)) for cell, found in bins.items()}
+
+
+def made_at(records: Iterable[Record]) -> dict[str, str]:
+    """Where records were made, as far as it decides about the last digits; several places are joined by commas."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        packages = record.made.get("packages", {})
+        here = {name: packages.get(name) for name in _PACKAGES}
+        here |= {name: record.made.get(name) for name in ("processor", "accelerator")}
+        for name, value in here.items():
+            found[name][str(value or NONE)] = None
+    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+
+
+def _measured(cell: Cell, records: list[Record]) -> Measured:
+    arms = [arm for arm in ("clean", "protected", "untrained", "clean_adapted") if arm in records[0].arms]
+    heard = records[0].audibility
+    columns = zip(*(record.quality("protected") for record in records), strict=False)
+    return Measured(
+        **cell._asdict(),
+        control=records[0].trial.control,
+        metric=records[0].metric,
+        plugins=_plugins(records[0]),
+        work=digest({str(record.trial.seed): record.key for record in records})[:16],
+        denied={record.trial.seed: record.denied for record in records if record.denied is not None},
+        arms={arm: _mean(record.mean(arm) for record in records) for arm in arms},
+        audibility={name: _mean(v for record in records for v in record.audibility.get(name, [])) for name in heard},
+        sounds={r.trial.seed: r.alignment["protected_set"] for r in records if "protected_set" in r.alignment},
+        sets={r.trial.seed: r.stages["protected_set"] for r in records if "protected_set" in r.stages},
+        items=[_mean(column) for column in columns],
+    )
+
+
+def _plugins(record: Record) -> dict[str, Used]:
+    trial = record.trial
+    parts: dict[str, PartRecord | None] = {
+        "dataset": trial.dataset,
+        "defense": trial.defense,
+        "matched to": trial.reference,
+        "attacker": trial.attacker,
+        "adaptation": trial.adaptation,
+    }
+    parts |= {f"surrogate {part.label}": part for part in trial.surrogates if part != trial.attacker}
+    parts |= {f"expects {part.label}": part for part in trial.expects}
+    return {role: _used(part) for role, part in parts.items() if part is not None}
+
+
+def _used(part: PartRecord) -> Used:
+    params = digest(part.params)[:8]
+    return Used(name=part.name, version=part.version, digest=part.digest, params=params, data=part.data)
+
+
+def _scored_ids(record: Record) -> list[str]:
+    return [record.ids[at] for at in record.scored]
+
+
+def _mean(values: Iterable[Number]) -> Number:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return numbers([sum(known) / len(known)])[0] if known else None
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """JSON: what holds nothing but plain values stands on one line."""
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if not any(isinstance(item, Mapping | list) for item in inside):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    deeper = indent + "  "
+    if isinstance(value, Mapping):
+        body = [f"{deeper}{json.dumps(str(key))}: {_lines(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(body) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(deeper + _lines(item, deeper) for item in value) + f"\n{indent}]"

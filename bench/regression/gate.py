@@ -1,0 +1,268 @@
+"""A baseline and records -> a verdict a cell -> an exit code. Pure: nothing is run, read or written here.
+
+    verdict      when                                                                                  exit
+    missing      a cell or seed that is due has no record, or a control fails                          3
+    broken       a trial failed, or its score is null                                                  3
+    unversioned  a plugin's code changed, score or protected audio moved, and no `version` did         1
+    regressed    learning denied fell by more than the tolerance, and not by chance                    1
+    new          the baseline does not know the cell: accept it                                        1
+    improved     it rose by more than the tolerance, and not by chance: accept it                      1
+    suspicious   it fell by more than the tolerance, and chance cannot be excluded                     0, a warning
+    moved        a control moved by more than the tolerance: told, not judged                          0
+    same         else                                                                                  0
+
+The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements and new cells fail so that the baseline
+cannot rot. A control fails where a gate of the cell is void (its clean arm does not learn), where the clean row is not
+exactly 0, and where a data set and attacker have no clean row.
+
+**By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
+rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
+run at `alpha`. A cell that did exactly the same work as the baseline in the same place, with the same result, is not
+tested: nothing could have moved. Nor are controls: noise that is as loud as a defense falls when the defense gets
+quieter, and that is no regression.
+
+**Moved** means by more than 1e-4: any seed's learning denied, or the protected set. The set is other where the hash of
+its samples is, and, elsewhere than where the baseline was made, where also a mean of its audibility moved.
+
+**Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code did is
+drift, whatever moved it: it is told, and left to the test. Elsewhere than where the baseline was made the clean arm is
+the witness: where it moved though neither the data set's nor the attacker's code did, the place moves scores by itself,
+and a moved score says nothing about the code of the defense; its audibility still does. Where the attacker's own code
+changed there is no witness, and the benefit of the doubt goes to the version. A digest that changed while nothing moved
+is told. Comments and docstrings do not change a digest (`bench.plugins.digest`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.exits import INCOMPLETE, OK, WORSE
+from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
+from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
+from bench.results.cells import Cell, cell_of
+from bench.results.statistics import holm
+from bench.trials.matrix import NONE, Limits
+from bench.trials.record import Record
+
+__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge"]
+
+Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
+EXITS: Mapping[Word, int] = {
+    "missing": INCOMPLETE,
+    "broken": INCOMPLETE,
+    "unversioned": WORSE,
+    "regressed": WORSE,
+    "new": WORSE,
+    "improved": WORSE,
+    "suspicious": OK,
+    "moved": OK,
+    "same": OK,
+}
+
+
+_UNTESTED = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one cell. Numbers are NaN where there is none to tell."""
+
+    cell: Cell
+    word: Word
+    sentence: str  # why, for people
+    before: float = math.nan  # learning denied, mean over the seeds that both have
+    now: float = math.nan
+    p: float = math.nan  # adjusted, that it fell (or rose, if it did)
+    seeds: int = 0
+    sees: float = math.nan  # the true drop that would be told from chance four times in five
+    decide: int | None = None  # of a suspicious cell: the seeds that would decide
+    notes: tuple[str, ...] = ()
+    items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
+    sets: tuple[tuple[str, str], ...] = ()  # (seed, key) of the protected set then and now, of the seed that moved most
+
+    @property
+    def drop(self) -> float:
+        return self.before - self.now
+
+    @property
+    def exit(self) -> int:
+        return EXITS[self.word]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every cell's verdict, the worst first."""
+
+    suite: str
+    verdicts: tuple[Verdict, ...]
+    tested: int  # cells
+
+    @property
+    def exit(self) -> int:
+        return max((verdict.exit for verdict in self.verdicts), default=0)
+
+
+def judge(
+    baseline: Baseline,
+    records: Sequence[Record],
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    due: Iterable[tuple[Cell, int]] = (),
+) -> Report:
+    """Compare records with a baseline.
+
+    Args:
+        baseline: what was accepted.
+        records: what is measured now.
+        limits: what the suite calls a regression.
+        due: (cell, seed) of the suite's own trials, beside those of the baseline.
+
+    Returns:
+        A verdict for every cell that the baseline, the records or the suite name.
+    """
+    old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
+    wanted = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
+    wrong = faults(records, wanted)
+    same_place = baseline.place == made_at(records)
+    pairs = {cell: Comparison(old[cell], new[cell], same_place) for cell in old if cell in new and cell not in wrong}
+    p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
+    hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
+    verdicts = [
+        Verdict(cell, word, why, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
+        for cell, (word, why) in wrong.items()
+    ]
+    for cell, pair in pairs.items():
+        names = baseline.ids.get(f"{cell.dataset} / {cell.attacker}", [])
+        verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1), names))
+    for cell, measurement in new.items():
+        if cell not in old and cell not in wrong:
+            now = _mean_of(measurement)
+            verdicts.append(Verdict(cell, "new", f"the baseline does not know it (now {now:+.3f}): accept it", now=now))
+    order = list(EXITS)
+    verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
+    return Report(baseline.suite, tuple(verdicts), len(p_values))
+
+
+def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
+    """Cells without a result to judge, and why: what is due has no record, a control failed, a trial did."""
+    found: dict[Cell, list[Record]] = {}
+    for record in records:
+        found.setdefault(cell_of(record), []).append(record)
+    wanted: dict[Cell, set[int]] = {cell: set() for cell in found}
+    for cell, seed in due:
+        wanted.setdefault(cell, set()).add(seed)
+    told = {cell: _fault(found.get(cell, []), seeds) for cell, seeds in wanted.items()}
+    made: dict[Cell, tuple[Word, str]] = {cell: fault for cell, fault in told.items() if fault}
+    controlled = {(cell.dataset, cell.attacker) for cell, rows in found.items() if _fixed(rows[0])}
+    for cell in found:
+        if (cell.dataset, cell.attacker) not in controlled:
+            lacking = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
+            made.setdefault(lacking, ("missing", "the clean control is not there: name a clean defense in the suite"))
+    return made
+
+
+def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
+    """Both p of every cell, adjusted by Holm over all of them."""
+    adjusted = iter(holm([p for both in p_values.values() for p in both]))
+    return {cell: (next(adjusted), next(adjusted)) for cell in p_values}
+
+
+def _verdict(
+    pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int, names: Sequence[str]
+) -> Verdict:
+    """What became of a cell that has a result then and now.
+
+    Args:
+        pair: the cell then and now.
+        limits: what the suite calls a regression.
+        p: adjusted, that it fell and that it rose.
+        hypotheses: how many are not rejected yet, in the whole run.
+        names: the held-out items, in the order of their qualities.
+    """
+    before, now, seeds = pair.before, pair.now, len(pair.seeds)
+    chance = p[0] if before > now else p[1]
+    word, sentence = _decided(pair, limits, chance)
+    decide = None
+    if word == "suspicious":
+        decide = seeds_that_decide(before - now, pair.spread, hypotheses, limits.alpha)
+        more = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
+        sentence = f"{sentence}; {more} would decide"
+    return Verdict(
+        cell=pair.new.cell,
+        word=word,
+        sentence=sentence,
+        before=before,
+        now=now,
+        p=chance,
+        seeds=seeds,
+        sees=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
+        decide=decide,
+        notes=tuple(pair.notes),
+        items=tuple(pair.moved_items(names)),
+        sets=pair.sets,
+    )
+
+
+def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str]:
+    """The verdict's word and its sentence, by the table at the head of this module.
+
+    Args:
+        pair: the cell then and now.
+        limits: what the suite calls a regression.
+        chance: the adjusted p of the direction in which the score moved.
+    """
+    drop = pair.before - pair.now
+    scores = f"learning denied {pair.before:+.3f} -> {pair.now:+.3f}"
+    certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(pair.seeds)} seeds"
+    moved = pair.moved_set if pair.drifts else pair.moved
+    if pair.changed and not pair.versioned and moved:
+        return "unversioned", (
+            f"the code of {', '.join(pair.changed)} changed and {' and '.join(moved)}, but no version did: "
+            f"raise `version` where what it computes was meant to change ({scores})"
+        )
+    if pair.new.control:
+        return ("moved" if abs(drop) > limits.tolerance else "same"), scores
+    if drop > limits.tolerance and chance < limits.alpha:
+        return "regressed", f"{scores}: fell by {drop:.3f}, {certain}"
+    if drop < -limits.tolerance and chance < limits.alpha:
+        return "improved", f"{scores}: rose by {-drop:.3f}, {certain}; accept it"
+    if drop > limits.tolerance:
+        return "suspicious", f"{scores}: fell by {drop:.3f}, {len(pair.seeds)} seeds cannot exclude chance"
+    return "same", scores
+
+
+def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
+    absent = sorted(seeds - {record.trial.seed for record in records})
+    if absent and not records:
+        return "missing", "no record of it: the suite has no such cell any more, or it was not run"
+    if absent:
+        return "missing", f"no record of seed {', '.join(map(str, absent))}"
+    for record in records:
+        at = f"seed {record.trial.seed}"
+        if record.void:
+            gate = record.void[0]
+            value, limit = value_text(gate.value), value_text(gate.limit)
+            return "missing", f"control failed, {at}: gate '{gate.name}' is void ({value}, limit {limit})"
+        if _fixed(record) and record.status == "ok" and record.denied:
+            return "missing", f"control failed, {at}: the clean row is {record.denied:+.3f}, must be 0"
+    for record in records:
+        at = f"seed {record.trial.seed}"
+        if record.status != "ok":
+            error = record.error or {}
+            return (
+                "broken",
+                f"{at} failed: {error.get('stage', '')}: {error.get('type', '')}: {error.get('message', '')}",
+            )
+        if record.denied is None:
+            return "broken", f"{at} has no score: {record.notes.get('denied', 'null')}"
+    return None
+
+
+def _fixed(record: Record) -> bool:
+    return record.trial.control == CLEAN and record.trial.adaptation is None
+
+
+def _mean_of(cell: Measured | None) -> float:
+    return sum(cell.denied.values()) / len(cell.denied) if cell and cell.denied else math.nan

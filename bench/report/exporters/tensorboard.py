@@ -1,0 +1,135 @@
+"""Records as runs of TensorBoard: a folder a suite, a sub-folder a trial.
+
+Scalars hold the curves by the attacker's own steps and the final metrics at step 0; the HParams tab sets what was asked
+beside the headline metrics, and Text shows where a run comes from. Exporting again replaces a trial's event file, and
+touches nothing else in its folder; the columns of the HParams tab are those of the last export. TensorBoard keeps
+numbers to single precision; MLflow and the record keep all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.report.exporters.facts import Facts, Setting
+
+__all__ = ["export"]
+
+# The metrics that the HParams tab shows beside the settings; all others are among the scalars.
+HEADLINES = ("denied", "quality/", "audibility/", "view/", "cost/cpu_seconds")
+EVENTS = "events.out.tfevents.*"
+
+
+def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
+    """Write every run into OUT/SUITE/TRIAL. (how many are new, how many were replaced)
+
+    Raises `UsageError` where TensorBoard is not installed or `out` is no folder.
+    """
+    if "://" in out:
+        raise UsageError(f"--out {out}: TensorBoard reads folders; give one")
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--to tensorboard needs TensorBoard: pip install 'cloakbench[tensorboard]'") from error
+    suites: dict[str, list[Facts]] = {}
+    for run in runs:
+        suites.setdefault(run.suite, []).append(run)
+    new = replaced = 0
+    try:
+        for suite, members in suites.items():
+            folder = Path(out).expanduser() / suite
+            settings = _typed([run.settings for run in members])
+            _replace(folder, [(_experiment(settings, members), 0)], max(run.at for run in members))
+            for run, given in zip(members, settings, strict=True):
+                there = _replace(folder / run.name, _summaries(run, given), run.at)
+                replaced, new = replaced + there, new + (not there)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
+    return new, replaced
+
+
+def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> bool:
+    """Put one event file into a folder in place of those that are there; whether there were any.
+
+    It is written outside and moved in whole: a TensorBoard that watches takes any file with such a name for a run.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as aside:
+        writer = EventFileWriter(aside)
+        for summary, step in summaries:
+            writer.add_event(Event(wall_time=at, step=step, summary=summary))
+        writer.close()
+        (written,) = Path(aside).glob(EVENTS)
+        part = folder / ".part"
+        shutil.copyfile(written, part)
+    old = list(folder.glob(EVENTS))
+    os.replace(part, folder / written.name)
+    for path in old:
+        path.unlink()
+    return bool(old)
+
+
+def _summaries(run: Facts, settings: Mapping[str, Setting]) -> list[tuple[Any, int]]:
+    """(summary, step) of all that a run says."""
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    tags = {**run.tags, **run.sources}
+    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in tags.items())])
+    curves = [(_scalar(name, value), step) for name, curve in run.curves.items() for step, value in curve]
+    return [
+        (hparams_pb(settings, trial_id=run.name, start_time_secs=run.at), 0),
+        (text_pb("run", table), 0),
+        *((_scalar(name, value), 0) for name, value in run.metrics.items()),
+        *sorted(curves, key=lambda pair: pair[1]),  # a tag whose steps go back loses those after
+        (_end(run), 0),
+    ]
+
+
+def _end(run: Facts) -> Any:
+    """How a run ended. TensorBoard's own function for it imports TensorFlow."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    status = api_pb2.STATUS_SUCCESS if run.ok else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=run.at)
+    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
+    return Summary(value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about)])
+
+
+def _scalar(name: str, value: float) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=name, simple_value=value)])
+
+
+def _experiment(settings: Sequence[Mapping[str, Setting]], runs: Sequence[Facts]) -> Any:
+    """What the HParams tab has columns for. Without it every last value of every curve would be one."""
+    from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, RealInterval, hparams_config_pb
+
+    columns = []
+    for name in dict.fromkeys(name for given in settings for name in given):
+        values = {given[name] for given in settings if name in given}
+        numbers = [float(value) for value in values if not isinstance(value, bool | str)]
+        domain = RealInterval(min(numbers), max(numbers)) if numbers else Discrete(sorted(values, key=str))
+        columns.append(HParam(name, domain))
+    metrics = dict.fromkeys(name for run in runs for name in run.metrics if name.startswith(HEADLINES))
+    return hparams_config_pb(columns, [Metric(name) for name in metrics], max(run.at for run in runs))
+
+
+def _typed(settings: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]]:
+    """The settings of all runs, each column of one type: true or false, a number, or else text."""
+    kinds: dict[str, set[type]] = {}
+    for given in settings:
+        for name, value in given.items():
+            kinds.setdefault(name, set()).add(type(value))
+    mixed = {name for name, found in kinds.items() if not (found <= {int, float} or len(found) == 1)}
+    return [{name: str(value) if name in mixed else value for name, value in given.items()} for given in settings]

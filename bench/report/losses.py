@@ -1,0 +1,68 @@
+"""Three losses that are easily taken for one another, side by side: the surrogate's, the victim's, and the clean one.
+
+A surrogate's loss falls while noise is made because the surrogate is being trained: it falls on clean data and under
+noise that is held still, so its fall alone says nothing of the noise. Only the third loss, on clean data that nobody
+trained on, says whether anything was protected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from bench.trials.record import Record
+
+__all__ = ["MEANING", "moved_table"]
+
+MEANING = (
+    "Losses in the attacker's own unit, lower is better learned, means over seeds. *Surrogate*: the defender's models "
+    "on the protected set, in the first and the last round of crafting; they are trained meanwhile, so the fall is not "
+    "the noise's alone. *On its own set*: the attacker's training loss "
+    "at the end, on clean data and on the protected set. *Held out*: what is scored, on clean data that nobody trained "
+    "on. *Input changed*: the share of what the attacker reads of the set that is not as in the clean one."
+)
+_NONE = "–"
+
+
+def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells, a row a defense, knowledge and attacker, without adaptation.
+
+    Empty where no defense told of its surrogates: then there is nothing to set side by side.
+    """
+    bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        if record.status == "ok" and trial.adaptation is None and trial.control != "clean":
+            bins[trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label].append(record)
+    told = any(record.crafting for found in bins.values() for record in found)
+    body = [[*key, *(_cell(value) for value in _losses(found))] for key, found in bins.items()] if told else []
+    return [
+        "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
+        "on its own set, protected", "held out, clean", "held out, protected", "input changed",
+    ], body  # fmt: skip
+
+
+def _losses(records: Sequence[Record]) -> list[float]:
+    crafted = [record.crafting for record in records if record.crafting]
+    ends = [[lines[at].get("loss") for lines in crafted] for at in (0, -1)]
+    learning = [[_last(record, arm) for record in records] for arm in ("clean", "protected")]
+    held_out = [[-record.mean(arm) for record in records] for arm in ("clean", "protected")]
+    changed = [value for record in records for value in record.view.get("changed", [])]
+    columns: list[Sequence[float | None]] = [*ends, *learning, *held_out, changed]
+    return [_mean(values) for values in columns]
+
+
+def _last(record: Record, arm: str) -> float | None:
+    """The training loss that an arm ended with."""
+    losses = [line["loss"] for line in record.epochs.get(arm, []) if line.get("loss") is not None]
+    return losses[-1] if losses else None
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _cell(value: float) -> str:
+    return _NONE if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,135 @@
+"""A suite's page in Markdown: what was asked, the tables, what each epoch reached, and published figures beside ours.
+
+Nothing is measured here: numbers come from records, sentences from the suite's own file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench.report import losses, music
+from bench.report.columns import Table, checks_table, main_table, response_table, responses
+from bench.results.board import Board, standings
+from bench.results.formats import DASH, bounds, number, text_table
+from bench.results.measures import CEILINGS
+from bench.results.views import RowView
+from bench.trials.matrix import Suite
+from bench.trials.record import Record
+
+__all__ = ["epochs_table", "limits", "page", "summary"]
+
+
+def page(board: Board, command: str) -> str:
+    """The page of a suite.
+
+    Args:
+        board: the suite with its records.
+        command: what made the records.
+    """
+    suite, records, views = board.suite, board.records, board.views
+    parts = [f"# {suite.name}", suite.about]
+    parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
+    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.said()]
+    front = [f"{view.row.defense} ({_denied(view)}, {view.audibility})" for view in views if view.on_front]
+    if front:
+        text = "On the Pareto front, where no row of its ranking group denies more and is less audible"
+        parts.append(f"{text}: {', '.join(front)}.")
+    if len(responses(views)) > 1:
+        parts += ["## Under every response", "What a response costs the attacker stands under clean."]
+        parts.append(_table(response_table(views)))
+    moved = losses.moved_table(records)
+    if moved[1]:
+        parts += ["## What moved", losses.MEANING, _table(moved)]
+    for title, headings, body in music.tables(records, suite.published):
+        parts += [f"## {title}", _table((headings, body))]
+    epochs = epochs_table(records, suite)
+    if epochs[1]:
+        parts += ["## Epoch by epoch", _EPOCHS, _table(epochs)]
+    failed = [record for record in board.failed if record.error]
+    if failed:
+        parts.append("## Failed")
+        parts += [f"* {record.name}: {record.error['message'] if record.error else ''}" for record in failed]
+    if board.checks:
+        parts += ["## Validity checks", _table(checks_table(board.checks))]
+    parts += [note.strip() for note in ("## Findings", suite.notes) if suite.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(boards: Sequence[Board]) -> str:
+    """Every defense of every suite in one table, and the suites: Markdown to stand beside their pages."""
+    lines = []
+    for board, view, standing in standings(boards):
+        assert view.shown is not None
+        denied = view.shown.score.denied
+        line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
+        link = f"[{board.name}]({board.name}.md)"
+        lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
+    headings = ["defense", "learning denied", "95 %", "best response", "audibility", "data set", "suite", ""]
+    suites = [
+        [f"[{board.name}]({board.name}.md)", str(len(board.records)), f"{board.cpu_seconds:.0f}", f"`{board.command}`"]
+        for board in boards
+    ]
+    parts = ["# Every defense, at the lowest score of its suite", _SUMMARY, _table((headings, lines)), "## Suites"]
+    parts.append(_table((["suite", "trials", "CPU s", "made by"], suites)))
+    return "\n\n".join(parts) + "\n"
+
+
+def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells: quality on the validation set over the epochs, mean over seeds, published figures beside it.
+
+    Empty where the suite has no published figures: then the peak, which is what is scored, says enough.
+    """
+    bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and any(not row.music for row in suite.published):
+            trial = record.trial
+            adaptation = trial.adaptation.label if trial.adaptation else "none"
+            bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
+    figures = [row for row in suite.published if not row.music]
+    known = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
+    body = []
+    for (dataset, row, attacker, adaptation), found in bins.items():
+        arm = "protected" if any("protected" in record.epochs for record in found) else "clean"
+        curves = [[line["validation"] or math.nan for line in r.epochs[arm] if line.get("step")] for r in found]
+        ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
+        theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
+        published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
+        response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
+        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])
+    headings = ["data set", "defense", "response", "peak", "mean", "last"]
+    return [*headings, "published peak", "published mean", "published last"], body
+
+
+_SUMMARY = (
+    "Learning denied at the attacker's best response *of* those that the suite asks; 0: protection did nothing, 1: the "
+    "attacker learned no more than a model that never saw any data. First what kept its suite's audibility budget, "
+    "then what had none to keep, then what was too loud. Suites ask different responses, and one that asks few shows "
+    "more, so rows of two suites do not compare, and none is a bound on what an attacker can do. Smoke suites decide "
+    "nothing and are left out. Ranks are a suite's own."
+)
+_EPOCHS = "Quality on the validation set after each epoch of training, means over seeds. The score uses the peak alone."
+
+
+def limits(suite: Suite) -> str:
+    """What a row must keep to be ranked, as a sentence; empty where the suite has no budget."""
+    signs = {name: "<=" if name in CEILINGS else ">=" for name in suite.budget}
+    limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
+    return f" Ranked where {limits}." if limits else ""
+
+
+def _table(table: Table) -> str:
+    return text_table(*table, style="github")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _last(values: Sequence[float]) -> float:
+    return values[-1]
+
+
+def _denied(view: RowView) -> str:
+    return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH

@@ -1,0 +1,234 @@
+"""What a page lets you hear and see of a protected set: versions of one item, and a picture of what was changed.
+
+Everything comes from the artefacts of a store, by the keys that a record names; what no store holds is left out and
+said so. Sound is written as 16-bit FLAC, which browsers play, under the hash of its content: the same clip is one file
+however many pages play it.
+
+An item of a set is chosen by its measure of audibility, not by ear: the median one ("typical") and the worst one
+("most audible").
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from bench.api import Clips, Data, Rolls
+from bench.notes.note_edits import cells_of, to_rolls
+from bench.notes.rolls import notes_of
+from bench.report import pictures
+from bench.results.measures import AXES, CEILINGS
+from bench.trials.artefacts import load_data
+from bench.trials.record import Record
+from bench.trials.store import Store
+
+__all__ = ["Exhibit", "Gallery", "Version"]
+
+_RATE = 22050  # of rendered notes
+_LOUDEST = 0.98
+_MOST_SECONDS = 12.0  # of one file
+_SAMPLES = 2  # generated pieces a model
+
+
+@dataclass(frozen=True)
+class Version:
+    """One thing to listen to. `group` tells versions that belong to one recording from what a model made."""
+
+    name: str
+    file: str  # in the page's media folder
+    note: str = ""
+    group: str = "recording"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """An item in all its versions, with a picture of what was done to it."""
+
+    title: str
+    item: str
+    versions: tuple[Version, ...]
+    picture: str = ""
+    caption: str = ""
+
+
+class Gallery:
+    """Makes exhibits from the artefacts of some stores and writes their files into one folder."""
+
+    def __init__(self, stores: Sequence[Store], folder: Path):
+        self._stores, self._folder = stores, folder
+        self.missing: set[str] = set()  # names of records some of whose artefacts no store holds
+        self._load = functools.lru_cache(maxsize=6)(load_data)
+        self._written: dict[tuple[str, ...], str] = {}  # what was made for which artefact and item: a file's name
+
+    def of_row(self, record: Record) -> list[Exhibit]:
+        """Two items of a row's protected set. Empty where the artefacts are gone, or nothing was protected."""
+        if record.trial.control == "clean" or record.status != "ok":
+            return []
+        exhibits = []
+        for title, item in _chosen(record):
+            if made := self._item(record, title, item, deep=False):
+                exhibits.append(made)
+        return exhibits
+
+    def of_cell(self, record: Record) -> list[Exhibit]:
+        """The typical item as the attacker got it, and what models generated after learning."""
+        if record.status != "ok":
+            return []
+        typical = _chosen(record)[:1] if record.trial.control != "clean" else []
+        made = [self._item(record, title, item, deep=True) for title, item in typical]
+        return [exhibit for exhibit in (*made, self._generated(record)) if exhibit]
+
+    def _item(self, record: Record, title: str, item: str, *, deep: bool) -> Exhibit | None:
+        clean, protected = (self._one(record, role, item) for role in ("clean_set", "protected_set"))
+        if clean is None or protected is None:
+            return None
+        keys = (record.stages["clean_set"], record.stages["protected_set"])
+        versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
+        if isinstance(clean, Clips) and isinstance(protected, Clips):
+            versions += self._noise(clean, protected, keys[1])
+            draw, caption = functools.partial(pictures.recordings, clean, protected), pictures.RECORDINGS
+        else:
+            assert isinstance(clean, Rolls)
+            assert isinstance(protected, Rolls)
+            versions += self._additions(clean, protected, keys[1])
+            draw, caption = functools.partial(pictures.rolls, clean, protected), pictures.ROLLS
+        if deep and record.trial.adaptation:
+            under = f"after {record.trial.adaptation.label}"
+            for name, role in (
+                (f"protected, {under}", "protected_learned"),
+                (f"clean, {under}", "clean_adapted_learned"),
+            ):
+                key = self._trained_on(record, role)
+                adapted = _pick(self._by_key(record, key), item) if key and key not in keys else None
+                if adapted is not None:
+                    versions.append(self._version(name, adapted, key))
+        return Exhibit(title, item, tuple(versions), self._once((*keys, item), ".png", draw), caption)
+
+    def _noise(self, clean: Clips, protected: Clips, key: str) -> list[Version]:
+        noise = clean.with_audio(protected.audio - clean.audio)
+        power, own = float(clean.audio.square().mean()), float(noise.audio.square().mean())
+        if own == 0.0:
+            return []
+        gain = min(math.sqrt(power / own), _LOUDEST / float(noise.audio.abs().max()))
+        return [
+            self._version("noise alone", noise, f"{key} noise", "as loud as it is"),
+            self._version(
+                "noise, raised",
+                noise.with_audio(noise.audio * gain),
+                f"{key} raised",
+                f"{20 * math.log10(gain):+.0f} dB",
+            ),
+        ]
+
+    def _additions(self, clean: Rolls, protected: Rolls, key: str) -> list[Version]:
+        """The notes that begin where none began before."""
+        notes = notes_of(protected)
+        added = notes[~clean.onset[cells_of(notes, protected)]]
+        if not len(added):
+            return []
+        return [self._version("notes added, alone", to_rolls(added, protected), f"{key} added")]
+
+    def _generated(self, record: Record) -> Exhibit | None:
+        versions = []
+        arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
+        if record.trial.control != "clean":
+            arms.insert(1, ("protected", "after learning from protected data"))
+        for arm, says in arms:
+            made = self._set(record, arm)
+            if made is None:
+                continue
+            for at in range(min(_SAMPLES, len(made))):
+                key = f"{record.stages[arm]} {at}"
+                versions.append(self._version(f"{says}, {at + 1}", made.select([at]), key, group="generated"))
+        if not versions:
+            return None
+        return Exhibit("generated", record.trial.attacker.label, tuple(versions))
+
+    def _one(self, record: Record, role: str, item: str) -> Data | None:
+        return _pick(self._set(record, role), item)
+
+    def _set(self, record: Record, role: str) -> Data | None:
+        """The set that an artefact of the record holds, or None where no store has it or it holds none."""
+        key = record.stages.get(role)
+        return self._by_key(record, key) if key else None
+
+    def _trained_on(self, record: Record, role: str) -> str:
+        """The key of the set that a model was trained on, a parent of its artefact; "" where no store has that."""
+        key = record.stages.get(role)
+        store = next((store for store in self._stores if key and store.has(key)), None)
+        if store is None or key is None:
+            self.missing.add(record.name)
+            return ""
+        return str(store.meta(key)["parents"]["train"])
+
+    def _by_key(self, record: Record, key: str) -> Data | None:
+        store = next((store for store in self._stores if store.has(key)), None)
+        if store is None:
+            self.missing.add(record.name)
+            return None
+        folder = store.open(key)
+        return self._load(folder) if (folder / "set.json").is_file() else None
+
+    def _version(self, name: str, data: Data, source: str, note: str = "", group: str = "recording") -> Version:
+        """A set of one item as a file. source: what tells this sound from all others of the item's id."""
+        return Version(name, self._once((source, data.ids[0]), ".flac", lambda: _flac(_sound(data))), note, group)
+
+    def _once(self, what: tuple[str, ...], ending: str, make: Callable[[], bytes]) -> str:
+        """The file of something that is made but once, under the hash of its content; its name."""
+        if what not in self._written:
+            self._written[what] = self._write(make(), ending)
+        return self._written[what]
+
+    def _write(self, content: bytes, ending: str) -> str:
+        name = hashlib.sha256(content).hexdigest()[:20] + ending
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / name).exists():
+            (self._folder / name).write_bytes(content)
+        return name
+
+
+def _chosen(record: Record) -> list[tuple[str, str]]:
+    """(title, id) of the item whose audibility is the median, and of the one that is heard most."""
+    metric = next((name for name in AXES if any(record.audibility.get(name, []))), "")
+    values = [
+        (value, item) for value, item in zip(record.audibility.get(metric, []), record.heard, strict=False)
+        if value is not None
+    ]  # fmt: skip
+    if not values:
+        return [("first", record.heard[0])] if record.heard else []
+    ordered = sorted(values, reverse=metric not in CEILINGS)
+    typical, worst = ordered[len(ordered) // 2], ordered[-1]
+    named = [(f"typical ({metric} {typical[0]:.3g})", typical[1])]
+    return named + ([(f"most audible ({metric} {worst[0]:.3g})", worst[1])] if worst[1] != typical[1] else [])
+
+
+def _pick(data: Data | None, item: str) -> Data | None:
+    if data is None or item not in data.ids:
+        return None
+    return data.select([data.ids.index(item)])
+
+
+def _sound(data: Data) -> Clips:
+    """A set as sound, without its padding: rolls are played by the soundfont."""
+    if isinstance(data, Clips):
+        return data
+    from bench.notes.render import render
+
+    return render(data, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+
+
+def _flac(clips: Clips) -> bytes:
+    import soundfile
+
+    most = min(int(clips.lengths[0]), int(_MOST_SECONDS * clips.rate))
+    audio: Tensor = clips.audio[0, :, :most].clamp(-1, 1)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.T.numpy(), clips.rate, subtype="PCM_16", format="FLAC")
+    return buffer.getvalue()

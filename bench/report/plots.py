@@ -1,0 +1,146 @@
+"""Figures of a page as SVG, drawn by Matplotlib, to stand inline in HTML.
+
+Whatever carries meaning does so twice, by colour (Okabe and Ito, told apart by colour-blind readers) and by shape or
+dash. Ink and grid are written as CSS variables, so that one picture serves light and dark pages alike.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["COLOURS", "Point", "figure", "front"]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Colours that no figure uses, put in place of CSS variables while Matplotlib draws.
+_INK, _GRID = "#010203", "#040506"
+_MOST_LABELS = 24  # beyond that only the front is named
+_MARGINS = (0.75, 0.5, 0.2, 0.1)  # inches: left, bottom, right, top
+_VARIABLES = {_INK: "ink-2", _GRID: "line", COLOURS[0]: "blue", COLOURS[1]: "orange"}
+_LEAST_SPAN = 0.3  # of learning denied: a closer look would show noise
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in the plane of audibility and learning denied."""
+
+    label: str
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+    front: bool = False
+    control: bool = False
+    link: str = ""
+    league: str = ""  # points of different leagues are not compared
+
+
+def figure(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure without a window, and its axes; width, height: inches. Margins are fixed: Matplotlib's own layout
+    draws every figure twice.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height))
+    FigureCanvasSVG(made)
+    left, bottom, right, top = _MARGINS
+    return made, made.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+
+
+def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
+    """Learning denied over audibility; the front of each league is joined. better: which way along x is heard less."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        made, axes = figure(7.6, 4.2)
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        for at, point in enumerate(points):
+            shape = "x" if point.control else ("o" if point.front else "s")
+            colour = "#7f858d" if point.control else COLOURS[0 if point.front else 1]
+            if not math.isnan(point.low):
+                axes.plot([point.x] * 2, [point.low, point.high], color=colour, linewidth=1.2, alpha=0.45)
+            filled = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
+            mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **filled)[0]
+            mark.set_url(point.link)
+        for league in dict.fromkeys(point.league for point in points):
+            ends = sorted((point.x, point.y) for point in points if point.front and point.league == league)
+            axes.plot(
+                [x for x, _ in ends],
+                [y for _, y in ends],
+                color=COLOURS[0],
+                linewidth=1,
+                alpha=0.6,
+                linestyle="--",
+                zorder=1,
+            )
+        axes.set_xlabel(f"{x_label}   ({better})")
+        axes.set_ylabel("learning denied, best response")
+        axes.margins(0.1, 0.12)
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -0.05), max(high, low + _LEAST_SPAN))
+        _label(axes, points)
+        return _svg(made, name, f"Learning denied over {x_label}: {_listed(points)}")
+
+
+def _label(axes: Any, points: Sequence[Point]) -> None:
+    """Names beside the points, moved apart where they would lie on each other."""
+    low, high = axes.get_ylim()
+    spread = max(high - low, 1e-9)
+    if len(points) > _MOST_LABELS:
+        points = [point for point in points if point.front][:_MOST_LABELS]
+    taken: list[tuple[float, float]] = []
+    least = min((p.x for p in points), default=0.0)
+    wide = max((p.x for p in points), default=0.0) - least or 1.0
+    for point in sorted(points, key=lambda p: (p.y, p.x)):
+        y = point.y
+        while any(abs(x - point.x) < 0.3 * wide and abs(y - other) < 0.055 * spread for x, other in taken):
+            y += 0.02 * spread
+        taken.append((point.x, y))
+        left = point.x - least > 0.6 * wide  # a name would leave the picture on the right
+        axes.annotate(
+            point.label, (point.x, point.y), xytext=(point.x + (-0.018 if left else 0.018) * wide, y), fontsize=8.5,
+            va="center", ha="right" if left else "left",
+            arrowprops={"arrowstyle": "-", "color": "#9aa0a7", "linewidth": 0.7} if y != point.y else None,
+        )  # fmt: skip
+
+
+def _svg(made: Any, name: str, title: str) -> str:
+    """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
+    buffer = io.StringIO()
+    made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", text)
+    for colour, variable in _VARIABLES.items():
+        text = re.sub(colour, f"var(--{variable})", text, flags=re.I)
+    escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{escaped}" class="plot" ', text, count=1)
+
+
+def _listed(points: Sequence[Point]) -> str:
+    return "; ".join(f"{point.label} denies {point.y:+.3f} at {point.x:.3g}" for point in points)

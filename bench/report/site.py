@@ -1,0 +1,164 @@
+"""Writes the folder of pages: all of it beside the folder first, then one rename, so that a reader sees all or nothing.
+
+index.html            the summary over all suites
+SUITE/index.html      a board: ranking, front, responses, listening, downloads
+SUITE/cells/*.html    one attacker under one adaptation: arms, seeds, curves, command, records
+SUITE/records/*.json  the records as they are; SUITE/*.csv, board.json, table.md the tables for programs
+media/                sounds and pictures by content; assets/ the style and the script
+bench.sqlite, *.csv   the tables of all suites; summary.md the summary
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+from bench.errors import DataError, UsageError
+from bench.report import markdown, tables, views
+from bench.report.media import Gallery
+from bench.results.board import Board
+from bench.trials.record import Record
+from bench.trials.store import Store
+
+__all__ = ["build", "build_cell"]
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+MARK = ".bench-site"  # in every folder that is ours to replace
+
+Say = Callable[[str], None]
+
+
+def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say = lambda line: None) -> list[str]:
+    """Write the pages of some boards into `out`; the names of records whose sound no store holds.
+
+    stores: where the artefacts of the records may lie; none for pages without sound. Raises `UsageError` where `out` is
+    a folder that this did not make.
+    """
+    with _folder(out) as aside:
+        gallery = Gallery(stores, aside / "media") if stores else None
+        environment = _environment()
+        for board in boards:
+            say(f"{board.name}: {sum(len(view.cells) for view in board.views)} cells")
+            _suite(environment, board, aside / board.name, gallery)
+        _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
+        tables.write_sqlite(aside / "bench.sqlite", boards)
+        tables.write_tables(aside, boards)
+        (aside / "summary.md").write_text(markdown.summary(boards), encoding="utf-8")
+        _assets(aside / "assets")
+    return sorted(gallery.missing) if gallery else []
+
+
+def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store]) -> Path:
+    """Write the page of a board's first cell alone, with the sounds of one of its records.
+
+    Args:
+        board: the records of one cell.
+        record: the one that is played.
+        out: the folder to write.
+        stores: where its sets may be.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: no store holds its sets; `out` is as it was.
+        UsageError: `out` is a folder that was not written by this.
+    """
+    (view,) = board.views
+    (cell,) = view.cells
+    with _folder(out) as aside:
+        exhibits = Gallery(stores, aside / "media").of_cell(record)
+        if not exhibits:
+            where = ", ".join(store.url for store in stores)
+            raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
+        page = Path("cell") / "pages" / "index.html"
+        shown = views.cell_page(board, view, cell, exhibits)
+        _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
+        _records(cell.records, aside / "cell" / "records")
+        _assets(aside / "assets")
+    return out / page
+
+
+def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:
+    listening = []
+    for view in board.views:
+        for cell in view.cells:
+            if cell.records:
+                exhibits = gallery.of_cell(cell.records[0]) if gallery else []
+                shown = views.cell_page(board, view, cell, exhibits)
+                _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
+        if gallery and view.measured and view.control != "clean":
+            listening.append((view, gallery.of_row(view.measured)))
+    _records(board.records, folder / "records")
+    shown = views.suite_page(board, [(view, exhibits) for view, exhibits in listening if exhibits])
+    _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
+    tables.write_tables(folder, [board])
+    (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")
+
+
+def _records(records: Sequence[Record], folder: Path) -> None:
+    """The records as they are, in a third of the space: without blanks."""
+    folder.mkdir(parents=True)
+    for made in records:
+        (folder / f"{made.name}.json").write_text(made.model_dump_json() + "\n", encoding="utf-8")
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"version": __version__, "alone": False}
+    made.filters["markdown"] = views.markdown_html
+    return made
+
+
+def _render(environment: Any, template: str, path: Path, **shown: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(template).render(**shown), encoding="utf-8")
+
+
+def _assets(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("style.css", "page.js"):
+        shutil.copyfile(_TEMPLATES / name, folder / name)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once it is whole."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
+    out = out.expanduser().resolve()
+    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there and no pages of bench: expected a new or empty folder, e.g. --out site")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        aside.chmod(0o755)
+        yield aside
+        (aside / MARK).write_text(f"cloakbench {__version__}\n", encoding="utf-8")
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+            out.rename(old / "was")
+            aside.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

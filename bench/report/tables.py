@@ -1,0 +1,200 @@
+"""Boards as files for other programs: CSV, JSON and one SQLite database.
+
+Four tables, the same in every format and keyed alike:
+
+    suites   one row a suite
+    rows     one row a defense on a data set, as ranked
+    cells    one row an attacker under an adaptation: learning denied with its interval, and the arms' means
+    trials   one row a seed: what `cells` is made of; its `record` names the JSON that holds everything else
+
+A missing number is an empty field in CSV, null in JSON and NULL in SQLite, never a zero or a NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bench.results.board import Board
+from bench.results.measures import AUDIBILITY
+from bench.results.table import CellScore, Row
+from bench.results.views import RowView
+from bench.trials.record import Record, mean
+from bench.trials.store import write_json
+
+__all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
+
+Value = str | int | float | bool | None
+Line = dict[str, Value]
+Tables = dict[str, list[Line]]
+
+_ARMS = ("clean", "protected", "untrained", "clean_adapted", "remainder")
+
+
+def tables(boards: Sequence[Board]) -> Tables:
+    """The four tables of some boards."""
+    made: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
+    for board in boards:
+        made["suites"].append(_suite(board))
+        made["rows"] += [_row(board, view) for view in board.views]
+        made["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
+        made["trials"] += [_trial(board, record) for record in board.records]
+    return {name: [_plain(line) for line in lines] for name, lines in made.items()}
+
+
+def write_tables(folder: Path, boards: Sequence[Board]) -> None:
+    """`rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards into a folder."""
+    found = tables(boards)
+    for name in ("rows", "cells", "trials"):
+        write_csv(folder / f"{name}.csv", found[name])
+    write_json(folder / "board.json", found)
+
+
+def write_csv(path: Path, lines: Sequence[Line]) -> None:
+    """Lines as CSV (RFC 4180, UTF-8) under the headings of all of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _headings(lines), lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
+    """The four tables as one SQLite database; a file that is there is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    base = sqlite3.connect(path)
+    try:
+        with base:
+            for name, lines in tables(boards).items():
+                _insert(base, name, lines)
+    finally:
+        base.close()
+
+
+def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
+    heads = _headings(lines)
+    kinds = {head: _kind(line.get(head) for line in lines) for head in heads}
+    columns = ", ".join(f"{_quoted(head)} {kinds[head]}" for head in heads)
+    base.execute(f"CREATE TABLE {_quoted(name)} ({columns})")
+    marks = ", ".join("?" for _ in heads)
+    base.executemany(
+        f"INSERT INTO {_quoted(name)} VALUES ({marks})", [[line.get(head) for head in heads] for line in lines]
+    )
+
+
+def _suite(board: Board) -> Line:
+    return {
+        "suite": board.name,
+        "about": board.suite.about.strip(),
+        "preset": board.suite.preset,
+        "trials": len(board.records),
+        "failed": len(board.failed),
+        "cpu_seconds": round(board.cpu_seconds, 1),
+        "budget": json.dumps(board.suite.budget),
+        "command": board.command,
+    }
+
+
+def _named(board: Board, row: Row) -> Line:
+    return {"suite": board.name, "dataset": row.dataset, "defense": row.defense, "knowledge": row.knowledge}
+
+
+def _row(board: Board, view: RowView) -> Line:
+    row = view.row
+    best = view.shown.score if view.shown else None
+    low, high = row.rank or (None, None)
+    return {
+        **_named(board, row),
+        "control": row.control,
+        "noise_per": row.per,
+        "share": row.share,
+        "rank_best": low,
+        "rank_worst": high,
+        "inside_budget": row.inside,
+        "on_front": view.on_front,
+        "void": bool(best and best.void),
+        "best_response": best.response if best else None,
+        **_interval(best),
+        "protect_cpu_seconds": row.seconds,
+        **{measure.name: row.audibility.get(measure.name) for measure in AUDIBILITY},
+        **row.distance,
+    }
+
+
+def _cell(board: Board, row: Row, cell: CellScore) -> Line:
+    return {
+        **_named(board, row),
+        "attacker": cell.attacker,
+        "adaptation": cell.adaptation,
+        "control": row.control,
+        **_interval(cell),
+        "seeds": len(cell.per_seed),
+        "metric": cell.metric,
+        **{f"q_{arm}": cell.means.get(arm) for arm in _ARMS},
+        "input_changed": cell.changed,
+        "void": ", ".join(cell.void),
+        "failed": cell.failed,
+    }
+
+
+def _trial(board: Board, record: Record) -> Line:
+    trial = record.trial
+    return {
+        "suite": board.name,
+        "dataset": trial.dataset.label,
+        "defense": trial.row,
+        "knowledge": trial.knowledge,
+        "attacker": trial.attacker.label,
+        "adaptation": trial.adaptation.label if trial.adaptation else "none",
+        "seed": trial.seed,
+        "control": trial.control,
+        "noise_per": trial.per,
+        "share": trial.share,
+        "status": record.status,
+        "denied": record.denied,
+        "metric": record.metric,
+        **{f"q_{arm}": record.mean(arm) for arm in _ARMS},
+        **{name: mean(record.audibility.get(name, [])) for name, *_ in AUDIBILITY},
+        "void": ", ".join(gate.name for gate in record.void),
+        "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),
+        "defense_version": trial.defense.version,
+        "defense_digest": trial.defense.digest,
+        "attacker_version": trial.attacker.version,
+        "attacker_digest": trial.attacker.digest,
+        "key": record.key,
+        "record": f"{record.name}.json",
+    }
+
+
+def _interval(cell: CellScore | None) -> Line:
+    if cell is None:
+        return {"denied": None, "low": None, "high": None}
+    return {"denied": cell.denied.mean, "low": cell.denied.low, "high": cell.denied.high}
+
+
+def _plain(line: Mapping[str, Value]) -> Line:
+    """Without NaN; numbers to six digits, more than any of them means."""
+    return {
+        name: (float(f"{value:.6g}") if math.isfinite(value) else None) if isinstance(value, float) else value
+        for name, value in line.items()
+    }
+
+
+def _headings(lines: Iterable[Line]) -> list[str]:
+    return list(dict.fromkeys(name for line in lines for name in line))
+
+
+def _kind(values: Iterable[Value]) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool, int} and kinds:
+        return "INTEGER"
+    return "REAL" if kinds and kinds <= {bool, int, float} else "TEXT"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,282 @@
+"""What stands on a page: boards as plain values for the templates. Nothing is written here, nothing is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bench.report import charts, columns, losses, markdown, music, plots
+from bench.report.media import Exhibit
+from bench.results.board import Board, standings
+from bench.results.formats import DASH, bounds, number
+from bench.results.measures import AUDIBILITY, CEILINGS, measure
+from bench.results.table import CellScore
+from bench.results.views import CellView, RowView
+from bench.trials.again import recorded_parts
+from bench.trials.record import Record
+
+__all__ = ["cell_page", "index", "markdown_html", "suite_page"]
+
+_ARMS = (
+    ("clean", "clean", "the same attacker, unprotected data: the best they can do"),
+    ("protected", "protected", "what they did with the protected data"),
+    ("untrained", "untrained", "a model that never saw the data"),
+    ("clean_adapted", "clean, adapted", "unprotected data under the same adaptation: what the adaptation costs"),
+    ("remainder", "the unprotected rest", "learning from the clips that were left unprotected, alone"),
+)
+
+# The parts of a trial in the order of what happens, as `recorded_parts` calls them and as a page does.
+_ROLES = {
+    "dataset": "data set",
+    "defense": "defense",
+    "reference": "matched to",
+    "surrogate": "surrogate",
+    "expected": "prepared for",
+    "adaptation": "adaptation",
+    "attacker": "attacker",
+}
+
+
+def index(boards: Sequence[Board]) -> dict[str, Any]:
+    """The summary: a card a suite, and every defense of every suite that decides something in one table."""
+    lines = [
+        {**_line(view), "standing": standing, "suite": board.name, "audibility": view.audibility}
+        for board, view, standing in standings(boards)
+    ]
+    return {
+        "cards": [_card(board) for board in boards],
+        "lines": lines,
+        "trials": sum(len(board.records) for board in boards),
+        "hours": sum(board.cpu_seconds for board in boards) / 3600,
+        "datasets": sorted({line["dataset"] for line in lines}),
+    }
+
+
+def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]]) -> dict[str, Any]:
+    """A board's page.
+
+    Args:
+        board: the suite with its records.
+        listening: rows with what is played and looked at.
+    """
+    views = board.views
+    headings, body = columns.main_table(views)
+    names = columns.responses(views)
+    return {
+        "board": board,
+        "heads": headings,
+        "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
+        "limits": markdown.limits(board.suite).strip(),
+        "said": board.said(),
+        "pareto": _pareto(board),
+        "front": [{"name": view.row.defense, **_line(view)} for view in views if view.on_front],
+        "axis": measure(board.axis).heading,
+        "responses": names if len(names) > 1 else [],
+        "heat": _heat(views, names),
+        "listening": list(listening),
+        "moved": losses.moved_table(board.records),
+        "meaning": losses.MEANING,
+        "music": list(music.tables(board.records, board.suite.published)),
+        "epochs": markdown.epochs_table(board.records, board.suite),
+        "checks": columns.checks_table(board.checks),
+        "filters": {
+            "data set": sorted({view.row.dataset for view in views}),
+            "knowledge": sorted({view.row.knowledge for view in views if not view.row.control}),
+            "scope": sorted({view.row.per for view in views if view.row.per}),
+        },
+    }
+
+
+def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+    """A cell's page.
+
+    Args:
+        board: the suite with its records.
+        view: the row that the cell is in.
+        cell: the cell; it has records.
+        exhibits: what is played and looked at.
+    """
+    score, records = cell.score, cell.records
+    arms = [
+        {
+            "name": name,
+            "says": meaning,
+            "mean": number(score.means[arm], ".4f"),
+            "seeds": [number(record.mean(arm), ".4f") for record in records],
+        }
+        for arm, name, meaning in _ARMS
+        if arm in score.means
+    ]
+    first = records[0]
+    return {
+        "board": board,
+        "view": view,
+        "cell": cell,
+        "title": f"{view.row.defense} against {cell.response}",
+        "denied": _denied(score),
+        "arms": arms,
+        "seeds": [record.trial.seed for record in records],
+        "per_seed": charts.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high)
+        if score.per_seed and not math.isnan(score.denied.mean)
+        else "",
+        "curves": _curves(records),
+        "checks": list(first.gates),
+        "audibility": [
+            (each.heading, number(view.row.audibility.get(each.name, math.nan), each.form))
+            for each in AUDIBILITY
+            if each.name in view.row.audibility
+        ],
+        "parts_listed": _parts(first),
+        "command": board.command if board.file else first.made.get("command", "") or board.command,
+        "made": first.made,
+        "cost": _cost(records),
+        "exhibits": list(exhibits),
+        "errors": [record for record in records if record.error],
+        "notes": first.notes,
+    }
+
+
+def markdown_html(text: str) -> Any:
+    """A suite's sentences as HTML; raw HTML in them stays text."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+
+
+def _line(view: RowView) -> dict[str, Any]:
+    row, shown = view.row, view.shown
+    kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
+    return {
+        "anchor": view.anchor,
+        "dataset": row.dataset,
+        "defense": row.defense,
+        "knowledge": row.knowledge,
+        "scope": row.per,
+        "kind": kind,
+        "denied": _denied(shown.score) if shown else None,
+        "response": shown.response if shown else DASH,
+        "responses": len(row.cells),
+        "cell": f"cells/{shown.slug}.html" if shown and shown.slug else "",
+        "seeds": len(shown.score.per_seed) if shown else 0,
+    }
+
+
+def _denied(cell: CellScore) -> dict[str, Any]:
+    """Numbers and what the bar needs: everything on the scale of -0.2 to 1.2, cut off there."""
+    value = cell.denied
+    told = not math.isnan(value.low)
+    return {
+        "mean": value.mean,
+        "text": number(value.mean, "+.3f"),
+        "interval": bounds(value),
+        "at": _place(value.mean),
+        "low": _place(value.low if told else value.mean),
+        "high": _place(value.high if told else value.mean),
+        "void": ", ".join(cell.void),
+    }
+
+
+def _place(value: float) -> float:
+    return 0.0 if math.isnan(value) else round(min(max((value + 0.2) / 1.4, 0.0), 1.0), 4)
+
+
+def _card(board: Board) -> dict[str, Any]:
+    ranked = [row for row in board.rows if row.rank and row.best]
+    best = max(ranked, key=lambda row: row.best.denied.mean if row.best else -math.inf, default=None)
+    return {
+        "name": board.name,
+        "about": board.suite.about.strip(),
+        "trials": len(board.records),
+        "defenses": len({row.defense for row in board.rows if not row.control}),
+        "responses": len({cell.response for row in board.rows for cell in row.cells}),
+        "datasets": sorted({row.dataset for row in board.rows}),
+        "smoke": board.suite.preset == "smoke",
+        "best": best.defense if best else "",
+        "denied": _denied(best.best) if best and best.best else None,
+        "response": best.best.response if best and best.best else "",
+        "failed": len(board.failed),
+    }
+
+
+def _heat(views: Sequence[RowView], names: Sequence[str]) -> list[dict[str, Any]]:
+    """A line a row of the table: learning denied under every response, with a link and a shade."""
+    lines = []
+    for view in views:
+        cells = view.by_response()
+        entries = [_entry(cells[name]) if name in cells and cells[name].slug else None for name in names]
+        lines.append({"row": view.row, "anchor": view.anchor, "entries": entries})
+    return lines
+
+
+def _entry(cell: CellView) -> dict[str, Any]:
+    mean = cell.score.denied.mean
+    return {
+        "text": number(mean, "+.2f"),
+        "interval": bounds(cell.score.denied),
+        "shade": 0.0 if math.isnan(mean) else round(min(abs(mean), 1.0), 3),
+        "below": mean < 0,
+        "void": bool(cell.score.void),
+        "best": cell.best,
+        "cell": f"cells/{cell.slug}.html",
+    }
+
+
+def _pareto(board: Board) -> str:
+    """The plane of audibility and score, without the controls that would stretch it and say nothing in it."""
+    points = []
+    for view, title in zip(board.views, columns.titles(board.views), strict=True):
+        x = view.row.audibility.get(board.axis, math.nan)
+        if view.shown is None or math.isnan(x) or view.control in ("clean", "scramble"):
+            continue
+        denied = view.shown.score.denied
+        if not math.isnan(denied.mean):
+            kind = (view.on_front, view.row.control)
+            group = str(view.row.league)
+            point = plots.Point(title, x, denied.mean, denied.low, denied.high, *kind, f"#{view.anchor}", group)
+            points.append(point)
+    better = "left: less audible" if board.axis in CEILINGS else "right: less audible"
+    return plots.front(points, measure(board.axis).heading, better, "pareto") if len(points) > 1 else ""
+
+
+def _curves(records: Sequence[Record]) -> str:
+    arms: dict[str, list[list[tuple[float, float]]]] = {}
+    for arm in ("clean", "protected", "clean_adapted", "remainder"):
+        runs = []
+        for record in records:
+            lines = record.epochs.get(arm, [])
+            known = [(line.get("step"), line.get("validation")) for line in lines]
+            run = [(float(step), float(value)) for step, value in known if step is not None and value is not None]
+            if run:
+                runs.append(run)
+        if runs:
+            arms[arm.replace("_", ", ")] = runs
+    return charts.curves(arms, "quality on clean validation data") if arms else ""
+
+
+def _parts(record: Record) -> list[tuple[str, str, int, str, str]]:
+    order = list(_ROLES)
+    return [
+        (
+            _ROLES[role],
+            part.name,
+            part.version,
+            part.digest,
+            ", ".join(f"{key} = {it}" for key, it in part.params.items()),
+        )
+        for role, _, part in sorted(recorded_parts(record), key=lambda found: order.index(found[0]))
+    ]
+
+
+def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
+    """(what, seconds, CPU seconds, MB), means over seeds."""
+    good = [record for record in records if record.cost]
+    roles = list(dict.fromkeys(role for record in good for role in record.cost))
+    names = ("seconds", "cpu_seconds", "peak_memory_mb")
+    lines = []
+    for role in roles:
+        each = [record.cost[role] for record in good if role in record.cost]
+        means = [sum(float(cost.get(name, 0.0)) for cost in each) / len(each) for name in names]
+        lines.append((role.replace("_", " "), f"{means[0]:.1f}", f"{means[1]:.1f}", f"{means[2]:.0f}"))
+    return lines

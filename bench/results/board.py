@@ -1,0 +1,252 @@
+"""A board: a suite, its records and the rows that follow from them; and what a reader must know beside the table.
+
+A suite's records lie in `records/NAME` beside its file. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from bench import plugins
+from bench.errors import DataError, UsageError, unknown
+from bench.results import statistics, table
+from bench.results.cells import Cell, cell_of
+from bench.results.formats import DASH
+from bench.results.measures import AXES, CEILINGS, measure
+from bench.results.table import CheckSummary, Row
+from bench.results.views import RowView, row_views
+from bench.trials import matrix, record
+from bench.trials.matrix import Suite
+from bench.trials.record import Record
+
+__all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
+
+Standing = Literal["ranked", "no budget", "too loud", "void"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A suite with its records."""
+
+    suite: Suite
+    records: tuple[Record, ...]
+    file: Path | None = None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return table.rows(self.records, self.suite.budget)
+
+    @cached_property
+    def views(self) -> tuple[RowView, ...]:
+        """The rows, prepared for whoever shows them."""
+        audibility = {id(row): self._audibility(row) for row in self.rows}
+        return row_views(self.rows, self.records_of, self.front, audibility)
+
+    @cached_property
+    def checks(self) -> list[CheckSummary]:
+        """The validity checks of every attacker, each at its worst seed."""
+        return table.check_summaries(self.records)
+
+    @cached_property
+    def records_of(self) -> dict[Cell, list[Record]]:
+        """The records of every cell, by seed."""
+        found: dict[Cell, list[Record]] = {}
+        for made in self.records:
+            found.setdefault(cell_of(made), []).append(made)
+        return {key: sorted(made, key=lambda one: one.trial.seed) for key, made in found.items()}
+
+    @property
+    def name(self) -> str:
+        return self.suite.name
+
+    @property
+    def command(self) -> str:
+        """What makes these records again."""
+        return f"bench matrix {self.suite_path}"
+
+    @property
+    def suite_path(self) -> str:
+        if self.file is None:
+            return f"{self.name}.toml"
+        try:
+            return self.file.resolve().relative_to(plugins.home()).as_posix()
+        except ValueError:
+            return str(self.file)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all stages, each counted once, however many trials share it."""
+        spent: dict[str, float] = {}
+        for made in self.records:
+            for role, cost in made.cost.items():
+                spent[made.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+        return sum(spent.values())
+
+    @cached_property
+    def axis(self) -> str:
+        """The measure of audibility that the front is drawn along; "" where there is none."""
+        measured = {name for row in self.rows for name in row.audibility}
+        return next((name for name in (*self.suite.budget, *AXES) if name in measured), "")
+
+    def _audibility(self, row: Row) -> str:
+        """A row's audibility, by the measure of the axis."""
+        value = row.audibility.get(self.axis, math.nan)
+        return DASH if math.isnan(value) else measure(self.axis).text(value)
+
+    @property
+    def failed(self) -> list[Record]:
+        return [made for made in self.records if made.status != "ok"]
+
+    @cached_property
+    def front(self) -> list[Row]:
+        """The rows that no other row of their league beats in both: denied at the best response, and audibility."""
+        able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
+        return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
+
+    def said(self) -> list[str]:
+        """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
+        sentences = []
+        ranked = [row for row in self.rows if row.rank]
+        pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
+        tested = [(upper, lower) for upper, lower in pairs if lower.key not in upper.untested_against]
+        if tested:
+            apart = sum(lower.key in upper.better_than for upper, lower in tested)
+            sentences.append(
+                f"Of {len(tested)} neighbouring pairs of ranked rows {apart} differ significantly (paired t test over "
+                "the seeds that both rows have, Holm over all tested pairs of rows ranked together). "
+                "No significant difference is not equality."
+            )
+        alone = [row.defense for row in self.rows if row.rank is None and row.best and row.inside and not row.control]
+        untested = len(pairs) - len(tested)
+        if untested:
+            plural = "" if untested == 1 else "s"
+            sentences.append(
+                f"{untested} neighbouring pair{plural} of ranked rows could not be tested: fewer than two common seeds."
+            )
+        if alone:
+            sentences.append(f"Not tested, so without a rank (one seed): {', '.join(alone)}.")
+        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
+        if seeds and (count := seeds.most_common(1)[0][0]) > 1:
+            sentences.append(
+                f"With {count} seeds a difference of {statistics.smallest_seen(count):.2f} paired standard deviations "
+                "is seen with 80 % power; smaller ones may be missed."
+            )
+        return sentences
+
+
+def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
+    """Every defense of every suite that decides something: of smoke suites and controls none.
+
+    The loudest noise would lead otherwise: first come rows that kept their suite's audibility budget, then those of
+    suites that state none, then what was too loud, then what is void; each by learning denied at the best response.
+    """
+    order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
+    found = [
+        (board, view, _standing(board, view.row))
+        for board in boards
+        if board.suite.preset != "smoke"
+        for view in board.views
+        if not view.row.control and view.shown is not None
+    ]
+    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].row.score))
+
+
+def _standing(board: Board, row: Row) -> Standing:
+    if row.best is None:
+        return "void"
+    if not row.inside:
+        return "too loud"
+    return "ranked" if board.suite.budget else "no budget"
+
+
+def suite_files(folder: Path | None = None) -> dict[str, Path]:
+    """The suites of a folder, by default of `leaderboards/`, whose records are there."""
+    place = folder or plugins.home() / "leaderboards"
+    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(_records_of(path).glob("*.json"))}
+
+
+def find_suite(name: str) -> Path:
+    """The file of a suite: a path that ends in .toml, or the name of a suite that comes with bench.
+
+    Raises:
+        UsageError: no suite has that name.
+    """
+    if name.endswith(".toml"):
+        return Path(name)
+    shipped = {path.stem: path for path in (plugins.home() / "leaderboards").glob("*.toml")}
+    if name not in shipped:
+        raise UsageError(f"{unknown('suite', name, shipped)}; a file of your own ends in .toml")
+    return shipped[name]
+
+
+def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:
+    """The boards of some suites, by name or file; of all that have records where none is named.
+
+    records: a folder of records in place of the one beside the suite; for one suite only. Raises `UsageError` for an
+    unknown suite and `DataError` where it has no records.
+    """
+    known = suite_files()
+    if records is not None and len(names) != 1:
+        raise UsageError(f"--records goes with one suite, found {len(names)}")
+    chosen = [_file(name, known) for name in names] or list(known.values())
+    if not chosen:
+        raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
+    return [_board(path, records or _records_of(path)) for path in chosen]
+
+
+def _board(path: Path, folder: Path) -> Board:
+    made = record.load_all(folder) if folder.is_dir() else []
+    if not made:
+        raise DataError(f"{folder} holds no record of the suite '{path.stem}': run `bench matrix {path}` first")
+    suite = matrix.read(path)
+    return Board(suite, tuple(sorted(made, key=lambda one: _place(suite, one))), path)
+
+
+def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
+    """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
+    trial = made.trial
+    reference = trial.reference.label if trial.reference else trial.defense.label
+    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
+    asked = (
+        (suite.datasets, trial.dataset.label),
+        (suite.attackers, trial.attacker.label),
+        ([False, True], trial.reference is not None),
+        (suite.defenses, reference),
+        (suite.controls, trial.defense.label),
+        (suite.knowledge, trial.knowledge),
+        (suite.shares, trial.share),
+        (suite.adaptations, adaptation),
+    )
+    return (*(listed.index(name) if name in listed else len(listed) for listed, name in asked), trial.seed, made.name)  # type: ignore[arg-type]
+
+
+def _file(name: str, known: dict[str, Path]) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(f"the suite {path} is not there: expected a TOML file, or one of {', '.join(known)}")
+        return path
+    if name not in known:
+        raise UsageError(unknown("suite with records", name, known))
+    return known[name]
+
+
+def _records_of(path: Path) -> Path:
+    return path.parent / "records" / path.stem
+
+
+def _beats(one: Row, other: Row, axis: str) -> bool:
+    """Whether a row is at least as good in both, and better in one."""
+    if one.league != other.league or one.best is None or other.best is None:
+        return False
+    sign = -1.0 if axis in CEILINGS else 1.0
+    first = (one.best.denied.mean, sign * one.audibility[axis])
+    second = (other.best.denied.mean, sign * other.audibility[axis])
+    return first != second and all(a >= b for a, b in zip(first, second, strict=True))

@@ -1,0 +1,155 @@
+"""Statistics of scores: intervals over seeds, clusters over groups, corrections over cells. Pure functions.
+
+Student t throughout: over three seeds a percentile bootstrap of nominal 95 % covers 73 %, t covers 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval; the bounds are NaN where there is no telling."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Mean and Student t interval of independent values, one a seed. NaN bounds for fewer than two."""
+    x = np.asarray(values, dtype=np.float64)
+    mean = float(x.mean()) if len(x) else math.nan
+    if len(x) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = t_quantile(len(x) - 1, level) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    return Interval(mean, mean - half, mean + half)
+
+
+def clustered_mean(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float, int]:
+    """Estimate a mean whose items are dependent within groups.
+
+    The error is that of the ratio sum(values) / n under sampling of groups (the linearised, or sandwich, estimator with
+    the g / (g - 1) correction). With one item a group it is the ordinary standard error.
+
+    Args:
+        values: [item], at least one.
+        groups: [item] group of each item.
+
+    Returns:
+        The mean, its standard error (NaN for fewer than two groups) and the number of groups.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    mean = float(x.mean())
+    _, at = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(at.max()) + 1
+    if count < 2:
+        return mean, math.nan, count
+    residuals = np.bincount(at, weights=x - mean)
+    error = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / len(x)
+    return mean, error, count
+
+
+def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p of Student's paired t test over seeds. NaN for fewer than two pairs; 1 for no difference at all."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if len(difference) < 2:
+        return math.nan
+    mean, spread = float(difference.mean()), float(difference.std(ddof=1))
+    if spread == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    t = abs(mean) / (spread / math.sqrt(len(difference)))
+    return float(2.0 * stdtr(len(difference) - 1, -t))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the given order. NaN stays NaN and does not count."""
+    known = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
+    adjusted = [math.nan] * len(p)
+    largest = 0.0
+    for rank, (value, index) in enumerate(known):
+        largest = max(largest, min(1.0, value * (len(known) - rank)))
+        adjusted[index] = largest
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The ranks that rows may have, and how many of their pairs could be compared.
+
+    Attributes:
+        ranges: (best, worst) rank of each row among those that could be compared; None for one that could not.
+        different: the pairs (better row, worse row) whose difference is significant.
+        untested: the pairs of rows without two seeds in common.
+    """
+
+    ranges: tuple[tuple[int, int] | None, ...]
+    different: frozenset[tuple[int, int]]
+    untested: frozenset[tuple[int, int]]
+
+
+def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ranking:
+    """Rank rows by pairwise paired t tests, with Holm's correction over all tested pairs.
+
+    Every pair is compared on the seeds that both rows have, so a row with one seed leaves the other pairs alone. A pair
+    that shares fewer than two seeds is not tested; it separates no ranks.
+
+    Args:
+        scores: one mapping a row, seed -> score; a higher score is better. NaN counts as a seed without a score.
+        alpha: family-wise error rate.
+
+    Returns:
+        Rank ranges in the order of `scores`. A single row has rank 1.
+    """
+    known = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
+    pairs = [(i, j) for i in range(len(known)) for j in range(i)]
+    shared = {(i, j): sorted(known[i].keys() & known[j].keys()) for i, j in pairs}
+    tested = [pair for pair in pairs if len(shared[pair]) > 1]
+    values = {
+        (i, j): ([known[i][seed] for seed in shared[i, j]], [known[j][seed] for seed in shared[i, j]])
+        for i, j in tested
+    }
+    different = set()
+    for (i, j), p in zip(tested, holm([paired_p(*values[pair]) for pair in tested]), strict=True):
+        first, second = (sum(side) for side in values[i, j])
+        if p < alpha and first != second:
+            different.add((i, j) if first > second else (j, i))
+    compared = {row for pair in tested for row in pair}
+    above = Counter(worse for _, worse in different)
+    below = Counter(better for better, _ in different)
+    ranges = tuple(
+        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or len(known) == 1 else None
+        for row in range(len(known))
+    )
+    return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
+
+
+def t_quantile(freedom: int, level: float) -> float:
+    """Half the width of a two-sided Student t interval, in standard errors."""
+    return float(stdtrit(freedom, 0.5 + level / 2))
+
+
+def smallest_seen(count: int, power: float = 0.8, level: float = LEVEL) -> float:
+    """The smallest mean paired difference, in standard deviations of the differences, that a two-sided paired t test
+    over `count` seeds finds with this power. NaN for fewer than two seeds.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    if count < 2:
+        return math.nan
+    critical = t_quantile(count - 1, level)
+    return float(brentq(lambda d: float(nct.sf(critical, count - 1, d * math.sqrt(count))) - power, 0.01, 50.0))

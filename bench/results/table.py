@@ -1,0 +1,250 @@
+"""Records -> rows -> tables.
+
+A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
+under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
+audibility budget, and rows whose difference is not shown share their ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.results.formats import number
+from bench.results.measures import CEILINGS
+from bench.results.score import cell_estimate
+from bench.results.statistics import Interval, rank
+from bench.trials.record import GateRecord, Number, Record, mean
+
+RowKey = tuple[str, str]  # defense, knowledge
+_NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """One attacker under one adaptation: all seeds."""
+
+    attacker: str
+    adaptation: str
+    denied: Interval
+    per_seed: Mapping[int, float]
+    means: Mapping[str, float]  # arm -> mean quality
+    changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
+    metric: str
+    void: tuple[str, ...]  # the gates that failed, for any seed
+    failed: int  # records without a result
+    missing: int = 0  # (seed, item) pairs for which an arm has no number; counted in the attacker's favour
+
+    @property
+    def response(self) -> str:
+        return self.attacker if self.adaptation == "none" else f"{self.attacker} + {self.adaptation}"
+
+
+def _least(cells: Iterable[CellScore]) -> CellScore | None:
+    known = [cell for cell in cells if not math.isnan(cell.denied.mean)]
+    return min(known, key=lambda cell: cell.denied.mean, default=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A defense on a data set, under what the defender knows."""
+
+    dataset: str
+    defense: str
+    knowledge: str
+    control: bool
+    cells: tuple[CellScore, ...]
+    audibility: Mapping[str, float]  # means over clips and seeds
+    distance: Mapping[str, float]  # of the protected set from the data
+    seconds: float  # CPU seconds of protection, mean over seeds
+    per: str = ""  # what one perturbation is made for: clip, class, set
+    share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
+    inside: bool = True  # the audibility budget
+    rank: tuple[int, int] | None = None
+    better_than: frozenset[RowKey] = frozenset()  # the rows of its ranking group that it significantly beats
+    untested_against: frozenset[RowKey] = frozenset()  # those with which it shares fewer than two seeds
+
+    @property
+    def key(self) -> RowKey:
+        """What tells the row from the others of its data set."""
+        return self.defense, self.knowledge
+
+    @property
+    def league(self) -> tuple[str, str, str]:
+        """Rows are ranked among those of one data set, one share of it and one kind of noise."""
+        return self.dataset, str(self.share), self.per
+
+    @property
+    def best(self) -> CellScore | None:
+        """The best response: the cell that denies least, void and failed cells left out."""
+        return _least(cell for cell in self.cells if not cell.void)
+
+    @property
+    def shown(self) -> CellScore | None:
+        """The best response; without one a void cell, which is never ranked. None where every trial failed."""
+        return self.best or _least(self.cells) or next((cell for cell in self.cells if cell.means), None)
+
+    @property
+    def score(self) -> float:
+        """Learning denied at the best response, for sorting; minus infinity where there is no number."""
+        return self.shown.denied.mean if self.shown and not math.isnan(self.shown.denied.mean) else -math.inf
+
+
+def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
+    """The rows of a table: ranked ones first, then those outside the budget, then the controls."""
+    bins: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
+    made = [_row(key, found, budget or {}) for key, found in bins.items()]
+    ranked = [row for league in dict.fromkeys(row.league for row in made) for row in _ranked(made, league)]
+    return sorted(ranked, key=_order)
+
+
+@dataclass(frozen=True)
+class CheckSummary:
+    """A validity check over all seeds of an attacker: the worst one. Numbers are NaN where there is none."""
+
+    name: str  # with the attacker's
+    value: float
+    limit: float
+    passed: bool
+    meaning: str
+
+
+def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
+    """The validity checks of every attacker, one each."""
+    checks: dict[str, list[GateRecord]] = defaultdict(list)
+    for record in records:
+        for check in record.gates:
+            checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
+    return [_worst(name, found) for name, found in checks.items()]
+
+
+def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
+    """Say why rows have no score although trials ended well, a line each."""
+    void = {(row.dataset, *row.key): row for row in rows if row.best is None and row.shown is not None}
+    failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for record in records:
+        trial = record.trial
+        for gate in record.void:
+            value = number(_plain(gate.value), ".3f")
+            against = f"{trial.attacker.label}, seed {trial.seed}"
+            failures[trial.dataset.label, trial.row, trial.knowledge].append(
+                f"'{gate.name}' failed for {against} ({value}; the limit is {number(_plain(gate.limit), '.3f')})"
+            )
+    lines = []
+    for key, row in void.items():
+        why = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
+        more = f", and {len(why) - 1} more" if len(why) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {why[0]}{more}")
+    return lines
+
+
+def _worst(name: str, checks: Sequence[GateRecord]) -> CheckSummary:
+    """The seed that is furthest on the failing side: a failed one before a passed one, one without a value first."""
+    passed = all(check.passed for check in checks)
+
+    def distance(check: GateRecord) -> float:
+        return math.inf if check.value is None or check.limit is None else abs(check.value - check.limit)
+
+    worst = min(checks, key=distance) if passed else max((c for c in checks if not c.passed), key=distance)
+    return CheckSummary(name, _plain(worst.value), _plain(worst.limit), passed, worst.meaning)
+
+
+def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        adaptation = record.trial.adaptation.label if record.trial.adaptation else "none"
+        cells[record.trial.attacker.label, adaptation].append(record)
+    good = [record for record in records if record.status == "ok"]
+    audibility = {name: _mean(record.audibility[name] for record in good) for name in _shared(good)}
+    distances = [record.distance.get("protected_set", {}) for record in good]
+    spent = [
+        record.cost["protected_set"]["cpu_seconds"]
+        for record in good
+        # Without an audit stage, auditing was part of protecting and its cost part of this one.
+        if "protected_set" in record.cost and "audit" in record.stages
+    ]
+    return Row(
+        dataset=key[0],
+        defense=key[1],
+        knowledge=key[2],
+        control=bool(records[0].trial.control),
+        cells=tuple(_scored(name, found) for name, found in cells.items()),
+        audibility=audibility,
+        distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
+        per=records[0].trial.per,
+        share=records[0].trial.share,
+        seconds=sum(spent) / len(spent) if spent else math.nan,
+        inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
+    )
+
+
+def _keeps(name: str, value: float, limit: float) -> bool:
+    """A set without noise has no SNR and keeps every budget of it; a measure that was not made keeps nothing."""
+    if name in CEILINGS:
+        return value <= limit
+    return value >= limit or (math.isnan(value) and name in _NONE_WITHOUT_NOISE)
+
+
+def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
+    good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
+    void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
+    arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in ("clean", "protected", "untrained")}
+    groups = [good[0].groups[at] for at in good[0].scored] if good else []
+    estimate = cell_estimate(arms["clean"], arms["protected"], arms["untrained"], groups)
+    kinds = ("clean", "protected", "untrained", "clean_adapted", "remainder")
+    means = {
+        arm: _mean(record.quality(arm) for record in good if arm in record.arms)
+        for arm in kinds
+        if any(arm in record.arms for record in good)
+    }
+    return CellScore(
+        attacker=name[0],
+        adaptation=name[1],
+        denied=estimate.interval,
+        per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
+        means=means,
+        changed=_mean(record.view.get("changed", []) for record in good),
+        metric=good[0].metric if good else "",
+        void=void,
+        failed=len(records) - len(good),
+        missing=estimate.missing,
+    )
+
+
+def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
+    """The rows of one league, with the ranks of those that may be ranked."""
+    here = [row for row in rows if row.league == league]
+    able = [row for row in here if row.best and row.inside and not row.control]
+    ranking = rank([row.best.per_seed for row in able if row.best])
+    ranked = {}
+    for at, row in enumerate(able):
+        better = frozenset(able[worse].key for first, worse in ranking.different if first == at)
+        pairs = [pair for pair in ranking.untested if at in pair]
+        untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
+        ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
+    return [ranked.get(id(row), row) for row in here]
+
+
+def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
+    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
+
+
+def _shared(records: list[Record]) -> list[str]:
+    return list(records[0].audibility) if records else []
+
+
+def _mean(columns: Iterable[Sequence[Number]]) -> float:
+    return mean(value for column in columns for value in column)
+
+
+def _floats(values: Sequence[Number]) -> list[float]:
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Number) -> float:
+    return math.nan if value is None else value

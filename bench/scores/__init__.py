@@ -1,1 +1,0 @@
-"""What records mean: statistics, tables, gates. Nothing here trains or loads a plugin."""

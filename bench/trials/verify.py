@@ -1,0 +1,211 @@
+"""Whether a record is what its trial gives: its trial rebuilt, its provenance, and a comparison with a second run.
+
+Pure functions; nothing here runs a trial. What a record says against itself is in `bench.results.consistency`. Here
+`trial_problems`, `key_problems` and `differences` set it beside its trial, rebuilt by `bench.trials.again`, and
+`compare` beside a record that was made again.
+
+What counts as the same
+-----------------------
+* identical: every number that is not a cost (items of every arm, audibility, view, distances, music, epochs, the score)
+  differs by at most 1e-4 (of numbers beyond 1, relatively), and the protected set has the same alignment hash.
+* holds: the score differs by at most 0.05, or by at most one standard deviation of the score over the record's seeds,
+  of which no more than 0.15 is believed, since it is the submitter's own; each trained arm's mean by at most that share
+  of what the clean arm gained; the untrained arm, which no training blurs, is identical; each mean of audibility
+  differs by at most 1 % (and 0.001); items, groups, labels and the clips that are heard are the same. What else
+  differs (distances, music, epochs) is told and not judged. But where packages, processor and plugins are the record's
+  and no accelerator was used, only identical holds: the same work gives the same bits.
+* else it does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.results.consistency import close, gate_problems
+from bench.trials import record as records
+from bench.trials.again import as_recorded, recorded_parts
+from bench.trials.plan import plan
+from bench.trials.record import Number, PartRecord, Record
+from bench.trials.trial import Part, Trial
+
+IDENTICAL = 1e-4
+DENIED = 0.05
+MOST_SPREAD = 0.15
+AUDIBLE, AUDIBLE_FLOOR = 0.01, 1e-3
+
+Finding = Literal["identical", "holds", "does not hold"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a second run says of a record. `reasons` say why it does not hold, `remarks` what else differs."""
+
+    finding: Finding
+    denied: Number  # of the record
+    again: Number  # of the second run
+    reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def trial_problems(record: Record, trial: Trial) -> list[str]:
+    """What contradicts the rebuilt trial: what it is called, and the gates that its attacker sets."""
+    lines = []
+    if trial.name != record.name:
+        lines.append(f"name '{record.name}': its trial is called '{trial.name}'")
+    told = {"row": trial.row, "control": trial.defense.control}
+    if trial.defense.digest == record.trial.defense.digest:
+        told["per"] = trial.defense.traits.get("per", "")
+    for field, here in told.items():
+        if getattr(record.trial, field) != here:
+            lines.append(f"{field} '{getattr(record.trial, field)}': the trial has '{here}'")
+    if record.status == "ok" and trial.attacker.digest == record.trial.attacker.digest:
+        expected = records.gates_of(trial.attacker, record.arms, record.metric, record.groups)
+        lines += gate_problems(record.gates, expected)
+    return lines
+
+
+def key_problems(record: Record, trial: Trial) -> list[str]:
+    """The stages whose keys the record's own parameters and digests do not give: something was changed afterwards.
+
+    Where the plugins here are of other source they may rightly have other stages. Records from before auditing was a
+    stage of its own have stages of another layout, which is not compared.
+    """
+    (cell,) = plan([as_recorded(trial, record)]).cells
+    if "audit" in cell.keys and "audit" not in record.stages:
+        return []
+    pairs = [(role, record.stages.get(role), cell.keys.get(role)) for role in sorted({*cell.keys, *record.stages})]
+    return [
+        f"stage {role}: key {_short(then)}, what the record says was done gives {_short(now)}"
+        for role, then, now in pairs
+        if then != now
+    ]
+
+
+def differences(record: Record, trial: Trial) -> list[str]:
+    """How the plugins and their data here differ from those that the record was made with, a line each."""
+    here = [trial.dataset, trial.defense, trial.attacker, trial.adaptation, trial.reference]
+    parts = [*(part for part in here if part), *trial.surrogates, *trial.expects]
+    lines: dict[str, None] = {}
+    for (role, _, was), part in zip(recorded_parts(record), parts, strict=True):
+        for what, then, now in _compared(was, part):
+            lines[f"{role} '{was.label}': {what} {now} here, {then} in the record"] = None
+    return list(lines)
+
+
+def spread(record: Record, siblings: Iterable[Record]) -> float:
+    """The standard deviation of the score over the seeds of the record's cell; 0 with fewer than two of them."""
+    cell = _cell(record)
+    values = [other.denied for other in siblings if _cell(other) == cell and other.denied is not None]
+    if len(values) < 2:
+        return 0.0
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def compare(record: Record, again: Record, over_seeds: float = 0.0, same_code: bool = False) -> Verdict:
+    """A record beside the second run of its trial. over_seeds: see `spread`; same_code: no `differences` were found."""
+    told = ("metric", "ids", "groups", "labels", "heard")
+    other = [f"{name}: others than when run again" for name in told if getattr(record, name) != getattr(again, name)]
+    if other:
+        return Verdict("does not hold", record.denied, again.denied, tuple(other))
+    moved = [line for line in _moved(record, again) if line]
+    if not moved:
+        return Verdict("identical", record.denied, again.denied)
+    reasons = list(_reasons(record, again, max(DENIED, min(over_seeds, MOST_SPREAD))))
+    if not reasons and same_code and _same_place(record, again):
+        reasons = [f"{line}, though code, packages and processor are the record's" for line in moved]
+    finding: Finding = "does not hold" if reasons else "holds"
+    return Verdict(finding, record.denied, again.denied, tuple(reasons), tuple(moved) if not reasons else ())
+
+
+def _moved(record: Record, again: Record) -> Iterator[str]:
+    """What differs by more than 1e-4, a line each."""
+    for arm, metrics in again.arms.items():
+        for metric, values in metrics.items():
+            yield _furthest(f"arms.{arm}.{metric}", record.arms.get(arm, {}).get(metric, []), values)
+    for metric, values in again.audibility.items():
+        yield _furthest(f"audibility.{metric}", record.audibility.get(metric, []), values)
+    yield _furthest("denied", [record.denied], [again.denied])
+    yield _furthest("view.changed", record.view.get("changed", []), again.view.get("changed", []))
+    for field in ("distance", "music", "epochs", "crafting"):
+        then, now = (dict(_leaves(getattr(made, field), field)) for made in (record, again))
+        if then.keys() != now.keys():
+            yield f"{field}: other entries than when run again"
+        else:
+            yield _furthest(field, list(then.values()), list(now.values()))
+    for role, value in again.alignment.items():
+        if record.alignment.get(role) != value:
+            yield f"alignment.{role}: another hash"
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Number]]:
+    """(place, number) of every number in a nest of mappings and lists."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{place}.{key}")
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _leaves(item, f"{place}[{at}]")
+    else:
+        yield place, value
+
+
+def _furthest(place: str, then: Sequence[Number], now: Sequence[Number]) -> str:
+    if len(then) != len(now):
+        return f"{place}: {len(then)} values, {len(now)} when run again"
+    far = [(a, b) for a, b in zip(then, now, strict=True) if not close(a, b, IDENTICAL)]
+    if not far:
+        return ""
+    a, b = max(far, key=lambda pair: abs((pair[0] or 0.0) - (pair[1] or 0.0)))
+    return f"{place}: {len(far)} of {len(then)} values differ, at most {_text(a)} and {_text(b)} when run again"
+
+
+def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
+    """Why a record that is not identical does not hold either."""
+    if record.denied is None or again.denied is None:
+        if record.denied is not again.denied:
+            yield f"denied {_text(record.denied)}, {_text(again.denied)} when run again"
+    elif abs(record.denied - again.denied) > tolerance:
+        yield f"denied {record.denied:+.3f}, {again.denied:+.3f} when run again: more than {tolerance:.3f} apart"
+    gained = abs(again.mean("clean") - again.mean("untrained"))
+    for arm in again.arms:
+        then, now = record.mean(arm), again.mean(arm)
+        if arm == "untrained":
+            line = _furthest("arms.untrained", record.quality(arm), again.quality(arm))
+            if line:
+                yield f"{line}, and no training blurs it"
+        elif not abs(then - now) <= tolerance * gained and not (math.isnan(then) and math.isnan(now)):
+            yield f"arms.{arm}: mean {then:.4f}, {now:.4f} when run again: more than {tolerance:.1%} of what is learned"
+    for metric in sorted({*record.audibility, *again.audibility}):
+        then, now = (records.mean(made.audibility.get(metric, [])) for made in (record, again))
+        if not abs(then - now) <= AUDIBLE * abs(now) + AUDIBLE_FLOOR and not (math.isnan(then) and math.isnan(now)):
+            yield f"audibility.{metric}: mean {then:.4g}, {now:.4g} when run again: more than {AUDIBLE:.0%} apart"
+
+
+def _same_place(record: Record, again: Record) -> bool:
+    fields = ("python", "platform", "processor", "packages", "accelerator")
+    then, now = ([made.made.get(field) for field in fields] for made in (record, again))
+    return then == now and now[-1] is None
+
+
+def _compared(was: PartRecord, part: Part) -> Iterator[tuple[str, Any, Any]]:
+    named = (("version", was.version, part.version), ("source", was.digest, part.digest), ("data", was.data, part.data))
+    yield from (found for found in named if found[1] != found[2])
+    for key in sorted({*was.params, *part.params}):
+        if key not in was.params or key not in part.params or was.params[key] != part.params[key]:
+            yield f"parameter {key} =", *(values.get(key, "absent") for values in (was.params, part.params))
+
+
+def _cell(record: Record) -> tuple[str, str]:
+    return record.name.rpartition("--")[0], record.trial.preset
+
+
+def _text(value: Number) -> str:
+    return "null" if value is None else f"{value:.6g}"
+
+
+def _short(key: str | None) -> str:
+    return key[:8] if key else "none"

@@ -1,0 +1,170 @@
+"""The command: quick where it must be, one line for bad input, its codes as promised."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.commands import SUMMARIES, app, main
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+MATCH = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
+SMALL = [*MATCH, "--seeds", "2"]
+
+
+def bench(*words: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], *([name, "--help"] for name in SUMMARIES)], ids=" ".join)
+def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
+    heavy = ("torch", "ray", "transformers", "scipy", "numpy", "pydantic")
+    code = (
+        "import contextlib, io, sys, bench.commands\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    bench.commands.main({words})\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("list", "--json") == 0
+    found = {(entry["kind"], entry["name"]) for entry in json.loads(capsys.readouterr().out)}
+    assert found >= {
+        ("defenses", "clean"),
+        ("defenses", "harmonycloak"),
+        ("attackers", "musicgen"),
+        ("adaptations", "mp3"),
+    }
+    assert bench("list", "defenses") == 0
+    assert "harmonycloak" in capsys.readouterr().out
+
+
+def test_every_commands_summary_is_the_first_line_of_its_docstring() -> None:
+    assert {name: (app[name].default_command.__doc__ or "").splitlines()[0] for name in SUMMARIES} == SUMMARIES
+
+
+@pytest.mark.parametrize("command", SUMMARIES)
+def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(command, "--help") == 0
+    assert f"bench {command}" in capsys.readouterr().out.split("Examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--defense", "harmonycloack", "--attacker", "musicgen"], "did you mean 'harmonycloak'"),
+        (["run", "--defense", "clean", "--attacker", "musicgne"], "did you mean 'musicgen'"),
+        (["run", "--defense", "clean"], "--attacker"),
+        (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
+        (["run", "--defence", "clean"], "--defence"),
+        (["run", *MATCH, "--seeds", "0"], "at least 1"),
+        (["run", *MATCH[:-1], "0"], "--jobs"),
+        (["run", *MATCH[:-1], "-3"], "expected 1 or more"),
+        (["run", *SMALL, "--set", "nonsense"], "NAME.KEY=VALUE"),
+        (["run", *SMALL, "--set", "linear.steps=many"], "linear"),
+        (["run", *SMALL, "--defense", f"{PLUGINS}/hiss.py", "--set", "defense.epsilonn=1"], "epsilonn"),
+        (["run", *SMALL, "--knowledge", "black-box", "--defense", f"{PLUGINS}/hiss.py"], "black-box"),
+        (["matrix", "nothing.toml"], "nothing.toml"),
+        (["frobnicate"], "frobnicate"),
+        (["check", "harmonicloak"], "harmonycloak"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))
+    assert bench(*words) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_run_prints_the_table_and_writes_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "plain"]
+    hiss = ["--defense", f"{PLUGINS}/hiss.py", "--set", "hiss.epsilon=0.02", "--adapt", f"{PLUGINS}/quieter.py"]
+    words = ["run", *SMALL, *hiss, "--control", "noise", *place]
+    assert bench(*words) == 0
+    out, err = capsys.readouterr()
+    for expected in ("learning denied", "hiss", "noise ~ hiss", "clean", "linear", "quieter", "SNR dB", "records:"):
+        assert expected in out
+    assert "protect tones with hiss" in err
+    assert len(list((tmp_path / "records").glob("*.json"))) == 3 * 2 * 2  # rows x responses x seeds
+    assert bench(*words) == 0
+    again = capsys.readouterr()
+    assert again.out.split("records:")[0] == out.split("records:")[0]
+    assert again.err.count("[") == 0  # no stage ran
+
+
+def test_a_failed_trial_is_code_3_and_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--store", str(tmp_path / "store"), "--control", "none"]
+    assert bench("run", *SMALL, "--defense", f"{PLUGINS}/breaks.py", *place) == 3
+    out, err = capsys.readouterr()
+    assert "failed" in out
+    assert "this defense always breaks" in err
+
+
+def test_matrix_shows_its_plan_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "tiny.toml"
+    suite.write_text(
+        f"""
+        name = "tiny"
+        datasets = ["tones"]
+        defenses = ["clean", "soft", "loud"]
+        attackers = ["linear"]
+        seeds = [0]
+        [dataset.tones]
+        plugin = "{PLUGINS}/tones.py"
+        [attacker.linear]
+        plugin = "{PLUGINS}/linear.py"
+        [defense.soft]
+        plugin = "{PLUGINS}/hiss.py"
+        epsilon = 0.01
+        [defense.loud]
+        plugin = "{PLUGINS}/hiss.py"
+        epsilon = 0.2
+        [budget]
+        snr_db = 15.0
+        """
+    )
+    place = ["--store", str(tmp_path / "store")]
+    assert bench("matrix", str(suite), "--dry-run", *place) == 0
+    assert "protect tones with loud" in capsys.readouterr().out
+    assert not (tmp_path / "records").exists()
+    assert bench("matrix", str(suite), "--jobs", "1", *place) == 0
+    out = capsys.readouterr().out
+    assert "too loud" in out
+    assert len(list((tmp_path / "records" / "tiny").glob("*.json"))) == 3
+
+
+def test_a_suite_with_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "bad.toml"
+    suite.write_text('attackers = ["musicgen"]\nadaptation_ = ["mp3"]\n')
+    assert bench("matrix", str(suite)) == 2
+    assert "did you mean 'adaptation'" in capsys.readouterr().err
+
+
+def test_missing_data_is_one_line_code_2_and_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    absent = tmp_path / "absent.py"
+    source = (PLUGINS / "tones.py").read_text()
+    absent.write_text(
+        source.replace(
+            "        rng =", '        raise DataError("no tones here: buy a tuning fork")\n        rng ='
+        ).replace("from bench.api import", "from bench.errors import DataError\nfrom bench.api import")
+    )
+    words = ["--dataset", str(absent), "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
+    place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "none"]
+    assert bench("run", *words, *place, "--defense", f"{PLUGINS}/hiss.py") == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "bench: no tones here: buy a tuning fork"
+    assert out == ""
+    assert not (tmp_path / "records").exists()

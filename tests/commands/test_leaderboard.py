@@ -1,0 +1,76 @@
+"""The command that renders records: what it prints, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.commands import main
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite of an author's own, run."""
+    monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        'name = "mine"\nseeds = [0, 1]\ndatasets = ["tones"]\ndefenses = ["clean", "hiss"]\nattackers = ["linear"]\n'
+        + "".join(
+            f'[{kind}.{name}]\nplugin = "{PLUGINS / name}.py"\n'
+            for kind, name in (("dataset", "tones"), ("defense", "hiss"), ("attacker", "linear"))
+        )
+    )
+    assert run("matrix", str(suite), "--jobs", "1", "--display", "none") == 0
+    return suite
+
+
+def test_an_authors_own_suite_becomes_pages_and_is_printed(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run("leaderboard", str(mine), "--out", str(tmp_path / "site")) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("# mine\n")
+    assert "| hiss" in printed.out
+    assert str(tmp_path / "site" / "index.html") in printed.err
+    assert "no sound" not in printed.err
+    assert "<audio" in (tmp_path / "site/mine/index.html").read_text()
+    for name in ("rows.csv", "cells.csv", "trials.csv", "board.json", "table.md"):
+        assert (tmp_path / "site/mine" / name).stat().st_size > 0
+    # Once more, over the old pages.
+    assert run("leaderboard", str(mine), "--out", str(tmp_path / "site"), "--no-audio") == 0
+    assert "<audio" not in (tmp_path / "site/mine/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["speach"], "did you mean 'speech'"),
+        (["absent.toml"], "is not there"),
+        ([], "--all"),
+        (["speech", "--all"], "--all"),
+        (["speech", "midi", "--records", "."], "one suite"),
+        (["speech", "--records", "nowhere"], "no record"),
+        (["speech", "--out", __file__], "no pages of bench"),
+    ],
+)
+def test_bad_words_are_one_line_and_write_nothing(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = Path(__file__).read_bytes()
+    assert run("leaderboard", *words) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert Path(__file__).read_bytes() == before

@@ -1,0 +1,211 @@
+"""`bench new` writes plugins that work as they are, where they belong, and never over anything."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench import plugins
+from bench.commands import main
+from bench.commands.check import kind_of
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"defense": "defenses", "attacker": "attackers", "adaptation": "adaptations", "dataset": "datasets"}
+
+
+def bench(*words: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def python(folder: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one new plugin of every kind."""
+    folder = tmp_path_factory.mktemp("fresh")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for kind in KINDS:
+            assert bench("new", kind, f"my_{kind}") == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_keeps_the_whole_contract(fresh: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(fresh / f"my_{kind}.py")
+    assert kind_of(file) == KINDS[kind]
+    assert bench("check", file) == 0
+    out = capsys.readouterr().out
+    assert "skip" not in out
+    assert f"{kind} '{file}' fits the contract" in out
+
+
+def test_the_new_tests_pass(fresh: Path) -> None:
+    out = python(fresh, "pytest", "-q", "-p", "no:cacheprovider")
+    assert "skipped" not in out
+    assert "passed" in out
+
+
+def test_new_files_are_clean(fresh: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    settings = str(ROOT / "pyproject.toml")
+    python(fresh, "ruff", "check", "--no-cache", "--config", settings, ".")
+    python(fresh, "ruff", "format", "--no-cache", "--check", "--config", settings, ".")
+    files = [file.name for file in sorted(fresh.glob("*.py"))]
+    # What was found out of torch and bench before is kept: it is most of the work.
+    python(fresh, "mypy", "--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache"), *files)
+
+
+def test_the_new_plugins_meet_in_a_trial(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"--{kind}={fresh / f'my_{kind}.py'}" for kind in ("defense", "attacker", "dataset")]
+    words += [f"--adapt={fresh / 'my_adaptation.py'}", "--preset", "smoke", "--seeds", "1", "--jobs", "1"]
+    assert bench("run", *words, "--store", str(tmp_path), "--display", "none") == 0
+    out = capsys.readouterr().out
+    assert "my_attacker: learns clean data" in out
+    assert "FAILED" not in out
+    row = next(line for line in out.splitlines() if line.startswith("my_defense"))
+    alone, adapted = (float(cell) for cell in row.split()[2:])
+    assert alone > adapted > 0  # the tone costs learning, and taking tones out gives some of it back
+
+
+def test_the_next_commands_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", "defense", "my_idea", "--out", "some where") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["wrote some where/my_idea.py", "wrote some where/test_my_idea.py"]
+    assert "  bench check 'some where/my_idea.py'" in lines
+    assert "  python -m pytest 'some where/test_my_idea.py'" in lines
+    assert plugins.load("defenses", "some where/my_idea.py").__name__ == "MyIdea"
+
+
+@pytest.mark.parametrize(
+    ("kind", "plugin", "test"),
+    [
+        ("defense", "defenses/my_idea.py", "tests/defenses/test_my_idea.py"),
+        ("attacker", "attackers/my_idea.py", "tests/attackers/test_my_idea.py"),
+        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/test_my_idea.py"),
+        ("dataset", "datasets/my_idea.py", "tests/datasets/test_my_idea.py"),
+    ],
+)
+def test_in_a_checkout_each_file_goes_where_its_like_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    plugin: str,
+    test: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder in ("bench/api", "defenses", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "tests")
+    assert bench("new", kind, "my_idea") == 0
+    expected = {plugin, test} | ({"datasets/my_idea.toml"} if kind == "dataset" else set())
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*my_idea*")}
+    assert made == expected
+    assert 'NAME = "my_idea"' in (tmp_path / test).read_text()
+    assert "  bench check my_idea\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("My-Idea", "such as 'my_idea'"),
+        ("MyIdea", "such as 'my_idea'"),
+        ("2fast", "such as 'my_2fast'"),
+        ("class", "such as 'my_class'"),
+        ("none", "such as 'my_none'"),
+        ("defense", "such as 'my_defense'"),
+        ("_hidden", "such as 'hidden'"),
+        ("../up", "such as 'up'"),
+        ("noise", "there is a defense 'noise' already"),
+        ("mp3", "there is an adaptation 'mp3' already"),
+        ("random", "'random' is a module of Python's here"),
+        ("torch", "'torch' is a module of Python's here"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", "defense", name) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("there", ["my_idea.py", "test_my_idea.py", "my_idea.toml"])
+def test_nothing_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / there).write_text("mine")
+    assert bench("new", "dataset", "my_idea") == 2
+    assert f"{there} exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+    assert (tmp_path / there).read_text() == "mine"
+
+
+def test_what_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cloakbench-my-idea").mkdir()
+    (tmp_path / "cloakbench-my-idea" / "tests").write_text("in the way")
+    assert bench("new", "defense", "my_idea", "--package") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["tests"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_has_all_that_pip_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", kind, "my_idea", "--package") == 0
+    root = tmp_path / "cloakbench-my-idea"
+    module = root / "src" / "cloakbench_my_idea"
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "cloakbench-my-idea"
+    points = project["project"]["entry-points"]
+    assert points == {f"bench.{KINDS[kind]}": {"my_idea": "cloakbench_my_idea.my_idea:MyIdea"}}
+    assert plugins.load(KINDS[kind], str(module / "my_idea.py")).__name__ == "MyIdea"
+    assert (module / "my_idea.toml").exists() == (kind == "dataset")
+    assert 'NAME = "cloakbench-my-idea/my_idea"' in (root / "tests" / "test_my_idea.py").read_text()
+    out = capsys.readouterr().out
+    assert out.index("pip install -e cloakbench-my-idea") < out.index("bench check cloakbench-my-idea/my_idea")
+
+
+def test_a_package_may_have_the_name_of_a_file_that_is_there(tmp_path: Path) -> None:
+    python(tmp_path, "bench", "new", "defense", "my_idea")
+    python(tmp_path, "bench", "new", "defense", "my_idea", "--package")
+    python(tmp_path, "bench", "new", "defense", "my_idea", "--out", "elsewhere")
+
+
+@pytest.mark.install
+def test_a_package_installs_and_its_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hatchling", reason="hatchling, which builds the package, is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", "defense", "my_idea", "--package") == 0
+    root, site = tmp_path / "cloakbench-my-idea", tmp_path / "site"
+    words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site), str(root)]
+    python(tmp_path, "pip", *words)
+    monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
+    assert "cloakbench-my-idea/my_idea  A tone under the recording" in python(tmp_path, "bench", "list", "defenses")
+    assert "passed" in python(root, "pytest", "-q", "-p", "no:cacheprovider")
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    python(root, "ruff", "check", "--no-cache", ".")
+    python(root, "ruff", "format", "--no-cache", "--check", ".")
