@@ -64,7 +64,7 @@ def test_bad_words_are_one_line_and_write_nothing(
     for what, says in {
         made.stem.replace("hiss", "hizz"): "did you mean",
         "zz": "expected a record's file or name",
-        str(tmp_path / "absent.json"): "cannot be read",
+        str(tmp_path / "absent.json"): "no file",
         made.stem.replace("hiss--white-box", "clean--none"): "nothing was protected",
     }.items():
         code, out, error = said(["listen", what, *page], capsys)
