@@ -257,6 +257,9 @@ class _TrialStages:
                 validation = self._adapt(validation, "the validation set")
         title = f"learn {self._on}, {self._what(arm)}, seed {trial.seed}"
         parents = {"train": items, "validation": validation}
+        if items.task == "adapt" or arm.train == "remainder":
+            # Other items than were published: the optimiser takes as many steps as for those all the same.
+            parents["whole"] = self._loaded["train"]
         return self._build("learn", title, {"attacker": trial.attacker, "adaptation": hooked}, self._seed, parents)
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:

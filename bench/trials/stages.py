@@ -220,6 +220,8 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     published = work.store.meta(work.stage.parents["train"]).get("alignment")
     if published and published != alignment_hash(train):
         raise DataError(f"{work.stage.title}: names and sounds of the training set do not pair as when it was made")
+    if "whole" in work.stage.parents:
+        train = replace(train, whole=work.store.meta(work.stage.parents["whole"])["items"])
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
     if adaptation is None:
