@@ -307,7 +307,7 @@ def resolve(
         label=label,
         control=plugin.control if isinstance(plugin, Defense) else Control.NONE,
         hooks=hooks,
-        needs=plugin.needs,
+        needs=plugin.resources(),
         traits=_traits(plugin),
     )
 

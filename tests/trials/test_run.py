@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.trials import record
-from bench.trials.agenda import Event
+from bench.trials.scheduler import Event
 from bench.trials.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.store import Store

@@ -136,11 +136,11 @@ def test_shuffling_between_protect_and_learn_changes_no_hash_and_a_swap_is_caugh
         again = replace(learned, key=number * 31 + "0", parents={**learned.parents, "train": number * 32})
         messages.append((perform(again, store.url).error or {}).get("message", ""))
     assert messages[0] == ""
-    assert "do not pair as when it was made" in messages[1]
+    assert "the training set is misaligned: its alignment hash" in messages[1]
 
 
 def test_a_defense_that_shuffles_its_clips_is_caught(small_trials: Trials, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="clips hold another's recording, first 'train-"):
+    with pytest.raises(DataError, match="protected clips contain the wrong recording \\(first: 'train-"):
         run(small_trials(defenses=["swaps"], seeds=[0]), tmp_path)
 
 

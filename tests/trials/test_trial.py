@@ -131,10 +131,10 @@ def test_only_a_hooked_adaptation_reaches_learning() -> None:
 
 
 def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
-    greedy = trial(attacker=part("attackers", "learner", needs=Needs(cpus=4, gpus=0.5)))
+    greedy = trial(attacker=part("attackers", "learner", needs=Needs(cpus=4, accelerator_gb=8)))
     needs = {stage.task: stage.needs for stage in plan([greedy]).stages.values()}
-    assert needs["learn"] == Needs(cpus=4, gpus=0.5)
-    assert needs["load"] == Needs()
+    assert needs["learn"] == Needs(cpus=4, accelerator_gb=8)
+    assert needs["load"] == needs["audit"] == Needs(accelerator_gb=0)
 
 
 def test_a_stage_is_made_once_however_many_trials_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
