@@ -36,7 +36,7 @@ _PAGES: Mapping[Kind, str] = {
     "adaptations": "docs/writing-an-adaptation.md",
     "datasets": "docs/writing-a-dataset.md",
 }
-_NEAR = 0.7  # how alike two names must be, for difflib, to be taken for one another
+_RENAMED = {"gates": "validity"}  # methods of version 1
 
 
 def looks_like(kind: Kind, cls: type[Any]) -> bool:
@@ -95,8 +95,8 @@ def _complaints(base: type[Plugin], cls: type[Plugin]) -> Iterator[str]:
         if name in fields:
             continue
         if _is_method(value):
-            if name not in methods and (near := difflib.get_close_matches(name, methods, n=1, cutoff=_NEAR)):
-                yield f"unknown method '{name}': did you mean '{near[0]}'? (the name of a helper begins with _)"
+            if name not in methods | attributes.keys():
+                yield _unknown_method(base, name, methods)
             elif name in attributes:
                 yield f"'{name}' is an attribute of the contract, found a method"
         elif name in methods:
@@ -130,6 +130,14 @@ def _unknown(base: type[Plugin], name: str, attributes: Mapping[str, Any], metho
     near = difflib.get_close_matches(name, [*attributes, *methods], n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"{base.__name__} has {', '.join(sorted(attributes))};"
     return f"unknown class attribute '{name}': {hint} (a parameter has an annotation, a constant's name begins with _)"
+
+
+def _unknown_method(base: type[Plugin], name: str, methods: set[str]) -> str:
+    near = [_RENAMED[name]] if name in _RENAMED else difflib.get_close_matches(name, methods, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean '{near[0]}'?" if near else f"{base.__name__} has {', '.join(sorted(methods - {'implements'}))};"
+    )
+    return f"unknown method '{name}': {hint} (the name of a helper begins with _)"
 
 
 def _mistyped(hint: Any, value: Any) -> str:

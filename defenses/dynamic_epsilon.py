@@ -50,7 +50,7 @@ class DynamicEpsilon(Defense[Clips]):
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
-        bound = room(data, self.epsilon, padding=self.padding) * self.mask_of(data)
+        bound = room(data, self.epsilon, padding=self.padding) * self._mask(data)
         noise = Noise.silent(data, bound, self.per)
         schedule = Schedule(
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,
@@ -59,7 +59,7 @@ class DynamicEpsilon(Defense[Clips]):
         min_min(noise, data, surrogates(knowledge, "dynamic_epsilon"), rng, schedule, knowledge.expects)
         return noise.everywhere(data)
 
-    def mask_of(self, data: Clips) -> Tensor:
+    def _mask(self, data: Clips) -> Tensor:
         """[clip, 1, sample] within 0..1."""
         size = max(1, round(self.segment_ms * data.rate / 1000))
         if self.mask == "table":

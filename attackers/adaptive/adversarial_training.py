@@ -42,11 +42,11 @@ class AdversarialTraining(Adaptation[Clips]):
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
     ) -> nn.Module:
         def harden(attacker: Attacker[Clips], model: nn.Module, batch: Clips) -> Clips:
-            return self.worst(attacker, model, batch, rng)
+            return self._worst(attacker, model, batch, rng)
 
         return hardening.learn(attacker, harden, train, validation, rng, log)
 
-    def worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
+    def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """The batch with noise within `epsilon` that raises the attacker's loss of the model, where any was found."""
         sound = batch.audio.detach()
         size = self.epsilon * (self.step or 2.5 / self.steps)

@@ -38,7 +38,7 @@ class Quantise(Adaptation[Clips]):
         return data.with_audio(data.audio + (rounded - sound) if data.audio.requires_grad else rounded)
 
     @property
-    def mu(self) -> int:
+    def _mu(self) -> int:
         """The constant of the mu-law."""
         return int(2**self.bits) - 1
 
@@ -48,8 +48,8 @@ class Quantise(Adaptation[Clips]):
         return rounded
 
     def _pressed(self, sound: Tensor) -> Tensor:
-        return sound.sign() * torch.log1p(self.mu * sound.abs()) / math.log1p(self.mu)
+        return sound.sign() * torch.log1p(self._mu * sound.abs()) / math.log1p(self._mu)
 
 
 def _expanded(pressed: Tensor, law: Quantise) -> Tensor:
-    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law.mu)) / law.mu
+    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law._mu)) / law._mu

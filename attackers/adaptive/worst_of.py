@@ -44,13 +44,13 @@ class WorstOf(Adaptation[Clips]):
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
     ) -> nn.Module:
         def harden(attacker: Attacker[Clips], model: nn.Module, batch: Clips) -> Clips:
-            return self.worst(attacker, model, batch, rng)
+            return self._worst(attacker, model, batch, rng)
 
         return hardening.learn(attacker, harden, train, validation, rng, log)
 
-    def worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
+    def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Each clip of the batch in its hardest version."""
-        versions = [self.variant(batch, rng) for _ in range(self.k)]
+        versions = [self._variant(batch, rng) for _ in range(self.k)]
         with hardening.evaluating(model), torch.no_grad():
             losses = torch.stack([attacker.loss(model, version) for version in versions])
         at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
@@ -59,7 +59,7 @@ class WorstOf(Adaptation[Clips]):
         lengths = torch.stack([version.lengths for version in versions])[at, clip]
         return replace(batch.with_audio(audio), lengths=lengths)
 
-    def variant(self, batch: Clips, rng: Generator) -> Clips:
+    def _variant(self, batch: Clips, rng: Generator) -> Clips:
         """One random version of every clip."""
         moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
         return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)
