@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.trials import record
-from bench.trials.scheduler import Event
 from bench.trials.record import Record
 from bench.trials.run import Place, execute, prepare
+from bench.trials.scheduler import Event
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
@@ -55,6 +55,7 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert len(shortcut.arms["protected"]["accuracy"]) == len(shortcut.ids) == len(shortcut.groups) == 24
     assert set(found["labels", "quieter", 1].arms) == {"protected", "clean", "clean_adapted", "untrained"}
     assert shortcut.made["packages"]["torch"]
+    assert shortcut.made["accelerator"] is None
     assert shortcut.cost["protected_set"]["cpu_seconds"] >= 0
     assert shortcut.cost["audit"]["cpu_seconds"] >= 0
     assert "audit" not in found["clean", "none", 0].stages
@@ -148,6 +149,18 @@ def test_a_failing_plugin_fails_alone(small_trials: Trials, tmp_path: Path) -> N
     assert "breaks.py" in broken.error["tail"]
     assert {event.kind for event in events} >= {"failed", "skipped"}
     assert record.load(tmp_path / "records" / f"{broken.name}.json") == broken
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_plugin_that_ends_the_process_fails_alone(small_trials: Trials, tmp_path: Path, jobs: int) -> None:
+    ends = tmp_path / "breaks.py"
+    source = (Path(__file__).parents[1] / "plugins" / "breaks.py").read_text()
+    ends.write_text(source.replace("raise RuntimeError(", "raise SystemExit("))
+    given = {"breaks": {"plugin": str(ends)}}
+    records, _ = run(small_trials(defenses=["clean", "breaks"], defense=given, seeds=[0]), tmp_path, jobs=jobs)
+    assert {each.trial.row: each.status for each in records} == {"clean": "ok", "breaks": "failed"}
+    (error,) = [each.error for each in records if each.error]
+    assert error["type"] == "SystemExit"
 
 
 def test_a_killed_worker_is_replaced_and_its_stage_runs_again(small_trials: Trials, tmp_path: Path) -> None:
