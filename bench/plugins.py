@@ -24,8 +24,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from bench import compat
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
 from bench.vocabulary import PRESETS, Kind
 
 FOLDERS: dict[Kind, str] = {
@@ -92,18 +94,24 @@ def find(kind: Kind, name: str) -> Listing:
 def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
+    compat.mend_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
-        if listing.origin == "built in":
-            parent = _mount(kind)
-            return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
-        if listing.origin == "file":
-            assert listing.path is not None
-            return _only_class(kind, _module_from(listing.path), listing)
-        for point in _entry_points(kind):
-            if _third_party_name(point) == name:
-                return _fitting(kind, point.load(), listing)
+        with exit_raises():
+            if listing.origin == "built in":
+                parent = _mount(kind)
+                return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
+            if listing.origin == "file":
+                assert listing.path is not None
+                return _only_class(kind, _module_from(listing.path), listing)
+            for point in _entry_points(kind):
+                if _third_party_name(point) == name:
+                    return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
+    except SystemExit as error:
+        raise PluginError(
+            f"{SINGULAR[kind]} '{name}' ({listing.path}) cannot be imported: {exit_sentence(error)}"
+        ) from error
     except Exception as error:
         reason = explained(error)
         cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
@@ -141,12 +149,15 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
     import pydantic
 
     try:
-        return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+        with exit_raises():
+            return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its parameters"
         message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
         raise UsageError(message.replace("\n", " ")) from error
+    except SystemExit as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except ValueError as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
 

@@ -19,6 +19,12 @@ Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_
 Flag = Annotated[bool, Parameter(negative="")]
 
 
+def _processes(type_: object, value: int | None) -> None:
+    """Refuse fewer than one process."""
+    if value is not None and value < 1:
+        raise ValueError("expected 1 or more; by default one a core")
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Execution:
@@ -26,7 +32,7 @@ class Execution:
 
     on: Place = "local"
     """Where the stages run."""
-    jobs: int | None = None
+    jobs: Annotated[int | None, Parameter(validator=_processes)] = None
     """Processes; default: one a core."""
     device: str = "auto"
     """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.trials import record
 from bench.trials.plan import Cell, Plan, plan
 from bench.trials.record import Record
@@ -66,8 +66,10 @@ def execute(
     Raises:
         Stopped: on Ctrl-C, when every record that could be written has been.
         DataError: bad input (a data set that is not there) leaves nothing that could be tried; no record is written.
-        UsageError: there is no such device.
+        UsageError: there is no such device, or less than one job was asked for.
     """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs = {jobs}: expected 1 or more; by default one a core")
     writer = RecordWriter(work, records, command)
     writer.stages_done(work.present)
     if not work.missing:
@@ -87,7 +89,7 @@ def execute(
         from bench import devices
         from bench.trials import local
 
-        wanted = min(jobs or len(os.sched_getaffinity(0)), work.missing)
+        wanted = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
         accelerators = devices.chosen(device)
         outcomes = local.run(work.plan, work.present, work.store.url, seen, wanted, accelerators)
     errors = [outcome for outcome in outcomes.values() if outcome.error]

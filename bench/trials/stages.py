@@ -24,6 +24,7 @@ from bench.api import Clips, Data, Epoch, Knowledge, Log
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.trials import measuring, shares
@@ -60,7 +61,8 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None, de
     try:
         store = Store(store_url)
         if not store.has(stage.key):
-            _do(stage, store, report, torch.device(device))
+            with exit_raises():
+                _do(stage, store, report, torch.device(device))
     except (Exception, SystemExit) as error:
         reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
@@ -327,7 +329,8 @@ def _built(part: Part) -> Any:
 def _described(error: BaseException) -> dict[str, str]:
     lines = traceback.format_exception(error)
     tail = "" if isinstance(error, BenchError) else "".join(lines)[-3000:]
-    return {"type": type(error).__name__, "message": str(error).split("\n")[0][:500], "tail": tail}
+    message = exit_sentence(error) if isinstance(error, SystemExit) else str(error)
+    return {"type": type(error).__name__, "message": message.split("\n")[0][:500], "tail": tail}
 
 
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {

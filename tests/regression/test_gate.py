@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.regression import baseline as baselines
 from bench.regression import junit
 from bench.regression.baseline import Baseline
@@ -391,7 +391,7 @@ def test_records_of_another_device_are_not_compared() -> None:
     there = [each.model_copy(update={"made": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
     with pytest.raises(UsageError, match="made on processors, these records on NVIDIA H200, and scores of different"):
         judge(base(records("cloak", USUAL)), there)
-    with pytest.raises(UsageError, match="these records on NVIDIA H200, none"):  # some there, some here
+    with pytest.raises(UsageError, match="these records on NVIDIA H200, processors"):  # some there, some here
         judge(base(records("cloak", USUAL)), [*CLEAN, *there[len(CLEAN) :]])
-    accepted = of(Suite(name="s", attackers=["learner"]), there, "why")
+    accepted = baselines.of(SUITE, there, "why")
     assert judge(accepted, there).exit == 0

@@ -7,16 +7,13 @@ folder, other mirror of the store, other working directory, so that plugins give
 from __future__ import annotations
 
 import contextlib
-import http.server
 import os
 import secrets
 import shutil
 import signal
-import socketserver
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +24,6 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.errors import UsageError
 from bench.trials import record
 from bench.trials.cluster import _nodes, _options
 from bench.trials.matrix import expand, read
@@ -282,33 +278,3 @@ def test_the_example_of_an_autoscaling_cluster_keeps_rays_schema() -> None:
     util.validate_config(util.prepare_config(config))
     with pytest.raises(Exception, match="max_wrokers"):
         util.validate_config(util.prepare_config({**config, "max_wrokers": 1}))
-
-
-def test_a_cluster_that_is_not_there_is_one_line(
-    small_trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    work = prepare(small_trials(seeds=[0]), Store(tmp_path / "store"))
-    with pytest.raises(UsageError, match=r"^no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9: .*refused"):
-        execute(work, tmp_path / "records", lambda event: None, on="ray")
-    assert not (tmp_path / "records").exists()
-
-
-def test_what_listens_and_is_no_ray_head_is_told_in_seconds(
-    small_trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray itself would try for a quarter of an hour."""
-    pytest.importorskip("ray")
-    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.server_address[1]}")
-        work = prepare(small_trials(seeds=[0]), Store(tmp_path / "store"))
-        began = time.monotonic()
-        with pytest.raises(
-            UsageError, match=r"^no Ray cluster at RAY_ADDRESS=.*: something listens there that is no Ray"
-        ):
-            execute(work, tmp_path / "records", lambda event: None, on="ray")
-        server.shutdown()
-    assert time.monotonic() - began < 20
-    assert not (tmp_path / "records").exists()

@@ -151,18 +151,6 @@ def test_a_failing_plugin_fails_alone(small_trials: Trials, tmp_path: Path) -> N
     assert record.load(tmp_path / "records" / f"{broken.name}.json") == broken
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_plugin_that_ends_the_process_fails_alone(small_trials: Trials, tmp_path: Path, jobs: int) -> None:
-    ends = tmp_path / "breaks.py"
-    source = (Path(__file__).parents[1] / "plugins" / "breaks.py").read_text()
-    ends.write_text(source.replace("raise RuntimeError(", "raise SystemExit("))
-    given = {"breaks": {"plugin": str(ends)}}
-    records, _ = run(small_trials(defenses=["clean", "breaks"], defense=given, seeds=[0]), tmp_path, jobs=jobs)
-    assert {each.trial.row: each.status for each in records} == {"clean": "ok", "breaks": "failed"}
-    (error,) = [each.error for each in records if each.error]
-    assert error["type"] == "SystemExit"
-
-
 def test_a_killed_worker_is_replaced_and_its_stage_runs_again(small_trials: Trials, tmp_path: Path) -> None:
     given = {"dies": {"marker": str(tmp_path / "marker")}}
     records, events = run(small_trials(defenses=["clean", "dies"], defense=given, seeds=[0]), tmp_path, jobs=2)
