@@ -109,6 +109,25 @@ def logs_its_training(case: Case) -> None:
     assert numpy.isfinite(numbers).all(), f"log was given {numbers}, expected finite numbers"
 
 
+def augments_each_batch(case: Case) -> None:
+    """learn calls `augment` with a batch of items, the generator and the model, so that adaptations reach it."""
+
+    def augment(batch: Data, rng: Generator, model: nn.Module) -> Data:
+        raise _Reached(batch, rng, model)
+
+    train, validation, _ = _material(case)
+    _model(case)
+    try:
+        case.plugin.learn(train, validation, Generator().manual_seed(0), augment=augment)
+    except _Reached as call:
+        batch, rng, model = call.args
+        assert type(batch) is type(train), f"augment was given {type(batch).__name__}, expected {type(train).__name__}"
+        assert isinstance(rng, Generator), f"augment was given {type(rng).__name__}, expected the generator"
+        assert isinstance(model, nn.Module), f"augment was given {type(model).__name__}, expected the model"
+    else:
+        raise AssertionError("learn never called the augment that it was given: adaptations could not reach it")
+
+
 def generates(case: Case) -> None:
     """generate gives valid new data, as many items as asked for."""
     few = _few(case)
@@ -137,6 +156,10 @@ def views_what_it_reads(case: Case) -> None:
     assert items == list(range(len(few))), f"the first column names items {items}, expected 0..{len(few) - 1}"
     first = case.plugin.view(few.select([0]))
     assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, "an item alone is read in another way"
+
+
+class _Reached(Exception):
+    """Ends a training at the first batch that is augmented."""
 
 
 def _untrained(case: Case, train: Data) -> nn.Module:
@@ -202,11 +225,19 @@ CHECKS = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
     logs_its_training,
+    augments_each_batch,
     generates,
     names_its_validity_checks,
     views_what_it_reads,
 )
-SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_validity_checks)
+SLOW = (
+    learns_clean_data,
+    learns_the_same_from_the_same_seed,
+    logs_its_training,
+    augments_each_batch,
+    generates,
+    names_its_validity_checks,
+)
 
 
 def _reads_loudness(case: Case) -> bool:
