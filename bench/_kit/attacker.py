@@ -121,6 +121,25 @@ def takes_as_many_steps_of_a_part(case: Case) -> None:
     )
 
 
+def augments_each_batch(case: Case) -> None:
+    """learn calls `augment` with a batch of items, the generator and the model, so that adaptations reach it."""
+
+    def augment(batch: Data, rng: Generator, model: nn.Module) -> Data:
+        raise _Reached(batch, rng, model)
+
+    train, validation, _ = _material(case)
+    _model(case)
+    try:
+        case.plugin.learn(train, validation, Generator().manual_seed(0), augment=augment)
+    except _Reached as call:
+        batch, rng, model = call.args
+        assert type(batch) is type(train), f"augment was given {type(batch).__name__}, expected {type(train).__name__}"
+        assert isinstance(rng, Generator), f"augment was given {type(rng).__name__}, expected the generator"
+        assert isinstance(model, nn.Module), f"augment was given {type(model).__name__}, expected the model"
+    else:
+        raise AssertionError("learn never called the augment that it was given: adaptations could not reach it")
+
+
 def generates(case: Case) -> None:
     """generate gives valid new data, as many items as asked for."""
     few = _few(case)
@@ -149,6 +168,10 @@ def views_what_it_reads(case: Case) -> None:
     assert items == list(range(len(few))), f"the first column names items {items}, expected 0..{len(few) - 1}"
     first = case.plugin.view(few.select([0]))
     assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, "an item alone is read in another way"
+
+
+class _Reached(Exception):
+    """Ends a training at the first batch that is augmented."""
 
 
 def _untrained(case: Case, train: Data) -> nn.Module:
@@ -228,6 +251,7 @@ CHECKS = (
     learns_the_same_from_the_same_seed,
     logs_its_training,
     takes_as_many_steps_of_a_part,
+    augments_each_batch,
     generates,
     names_its_validity_checks,
     views_what_it_reads,
@@ -237,6 +261,7 @@ SLOW = (
     learns_the_same_from_the_same_seed,
     logs_its_training,
     takes_as_many_steps_of_a_part,
+    augments_each_batch,
     generates,
     names_its_validity_checks,
 )

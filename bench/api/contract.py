@@ -18,11 +18,12 @@ from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requi
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "Sweep", "silent_log", "unchanged",
+    "Sweep", "silent_log",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
-Augment: TypeAlias = Callable[[Any, Generator], Any]  # a batch and a generator -> a batch
+Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
+"""Changes a batch of the training: (batch, generator, the model as it is at this step) -> batch."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,6 @@ class Epoch:
 
 
 Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
-
-
-def unchanged(batch: Any, rng: Generator) -> Any:
-    """The augmentation that does nothing."""
-    return batch
 
 
 def silent_log(epoch: Epoch) -> None:
@@ -260,7 +256,7 @@ class Attacker(Plugin, ABC, Generic[S]):
 
     @abstractmethod
     def learn(
-        self, train: S, validation: S, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: S, validation: S, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """Train a model by its own loop, by `self.loss`, within its own budget.
 
@@ -268,7 +264,8 @@ class Attacker(Plugin, ABC, Generic[S]):
             train: the training set.
             validation: a clean set for the choice of the checkpoint.
             rng: the only source of random numbers.
-            augment: applied to each batch.
+            augment: called with each batch of items, the generator and the model as it is, before the loss is taken;
+                None where no batch is changed, so that features may be computed once.
             log: called once an epoch.
 
         Returns:
@@ -345,7 +342,12 @@ class Adaptation(Plugin, Generic[S]):
         Returns:
             A model that `attacker.quality` can score.
         """
-        augment = self.augment if self.implements("augment") else unchanged
+
+        def augment(batch: S, rng: Generator, model: nn.Module) -> S:
+            return self.augment(batch, rng)
+
+        if not self.implements("augment"):
+            return attacker.learn(train, validation, rng, log=log)
         return attacker.learn(train, validation, rng, augment=augment, log=log)
 
 
