@@ -14,10 +14,11 @@ from bench.trials.parcels import _files, _written
 
 FILE = '''"""A whisper."""
 from dataclasses import dataclass
+from bench.api import Clips, Defense
 from bench.sound.masking import threshold_in_quiet
 
 @dataclass(frozen=True)
-class Whisper:
+class Whisper(Defense[Clips]):
     level: float = 0.25
 
     def protect(self, data, knowledge, rng):
@@ -25,10 +26,11 @@ class Whisper:
 '''
 ENTRY = '''"""A choir."""
 from dataclasses import dataclass
+from bench.api import Clips, Defense
 from . import voices
 
 @dataclass(frozen=True)
-class Choir:
+class Choir(Defense[Clips]):
     level: float = 0.25
 
     def protect(self, data, knowledge, rng):
@@ -170,7 +172,7 @@ def test_the_digest_changes_with_the_modules_of_bench_that_are_imported(
     (copy / "sound" / "__init__.py").write_text("from bench.sound.masking import threshold_in_quiet as heard\n")
     monkeypatch.setattr(sources, "__file__", str(copy / "sources.py"))
     before = digest(whisper)
-    file = copy.joinpath(*edited.split(".")[1:]).with_suffix(".py")
+    file = sources._bench_file(edited)
     file.write_text(file.read_text() + "\nCHANGED = True\n")
     assert (digest(whisper) != before) == counts
     plugins.digest.cache_clear()
