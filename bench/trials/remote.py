@@ -18,13 +18,14 @@ from pathlib import Path
 from bench import plugins
 from bench.devices import CPU
 from bench.errors import BenchError, DataError, PluginError
+from bench.sources import folder_files
 from bench.trials.plan import Stage
 from bench.trials.scheduler import Outcome
 from bench.trials.stages import perform
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-Files = Mapping[str, bytes]  # path below the plugin's folder -> content
+Files = Mapping[str, bytes]  # path below the folder that the plugin lies in -> content
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,12 @@ def _files(part: Part) -> Files:
     path = Path(part.name).expanduser().resolve()
     if path.name != "__init__.py":
         return {path.name: path.read_bytes()}
-    found = [file for file in path.parent.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    return {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in found}
+    return {file.relative_to(path.parent.parent).as_posix(): file.read_bytes() for file in folder_files(path.parent)}
 
 
 def _written(part: Part, files: Files) -> Path:
     """The plugin's own file, below a folder that is named by its digest and appears at once."""
-    stem = Path(part.name).expanduser().resolve()
+    entry = Path(part.name).expanduser().resolve()
     parent = Path(tempfile.gettempdir()) / f"cloakbench-plugins-{os.getuid()}"
     parent.mkdir(mode=0o700, exist_ok=True)
     if parent.stat().st_uid != os.getuid():
@@ -109,4 +109,4 @@ def _written(part: Part, files: Files) -> Path:
         except OSError:  # another worker of this machine was first
             if not folder.is_dir():
                 raise
-    return folder / stem.name
+    return folder / entry.parent.name / entry.name if entry.name == "__init__.py" else folder / entry.name
