@@ -20,6 +20,7 @@ from torch import Tensor
 from bench import plugins
 from bench.api import Clips, Knowledge
 from bench.commands.settings import parse_settings
+from bench.devices import first
 from bench.errors import DataError, UsageError
 from bench.files import check_output, check_source, replacing
 from bench.notes.midi import MIDI_SUFFIXES
@@ -45,6 +46,7 @@ def protect_file(
     settings: Sequence[str],
     *,
     force: bool = False,
+    device: str = "auto",
 ) -> dict[str, float]:
     """Protect `source` into `out` and print what that did to the sound, or to the notes; the figures.
 
@@ -55,11 +57,12 @@ def protect_file(
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SUFFIXES, force=force)
     domain = "midi" if midi else "audio"
+    where = first(device)
     maker, knowledge = made(domain, defense, attacker or USUAL[domain], preset, settings)
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, maker, knowledge, generator("protect", seed), force=force)
+        return protect_score(source, out, maker, knowledge, generator("protect", seed, where), force=force)
     info = files.info(source)
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
@@ -67,7 +70,7 @@ def protect_file(
     with replacing(out, force=force) as draft:
         subtype = info.subtype if ALIKE.get(out.suffix.lower()) == info.format else None
         with soundfile.SoundFile(draft, "w", info.rate, info.channels, subtype) as writer:
-            rng = generator("protect", seed)
+            rng = generator("protect", seed, where)
             for clean, protected in _protected(source, info, maker, knowledge, rng):
                 meter.add(clean, protected, info.rate)
                 writer.write(protected.T.numpy())
@@ -129,7 +132,8 @@ def _noise(
     lengths = torch.tensor([part.shape[1] for part in pieces])
     audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
     clips = Clips.of(audio, rate, lengths=lengths)
-    added = maker.protect(clips, knowledge, rng).check("the protected file").audio - audio
+    protected = maker.protect(clips.to(rng.device), knowledge, rng).to("cpu")
+    added = protected.check("the protected file").audio - audio
     return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
 
 
