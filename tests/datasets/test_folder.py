@@ -341,7 +341,7 @@ def test_files_of_other_endings_are_counted_and_told(tmp_path: Path) -> None:
     for name in ("c.m4a", "d.m4a", "cover.jpg", "README", "e.mid"):
         (tmp_path / name).write_bytes(b"")
     with pytest.warns(
-        UserWarning, match=r"5 of 7 files are left out \(2 \.m4a, 1 no ending, 1 \.jpg, 1 \.mid\); expected \.wav"
+        UserWarning, match=r"5 of 7 files are left out \(2 \.m4a, 1 no ending, 1 \.jpg, 1 \.mid\); expected \.aif"
     ):
         build(tmp_path, validation=0, test=0).load("train")
     (tmp_path / "a.wav").unlink()
