@@ -8,6 +8,7 @@ what it was and the draft is gone; that holds for Ctrl-C and for SIGTERM and SIG
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import secrets
 import shutil
@@ -37,6 +38,8 @@ def check_source(source: Path) -> None:
         DataError: it is missing, a folder, a device or pipe, or must not be read. One line.
     """
     with io_errors(source, "read"):
+        if not source.exists():
+            raise DataError(_missing(source))
         mode = source.stat().st_mode
         if stat.S_ISDIR(mode):
             raise DataError(f"'{printable(source)}' is a folder, expected a file")
@@ -159,6 +162,17 @@ def printable(path: str | os.PathLike[str]) -> str:
     """Return a path as one line of text: control characters and bytes that are not UTF-8 are escaped (`\\xff`)."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _missing(file: Path) -> str:
+    """Say that there is no such file, with the nearest name beside it."""
+    try:
+        beside = [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return f"no file '{printable(file)}': there is no folder '{printable(file.parent)}'"
+    near = difflib.get_close_matches(file.name, beside, n=1, cutoff=0.6)
+    hint = f": did you mean '{printable(near[0])}'?" if near else f" in the folder '{printable(file.parent)}'"
+    return f"no file '{printable(file)}'{hint}"
 
 
 def _reason(error: BaseException) -> str:
