@@ -2,12 +2,7 @@
 
 A defense claims "AI cannot learn from this"; `bench` trains attackers on its output and scores what they learn. The
 contract for plugins is in `bench.api`, the engine in `bench.trials`, results in `bench.results`, the command in
-`bench.cli`.
+`bench.commands`.
 """
 
-from bench import compat
-
 __version__ = "0.1.0"
-
-# Before anything can import torchaudio or Transformers, in Ray's workers too.
-compat.mend_torchaudio()

@@ -1,6 +1,6 @@
 """`python -m bench`: the command, from a checkout too."""
 
-from bench.cli import main
+from bench.commands import main
 
 if __name__ == "__main__":
     main()

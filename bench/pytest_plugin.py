@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from bench.commands.options import Execution
     from bench.regression.baseline import Baseline
     from bench.regression.gate import Report
     from bench.results.cells import Cell
@@ -61,16 +62,18 @@ class _SuiteFile(pytest.File):
     """A suite: its cells and those of its baseline."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        from bench.commands import gate
+        from bench.commands.execution import expanded
         from bench.errors import BenchError
+        from bench.regression import baseline
+        from bench.results.cells import cell_of
         from bench.trials import matrix
 
         named = self.config.getoption("--bench-baseline")
         place = Path(named) if named else self.path.with_name("baseline.json")
         try:
             self.suite: Suite = matrix.read(self.path)
-            self.held: Baseline = gate.known(place, self.suite, str(self.path))
-            self.due = gate.due(self.suite)
+            self.held: Baseline = baseline.accepted(place, self.suite, str(self.path))
+            self.due = [(cell_of(trial), trial.seed) for trial in expanded(self.suite)]
         except BenchError as error:
             raise self.CollectError(str(error)) from error
         self._report: Report | Exception | None = None
@@ -79,12 +82,12 @@ class _SuiteFile(pytest.File):
 
     def report(self) -> Report:
         """The verdicts; the suite is run by whoever asks first."""
-        from bench.commands import gate
+        from bench.commands.execution import gate_records
         from bench.regression.gate import judge
 
         if self._report is None:
             try:
-                made = gate.measure(self.suite, gate.Measuring(store=self.config.getoption("--bench-store")))
+                made = gate_records(self.suite, _silent(self.config))
                 self._report = judge(self.held, made, self.suite.gate, self.due)
             except Exception as error:  # kept, so that the next cell fails alike instead of running it all again
                 self._report = error
@@ -102,11 +105,13 @@ class _CellItem(pytest.Item):
         self.add_marker(pytest.mark.xdist_group("bench"))  # with --dist loadgroup: all cells in one worker
 
     def runtest(self) -> None:
-        from bench.commands.gate import details
+        from bench.regression.text import details
+        from bench.trials.store import Store, default_url
 
         assert isinstance(self.parent, _SuiteFile)
+        store = Store(self.config.getoption("--bench-store") or default_url())
         for verdict in (found for found in self.parent.report().verdicts if found.cell == self._cell):
-            lines = [f"{verdict.word}: {verdict.sentence}", *details(verdict, self.config.getoption("--bench-store"))]
+            lines = [f"{verdict.word}: {verdict.sentence}", *details(verdict, store.locate)]
             if verdict.exit:
                 raise CellFailed("\n  ".join(lines))
             self.add_report_section("call", "bench gate", "\n".join(lines))
@@ -126,13 +131,13 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
     """
 
     def row(suite: str | Path, defense: str) -> Row:
-        from bench.commands import gate
+        from bench.commands.execution import gate_records
         from bench.errors import UsageError, unknown
         from bench.results import table
         from bench.trials import matrix
 
         asked = matrix.read(Path(suite))
-        made = gate.measure(asked, gate.Measuring(store=pytestconfig.getoption("--bench-store")))
+        made = gate_records(asked, _silent(pytestconfig))
         rows = {row.defense: row for row in table.rows(made, asked.budget)}
         if defense not in rows:
             raise UsageError(unknown(f"row of {suite}", defense, rows))
@@ -141,9 +146,16 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
     return row
 
 
+def _silent(config: pytest.Config) -> Execution:
+    """Where the stages run: here, without a display."""
+    from bench.commands.options import Execution
+
+    return Execution(store=config.getoption("--bench-store"), display="none")
+
+
 def _suite_file(name: str) -> Path:
-    from bench.commands.gate import find_suite
     from bench.errors import BenchError
+    from bench.results.board import find_suite
 
     try:
         return find_suite(name).resolve()

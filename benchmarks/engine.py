@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.trials import local, stages
+from bench.trials.plan import Plan, Stage, stage
 from bench.trials.store import Store
-from bench.trials.trial import Plan, Stage, stage
 
 
 def nothing(work: Any, folder: Path) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from tabulate import tabulate
 from bench.trials import cluster, local
 from bench.trials.agenda import Event, Watch
 from bench.trials.matrix import expand, suite
+from bench.trials.plan import Plan, plan
 from bench.trials.stages import perform
-from bench.trials.trial import Plan, plan
 
 Way = Callable[[Plan, str, Watch], object]
 _PLUGINS = Path(__file__).resolve().parents[1] / "tests" / "plugins"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cli import app
+from bench.commands import app
 from bench.regression import gate
 from bench.trials import verify
 

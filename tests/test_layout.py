@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,27 +124,6 @@ def test_the_defense_of_the_readme_is_listed_checked_and_run(copy: Path, tmp_pat
         assert "noise ~ hum" in out
     finally:
         mine.unlink()
-
-
-@pytest.mark.install
-def test_the_wheel_stands_beside_hugging_face_datasets(copy: Path, tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
-    subprocess.run(build, capture_output=True, text=True, check=True)
-    (wheel,) = tmp_path.glob("cloakbench-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"bench"}
-    for wanted in ("bench/defenses/harmonycloak/__init__.py", "bench/datasets/chorales.toml", "bench/leaderboards/music.toml", "bench/py.typed"):  # fmt: skip  # noqa: E501
-        assert wanted in names
-    place = tmp_path / "installed"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), str(wheel)]
-    subprocess.run(install, capture_output=True, text=True, check=True)
-    code = "import bench.plugins as p, datasets; print(p.__file__, datasets.__file__, *p.names('datasets'))"
-    out = in_place(tmp_path, "-c", code, PYTHONPATH=str(place))
-    assert str(place / "bench") in out
-    assert "chorales" in out
-    assert str(place / "datasets") not in out
-    assert "noise" in in_place(tmp_path, "-m", "bench", "list", PYTHONPATH=str(place))
 
 
 def test_every_built_in_plugin_has_a_summary() -> None:

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App
+
 from bench import plugins
+from bench.exits import OK
+from bench.extras import explained
 
 # Package -> what cannot be done without it.
 PACKAGES = {
@@ -39,15 +43,28 @@ PACKAGES = {
 }
 
 
-def doctor(store_url: str | None, *, clean: bool) -> None:
-    """Print what is here and what each lacking thing disables; with `clean`, empty the store first."""
+app = App(name="doctor", help_epilogue="Examples:\n  bench doctor\n  bench doctor --clean\n")
+
+
+@app.default
+def doctor(*, store: str | None = None, clean: bool = False) -> int:
+    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
+
+    Parameters
+    ----------
+    store
+        The store to look at; default: $BENCH_STORE, else the user's cache.
+    clean
+        Remove every artefact of the store (they are made again when needed).
+    """
     from bench.trials.store import Store, default_url
 
-    store = Store(store_url or default_url())
+    root = Store(store or default_url()).root
     if clean:
-        print(f"store     removed {_size(_clear(store.root))} of artefacts from {store.root}")
-    for line in (*_machine(), *_packages(), *_storage(store.root), *_imports(), *_plugins()):
+        print(f"store     removed {_size(_clear(root))} of artefacts from {root}")
+    for line in (*_machine(), *_packages(), *_storage(root), *_imports(), *_plugins()):
         print(line)
+    return OK
 
 
 def _machine() -> Iterator[str]:
@@ -94,9 +111,16 @@ def _plugins() -> Iterator[str]:
                 yield f"{what} BROKEN {name}: {str(error).splitlines()[0]}"
                 continue
             yield f"{what} ok     {name}"
-            if hasattr(plugin, "inventory"):
-                for thing, loss in plugin.inventory().items():
-                    yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
+            for thing, loss in _inventory(plugin).items():
+                yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
+
+
+def _inventory(plugin: Any) -> dict[str, str]:
+    """What a plugin needs on this machine: name -> what its lack disables, "" where it is there."""
+    try:
+        return dict(plugin.inventory())
+    except Exception as error:
+        return {"inventory": str(explained(error)).splitlines()[0]}
 
 
 def _clear(root: Path) -> int:

@@ -1,24 +1,50 @@
-"""`bench export`: the records of a suite, told to an experiment tracker."""
+"""`bench export`: the records of a suite, written to an experiment tracker."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import App
 
 from bench.errors import DataError
-from bench.report.exporters import facts
-from bench.results.board import boards, suite_files
-from bench.trials import record
-from bench.trials.record import Record
+from bench.exits import OK
 
-__all__ = ["Tracker", "export", "resolve"]
+if TYPE_CHECKING:
+    from bench.trials.record import Record
+
+__all__ = ["app", "export", "resolve"]
 
 Tracker = Literal["mlflow", "tensorboard"]
 
+app = App(
+    name="export",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench export speech --to tensorboard --out runs\n"
+        "  bench export leaderboards/music.toml --to mlflow --out mlruns\n"
+        "  bench export my_records/ --to mlflow --out http://localhost:5000\n"
+    ),
+)
 
-def export(suite: str, to: Tracker, out: str) -> None:
-    """Export every record of a suite and say how to look at them."""
+
+@app.default
+def export(suite: str, *, to: Tracker, out: str) -> int:
+    """Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.
+
+    Parameters
+    ----------
+    suite
+        A suite's TOML file, the name of one whose records lie in leaderboards/records, a folder of records, or one
+        record.
+    to
+        The tracker.
+    out
+        A folder; for MLflow also the URI of a server or a database.
+    """
+    from bench.report.exporters import facts
+
     name, records = resolve(suite)
     runs = [facts.of(one, name) for one in records]
     if to == "mlflow":
@@ -36,6 +62,7 @@ def export(suite: str, to: Tracker, out: str) -> None:
         new, replaced = tensorboard.export(runs, out)
         print(f"{name}: {new} runs written, {replaced} replaced")
         print(f"look at them: tensorboard --logdir {shlex.quote(str(Path(out) / name))}")
+    return OK
 
 
 def resolve(suite: str) -> tuple[str, list[Record]]:
@@ -44,6 +71,9 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
     `suite` is a suite by name or TOML file, as `bench leaderboard` takes it, a folder of records, or one record's file.
     Raises `UsageError` or `DataError` where it is none of these or has no records.
     """
+    from bench.results.board import boards, suite_files
+    from bench.trials import record
+
     path = Path(suite).expanduser()
     if path.suffix == ".json":
         return path.resolve().parent.name, [record.load(path)]
@@ -54,6 +84,8 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
 
 
 def _records(folder: Path) -> list[Record]:
+    from bench.trials import record
+
     records = record.load_all(folder)
     if not records:
         inner = ", ".join(sorted(path.name for path in folder.glob("*/")))

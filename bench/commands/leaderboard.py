@@ -1,39 +1,78 @@
-"""The command `bench leaderboard`: records into tables and pages."""
+"""`bench leaderboard`: records rendered into tables and pages."""
 
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from bench.commands.display import say
-from bench.report import markdown
-from bench.report.site import build
-from bench.results.board import boards
-from bench.trials.store import Store, default_url
+from cyclopts import App, Parameter
+
+from bench.commands.options import Many
+from bench.errors import UsageError
+from bench.exits import OK
+
+app = App(
+    name="leaderboard",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench leaderboard --all --open\n"
+        "  bench leaderboard speech\n"
+        "  bench leaderboard mine.toml --records records --out site\n"
+    ),
+)
 
 
+@app.default
 def leaderboard(
-    suites: Sequence[str],
-    out: Path,
+    suites: Annotated[list[str] | None, Parameter(name="SUITE", negative="")] = None,
+    /,
     *,
-    records: Path | None,
-    stores: Sequence[str],
-    audio: bool,
-    show: bool,
-) -> None:
-    """Write the pages of some suites, of all where none is named; print the tables of those named, else the summary."""
-    found = boards(suites, records)
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    out: Path = Path("site"),
+    records: Path | None = None,
+    store: Many = None,
+    audio: bool = True,
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> int:
+    """Render records into web pages with sound, and into Markdown, CSV, JSON and SQLite.
+
+    Parameters
+    ----------
+    suites
+        Suites by name or file; their tables are printed too.
+    all_
+        Every suite that has records.
+    out
+        The folder to write; it opens from the disk, and on any static host.
+    records
+        A folder of records in place of the one beside the suite.
+    store
+        Where the protected sets lie that are played; default: $BENCH_STORE, else the user's cache. Repeat for several.
+    audio
+        Whether to look for sounds.
+    open_
+        Open the pages in a browser.
+    """
+    from bench.commands.display import say
+    from bench.report import markdown, site
+    from bench.results.board import boards
+    from bench.trials.store import Store, default_url
+
+    if bool(suites) == all_:
+        raise UsageError("expected suites by name, or --all: see `bench leaderboard --help`")
+    shown = boards(suites or [], records)
     if suites:
-        for board in found:
+        for board in shown:
             print(markdown.page(board, board.command))
     else:
-        print(markdown.summary(found), end="")
-    places = [Store(url) for url in (stores or [default_url()])] if audio else []
-    silent = build(found, out, places, say)
+        print(markdown.summary(shown), end="")
+    stores = [Store(url) for url in (store or [default_url()])] if audio else []
+    silent = site.build(shown, out, stores, say)
     if silent:
-        where = ", ".join(place.url for place in places)
+        where = ", ".join(each.url for each in stores)
         say(f"no sound for {len(silent)} records, since {where} lacks it: give --store, or run the suite here first")
     say(f"pages: {out / 'index.html'}")
-    if show:
+    if open_:
         webbrowser.open((out / "index.html").resolve().as_uri())
+    return OK

@@ -1,4 +1,4 @@
-"""The command `bench listen`: one trial's sounds side by side, on a page of their own."""
+"""`bench listen`: the sounds of one trial side by side, on a page of their own."""
 
 from __future__ import annotations
 
@@ -8,60 +8,97 @@ import sys
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.commands.display import Style, watching
-from bench.commands.verify import own_files
+from bench.commands.options import Display, Many
 from bench.errors import DataError, UsageError
-from bench.report import views
-from bench.report.site import build_cell
-from bench.results.board import Board
-from bench.results.cells import cell_of
-from bench.trials import record
-from bench.trials.again import trial_of
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
-from bench.trials.run import execute, prepare
-from bench.trials.store import Store, default_url
+from bench.exits import OK
+
+if TYPE_CHECKING:
+    from bench.trials.record import Record
+    from bench.trials.store import Store
 
 _OPENING = 600  # characters of a record, which hold its name and key
 _SHORTEST = 6  # digits of a key
 _LISTED = 5
 
+app = App(
+    name="listen",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench listen chorales--cloak-ghost--white-box--symphonynet--deghost--s0 --open\n"
+        "  bench listen 129f93dd --store s3://bucket/store\n"
+        "  bench listen records/mine/trial.json --make\n"
+    ),
+)
 
+
+@app.default
 def listen(
-    what: str, out: Path, *, stores: Sequence[str], make: bool, plugin: Sequence[str], display: Style, show: bool
-) -> None:
-    """Write the page of the trial that `what` names, a record's file, name or key, and say where it is.
+    key: str,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("listen"),
+    store: Many = None,
+    make: Annotated[bool, Parameter(negative="")] = False,
+    plugin: Many = None,
+    display: Display = "auto",
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> int:
+    """Hear a trial: clean, protected, the noise alone, after the response, and what models generate.
 
-    make: run the trial again, into the first store, where no store holds its sets; plugin: files of plugins that are
-    not installed, for that. Raises `UsageError` for an unknown trial and `DataError` where its sets are gone.
+    Parameters
+    ----------
+    key
+        A record's file or name, or the first digits of its key.
+    out
+        The folder to write the page to.
+    store
+        Where the protected sets lie; default: $BENCH_STORE, else the user's cache. Repeat for several.
+    make
+        Run the trial again where its sets are gone.
+    plugin
+        For --make: the file of a plugin that is not installed, as FILE or NAME=FILE. Repeat for several.
+    display
+        Progress as bars, as lines, or not at all.
+    open_
+        Open the page in a browser.
     """
-    places = [Store(url) for url in stores or [default_url()]]
-    path = _find(what, places)
+    from bench.commands.settings import plugin_files
+    from bench.report.site import build_cell
+    from bench.results.board import Board
+    from bench.results.cells import cell_of
+    from bench.trials import record
+    from bench.trials.matrix import Suite
+    from bench.trials.store import Store, default_url
+
+    stores = [Store(url) for url in store or [default_url()]]
+    path = _find(key, stores)
     asked = record.load(path)
     if asked.status != "ok":
         raise DataError(f"{asked.name} failed, so there is nothing to hear: {(asked.error or {}).get('message', '')}")
     if asked.trial.control == "clean":
         raise DataError(f"{asked.name} is of clean data: nothing was protected, so there is nothing to compare")
-    if make and not any(place.has(asked.stages["protected_set"]) for place in places):
-        asked = _again(asked, places[0], own_files(plugin), display)
+    if make and not any(each.has(asked.stages["protected_set"]) for each in stores):
+        asked = _again(asked, stores[0], plugin_files(plugin or []), display)
         siblings: tuple[Record, ...] = (asked,)
     else:
         siblings = tuple(one for one in _beside(path) if cell_of(one) == cell_of(asked))
     board = Board(Suite(name=path.parent.name), siblings)
-    (cell,) = views.cells(board)
-    page = build_cell(board, cell, asked, out, places)
+    page = build_cell(board, asked, out, stores)
     print(page)
-    if show:
+    if open_:
         webbrowser.open(page.resolve().as_uri())
+    return OK
 
 
-def _find(what: str, places: Sequence[Store]) -> Path:
+def _find(what: str, stores: Sequence[Store]) -> Path:
     """The record's file: by path, or by its name or the first digits of its key among the records known here."""
     if what.endswith(".json"):
         return Path(what)
-    known = {path: _opening(path) for path in _all_records(places)}
+    known = {path: _opening(path) for path in _all_records(stores)}
     found = [
         path for path, (name, key) in known.items()
         if what == name or (len(what) >= _SHORTEST and key.startswith(what.lower()))
@@ -78,8 +115,8 @@ def _find(what: str, places: Sequence[Store]) -> Path:
     return found[0]
 
 
-def _all_records(places: Sequence[Store]) -> Iterator[Path]:
-    for folder in (plugins.home() / "leaderboards" / "records", *(place.root / "records" for place in places)):
+def _all_records(stores: Sequence[Store]) -> Iterator[Path]:
+    for folder in (plugins.home() / "leaderboards" / "records", *(store.root / "records" for store in stores)):
         yield from sorted(folder.glob("*/*.json"))
 
 
@@ -93,18 +130,24 @@ def _opening(path: Path) -> tuple[str, str]:
 
 def _beside(path: Path) -> Iterator[Record]:
     """The records of the other seeds, which lie beside this one under the same name."""
+    from bench.trials import record
+
     stem = re.sub(r"--s\d+$", "", path.stem)
     for other in sorted(path.parent.glob("*.json")):
         if re.sub(r"--s\d+$", "", other.stem) == stem:
             yield record.load(other)
 
 
-def _again(asked: Record, place: Store, files: Mapping[str, Path], display: Style) -> Record:
+def _again(asked: Record, store: Store, files: Mapping[str, Path], display: Display) -> Record:
     """The trial run once more, with the code that is here."""
+    from bench.commands.display import watching
+    from bench.trials.again import trial_of
+    from bench.trials.run import execute, prepare
+
     print(f"running {asked.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(asked, files)], place)
+    work = prepare([trial_of(asked, files)], store)
     with watching(display, work.missing) as watch:
-        (made,) = execute(work, place.root / "records" / "listen", watch)
+        (made,) = execute(work, store.root / "records" / "listen", watch)
     if made.status != "ok":
         raise DataError(f"{made.name} failed: {(made.error or {}).get('message', '')}")
     return made

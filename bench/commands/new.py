@@ -18,8 +18,11 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
+from cyclopts import App
+
 from bench import plugins
 from bench.errors import UsageError
+from bench.exits import OK
 
 What = Literal["defense", "attacker", "adaptation", "dataset"]
 
@@ -36,6 +39,17 @@ _TRY = {
 }
 
 
+app = App(
+    name="new",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench new defense my_idea\n"
+        "  bench new attacker my_attack --out plugins\n"
+        "  bench new defense my_idea --package\n"
+    ),
+)
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a new plugin goes and how it is then called."""
@@ -48,7 +62,26 @@ class _Place:
     first: tuple[str, ...] = ()  # commands that must come before all others
 
 
-def new(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]:
+@app.default
+def new(what: What, name: str, *, out: Path | None = None, package: bool = False) -> int:
+    """Write a working plugin and its test, to be changed into your own, and say the next commands.
+
+    Parameters
+    ----------
+    what
+        What it is.
+    name
+        Its name: small letters, digits and _.
+    out
+        The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
+    package
+        Write a package that pip can install, with an entry point, instead of a file.
+    """
+    write_plugin(what, name, out, package=package)
+    return OK
+
+
+def write_plugin(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]:
     """Write the plugin `name` and its test, print what was written and the next commands; the files.
 
     Raises `UsageError` for a name that cannot be one or is taken, and where a file exists; then nothing is written.
@@ -158,11 +191,7 @@ def _installed(name: str) -> bool:
 def _checkout(folder: Path) -> Path | None:
     """The checkout of this project that a folder lies in."""
     for root in (folder, *folder.parents):
-        if (
-            (root / "bench" / "api.py").is_file()
-            and (root / "defenses").is_dir()
-            and (root / "pyproject.toml").is_file()
-        ):
+        if (root / "bench" / "api").is_dir() and (root / "defenses").is_dir() and (root / "pyproject.toml").is_file():
             return root
     return None
 

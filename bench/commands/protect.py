@@ -12,12 +12,13 @@ from typing import Any
 
 from bench import plugins
 from bench.api import Knowledge
-from bench.commands.run import parse_settings
+from bench.commands.settings import parse_settings
 from bench.errors import UsageError
 from bench.files import check_output, check_source
 from bench.notes.midi import MIDI_SUFFIXES
 from bench.sound.encoding import WRITABLE
 from bench.trials.stages import generator
+from bench.vocabulary import Kind
 
 USUAL = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
 
@@ -61,7 +62,7 @@ def protect_file(
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, built, knowledge, generator("protect", seed))
+        return protect_score(source, out, built, knowledge, generator("protect", seed), force=force)
     from bench.commands.protect_sound import protect_sound
 
     return protect_sound(source, out, built, knowledge, generator("protect", seed), force=force)
@@ -88,10 +89,11 @@ def build_plugins(
     named = {"defense": [defense]} | ({} if attacker == "none" else {"attacker": [attacker]})
     given = parse_settings(settings, named)
     built = []
+    kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
     for kind, names in named.items():
         for name in names:
-            plugin = plugins.build(f"{kind}s", name, given.get(kind, {}).get(name), preset)
-            able = getattr(plugin, "domains", ("audio",))
+            plugin = plugins.build(kinds[kind], name, given.get(kind, {}).get(name), preset)
+            able = plugin.domains
             if domain not in able:
                 raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
             built.append(plugin)

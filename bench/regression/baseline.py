@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,14 +27,14 @@ from typing import Any
 import pydantic
 
 from bench import __version__
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.results.cells import Cell, cell_of
 from bench.trials.matrix import NONE, Suite
 from bench.trials.record import Number, PartRecord, Record, numbers
 from bench.trials.store import write_text
 from bench.trials.trial import digest
 
-__all__ = ["Baseline", "Measured", "Used", "made_at", "measured", "of", "read", "suite_digest"]
+__all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
 
 SCHEMA = 1
 CLEAN = "clean"
@@ -97,6 +98,28 @@ class Baseline(_Strict):
 
     def save(self, path: Path) -> None:
         write_text(path, self.text())
+
+
+def accepted(path: Path, suite: Suite, name: str) -> Baseline:
+    """Read the baseline that a suite is judged against.
+
+    Args:
+        path: the baseline's file.
+        suite: the suite.
+        name: what the user calls the suite.
+
+    Raises:
+        UsageError: there is no such file, or it is the baseline of another suite.
+    """
+    if not path.is_file():
+        command = shlex.join(["bench", "gate", "--suite", name, "--baseline", str(path), "--accept", "first baseline"])
+        raise UsageError(f"there is no baseline {path}, and nothing makes one by itself: {command}")
+    baseline = read(path)
+    if baseline.suite != suite.name:
+        raise UsageError(
+            f"{path} is the baseline of suite '{baseline.suite}', not of '{suite.name}': give --baseline FILE"
+        )
+    return baseline
 
 
 def of(suite: Suite, records: Sequence[Record], reason: str) -> Baseline:

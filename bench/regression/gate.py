@@ -39,25 +39,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from scipy.special import nctdtrinc, stdtr, stdtrit
-
-from bench.regression.baseline import CLEAN, Baseline, Measured, Used, made_at, measured
+from bench.exits import INCOMPLETE, OK, WORSE
+from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
+from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
 from bench.results.cells import Cell, cell_of
 from bench.results.statistics import holm
 from bench.trials.matrix import NONE, Limits
-from bench.trials.record import Number, Record
+from bench.trials.record import Record
 
-__all__ = ["EXITS", "Report", "Verdict", "faults", "judge", "seeds_that_decide", "smallest_drop"]
+__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge"]
 
 Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
 EXITS: Mapping[Word, int] = {
-    "missing": 3, "broken": 3, "unversioned": 1, "regressed": 1, "new": 1, "improved": 1, "suspicious": 0, "moved": 0,
-    "same": 0,
-}  # fmt: skip
-MOVED = 1e-4
-_MOST_SEEDS = 1000  # beyond that nobody waits
-_SHOWN = 5  # held-out items of a failure
+    "missing": INCOMPLETE,
+    "broken": INCOMPLETE,
+    "unversioned": WORSE,
+    "regressed": WORSE,
+    "new": WORSE,
+    "improved": WORSE,
+    "suspicious": OK,
+    "moved": OK,
+    "same": OK,
+}
+
+
+_UNTESTED = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -105,27 +111,38 @@ def judge(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     due: Iterable[tuple[Cell, int]] = (),
 ) -> Report:
-    """The verdicts on `records`. `due`: (cell, seed) of the suite's own trials, beside those of the baseline."""
+    """Compare records with a baseline.
+
+    Args:
+        baseline: what was accepted.
+        records: what is measured now.
+        limits: what the suite calls a regression.
+        due: (cell, seed) of the suite's own trials, beside those of the baseline.
+
+    Returns:
+        A verdict for every cell that the baseline, the records or the suite name.
+    """
     old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
-    wanted = {(cell, seed) for cell, was in old.items() for seed in was.denied} | set(due)
+    wanted = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
     wrong = faults(records, wanted)
-    here = baseline.place == made_at(records)
-    pairs = {cell: _Pair(old[cell], new[cell], here) for cell in old if cell in new and cell not in wrong}
-    tested = [cell for cell, pair in pairs.items() if pair.tested]
-    adjusted = holm([p for cell in tested for p in pairs[cell].p])
-    factor = len(adjusted) - sum(p < limits.alpha for p in adjusted)
-    p_of = {cell: (adjusted[2 * at], adjusted[2 * at + 1]) for at, cell in enumerate(tested)}
-    verdicts = [Verdict(cell, *fault, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell))) for cell, fault in wrong.items()]  # fmt: skip  # noqa: E501
+    same_place = baseline.place == made_at(records)
+    pairs = {cell: Comparison(old[cell], new[cell], same_place) for cell in old if cell in new and cell not in wrong}
+    p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
+    hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
+    verdicts = [
+        Verdict(cell, word, why, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
+        for cell, (word, why) in wrong.items()
+    ]
     for cell, pair in pairs.items():
         names = baseline.ids.get(f"{cell.dataset} / {cell.attacker}", [])
-        verdicts.append(pair.verdict(limits, p_of.get(cell, (math.nan, math.nan)), max(factor, 1), names))
-    verdicts += [
-        Verdict(cell, "new", f"the baseline does not know it (now {_mean_of(was):+.3f}): accept it", now=_mean_of(was))
-        for cell, was in new.items()
-        if cell not in old and cell not in wrong
-    ]
+        verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1), names))
+    for cell, measurement in new.items():
+        if cell not in old and cell not in wrong:
+            now = _mean_of(measurement)
+            verdicts.append(Verdict(cell, "new", f"the baseline does not know it (now {now:+.3f}): accept it", now=now))
     order = list(EXITS)
-    return Report(baseline.suite, tuple(sorted(verdicts, key=lambda v: (order.index(v.word), v.cell))), len(tested))
+    verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
+    return Report(baseline.suite, tuple(verdicts), len(p_values))
 
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
@@ -146,184 +163,74 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
     return made
 
 
-def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) -> int | None:
-    """The smallest n at which a mean drop and standard deviation of the paired differences like these are significant:
+def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
+    """Both p of every cell, adjusted by Holm over all of them."""
+    adjusted = iter(holm([p for both in p_values.values() for p in both]))
+    return {cell: (next(adjusted), next(adjusted)) for cell in p_values}
 
-        mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1)
 
-    `factor` is Holm's: how many hypotheses are not yet rejected, two a cell. At that n the chance of seeing it is about
-    one in two, since the drop would be drawn anew; 80 % want about (t + 0.84)^2 / t^2 as many. None beyond 1000.
+def _verdict(
+    pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int, names: Sequence[str]
+) -> Verdict:
+    """What became of a cell that has a result then and now.
+
+    Args:
+        pair: the cell then and now.
+        limits: what the suite calls a regression.
+        p: adjusted, that it fell and that it rose.
+        hypotheses: how many are not rejected yet, in the whole run.
+        names: the held-out items, in the order of their qualities.
     """
-    if mean <= 0 or not math.isfinite(sd):
-        return None
-    for n in range(2, _MOST_SEEDS + 1):
-        if sd == 0 or mean * math.sqrt(n) / sd >= float(stdtrit(n - 1, 1 - alpha / factor)):
-            return n
-    return None
+    before, now, seeds = pair.before, pair.now, len(pair.seeds)
+    chance = p[0] if before > now else p[1]
+    word, sentence = _decided(pair, limits, chance)
+    decide = None
+    if word == "suspicious":
+        decide = seeds_that_decide(before - now, pair.spread, hypotheses, limits.alpha)
+        more = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
+        sentence = f"{sentence}; {more} would decide"
+    return Verdict(
+        cell=pair.new.cell,
+        word=word,
+        sentence=sentence,
+        before=before,
+        now=now,
+        p=chance,
+        seeds=seeds,
+        sees=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
+        decide=decide,
+        notes=tuple(pair.notes),
+        items=tuple(pair.moved_items(names)),
+        sets=pair.sets,
+    )
 
 
-def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The true mean drop that is found significant with probability `power`, by the noncentral t. NaN for one seed.
+def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str]:
+    """The verdict's word and its sentence, by the table at the head of this module.
 
-    sd: of the paired differences. The tolerance is not in it: a drop must be larger than that too.
+    Args:
+        pair: the cell then and now.
+        limits: what the suite calls a regression.
+        chance: the adjusted p of the direction in which the score moved.
     """
-    if seeds < 2:
-        return math.nan
-    bound = float(stdtrit(seeds - 1, 1 - alpha / factor))
-    return float(nctdtrinc(seeds - 1, 1 - power, bound)) * sd / math.sqrt(seeds)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A cell as it was and as it is."""
-
-    old: Measured
-    new: Measured
-    here: bool  # both were made in the same place
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted(set(self.old.denied) & set(self.new.denied))
-
-    @property
-    def drops(self) -> np.ndarray:
-        return np.asarray([self.old.denied[seed] - self.new.denied[seed] for seed in self.seeds], dtype=np.float64)
-
-    @property
-    def tested(self) -> bool:
-        untouched = self.here and self.old.work == self.new.work and not self.drops.any()
-        return not untouched and not self.new.control
-
-    @property
-    def p(self) -> tuple[float, float]:
-        """One-sided: that it fell, that it rose. NaN for fewer than two seeds; 1 and 1 where nothing differs."""
-        drops = self.drops
-        if len(drops) < 2:
-            return math.nan, math.nan
-        mean, sd = float(drops.mean()), float(drops.std(ddof=1))
-        if sd == 0:
-            return (1.0 if mean <= 0 else 0.0), (1.0 if mean >= 0 else 0.0)
-        t = mean / (sd / math.sqrt(len(drops)))
-        return float(stdtr(len(drops) - 1, -t)), float(stdtr(len(drops) - 1, t))
-
-    def verdict(self, limits: Limits, p: tuple[float, float], factor: int, names: Sequence[str]) -> Verdict:
-        drops, seeds = self.drops, self.seeds
-        before, now = (float(np.mean([side.denied[seed] for seed in seeds])) for side in (self.old, self.new))
-        drop, sd = before - now, float(drops.std(ddof=1)) if len(drops) > 1 else math.nan
-        from_to = f"learning denied {before:+.3f} -> {now:+.3f}"
-        decide = None
-        word: Word = "same"
-        chance = p[0] if drop > 0 else p[1]
-        certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(seeds)} seeds"
-        sentence = from_to
-        moved = self.heard if self.drifts else self.moved
-        if self.changed and not self.versioned and moved:
-            word = "unversioned"
-            sentence = (
-                f"the code of {', '.join(self.changed)} changed and {' and '.join(moved)}, but no version did: "
-                f"raise `version` where what it computes was meant to change ({from_to})"
-            )
-        elif self.new.control:
-            word = "moved" if abs(drop) > limits.tolerance else "same"
-        elif drop > limits.tolerance and chance < limits.alpha:
-            word, sentence = "regressed", f"{from_to}: fell by {drop:.3f}, {certain}"
-        elif drop < -limits.tolerance and chance < limits.alpha:
-            word, sentence = "improved", f"{from_to}: rose by {-drop:.3f}, {certain}; accept it"
-        elif drop > limits.tolerance:
-            word, decide = "suspicious", seeds_that_decide(drop, sd, factor, limits.alpha)
-            more = f"{decide} seeds" if decide else "a test over seeds" if len(seeds) < 2 else "no number of seeds here"
-            sentence = f"{from_to}: fell by {drop:.3f}, {len(seeds)} seeds cannot exclude chance; {more} would decide"
-        worst = seeds[int(np.argmax(np.abs(drops)))]
-        sets = (self.old.sets.get(worst, ""), self.new.sets.get(worst, ""))
-        return Verdict(
-            cell=self.new.cell,
-            word=word,
-            sentence=sentence,
-            before=before,
-            now=now,
-            p=chance,
-            seeds=len(seeds),
-            sees=smallest_drop(sd, len(seeds), factor, limits.alpha) if self.tested else math.nan,
-            decide=decide,
-            notes=tuple(self.notes),
-            items=tuple(self.items(names)),
-            sets=tuple((f"seed {worst}", key) for key in sets) if all(sets) else (),
+    drop = pair.before - pair.now
+    scores = f"learning denied {pair.before:+.3f} -> {pair.now:+.3f}"
+    certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(pair.seeds)} seeds"
+    moved = pair.moved_set if pair.drifts else pair.moved
+    if pair.changed and not pair.versioned and moved:
+        return "unversioned", (
+            f"the code of {', '.join(pair.changed)} changed and {' and '.join(moved)}, but no version did: "
+            f"raise `version` where what it computes was meant to change ({scores})"
         )
-
-    @property
-    def changed(self) -> list[str]:
-        """The plugins whose code is other, in words."""
-        return [
-            f"{role} '{now.name}' ({was.digest[:6]} -> {now.digest[:6]}, still version {now.version})"
-            for role, was, now in self._both
-            if was.digest != now.digest
-        ]
-
-    @property
-    def versioned(self) -> bool:
-        """Whether any plugin's version is other, or the plugin itself."""
-        return any((was.version, was.name) != (now.version, now.name) for _, was, now in self._both)
-
-    @property
-    def drifts(self) -> bool:
-        """Whether the clean arm shows that this place moves scores by itself."""
-        steady = all(was.digest == now.digest for role, was, now in self._both if role in ("dataset", "attacker"))
-        return not self.here and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
-
-    @property
-    def moved(self) -> list[str]:
-        """What moved, in words."""
-        most = float(np.abs(self.drops).max(initial=0))
-        said = [f"learning denied moved by up to {most:.2g}"] if most > MOVED else []
-        return said + self.heard
-
-    @property
-    def heard(self) -> list[str]:
-        """What moved of the protected set, in words."""
-        shared = set(self.old.sounds) & set(self.new.sounds)
-        other = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in shared)
-        heard = [name for name, was in self.old.audibility.items() if _differ(was, self.new.audibility.get(name))]
-        if other and (self.here or heard):
-            values = [f"{n} {self.old.audibility[n]:g} -> {_said(self.new.audibility.get(n))}" for n in heard[:2]]
-            return ["the protected set is other" + (f" ({', '.join(values)})" if values else "")]
-        return []
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader should know whatever the verdict."""
-        said = []
-        asked = [role for role, was, now in self._both if was.params != now.params and was.digest == now.digest]
-        if asked:
-            said.append(f"other parameters than the baseline's: {', '.join(asked)}")
-        files = [role for role, was, now in self._both if was.data != now.data]
-        if files:
-            said.append(f"reads other files than the baseline's: {', '.join(files)}")
-        if self.old.metric != self.new.metric:
-            said.append(f"scored by {self.new.metric}, the baseline by {self.old.metric}")
-        if set(self.old.plugins) != set(self.new.plugins):
-            said.append("other plugins take part than in the baseline")
-        if self.changed and not self.moved:
-            said.append("code changed, nothing moved")
-        if self.moved and not asked and not files and (self.drifts or not self.changed):
-            where = (
-                "the engine or chance in a plugin" if self.here else "another processor or torch than the baseline's"
-            )
-            said.append(f"drift: {' and '.join(self.moved)} with no plugin's code changed ({where})")
-        return said
-
-    def items(self, names: Sequence[str]) -> list[tuple[str, float, float]]:
-        """The held-out items whose quality changed most."""
-        rows = [
-            (name, was, now)
-            for name, was, now in zip(names, self.old.items, self.new.items, strict=False)
-            if was is not None and now is not None and was != now
-        ]
-        return sorted(rows, key=lambda row: -abs(row[2] - row[1]))[:_SHOWN]
-
-    @property
-    def _both(self) -> list[tuple[str, Used, Used]]:
-        roles = [role for role in self.old.plugins if role in self.new.plugins]
-        return [(role, self.old.plugins[role], self.new.plugins[role]) for role in roles]
+    if pair.new.control:
+        return ("moved" if abs(drop) > limits.tolerance else "same"), scores
+    if drop > limits.tolerance and chance < limits.alpha:
+        return "regressed", f"{scores}: fell by {drop:.3f}, {certain}"
+    if drop < -limits.tolerance and chance < limits.alpha:
+        return "improved", f"{scores}: rose by {-drop:.3f}, {certain}; accept it"
+    if drop > limits.tolerance:
+        return "suspicious", f"{scores}: fell by {drop:.3f}, {len(pair.seeds)} seeds cannot exclude chance"
+    return "same", scores
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
@@ -336,7 +243,7 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
         at = f"seed {record.trial.seed}"
         if record.void:
             gate = record.void[0]
-            value, limit = _said(gate.value), _said(gate.limit)
+            value, limit = value_text(gate.value), value_text(gate.limit)
             return "missing", f"control failed, {at}: gate '{gate.name}' is void ({value}, limit {limit})"
         if _fixed(record) and record.status == "ok" and record.denied:
             return "missing", f"control failed, {at}: the clean row is {record.denied:+.3f}, must be 0"
@@ -359,13 +266,3 @@ def _fixed(record: Record) -> bool:
 
 def _mean_of(cell: Measured | None) -> float:
     return sum(cell.denied.values()) / len(cell.denied) if cell and cell.denied else math.nan
-
-
-def _differ(was: Number, now: Number) -> bool:
-    if was is None or now is None:
-        return was is not now
-    return abs(was - now) > MOVED * max(1.0, abs(was))
-
-
-def _said(value: Number) -> str:
-    return "none" if value is None else f"{value:g}"

@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from bench.exits import INCOMPLETE, WORSE
 from bench.regression.gate import Report, Verdict
 
 __all__ = ["text", "write"]
@@ -23,8 +24,8 @@ def text(report: Report) -> str:
     cases = report.verdicts
     counts = {
         "tests": len(cases),
-        "failures": sum(verdict.exit == 1 for verdict in cases),
-        "errors": sum(verdict.exit == 3 for verdict in cases),
+        "failures": sum(verdict.exit == WORSE for verdict in cases),
+        "errors": sum(verdict.exit == INCOMPLETE for verdict in cases),
         "skipped": 0,
     }
     numbers = {name: str(value) for name, value in counts.items()}
@@ -46,7 +47,7 @@ def _case(suite: str, verdict: Verdict) -> ET.Element:
     case = ET.Element("testcase", {"classname": group, "name": _legal(str(verdict.cell)), "time": "0"})
     told = "\n".join([verdict.sentence, *verdict.notes])
     if verdict.exit:
-        kind = "failure" if verdict.exit == 1 else "error"
+        kind = "failure" if verdict.exit == WORSE else "error"
         found = ET.SubElement(case, kind, {"type": verdict.word, "message": _legal(verdict.sentence)})
         found.text = _legal(told)
     elif verdict.word != "same" or verdict.notes:

@@ -15,6 +15,7 @@ from bench.trials import record as records
 from bench.trials import trial as trials
 from bench.trials.record import EVALUATED, GateRecord, Number, PartRecord, Record
 from bench.trials.trial import Part, Trial
+from bench.vocabulary import Kind
 
 __all__ = ["clashes", "close", "gate_problems", "problems"]
 
@@ -166,8 +167,9 @@ def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
     for arm, metrics in record.arms.items():
         if arm in record.stages:
             yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
-    if "protected_set" in record.stages and record.audibility:
-        yield "audibility", record.stages["protected_set"], record.audibility
+    audited = record.stages.get("audit") or record.stages.get("protected_set")
+    if audited and record.audibility:
+        yield "audibility", audited, record.audibility
     for role, value in record.alignment.items():
         if role in record.stages:
             yield "alignment", record.stages[role], value
@@ -177,7 +179,7 @@ def _bare(record: Record) -> Trial:
     """The trial by its names alone: enough for what it and its record are called."""
     asked = record.trial
 
-    def bare(kind: str, part: PartRecord) -> Part:
+    def bare(kind: Kind, part: PartRecord) -> Part:
         return Part(kind, part.name, {}, "", label=part.label)
 
     return Trial(

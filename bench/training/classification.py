@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log, unchanged
+from bench.api import Augment, Clips, Log
 from bench.errors import DataError
 from bench.training.learning import fit
 
@@ -105,7 +105,7 @@ def learn(
     validation: Clips,
     rng: Generator,
     *,
-    augment: Augment,
+    augment: Augment | None,
     log: Log,
     schedule: Callable[[float], float] | None = None,
 ) -> nn.Module:
@@ -114,7 +114,7 @@ def learn(
     schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
     """
     model = attacker.model(train, rng)
-    once = augment is unchanged and isinstance(model, Fronted)
+    once = augment is None and isinstance(model, Fronted)
     per_epoch = -(-len(train) // attacker.batch)
     return fit(
         model,

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Log, silent_log, unchanged
+from bench.api import Augment, Epoch, Log, silent_log
 
 __all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
 
@@ -38,7 +38,7 @@ def fit(
     lr: float,
     quality: Callable[[nn.Module, Any], float],
     evaluate_every: int,
-    augment: Augment = unchanged,
+    augment: Augment | None = None,
     log: Log = silent_log,
     schedule: Callable[[float], float] | None = None,
     clip: float = 1.0,
@@ -53,14 +53,14 @@ def fit(
     `lr`; by default `cosine`. clip: the largest gradient norm. A batch whose gradient is not finite is skipped: one
     poisoned recording must not end the training.
 
-    Each evaluation is logged as {"step", "loss", "validation"}, where "loss" is the mean over the steps since the last
-    one. The model comes back in evaluation mode.
+    Each evaluation is logged as an `Epoch`, whose loss is the mean over the steps since the last one. The model comes
+    back in evaluation mode.
     """
     trained = list(parameters) if parameters is not None else [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
     schedule = schedule or cosine
     peak, best = _state(model, trained), _asked(quality, model, validation)
-    log({"step": 0, "validation": best})
+    log(Epoch(0, validation=best))
 
     losses: list[Tensor] = []
     with seeded(rng):
@@ -69,7 +69,8 @@ def fit(
                 group["lr"] = lr * schedule(step / steps)
 
             model.train()
-            mean = loss(model, augment(train.select(index), rng)).mean()
+            chosen = train.select(index)
+            mean = loss(model, augment(chosen, rng, model) if augment else chosen).mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()  # type: ignore[no-untyped-call]
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():
@@ -78,7 +79,7 @@ def fit(
 
             if step % evaluate_every == 0 or step == steps:
                 now = _asked(quality, model, validation)
-                log({"step": step, "loss": float(torch.stack(losses).mean()), "validation": now})
+                log(Epoch(step, float(torch.stack(losses).mean()), now))
                 losses.clear()
                 if now > best:
                     peak, best = _state(model, trained), now

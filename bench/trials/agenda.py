@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.trials.plan import Plan, Stage
 from bench.trials.stages import Outcome
-from bench.trials.trial import Plan, Stage
 
 MOST_ATTEMPTS = 3  # how often a stage may lose its worker before it counts as failed
 

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bench.trials.agenda import Agenda, Event, Stopped, Watch
+from bench.trials.plan import Plan, Stage
 from bench.trials.stages import Outcome, perform
-from bench.trials.trial import Plan, Stage
 
 
 def run(plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: int = 1) -> dict[str, Outcome]:

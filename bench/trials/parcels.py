@@ -17,9 +17,10 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import BenchError, DataError, PluginError
+from bench.trials.plan import Stage
 from bench.trials.stages import Outcome, perform
 from bench.trials.store import Store
-from bench.trials.trial import Part, Stage
+from bench.trials.trial import Part
 
 Files = Mapping[str, bytes]  # path below the plugin's folder -> content
 

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import pydantic
 
-from bench.api import Gate
 from bench.errors import DataError
 from bench.results.score import ValidityCheck, items_denied, learns_check
+from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store, holds_json, write_json
-from bench.trials.trial import Cell, Part
+from bench.trials.trial import Part
 
 SCHEMA = 1
 # From the schema of the key to the next one. The chain is only ever added to.
@@ -168,8 +168,38 @@ def load(path: Path) -> Record:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """Every record of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.json"))]
+    """Read every record of a folder, by name.
+
+    Raises:
+        DataError: a file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial.
+
+    Args:
+        records: where each record was read from, and the record.
+
+    Raises:
+        DataError: two records have the same name, or the same data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    for where, record in records:
+        trial = record.trial
+        adaptation = trial.adaptation.label if trial.adaptation else None
+        parts = (trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adaptation, trial.seed)
+        for identity in ((record.name,), parts):
+            first = seen.setdefault(identity, where)
+            if first != where:
+                raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -183,11 +213,12 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     results = {role: found(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
     reference = results["untrained"]
     metric = reference["metric"]
-    heard = found("protected_set", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
+    heard = found("audit", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if heard["distance"]:
         distance["protected_set"] = heard["distance"]
     arms = {arm: result["quality"] for arm, result in results.items()}
+    own_gates = results["clean"].get("gates", [])
     record = Record(
         name=cell.trial.name,
         key=cell.key,
@@ -203,7 +234,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        gates=gates_of(cell.trial.attacker, arms, metric, reference["groups"]),
+        gates=[common_gate(arms, metric, reference["groups"]), *map(GateRecord.model_validate, own_gates)],
         epochs={arm: found(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
         audibility=heard["per_clip"],
         heard=heard.get("ids", []),
@@ -212,7 +243,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         crafting=found("protected_set", "crafting.json", []),
         view=found("view", "view.json", {}),
         stages=dict(cell.keys),
-        cost={role: meta["cost"] for role, meta in metas.items()},
+        cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
         made={"command": command, **metas["protected"]["made"]},
     )
     record = record.model_copy(update={"denied": numbers([record.learning_denied])[0]})
@@ -261,12 +292,24 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
 def gates_of(
     part: Part, arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]
 ) -> list[GateRecord]:
-    """The gate that every attacker must pass, and the attacker's own, from the arms of a record."""
+    """The gate that every attacker must pass, and the attacker's own, computed again from the arms of a record."""
     from bench import plugins
 
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
-    own = attacker.gates(_means(arms["clean"]), _means(arms["untrained"])) if hasattr(attacker, "gates") else []
-    return [common_gate(arms, metric, groups), *map(_gate, own)]
+    return [common_gate(arms, metric, groups), *attacker_gates(attacker, arms["clean"], arms["untrained"])]
+
+
+def attacker_gates(
+    attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
+) -> list[GateRecord]:
+    """The attacker's own validity checks; none where it declares none.
+
+    Args:
+        attacker: the plugin, an instance.
+        clean: metric -> [item], of the arm that is trained on clean data.
+        untrained: metric -> [item], of the untrained arm.
+    """
+    return [_gate(check) for check in attacker.validity(_means(clean), _means(untrained))]
 
 
 def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]) -> GateRecord:
@@ -276,7 +319,12 @@ def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gro
     return _gate(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
 
 
-def _gate(gate: Gate | ValidityCheck) -> GateRecord:
+def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
+    """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
+    return meta["task"] == "protect" and "audibility.json" in meta["files"]
+
+
+def _gate(gate: ValidityCheck) -> GateRecord:
     value, limit = numbers([gate.value, gate.limit])
     return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 
@@ -336,6 +384,7 @@ def why_null(record: Record) -> dict[str, str]:
 
 __all__ = [
     "Record",
+    "attacker_gates",
     "common_gate",
     "failed",
     "gates_of",
@@ -345,5 +394,6 @@ __all__ = [
     "numbers",
     "numbers_by_name",
     "of",
+    "require_unique",
     "why_null",
 ]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.extras import command
 
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -119,6 +120,10 @@ class Store:
                 self._settle(aside, folder)
         return folder
 
+    def locate(self, key: str) -> str:
+        """The folder of an artefact as text for the user, or that it is not in the store."""
+        return str(self.open(key)) if self.has(key) else f"{key} (not in {self.url})"
+
     @contextmanager
     def write(self, key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """A folder to write files into and a mapping for `done.json`: the artefact, unless an error is raised."""
@@ -200,7 +205,10 @@ class _Remote:
         self._url = url
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            reason = f"its package is not installed: {command('s3')}" if url.startswith("s3:") else str(error)
+            raise UsageError(f"the store '{url}' cannot be used: {reason}") from error
+        except ValueError as error:
             raise UsageError(f"the store '{url}' cannot be used: {error}") from error
 
     def has(self, key: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.commands import SUMMARIES, app, main
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 MATCH = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
@@ -21,9 +21,15 @@ def bench(*words: str) -> int:
     return left.value.code
 
 
-def test_importing_the_command_imports_nothing_heavy() -> None:
-    heavy = ("torch", "ray", "transformers", "scipy")
-    code = f"import sys, bench.cli; print([name for name in {heavy} if name in sys.modules])"
+@pytest.mark.parametrize("words", [["--help"], ["list"], *([name, "--help"] for name in SUMMARIES)], ids=" ".join)
+def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
+    heavy = ("torch", "ray", "transformers", "scipy", "numpy", "pydantic")
+    code = (
+        "import contextlib, io, sys, bench.commands\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    bench.commands.main({words})\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -41,7 +47,11 @@ def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     assert "harmonycloak" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["list", "run", "matrix", "check", "protect", "doctor", "verify", "new", "gate"])
+def test_every_commands_summary_is_the_first_line_of_its_docstring() -> None:
+    assert {name: (app[name].default_command.__doc__ or "").splitlines()[0] for name in SUMMARIES} == SUMMARIES
+
+
+@pytest.mark.parametrize("command", SUMMARIES)
 def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(command, "--help") == 0
     assert f"bench {command}" in capsys.readouterr().out.split("Examples:")[1]
@@ -56,6 +66,8 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),
+        (["run", *MATCH[:-1], "0"], "--jobs"),
+        (["run", *MATCH[:-1], "-3"], "expected 1 or more"),
         (["run", *SMALL, "--set", "nonsense"], "NAME.KEY=VALUE"),
         (["run", *SMALL, "--set", "linear.steps=many"], "linear"),
         (["run", *SMALL, "--defense", f"{PLUGINS}/hiss.py", "--set", "defense.epsilonn=1"], "epsilonn"),
@@ -147,7 +159,7 @@ def test_missing_data_is_one_line_code_2_and_no_record(tmp_path: Path, capsys: p
     absent.write_text(
         source.replace(
             "        rng =", '        raise DataError("no tones here: buy a tuning fork")\n        rng ='
-        ).replace("from bench.api import Clips", "from bench.api import Clips\nfrom bench.errors import DataError")
+        ).replace("from bench.api import", "from bench.errors import DataError\nfrom bench.api import")
     )
     words = ["--dataset", str(absent), "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
     place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "none"]

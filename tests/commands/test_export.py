@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 import pytest
 
-from bench.cli import main
+from bench.commands import main
 from bench.commands.export import export, resolve
 from bench.errors import BenchError, DataError, UsageError
 from bench.report.exporters import facts
@@ -312,7 +312,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert captured.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
     with pytest.raises(kind):
-        export(suite, to, out)  # type: ignore[arg-type]
+        export(suite, to=to, out=out)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("library", ["mlflow", "tensorboard"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.commands import main
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 

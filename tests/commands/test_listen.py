@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.commands import main
 from bench.trials.matrix import Suite, expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store

@@ -7,8 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from bench.cli import main
-from bench.commands import protect_sound
+from bench.commands import main, protect_sound
 from bench.sound import encoding, files, tags
 
 RATE = 16000
@@ -62,8 +61,9 @@ def test_pieces_meet_without_a_seam_and_every_sample_is_kept(tmp_path: Path, mon
     half.write_text(
         '"""Half as loud."""\n'
         "from dataclasses import dataclass\n"
+        "from bench.api import Clips, Defense\n"
         "@dataclass(frozen=True)\n"
-        "class Half:\n"
+        "class Half(Defense[Clips]):\n"
         "    def protect(self, data, knowledge, rng):\n"
         "        return data.with_audio(data.audio * 0.5)\n"
     )
@@ -173,8 +173,9 @@ def test_what_cannot_be_written_is_said_before_the_work(
     slow.write_text(
         '"""Fails if it is asked."""\n'
         "from dataclasses import dataclass\n"
+        "from bench.api import Clips, Defense\n"
         "@dataclass(frozen=True)\n"
-        "class Fails:\n"
+        "class Fails(Defense[Clips]):\n"
         "    def protect(self, data, knowledge, rng):\n"
         "        raise AssertionError('the work has begun')\n"
     )

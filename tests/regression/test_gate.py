@@ -16,7 +16,8 @@ from bench.errors import DataError
 from bench.regression import baseline as baselines
 from bench.regression import junit
 from bench.regression.baseline import Baseline
-from bench.regression.gate import EXITS, Report, faults, judge, seeds_that_decide, smallest_drop
+from bench.regression.comparison import seeds_that_decide, smallest_drop
+from bench.regression.gate import EXITS, Report, faults, judge
 from bench.results.cells import Cell
 from bench.results.statistics import holm
 from bench.trials.matrix import Limits, suite

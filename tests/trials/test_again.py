@@ -11,10 +11,11 @@ from bench.errors import DataError
 from bench.trials import record
 from bench.trials.again import recorded_parts, trial_of
 from bench.trials.matrix import Suite, expand
+from bench.trials.plan import plan
 from bench.trials.record import PartRecord, Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import Part, Trial, plan
+from bench.trials.trial import Part, Trial
 
 Trials = Callable[..., tuple[Trial, ...]]
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"

@@ -24,14 +24,14 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.errors import UsageError
 from bench.trials import record
 from bench.trials.cluster import _nodes, _options
 from bench.trials.matrix import expand, read
 from bench.trials.parcels import packed, perform_parcel
+from bench.trials.plan import plan, stage
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import Part, Trial, plan, stage
+from bench.trials.trial import Part, Trial
 
 Trials = Callable[..., tuple[Trial, ...]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -276,14 +276,3 @@ def test_the_example_of_an_autoscaling_cluster_keeps_rays_schema() -> None:
     util.validate_config(util.prepare_config(config))
     with pytest.raises(Exception, match="max_wrokers"):
         util.validate_config(util.prepare_config({**config, "max_wrokers": 1}))
-
-
-def test_a_cluster_that_is_not_there_is_one_line(
-    small_trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    work = prepare(small_trials(seeds=[0]), Store(tmp_path / "store"))
-    with pytest.raises(UsageError, match=r"^no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9: .*refused"):
-        execute(work, tmp_path / "records", lambda event: None, on="ray")
-    assert not (tmp_path / "records").exists()

@@ -56,10 +56,53 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert set(found["labels", "quieter", 1].arms) == {"protected", "clean", "clean_adapted", "untrained"}
     assert shortcut.made["packages"]["torch"]
     assert shortcut.cost["protected_set"]["cpu_seconds"] >= 0
+    assert shortcut.cost["audit"]["cpu_seconds"] >= 0
+    assert "audit" not in found["clean", "none", 0].stages
     # the file says the same, and is JSON without NaN
     again = record.load(tmp_path / "records" / f"{shortcut.name}.json")
     assert again == shortcut
     json.loads((tmp_path / "records" / f"{shortcut.name}.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_the_cost_of_a_set_that_was_audited_while_it_was_protected_is_unknown(
+    small_trials: Trials, tmp_path: Path
+) -> None:
+    ((record,), _) = run(small_trials(defenses=["hiss"], seeds=[0]), tmp_path)
+    assert "protected_set" in record.cost
+    folder = Store(tmp_path / "store").open(record.stages["protected_set"])
+    (folder / "audibility.json").write_text("{}")
+    done = json.loads((folder / "done.json").read_text())
+    done["files"]["audibility.json"] = 2
+    (folder / "done.json").write_text(json.dumps(done))
+    ((again,), _) = run(small_trials(defenses=["hiss"], seeds=[0]), tmp_path)
+    assert "protected_set" not in again.cost
+    assert again.audibility == record.audibility
+
+
+def test_the_attackers_validity_checks_need_no_checkpoint_where_records_are_written(
+    small_trials: Trials, tmp_path: Path
+) -> None:
+    checkpoint, careful = tmp_path / "checkpoint", tmp_path / "careful.py"
+    source = (Path(__file__).parents[1] / "plugins" / "linear.py").read_text()
+    source = source.replace("import Attacker, ", "import ValidityCheck, Attacker, ")
+    careful.write_text(
+        source
+        + f"""
+    def validity(self, clean, untrained):
+        limit = float(open({str(checkpoint)!r}).read())
+        gain = clean["accuracy"] - untrained["accuracy"]
+        return [ValidityCheck("gains", gain > limit, clean["accuracy"], limit, "It gains.")]
+"""
+    )
+    checkpoint.write_text("0.125")
+    given = {"defenses": ["clean", "hiss"], "seeds": [0], "attacker": {"linear": {"plugin": str(careful)}}}
+    first, _ = run(small_trials(**given), tmp_path)
+    for each in first:
+        assert each.status == "ok", each.error
+        assert [(gate.name, gate.passed, gate.limit) for gate in each.gates[1:]] == [("gains", True, 0.125)]
+    checkpoint.unlink()
+    second, _ = run(small_trials(**given), tmp_path)
+    assert science(second) == science(first)
 
 
 def test_the_second_run_does_nothing(small_trials: Trials, tmp_path: Path) -> None:

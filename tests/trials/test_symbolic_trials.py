@@ -8,10 +8,10 @@ import pytest
 from bench.report import losses, markdown, music
 from bench.results.board import Board
 from bench.trials.matrix import Suite, expand, suite
+from bench.trials.plan import plan
 from bench.trials.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
-from bench.trials.trial import plan
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-import bench.trials.trial as trial_module
+import bench.trials.plan as plan_module
 from bench.api import Needs
-from bench.trials.trial import Part, Stage, Trial, plan
+from bench.trials.plan import plan
+from bench.trials.trial import Part, Trial
 
 
 def part(kind: str, name: str, **more: object) -> Part:
@@ -30,6 +31,8 @@ FROZEN = {
     "clean_set": "9a3750a2675c7638815298cd676773b9",
     "test_set": "58a08efb2d05f57e6baccdd0da954822",
     "protected_set": "6aceacddfa5acb828fed1b7b85218702",
+    # New: auditing was a part of protecting, whose cost it hid.
+    "audit": "9796e72306685ca2a5498bbe61b56925",
     "protected_learned": "da1a27d70b4e84cf77d204552690c2d1",
     "protected": "30f688849f4438bfdd81f9179c7d9250",
     "clean_learned": "93e86bfadf4516f0ce39041501befb46",
@@ -50,7 +53,7 @@ def test_equal_stages_collapse() -> None:
     both = plan([first, second])
     assert both.cells[0].keys["protected_set"] == both.cells[1].keys["protected_set"]
     alone = len(plan([first]).stages) + len(plan([second]).stages)
-    shared = {"load": 3, "protect": 1}
+    shared = {"load": 3, "protect": 1, "audit": 1}
     assert len(both.stages) == alone - sum(shared.values())
 
 
@@ -59,6 +62,27 @@ def test_the_clean_arm_is_shared_by_every_defense_and_is_the_clean_control() -> 
     cells = plan([clean, trial()]).cells
     assert cells[0].keys["protected"] == cells[0].keys["clean"] == cells[1].keys["clean"]
     assert cells[0].keys["protected_set"] == cells[0].keys["clean_set"]
+
+
+def test_a_set_is_audited_again_without_being_protected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    (cell,) = plan([trial()]).cells
+    monkeypatch.setattr(plan_module, "AUDIT", plan_module.AUDIT + 1)
+    (again,) = plan([trial()]).cells
+    assert {role for role in cell.keys if cell.keys[role] != again.keys[role]} == {"audit"}
+    speech = replace(part("datasets", "songs"), traits={"content": "speech"})
+    (spoken,) = plan([trial(dataset=speech)]).cells  # for which other things are measured
+    assert {role for role in cell.keys if cell.keys[role] != spoken.keys[role]} == {"audit"}
+
+
+def test_an_attackers_own_validity_checks_are_made_where_the_clean_arm_is_evaluated() -> None:
+    careful = part("attackers", "learner", hooks=("validity",))
+    clean = trial(attacker=careful, defense=part("defenses", "clean", control="clean"), surrogates=())
+    planned = plan([clean, trial(attacker=careful)])
+    for cell in planned.cells:
+        checked = [role for role, key in cell.keys.items() if "untrained" in planned.stages[key].parents]
+        assert {"clean"} <= set(checked) <= {"clean", "protected"}
+        assert {planned.stages[cell.keys[role]].parents["untrained"] for role in checked} == {cell.keys["untrained"]}
+    assert planned.cells[0].keys["protected"] == planned.cells[0].keys["clean"] == planned.cells[1].keys["clean"]
 
 
 def test_parents_come_before_children() -> None:
@@ -104,11 +128,6 @@ def test_only_a_hooked_adaptation_reaches_learning() -> None:
     assert first.keys["clean"] == second.keys["clean"] != second.keys["clean_adapted"]
 
 
-def test_a_stage_survives_json() -> None:
-    for stage in plan([trial(adaptation=part("adaptations", "mp3", hooks=("transform",)))]).stages.values():
-        assert Stage.from_json(stage.to_json()) == stage
-
-
 def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
     greedy = trial(attacker=part("attackers", "learner", needs=Needs(cpus=4, gpus=0.5)))
     needs = {stage.task: stage.needs for stage in plan([greedy]).stages.values()}
@@ -118,8 +137,8 @@ def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
 
 def test_a_stage_is_made_once_however_many_trials_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    real = trial_module.stage
-    monkeypatch.setattr(trial_module, "stage", lambda *given: made.append(given[0]) or real(*given))
+    real = plan_module.stage
+    monkeypatch.setattr(plan_module, "stage", lambda *given: made.append(given[0]) or real(*given))
     cloak, songs, learner = part("defenses", "cloak"), part("datasets", "songs"), part("attackers", "learner")
     adaptations = [None, *(part("adaptations", f"mp3-{index}", hooks=("transform",)) for index in range(20))]
     shared = {"defense": cloak, "dataset": songs, "attacker": learner, "surrogates": (learner,)}

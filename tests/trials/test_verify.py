@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from bench import plugins
-from bench.cli import main
+from bench.commands import main
 from bench.results import consistency
 from bench.results.score import learning_denied
-from bench.trials import record, trial, verify
+from bench.trials import record, verify
 from bench.trials.again import trial_of
+from bench.trials.plan import plan
 from bench.trials.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -99,7 +100,7 @@ def forge_parameter(data: dict[str, Any]) -> None:
     """Another level, and the keys that go with it."""
     rename_parameter(data)
     made = Record.model_validate(data)
-    (cell,) = trial.plan([trial_of(made, FILES)]).cells
+    (cell,) = plan([trial_of(made, FILES)]).cells
     data["stages"], data["key"] = dict(cell.keys), cell.key
 
 

@@ -1,25 +1,29 @@
-"""Commands for one file and one machine: protect a recording, look at what is installed."""
+"""`bench protect`: a user's sound file or MIDI file through a defense."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from bench.cli.app import Preset, Sets, app
-from bench.commands.exits import OK
+from bench.commands.options import Sets
+from bench.exits import OK
+from bench.vocabulary import Preset
 
-
-@app.command(
+app = App(
+    name="protect",
     help_epilogue=(
         "Examples:\n"
         "  bench protect song.wav -o protected.wav\n"
         "  bench protect song.flac -o protected.flac --set harmonycloak.bound=paper\n"
         "  bench protect song.wav -o noisy.wav --defense noise --set noise.snr_db=20\n"
         "  bench protect song.mid -o protected.mid --set harmonycloak.mode=ghost\n"
-    )
+    ),
 )
+
+
+@app.default
 def protect(
     source: Path,
     *,
@@ -53,24 +57,7 @@ def protect(
     force
         Write over an existing file.
     """
-    from bench.commands import protect as protecting
+    from bench.commands.protect import protect_file
 
-    protecting.protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force)
-    return OK
-
-
-@app.command(help_epilogue="Examples:\n  bench doctor\n  bench doctor --clean\n")
-def doctor(*, store: str | None = None, clean: bool = False) -> int:
-    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
-
-    Parameters
-    ----------
-    store
-        The store to look at; default: $BENCH_STORE, else the user's cache.
-    clean
-        Remove every artefact of the store (they are made again when needed).
-    """
-    from bench.commands.doctor import doctor as examine
-
-    examine(store, clean=clean)
+    protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force)
     return OK

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from bench.regression.gate import seeds_that_decide, smallest_drop
+from bench.regression.comparison import seeds_that_decide, smallest_drop
 
 
 def test_the_seeds_that_decide_are_the_fewest_that_are_significant() -> None:

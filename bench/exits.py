@@ -1,4 +1,4 @@
-"""How a command ends, as a shell sees it."""
+"""Exit codes of the command `bench`."""
 
 OK = 0
 WORSE = 1  # a score or a record does not hold

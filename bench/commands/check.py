@@ -1,51 +1,53 @@
-"""`bench list` and `bench check`: what plugins there are, and whether one keeps the contract."""
+"""`bench check`: whether a plugin keeps the contract."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
+from cyclopts import App
 
 from bench import plugins
 from bench.errors import PluginError, unknown
+from bench.exits import INCOMPLETE, OK
+from bench.vocabulary import Kind
+
+app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")
 
 
-def listing(kinds: Sequence[str], *, as_json: bool) -> None:
-    """Print the plugins of some kinds."""
-    found = [listing for kind in kinds for listing in plugins.names(kind).values()]
-    if as_json:
-        rows = [{**dataclasses.asdict(entry), "path": str(entry.path) if entry.path else None} for entry in found]
-        print(json.dumps(rows, indent=1))
-        return
-    width = max((len(entry.name) for entry in found), default=0)
-    for kind in kinds:
-        print(kind)
-        for entry in found:
-            if entry.kind == kind:
-                origin = "" if entry.origin == "built in" else f"  [{entry.origin}]"
-                print(f"  {entry.name:<{width}}  {entry.summary}{origin}")
+@app.default
+def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
+    """Run the conformance kit over a plugin, one line a check.
+
+    Parameters
+    ----------
+    name
+        A plugin by name, or a Python file that holds one.
+    kind
+        What it is, where the name alone does not tell.
+    fast
+        Leave out the checks that train.
+    """
+    return OK if conformance(name, kind, fast=fast) else INCOMPLETE
 
 
-def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
+def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
     """Print one line a check; whether all that ran passed."""
-    from bench import check
+    from bench import check as kit
 
     kind = kind or kind_of(name)
     mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
     passed = True
-    for each in check.checks(kind, plugins.build(kind, name, preset="smoke")):
+    for each in kit.checks(kind, plugins.build(kind, name, preset="smoke")):
         if fast and each.slow:
             continue
-        ended = check.outcome(each)
+        ended = kit.outcome(each)
         passed = passed and ended.status != "failed"
         reason = f": {ended.reason}" if ended.reason else ""
         print(f"{mark[ended.status]}  {each.name}: {each.meaning}{reason}", flush=True)
     fits = "fits" if passed else "does not fit"
-    print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {check.KIT_VERSION})")
+    print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {kit.KIT_VERSION})")
     return passed
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
     if name.endswith(".py"):
         fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
@@ -60,7 +62,7 @@ def kind_of(name: str) -> str:
     return fitting[0]
 
 
-def _loads(kind: str, name: str) -> bool:
+def _loads(kind: Kind, name: str) -> bool:
     try:
         plugins.load(kind, name)
     except PluginError:

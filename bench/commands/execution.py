@@ -1,0 +1,114 @@
+"""Suites run for a command: expanded, prepared, executed, with progress on standard error."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.commands.display import say, watching
+from bench.commands.options import Execution
+from bench.errors import UsageError
+from bench.exits import INCOMPLETE, INTERRUPTED, OK
+from bench.report import markdown, terminal
+from bench.results.board import Board
+from bench.trials import matrix, record
+from bench.trials.agenda import Stopped
+from bench.trials.matrix import Suite
+from bench.trials.record import Record
+from bench.trials.run import Work, execute, prepare
+from bench.trials.store import Store, default_url
+from bench.trials.trial import Trial, digest
+
+__all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", "run_work", "stopped"]
+
+
+def command_line() -> str:
+    """The command that is running, as it would be typed."""
+    return shlex.join(["bench", *sys.argv[1:]])
+
+
+def expanded(suite: Suite) -> Sequence[Trial]:
+    """Expand a suite and say what is left out.
+
+    Raises:
+        UsageError: no trial is left.
+    """
+    expansion = matrix.expand(suite)
+    for why in expansion.left_out:
+        say(f"left out: {why}")
+    if not expansion.trials:
+        raise UsageError(
+            f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")
+        )
+    return expansion.trials
+
+
+def prepared(suite: Suite, store: str | None) -> Work:
+    """The work of a suite beside what the store holds."""
+    return prepare(expanded(suite), Store(store or default_url()))
+
+
+def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
+    """Execute what the store lacks, with progress; the records in the order of the trials.
+
+    Raises:
+        Stopped: the user pressed Ctrl-C. What is done is kept.
+    """
+    plan = work.plan
+    say(f"{len(plan.cells)} trials, {len(plan.stages)} stages, {len(work.present)} already in {work.store.url}")
+    with watching(how.display, work.missing) as watch:
+        return execute(work, records, watch, on=how.on, jobs=how.jobs, command=command_line())
+
+
+def stopped() -> int:
+    """Say how to resume after Ctrl-C; the exit code."""
+    say(f"stopped. What is done is kept; resume with the same command: {command_line()}")
+    return INTERRUPTED
+
+
+def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | None = None) -> int:
+    """Run a suite and print its tables.
+
+    Args:
+        suite: the suite.
+        how: where its stages run.
+        records: folder of the records; default: one of the run's own in the store.
+        page: a Markdown file to write the tables to.
+
+    Returns:
+        The exit code, see `bench.exits`.
+    """
+    started = time.monotonic()
+    work = prepared(suite, how.store)
+    folder = records or work.store.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+    try:
+        measured = run_work(work, folder, how)
+    except Stopped:
+        return stopped()
+    board = Board(suite, tuple(measured))
+    print("\n" + terminal.tables(board))
+    missing = terminal.missing(board)
+    for line in missing:
+        say(line)
+    if page is not None:
+        page.write_text(markdown.page(board, command_line()), encoding="utf-8")
+    print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
+    return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
+
+
+def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> list[Record]:
+    """Measure a suite for the gate, or read the records of a folder instead.
+
+    Records of cells that the suite no longer has are removed from the gate's own folder.
+    """
+    if records:
+        return record.load_all(records)
+    work = prepared(suite, how.store)
+    folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
+    for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
+        (folder / f"{stale}.json").unlink()
+    return run_work(work, folder, how)

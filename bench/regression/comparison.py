@@ -1,0 +1,211 @@
+"""A cell of the baseline beside the same cell measured now: what changed, what moved, and what chance allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import nctdtrinc, stdtr, stdtrit
+
+from bench.regression.baseline import CLEAN, Measured, Used
+from bench.trials.record import Number
+
+__all__ = ["MOVED", "Comparison", "seeds_that_decide", "smallest_drop", "value_text"]
+
+MOVED = 1e-4  # the least difference that counts, relative beyond 1
+_MOST_SEEDS = 1000  # beyond that nobody waits
+_SHOWN = 5  # held-out items of a failure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell, as accepted and as measured now. Seeds are paired.
+
+    Attributes:
+        old: the cell of the baseline.
+        new: the cell as it is measured now.
+        same_place: both were made with the same packages on the same kind of processor.
+    """
+
+    old: Measured
+    new: Measured
+    same_place: bool
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds that both have."""
+        return sorted(set(self.old.denied) & set(self.new.denied))
+
+    @cached_property
+    def drops(self) -> NDArray[np.float64]:
+        """By how much learning denied fell, by seed."""
+        return np.asarray([self.old.denied[seed] - self.new.denied[seed] for seed in self.seeds], dtype=np.float64)
+
+    @property
+    def before(self) -> float:
+        """Learning denied of the baseline, over the seeds that both have."""
+        return float(np.mean([self.old.denied[seed] for seed in self.seeds]))
+
+    @property
+    def now(self) -> float:
+        """Learning denied as measured now, over the seeds that both have."""
+        return float(np.mean([self.new.denied[seed] for seed in self.seeds]))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the paired differences. NaN for one seed."""
+        return float(self.drops.std(ddof=1)) if len(self.drops) > 1 else math.nan
+
+    @property
+    def worst_seed(self) -> int:
+        """The seed whose score moved most."""
+        return self.seeds[int(np.argmax(np.abs(self.drops)))]
+
+    @cached_property
+    def tested(self) -> bool:
+        """Whether the cell is tested: not a control, and not exactly the same work with the same result."""
+        untouched = self.same_place and self.old.work == self.new.work and not self.drops.any()
+        return not untouched and not self.new.control
+
+    def p_values(self) -> tuple[float, float]:
+        """One-sided p of Student's paired t: that it fell, that it rose.
+
+        Returns:
+            NaN for fewer than two seeds; 1 and 1 where nothing differs.
+        """
+        if len(self.drops) < 2:
+            return math.nan, math.nan
+        mean, sd = float(self.drops.mean()), self.spread
+        if sd == 0:
+            return (1.0 if mean <= 0 else 0.0), (1.0 if mean >= 0 else 0.0)
+        t = mean / (sd / math.sqrt(len(self.drops)))
+        return float(stdtr(len(self.drops) - 1, -t)), float(stdtr(len(self.drops) - 1, t))
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """The plugins whose code differs, in words."""
+        return [
+            f"{role} '{new.name}' ({old.digest[:6]} -> {new.digest[:6]}, still version {new.version})"
+            for role, old, new in self._plugins
+            if old.digest != new.digest
+        ]
+
+    @property
+    def versioned(self) -> bool:
+        """Whether any plugin's version differs, or the plugin itself."""
+        return any((old.version, old.name) != (new.version, new.name) for _, old, new in self._plugins)
+
+    @cached_property
+    def drifts(self) -> bool:
+        """Whether the clean arm shows that this place moves scores by itself."""
+        steady = all(old.digest == new.digest for role, old, new in self._plugins if role in ("dataset", "attacker"))
+        return not self.same_place and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
+
+    @cached_property
+    def moved(self) -> list[str]:
+        """What moved, in words."""
+        most = float(np.abs(self.drops).max(initial=0))
+        score = [f"learning denied moved by up to {most:.2g}"] if most > MOVED else []
+        return score + self.moved_set
+
+    @cached_property
+    def moved_set(self) -> list[str]:
+        """What moved of the protected set, in words."""
+        shared = set(self.old.sounds) & set(self.new.sounds)
+        differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in shared)
+        audible = [name for name, old in self.old.audibility.items() if _differ(old, self.new.audibility.get(name))]
+        if differs and (self.same_place or audible):
+            values = [
+                f"{n} {self.old.audibility[n]:g} -> {value_text(self.new.audibility.get(n))}" for n in audible[:2]
+            ]
+            return ["the protected set differs" + (f" ({', '.join(values)})" if values else "")]
+        return []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know whatever the verdict."""
+        notes = []
+        parameters = [role for role, old, new in self._plugins if old.params != new.params and old.digest == new.digest]
+        if parameters:
+            notes.append(f"other parameters than the baseline's: {', '.join(parameters)}")
+        files = [role for role, old, new in self._plugins if old.data != new.data]
+        if files:
+            notes.append(f"reads other files than the baseline's: {', '.join(files)}")
+        if self.old.metric != self.new.metric:
+            notes.append(f"scored by {self.new.metric}, the baseline by {self.old.metric}")
+        if set(self.old.plugins) != set(self.new.plugins):
+            notes.append("other plugins take part than in the baseline")
+        if self.changed and not self.moved:
+            notes.append("code changed, nothing moved")
+        if self.moved and not parameters and not files and (self.drifts or not self.changed):
+            cause = "another processor or torch than the baseline's"
+            if self.same_place:
+                cause = "the engine or chance in a plugin"
+            notes.append(f"drift: {' and '.join(self.moved)} with no plugin's code changed ({cause})")
+        return notes
+
+    def moved_items(self, names: Sequence[str]) -> list[tuple[str, float, float]]:
+        """The held-out items whose quality changed most: (name, quality before, quality now).
+
+        Args:
+            names: the held-out items, in the order of the qualities.
+        """
+        rows = [
+            (name, old, new)
+            for name, old, new in zip(names, self.old.items, self.new.items, strict=False)
+            if old is not None and new is not None and old != new
+        ]
+        return sorted(rows, key=lambda row: -abs(row[2] - row[1]))[:_SHOWN]
+
+    @property
+    def sets(self) -> tuple[tuple[str, str], ...]:
+        """(seed, key) of the protected set then and now, of the seed that moved most; none where one is unknown."""
+        keys = [side.sets.get(self.worst_seed, "") for side in (self.old, self.new)]
+        return tuple((f"seed {self.worst_seed}", key) for key in keys) if all(keys) else ()
+
+    @cached_property
+    def _plugins(self) -> list[tuple[str, Used, Used]]:
+        roles = [role for role in self.old.plugins if role in self.new.plugins]
+        return [(role, self.old.plugins[role], self.new.plugins[role]) for role in roles]
+
+
+def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) -> int | None:
+    """The smallest n at which a mean drop and standard deviation of the paired differences like these are significant:
+
+        mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1)
+
+    `factor` is Holm's: how many hypotheses are not yet rejected, two a cell. At that n the chance of seeing it is about
+    one in two, since the drop would be drawn anew; 80 % want about (t + 0.84)^2 / t^2 as many. None beyond 1000.
+    """
+    if mean <= 0 or not math.isfinite(sd):
+        return None
+    for n in range(2, _MOST_SEEDS + 1):
+        if sd == 0 or mean * math.sqrt(n) / sd >= float(stdtrit(n - 1, 1 - alpha / factor)):
+            return n
+    return None
+
+
+def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The true mean drop that is found significant with probability `power`, by the noncentral t. NaN for one seed.
+
+    sd: of the paired differences. The tolerance is not in it: a drop must be larger than that too.
+    """
+    if seeds < 2:
+        return math.nan
+    bound = float(stdtrit(seeds - 1, 1 - alpha / factor))
+    return float(nctdtrinc(seeds - 1, 1 - power, bound)) * sd / math.sqrt(seeds)
+
+
+def _differ(old: Number, new: Number) -> bool:
+    if old is None or new is None:
+        return old is not new
+    return abs(old - new) > MOVED * max(1.0, abs(old))
+
+
+def value_text(value: Number) -> str:
+    """A number as verdicts print it; "none" for null."""
+    return "none" if value is None else f"{value:g}"

@@ -1,0 +1,78 @@
+"""A gate's report as text: the table, what explains a verdict, and GitHub's workflow commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import fmean
+
+from bench.regression import gate
+from bench.regression.baseline import Baseline, suite_digest
+from bench.regression.gate import Report, Verdict
+from bench.results.formats import number, text_table
+from bench.trials.matrix import Suite
+
+__all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
+
+Locate = Callable[[str], str]  # the key of a protected set -> where to listen to it
+
+_LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all others: error
+
+
+def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locate) -> Iterator[str]:
+    """Every cell, then why cells failed and where to look."""
+    yield text_table(*rows(report))
+    torch = baseline.place.get("torch", "?")
+    yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
+    if baseline.suite_digest != suite_digest(suite):
+        yield "the suite asks for something else than when the baseline was accepted"
+    for verdict in report.verdicts:
+        if verdict.word != "same" or verdict.notes:
+            yield f"\n{verdict.word}: {verdict.cell}\n  {verdict.sentence}"
+            yield from (f"  {line}" for line in details(verdict, locate))
+    counts = ", ".join(f"{sum(v.word == word for v in report.verdicts)} {word}" for word in gate.EXITS)
+    yield f"\ngate: {'passed' if report.exit == 0 else 'FAILED'} ({counts})"
+
+
+def rows(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells: learning denied then and now, the drop, its adjusted p, the drop that 80 % would see."""
+    numbers = [(v.before, v.now, v.drop) for v in report.verdicts]
+    body = [
+        [
+            str(v.cell),
+            *(number(x, "+.3f") for x in three),
+            number(v.p, ".2g"),
+            number(v.sees, ".3f"),
+            v.word,
+        ]
+        for v, three in zip(report.verdicts, numbers, strict=True)
+    ]
+    return ["cell", "baseline", "now", "drop", "p", "min. detectable drop", "verdict"], body
+
+
+def accepted_rows(baseline: Baseline) -> list[list[str]]:
+    """Cells of a baseline: learning denied over the seeds, and how many seeds."""
+    return [[str(cell.cell), f"{fmean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
+
+
+def details(verdict: Verdict, locate: Locate) -> list[str]:
+    """What explains a verdict: notes, the items that moved most, the protected sets to listen to."""
+    lines = list(verdict.notes)
+    if verdict.exit or verdict.word == "suspicious":
+        lines += [f"held-out item {name}: quality {was:.4g} -> {now:.4g}" for name, was, now in verdict.items]
+        for when, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
+            lines.append(f"protected set {when}, {seed}: {locate(key)}")
+    return lines
+
+
+def github_annotations(report: Report) -> Iterator[str]:
+    """GitHub's workflow commands, one for each cell that is not the same."""
+    for verdict in report.verdicts:
+        level = _LEVELS.get(verdict.word, "error")
+        if level:
+            title = _escaped(f"{verdict.word}: {verdict.cell}").replace(":", "%3A").replace(",", "%2C")
+            yield f"::{level} title={title}::{_escaped(verdict.sentence)}"
+
+
+def _escaped(text: str) -> str:
+    """Data of a workflow command, escaped as GitHub asks for it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

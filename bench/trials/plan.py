@@ -1,0 +1,305 @@
+"""The plan: which stages of work some trials need. Pure values, without torch.
+
+    load -> protect -> audit
+               |
+              mix -> adapt -> learn -> evaluate
+
+Each stage is named by a content key over what it does: the task, the resolved parameters and source digests of its
+plugins, its options and its parents' keys. Equal stages have equal keys and so collapse: one protected set serves every
+attacker, one clean arm serves every defense. `ARMS` says what each arm of a trial is trained on. Beside the arms stand
+two comparisons of sets:
+
+    audit    how audible the protection is. It has no plugin, so that sets are audited again, by another `AUDIT`,
+             without being protected again
+    view     where the attacker has a `view`: what it reads of the protected set beside what it reads of the clean one,
+             both adapted
+
+A preprocessing adaptation before a classifier changes what is validated and tested on too: it is the attacker's own
+pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bench.api import Needs
+from bench.trials.trial import SCHEMA, SPLITS, Part, Trial, digest
+
+AUDIT = 1  # part of the key of every audit. Raise it when `bench.trials.measuring` measures something else
+
+Parts = Mapping[str, Part | tuple[Part, ...] | None]  # role -> plugins
+TrainingSet = Literal["published", "clean", "remainder"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work. `key` names its artefact in the store."""
+
+    task: str  # "load", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare"
+    parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
+    options: Mapping[str, Any]
+    parents: Mapping[str, str]  # role -> key
+    title: str = ""  # for people
+    key: str = ""
+
+    @property
+    def needs(self) -> Needs:
+        """The most that any of its plugins needs; reading and writing sets is nobody's need."""
+        needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
+        if not needs:
+            return Needs()
+        return Needs(
+            cpus=max(need.cpus for need in needs),
+            gpus=max(need.gpus for need in needs),
+            memory_gb=max(need.memory_gb for need in needs),
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Which artefacts a trial's record is made of: role -> key."""
+
+    trial: Trial
+    keys: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return digest({"schema": SCHEMA, "stages": dict(self.keys)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages by key, parents before children, and the cells that they are for."""
+
+    stages: Mapping[str, Stage]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model of a trial and its evaluation. `role` names the evaluation in a record, `ROLE_learned` the model."""
+
+    role: str
+    train: TrainingSet | None  # None: the model as it comes, untrained
+    adapted: bool  # trained and, where the adaptation preprocesses, tested under the trial's adaptation
+    applies: Callable[[Trial], bool] = lambda trial: True
+
+
+ARMS = (
+    Arm("protected", "published", adapted=True),
+    # The reference of the score: the data as it is, without adaptation.
+    Arm("clean", "clean", adapted=False),
+    # Chance, or the pretrained base; where the attacker has a `prior`, what the frequencies of single symbols in the
+    # clean training set are worth.
+    Arm("untrained", None, adapted=False),
+    # What the adaptation costs the attacker.
+    Arm("clean_adapted", "clean", adapted=True, applies=lambda trial: trial.adaptation is not None),
+    # What the unprotected items teach alone, where only a share of the set is protected.
+    Arm("remainder", "remainder", adapted=False, applies=lambda trial: trial.partial),
+)
+
+
+def stage(
+    task: str,
+    title: str,
+    parts: Parts,
+    options: Mapping[str, Any] | None = None,
+    parents: Mapping[str, Stage] | None = None,
+) -> Stage:
+    """A stage with its key. Roles without a plugin are left out of the key.
+
+    Args:
+        task: which function of `bench.trials.stages.TASKS` does it.
+        title: what people are told; no part of the key.
+        parts: role -> plugin or plugins.
+        options: JSON values that the task reads.
+        parents: role -> the stage whose artefact it reads.
+    """
+    listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
+    keys = {role: parent.key for role, parent in (parents or {}).items()}
+    content = {
+        "schema": SCHEMA,
+        "task": task,
+        "parts": {role: [part.identity for part in items] for role, items in listed.items()},
+        "options": dict(options or {}),
+        "parents": keys,
+    }
+    return Stage(task, listed, dict(options or {}), keys, title, digest(content))
+
+
+def plan(trials: Iterable[Trial]) -> Plan:
+    """Every stage that the trials need, once each, parents before children."""
+    builder = _Builder()
+    kept = tuple(trials)  # the builder knows parts by identity, so none may go while it works
+    cells = []
+    for trial in kept:
+        roles = _TrialStages(trial, builder).roles()
+        cells.append(Cell(trial, {role: stage.key for role, stage in roles.items()}))
+    return Plan(builder.stages, tuple(cells))
+
+
+class _Builder:
+    """The stages built so far, parents before children. No stage is built, or digested, twice."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+        self._built: dict[Any, Stage] = {}
+
+    def stage(
+        self, task: str, title: str, parts: Parts, options: Mapping[str, Any], parents: Mapping[str, Stage]
+    ) -> Stage:
+        listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
+        arguments = (
+            task,
+            tuple((role, *map(id, items)) for role, items in listed.items()),
+            tuple((name, type(value), value) for name, value in options.items()),  # 1 and 1.0 have different keys
+            tuple((role, parent.key) for role, parent in parents.items()),
+        )
+        built = self._built.get(arguments)
+        if built is None:
+            new = stage(task, title, listed, options, parents)
+            built = self._built[arguments] = self.stages.setdefault(new.key, new)
+        return built
+
+
+class _TrialStages:
+    """The stages of one trial."""
+
+    def __init__(self, trial: Trial, builder: _Builder):
+        self._trial, self._build = trial, builder.stage
+        self._seed = {"seed": trial.seed}
+        self._on = f"{trial.attacker.title} on {trial.dataset.title}"
+        self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
+        self._loaded = {split: self._load(split) for split in SPLITS}
+
+    def roles(self) -> dict[str, Stage]:
+        """Every stage that the trial's record names: role -> stage."""
+        trial, clean = self._trial, self._loaded["train"]
+        protected = self._protect(trial)
+        published = self._mix(protected)
+        roles = {"clean_set": clean, "test_set": self._loaded["test"], "protected_set": protected}
+        if protected is not clean:
+            roles["audit"] = self._audit(protected)
+        if published is not protected:
+            roles["mixed_set"] = published
+        sets = {"published": published, "clean": clean}
+        arms = [arm for arm in ARMS if arm.applies(trial)]
+        if any(arm.train == "remainder" for arm in arms):
+            sets["remainder"] = self._remainder()
+        for arm in arms:
+            if arm.train:
+                roles[f"{arm.role}_learned"] = self._learn(arm, sets[arm.train])
+        for arm in arms:
+            roles[arm.role] = self._evaluate(arm, roles.get(f"{arm.role}_learned"), roles["clean_learned"])
+        if "view" in trial.attacker.hooks:
+            roles["view"] = self._compare(published)
+        return roles
+
+    def _load(self, split: str) -> Stage:
+        data = self._trial.dataset
+        return self._build("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
+
+    def _protect(self, trial: Trial) -> Stage:
+        """The protected set; the data itself for the clean control, so that its arms collapse into one."""
+        train = self._loaded["train"]
+        if trial.defense.control == "clean":
+            return train
+        parents = {"train": train}
+        surrogates, expects = trial.surrogates, trial.expects
+        if trial.reference:
+            surrogates, expects = (), ()
+            parents["reference"] = self._protect(replace(trial, defense=trial.reference, reference=None))
+        return self._build(
+            "protect",
+            f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
+            {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
+            {**self._seed, "knowledge": "none" if trial.reference else trial.knowledge},
+            parents,
+        )
+
+    def _audit(self, protected: Stage) -> Stage:
+        """How audible the protection is; of a data set of speech, how it harms speech."""
+        title = f"audit {self._trial.dataset.title} with {self._trial.row}, seed {self._trial.seed}"
+        options = {"version": AUDIT, "content": self._trial.dataset.traits.get("content", "")}
+        return self._build("audit", title, {}, options, {"clean": self._loaded["train"], "protected": protected})
+
+    def _mix(self, protected: Stage) -> Stage:
+        """What is published where only a share is protected. The seed draws which items, alike for every defense."""
+        trial = self._trial
+        if trial.share == 1 or trial.defense.control == "clean":
+            return protected
+        title = f"mix {trial.dataset.title} with {trial.row}, seed {trial.seed}"
+        parents = {"train": self._loaded["train"], "protected": protected}
+        return self._build("mix", title, {}, {**self._seed, "share": trial.share}, parents)
+
+    def _remainder(self) -> Stage:
+        """The items that a share leaves unprotected, alone: what the protected ones add is measured against it."""
+        trial = self._trial
+        title = f"keep {self._described('remainder')} of {trial.dataset.title}, seed {trial.seed}"
+        return self._build("mix", title, {}, {**self._seed, "share": trial.share}, {"train": self._loaded["train"]})
+
+    def _adapt(self, items: Stage, what: str) -> Stage:
+        """The items as the trial's adaptation changes them before training; themselves where it changes none."""
+        adaptation = self._trial.adaptation
+        if not adaptation or "transform" not in adaptation.hooks:
+            return items
+        title = f"adapt {what} by {adaptation.title}, seed {self._trial.seed}"
+        return self._build("adapt", title, {"adaptation": adaptation}, self._seed, {"train": items})
+
+    def _learn(self, arm: Arm, items: Stage) -> Stage:
+        trial, validation, hooked = self._trial, self._loaded["validation"], None
+        if arm.adapted and trial.adaptation:
+            items = self._adapt(items, trial.row if arm.train == "published" else "clean")
+            hooked = trial.adaptation if {"augment", "train"} & set(trial.adaptation.hooks) else None
+            if self._preprocesses:
+                validation = self._adapt(validation, "the validation set")
+        title = f"learn {self._on}, {self._what(arm)}, seed {trial.seed}"
+        parents = {"train": items, "validation": validation}
+        return self._build("learn", title, {"attacker": trial.attacker, "adaptation": hooked}, self._seed, parents)
+
+    def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:
+        trial, test = self._trial, self._loaded["test"]
+        if arm.adapted and self._preprocesses:
+            test = self._adapt(test, "the test set")
+        parents = {"test": test}
+        if model:
+            parents["model"] = model
+        elif "prior" in trial.attacker.hooks:
+            parents["train"] = self._loaded["train"]
+        if model is clean_model and test is self._loaded["test"] and "validity" in trial.attacker.hooks:
+            # The attacker's validity checks compare the clean arm with the untrained one, where the model is at hand.
+            parents["untrained"] = self._evaluate(_UNTRAINED, None, clean_model)
+        title = f"evaluate {self._on}, {self._what(arm)}, seed {trial.seed}"
+        return self._build("evaluate", title, {"attacker": trial.attacker}, self._seed, parents)
+
+    def _compare(self, published: Stage) -> Stage:
+        trial = self._trial
+        title = f"compare what {trial.attacker.title} reads, {trial.row}{self._under}, seed {trial.seed}"
+        sets = {"clean": self._adapt(self._loaded["train"], "clean"), "protected": self._adapt(published, trial.row)}
+        return self._build("compare", title, {"attacker": trial.attacker}, {}, sets)
+
+    @property
+    def _preprocesses(self) -> bool:
+        """Whether the adaptation stands before the attacker's model, in training and when it is used."""
+        trial = self._trial
+        return bool(
+            trial.adaptation
+            and trial.adaptation.traits.get("preprocess")
+            and trial.attacker.traits.get("task") == "classify"
+        )
+
+    def _what(self, arm: Arm) -> str:
+        """The arm in a title: what it is trained on, and under what."""
+        return self._described(arm.train) + (self._under if arm.adapted else "")
+
+    def _described(self, items: TrainingSet | None) -> str:
+        if items == "published":
+            return self._trial.row
+        if items == "remainder":
+            return f"the rest of {100 * float(self._trial.share):g}%"
+        return items or "untrained"
+
+
+_UNTRAINED = next(arm for arm in ARMS if arm.train is None)

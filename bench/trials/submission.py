@@ -1,0 +1,106 @@
+"""Records that somebody else made: read, held against their suite, and run again.
+
+The judgements are those of `bench.results.consistency` and `bench.trials.verify`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import DataError, UsageError
+from bench.trials import matrix, record, verify
+from bench.trials.record import Record
+from bench.trials.trial import Trial
+
+__all__ = ["provenance_lines", "read", "sample", "trial_problems"]
+
+
+def read(place: Path) -> dict[Path, Record]:
+    """The records of a file or a folder, by file. Raises `DataError` where there are none, or one leads elsewhere."""
+    if place.is_dir():
+        files = sorted(place.glob("*.json"))
+    elif place.is_file():
+        files = [place]
+    else:
+        raise DataError(f"{place} does not exist: give a record, or a folder of them")
+    if not files:
+        raise DataError(f"{place} holds no record: expected .json files")
+    for file in files:
+        if file.is_symlink():
+            raise DataError(f"{file} is a link: a record is a plain file")
+    return {file: record.load(file) for file in files}
+
+
+def trial_problems(
+    place: Path, records: Mapping[Path, Record], trials: Mapping[str, Trial], own: Collection[Path]
+) -> list[str]:
+    """What contradicts the rebuilt trials, or the suite beside the records.
+
+    Args:
+        place: the folder of the records, or the one record.
+        records: the records by file.
+        trials: the rebuilt trials by record name.
+        own: the plugin files that may be imported.
+    """
+    lines = []
+    for file, one in records.items():
+        trial = trials[one.name]
+        problems = verify.trial_problems(one, trial)
+        if not problems and not any(" source " in line for line in verify.differences(one, trial)):
+            problems = verify.key_problems(one, trial)
+        lines += [f"{file.name}: {line}" for line in problems]
+    suite = place.resolve().parent.parent / f"{place.resolve().name}.toml"
+    if place.is_dir() and suite.is_file():
+        asked = [trial.name for trial in matrix.expand(_trusted(suite, own)).trials]
+        present = [one.name for one in records.values()]
+        lines += [
+            f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present
+        ]
+        lines += [f"{name}: the suite {suite.name} does not ask for it" for name in present if name not in asked]
+    return lines
+
+
+def _trusted(file: Path, own: Collection[Path]) -> matrix.Suite:
+    """The suite beside the records. Expanding it imports its plugins, so that a file must be one that was given."""
+    suite = matrix.read(file)
+    given = {path.resolve() for path in own}
+    named = {*suite.datasets, *suite.defenses, *suite.controls, *suite.attackers, *suite.adaptations, *suite.bag}
+    for kind in plugins.FOLDERS:
+        tables = getattr(suite, plugins.SINGULAR[kind])
+        named |= {suite.given(kind, name)[0] for name in tables}
+        named |= {str(name) for table in tables.values() for name in table.get("expects", ())}
+    for name in sorted({*named, *suite.expects}):
+        if name.endswith(".py") and Path(name).expanduser().resolve() not in given:
+            raise UsageError(f"the suite {file.name} names the file {name}: read it, and give --plugin {name}")
+    return suite
+
+
+def provenance_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> Iterator[str]:
+    """Which code and machine made the records, and what of it differs here."""
+    git = [one.made.get("git") or {} for one in records]
+    commits = Counter((str(each.get("commit", "unknown"))[:12], bool(each.get("dirty"))) for each in git)
+    for (commit, dirty), count in commits.most_common():
+        yield f"made: {count} by commit {commit}" + (", with changes that are not in it" if dirty else "")
+    differences = Counter(line for one in records for line in verify.differences(one, trials[one.name]))
+    for line, count in differences.items():
+        yield f"differs: {line} ({count} of {len(records)})"
+    if not differences:
+        yield "differs: nothing, the plugins and their data here are those of the records"
+
+
+def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record], int]:
+    """Draw records to run again, from those that have numbers.
+
+    The clean control is an arm of every other record, so it is drawn only where there is nothing else.
+
+    Returns:
+        The drawn records, and how many could have been drawn.
+    """
+    complete = [one for one in records if one.status == "ok"]
+    able = {one.name: one for one in [one for one in complete if one.trial.control != "clean"] or complete}
+    names = random.Random(seed).sample(sorted(able), min(size, len(able)))
+    return [able[name] for name in names], len(able)
