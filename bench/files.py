@@ -22,10 +22,14 @@ from types import FrameType
 
 from bench.errors import DataError, UsageError
 
-__all__ = ["check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
+__all__ = ["Terminated", "check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
+
+
+class Terminated(SystemExit):
+    """The process was sent SIGTERM or SIGHUP while it wrote a file; the exit code is 128 + the signal, as a shell's."""
 
 
 def check_source(source: Path) -> None:
@@ -188,13 +192,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `SystemExit` inside the block, so that drafts are removed."""
+    """Let SIGTERM and SIGHUP raise `Terminated` inside the block, so that drafts are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Terminated(128 + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:

@@ -13,6 +13,7 @@ from typing import Any
 from bench import plugins
 from bench.api import Knowledge
 from bench.commands.settings import parse_settings
+from bench.devices import first
 from bench.errors import UsageError
 from bench.files import check_output, check_source
 from bench.notes.midi import MIDI_SUFFIXES
@@ -33,6 +34,7 @@ def protect_file(
     settings: Sequence[str],
     *,
     force: bool = False,
+    device: str = "auto",
 ) -> dict[str, float]:
     """Protect a sound or MIDI file and print what that did to the sound or the notes.
 
@@ -46,6 +48,7 @@ def protect_file(
         seed: of the defense's random numbers.
         settings: parameters, each as NAME.KEY=VALUE.
         force: replace `out` if it is there.
+        device: where the plugins work: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
         The figures that were printed, by name.
@@ -58,14 +61,15 @@ def protect_file(
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else tuple(WRITABLE), force=force)
     domain = "midi" if midi else "audio"
+    where = first(device)
     built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, settings)
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, built, knowledge, generator("protect", seed), force=force)
+        return protect_score(source, out, built, knowledge, generator("protect", seed, where), force=force)
     from bench.commands.protect_sound import protect_sound
 
-    return protect_sound(source, out, built, knowledge, generator("protect", seed), force=force)
+    return protect_sound(source, out, built, knowledge, generator("protect", seed, where), force=force)
 
 
 def build_plugins(

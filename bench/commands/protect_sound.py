@@ -146,7 +146,8 @@ def _noise(
     lengths = torch.tensor([part.shape[1] for part in pieces])
     audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
     clips = Clips.of(audio, rate, lengths=lengths)
-    added = defense.protect(clips, knowledge, rng).check("the protected file").audio - audio
+    protected = defense.protect(clips.to(rng.device), knowledge, rng).to("cpu")
+    added = protected.check("the protected file").audio - audio
     return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
 
 

@@ -1,5 +1,9 @@
 """`bench protect`: any file comes back with its length, rate and channels, and without a seam."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +215,38 @@ def test_a_draft_that_lost_its_end_replaces_nothing(
     assert len(err.strip().splitlines()) == 1
     assert out.read_text() == "mine"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in.wav", out.name]
+
+
+def test_a_name_that_the_terminal_cannot_show_is_replaced(tmp_path: Path) -> None:
+    source = tmp_path / "söng 音.wav"
+    files.write(source, tone(0.1), RATE)
+    words = ["protect", str(source), "-o", str(tmp_path / "öut.wav"), "--defense", "clean", "--attacker", "none"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?ut.wav: 0.10 s" in done.stdout
+
+
+def test_a_terminated_run_leaves_no_draft(tmp_path: Path) -> None:
+    source, slow = tmp_path / "in.wav", tmp_path / "slow.py"
+    files.write(source, tone(0.1), RATE)
+    slow.write_text(
+        '"""Takes its time."""\n'
+        "import time\n"
+        "from dataclasses import dataclass\n"
+        "from bench.api import Clips, Defense\n"
+        "@dataclass(frozen=True)\n"
+        "class Slow(Defense[Clips]):\n"
+        "    def protect(self, data, knowledge, rng):\n"
+        "        print('working', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    words = ["protect", str(source), "-o", str(tmp_path / "out.wav"), "--defense", str(slow), "--attacker", "none"]
+    with subprocess.Popen([sys.executable, "-m", "bench", *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert {entry.name for entry in tmp_path.iterdir()} - {"__pycache__"} == {"in.wav", "slow.py"}
