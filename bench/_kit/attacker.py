@@ -107,6 +107,18 @@ def logs_its_training(case: Case) -> None:
     assert numpy.isfinite(numbers).all(), f"log was given {numbers}, expected finite numbers"
 
 
+def takes_as_many_steps_of_a_part(case: Case) -> None:
+    """learn takes as many optimiser steps of a part of a set as of the whole: it counts `epoch_items`, not items."""
+    train, validation, _ = _material(case)
+    part = train.select(range((len(train) + 1) // 2))
+    steps = [_steps(case, items, validation) for items in (train, dataclasses.replace(part, whole=len(train)))]
+    if not any(steps):
+        raise Skipped("it uses no optimiser of torch, whose steps could be counted")
+    assert steps[0] == steps[1], (
+        f"{steps[0]} steps of {len(train)} items, {steps[1]} of {len(part)} of them: an epoch has `train.epoch_items`"
+    )
+
+
 def augments_each_batch(case: Case) -> None:
     """learn calls `augment` with a batch of items, the generator and the model, so that adaptations reach it."""
 
@@ -214,6 +226,19 @@ def _learnt(case: Case) -> tuple[Any, list[Epoch]]:
     return case.plugin.learn(train, validation, Generator().manual_seed(0), log=lines.append), lines
 
 
+def _steps(case: Case, train: Data, validation: Data) -> int:
+    """How many steps the optimisers take in a training."""
+    from torch.optim import optimizer
+
+    taken: list[Any] = []
+    handle = optimizer.register_optimizer_step_post_hook(lambda *given: taken.append(None))
+    try:
+        case.plugin.learn(train, validation, Generator().manual_seed(0))
+    finally:
+        handle.remove()
+    return len(taken)
+
+
 CHECKS = (
     makes_a_model,
     loss_is_one_number_an_item,
@@ -223,6 +248,7 @@ CHECKS = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
     logs_its_training,
+    takes_as_many_steps_of_a_part,
     augments_each_batch,
     generates,
     names_its_validity_checks,
@@ -232,6 +258,7 @@ SLOW = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
     logs_its_training,
+    takes_as_many_steps_of_a_part,
     augments_each_batch,
     generates,
     names_its_validity_checks,
@@ -247,6 +274,7 @@ def _reads_loudness(case: Case) -> bool:
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    takes_as_many_steps_of_a_part: lambda case: hasattr(case.plugin, "epochs"),
     generates: lambda case: case.plugin.implements("generate"),
     names_its_validity_checks: lambda case: case.plugin.implements("validity"),
     views_what_it_reads: lambda case: case.plugin.implements("view"),

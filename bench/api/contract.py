@@ -28,11 +28,14 @@ Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
 
 @dataclass(frozen=True)
 class Needs:
-    """What one stage of a plugin occupies; the executors reserve it and set torch's threads to `cpus`."""
+    """What one stage of a plugin occupies: the executors reserve it, and set torch's threads to `cpus`.
+
+    Several stages share an accelerator as long as the sum of what they need fits into its memory.
+    """
 
     cpus: int = 1
-    gpus: float = 0.0  # a fraction shares one accelerator
-    memory_gb: float = 2.0
+    memory_gb: float = 2.0  # of the machine
+    accelerator_gb: float = 2.0  # of an accelerator, where there is one; 0: it always runs on processors
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Plugin:
     """What it takes or gives: "audio" (`Clips`), "midi" (`Rolls`)."""
 
     needs: ClassVar[Needs] = Needs()
-    """Processors, accelerators and memory of one stage."""
+    """Processors, memory and accelerator memory of one stage."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Parameters for the budgets "smoke" and "full"; the fields' own defaults are the preset "small"."""
@@ -107,7 +110,11 @@ class Plugin:
     paper: ClassVar[str] = ""
     """The source of the idea: authors, year, venue."""
 
-    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint")
+    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint", "resources")
+
+    def resources(self) -> Needs:
+        """Say what one stage needs with these parameters, if that depends on them; by default `needs`."""
+        return self.needs
 
     def inventory(self) -> Mapping[str, str]:
         """Say which weights, data or programs may be absent.
@@ -228,7 +235,7 @@ class Attacker(Plugin, ABC, Generic[S]):
     lr: float = 1e-3
     """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""
 
-    _optional = ("inventory", "fingerprint", "generate", "validity", "prior", "view")
+    _optional = ("inventory", "fingerprint", "resources", "generate", "validity", "prior", "view")
 
     @abstractmethod
     def model(self, like: S, rng: Generator) -> nn.Module:
@@ -319,7 +326,7 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
-    _optional = ("inventory", "fingerprint", "transform", "augment", "train")
+    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train")
 
     def transform(self, data: S, rng: Generator) -> S:
         """Change the published set once, before training (mp3, resample, denoise, filter out what looks protected)."""
