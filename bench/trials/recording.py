@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.results.record import (
@@ -22,6 +22,8 @@ from bench.trials.store import Store
 from bench.trials.trial import Part
 
 __all__ = ["attacker_checks", "checks_again", "failed", "of"]
+
+_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -69,7 +71,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         input_change=artefact("view", "view.json", {}).get("changed", []),
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
-        provenance={"command": command, **metas["protected"]["made"]},
+        provenance={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},
     )
 
 
@@ -87,7 +89,7 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
         error=dict(error),
         trial=_asked(cell),
         stages=dict(cell.keys),
-        provenance={"command": command, **provenance()},
+        provenance={"command": command, **provenance(), "accelerator": None},
     )
 
 
@@ -116,6 +118,14 @@ def attacker_checks(
     """
     means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
     return [check_record(check) for check in attacker.validity(*means)]
+
+
+def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return which devices made the stages that compute on one: None for processors alone."""
+    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
+    if names == {None}:
+        return None
+    return " and ".join(sorted(name or "processor" for name in names))
 
 
 def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
