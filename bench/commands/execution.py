@@ -14,7 +14,7 @@ from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.report import markdown, terminal
-from bench.results import record
+from bench.results import sources
 from bench.results.board import Board
 from bench.results.names import digest
 from bench.results.record import Record
@@ -108,7 +108,7 @@ def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> l
     Records of cells that the suite no longer has are removed from the gate's own folder.
     """
     if records:
-        return record.load_all(records)
+        return list(sources.read(sources.find(records)).values())
     work = prepared(suite, how.store)
     folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
     for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:

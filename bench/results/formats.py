@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.results.statistics import Interval
 
-__all__ = ["DASH", "bounds", "number", "text_table"]
+__all__ = ["DASH", "bounds", "number", "readable_json", "text_table"]
 
 DASH = "–"  # where there is no number
 
@@ -35,3 +37,22 @@ def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: st
     from tabulate import tabulate
 
     return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))
+
+
+def readable_json(value: Any, indent: str = "") -> str:
+    """Return JSON for a diff: what holds nothing but plain values stands on one line.
+
+    >>> print(readable_json({"a": {"x": 1, "y": 2}, "b": []}))
+    {
+      "a": {"x": 1, "y": 2},
+      "b": []
+    }
+    """
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if not any(isinstance(item, Mapping | list) for item in inside):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    deeper = indent + "  "
+    if isinstance(value, Mapping):
+        body = [f"{deeper}{json.dumps(str(key))}: {readable_json(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(body) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(deeper + readable_json(item, deeper) for item in value) + f"\n{indent}]"
