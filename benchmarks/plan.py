@@ -94,7 +94,7 @@ def main() -> None:
         into[name] = round(time.perf_counter() - started, 2)
         return made
 
-    local.perform, record.of = ended, made_up  # type: ignore[assignment]
+    local.perform, record.of = ended, made_up  # type: ignore[attr-defined,assignment]
     trials = timed("expand", lambda: expand(matrix(wanted))).trials
     planned = timed("plan", lambda: plan(trials))
     with tempfile.TemporaryDirectory() as folder:

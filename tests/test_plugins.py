@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,7 +207,9 @@ def test_parameters_are_defaults_then_preset_then_those_given(whisper: str) -> N
         ({}, "smole", "unknown preset 'smole': did you mean 'smoke'?"),
     ],
 )
-def test_a_wrong_parameter_is_answered_in_one_line(whisper: str, given: dict, preset: str, sentence: str) -> None:
+def test_a_wrong_parameter_is_answered_in_one_line(
+    whisper: str, given: dict[str, Any], preset: str, sentence: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         plugins.build("defenses", whisper, given, preset=preset)
     assert sentence in str(caught.value)

@@ -279,7 +279,8 @@ def test_a_clip_shorter_than_a_frame_is_refused(attacker: Any, model: Any) -> No
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_learning_changes_the_decoder_alone_and_keeps_its_names(folder: Path, method: str) -> None:
     attacker = ATTACKER(path=str(folder), steps=8, batch=4, evaluations=2, lr=0.01, method=method, rank=4)
-    clips, seen = music(8), []
+    clips = music(8)
+    seen: list[Any] = []
     base = attacker.model(clips, rng()).state_dict()
     learned = attacker.learn(clips, music(4, seed=1), rng(), log=seen.append)
     after = learned.state_dict()
@@ -377,7 +378,7 @@ def test_the_melody_model_learns_and_generates(melody: Path) -> None:
     model = attacker.learn(clips, clips, rng())
     watched = clips.with_audio(clips.audio.clone().requires_grad_(True))
     attacker.loss(model, watched).sum().backward()
-    assert (watched.audio.grad != 0).float().mean() > 0.9
+    assert torch.ne(watched.audio.grad, 0).float().mean() > 0.9
     attacker.generate(model, clips, rng()).check()
     drawn = tokens.sampled(model, read(attacker, model, clips), rng(), temperature=1.0, top_k=1, guidance=1.0)
     inputs = torch.nn.functional.pad(tokens.delayed(drawn, 32)[..., :-1], (1, 0), value=32)

@@ -30,7 +30,14 @@ def sine(hz: float, rate: int = 16_000, seconds: float = 1.0, amplitude: float =
 
 
 def spectrum(audio: Tensor) -> Tensor:
-    return torch.fft.rfft(audio * torch.hann_window(audio.shape[-1])).abs().square()
+    power: Tensor = torch.fft.rfft(audio * torch.hann_window(audio.shape[-1])).abs().square()
+    return power
+
+
+def example(case: str = "several") -> Clips:
+    clips = sets.example("audio", case)
+    assert isinstance(clips, Clips)
+    return clips
 
 
 def module() -> Any:
@@ -118,7 +125,7 @@ def test_noise_has_the_dominant_frequency(hz: float) -> None:
 
 
 def test_snr_of_the_bounds_and_no_copy_of_the_signal() -> None:
-    data = sets.example("audio")
+    data = example()
     paper, masked = (protect(data, bound=bound, optimise=False) for bound in ("paper", "masked"))
     assert (snr_db(data, masked) - snr_db(data, paper)).numpy() == pytest.approx(16.0, abs=0.5)
     assert 5 < float(snr_db(data, paper).mean()) < 15
@@ -207,13 +214,13 @@ def test_expected_adaptations_are_heard_in_the_forward_pass() -> None:
 
 
 def test_silence_stays_silent_and_padding_too() -> None:
-    data = sets.example("audio")
+    data = example()
     gap = data.audio.clone()
     gap[:, :, 4000:9120] = 0
     protected = protect(data.with_audio(gap))
     assert not protected.audio[:, :, 4160:8960].any(), "a tone fades out within 10 ms"
     assert not (protected.audio * ~data.support).any()
-    silent = sets.example("audio", "silent")
+    silent = example("silent")
     assert torch.equal(protect(silent).audio, silent.audio)
 
 
@@ -261,7 +268,7 @@ def test_one_clip_at_any_rate(rate: int) -> None:
 
 
 def test_same_generator_same_bits_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = sets.example("audio")
+    data = example()
     once = protect(data)
     assert torch.equal(once.audio, protect(data).audio)
     monkeypatch.setattr(module(), "_ROOM", 1)

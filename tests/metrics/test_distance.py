@@ -34,7 +34,8 @@ def with_moments(rng: torch.Generator, rows: int, mean: torch.Tensor, root: torc
     x = normal(rng, rows, len(mean))
     x = x - x.mean(0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
-    return x @ root.T + mean
+    rows_with_moments: torch.Tensor = x @ root.T + mean
+    return rows_with_moments
 
 
 def test_frechet_has_the_closed_form_of_diagonal_gaussians(rng: torch.Generator) -> None:

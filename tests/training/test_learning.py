@@ -1,6 +1,7 @@
 """The shared training loop: peak checkpoint, pairing by generator, nothing global."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def minus_error(model: nn.Module, data: Clips) -> float:
     return -float(squared(model, data).mean())
 
 
-def settings(**more: object) -> dict[str, object]:
+def settings(**more: Any) -> dict[str, Any]:
     return {"steps": 60, "batch": 8, "lr": 0.1, "evaluate_every": 10, "quality": minus_error} | more
 
 
