@@ -25,12 +25,11 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bench.api import Needs, Rolls
+from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import Score, read_score
 from bench.notes.rolls import Notes, quantised
@@ -46,17 +45,17 @@ SOURCE = "https://github.com/music-x-lab/POP909-Dataset"
 
 
 @dataclass(frozen=True)
-class Pop909:
+class Pop909(Dataset[Rolls]):
     """Windows of performed pop songs. Counts are of rolls, 0 for all; groups are songs.
 
     Raises `DataError` where songs are missing or cannot be used, or a split holds fewer windows than asked for.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    paper: ClassVar[str] = "Wang et al., POP909, ISMIR 2020"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    domains = ("midi",)
+    needs = Needs(memory_gb=4.0)
+    paper = "Wang et al., POP909, ISMIR 2020"
+    presets = {
         "smoke": {"rolls": 80, "validation_rolls": 24, "test_rolls": 32},
         "full": {"rolls": 0, "validation_rolls": 0, "test_rolls": 0},
     }

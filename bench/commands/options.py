@@ -10,8 +10,6 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
-Preset = Literal["smoke", "small", "full"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]

@@ -24,7 +24,7 @@ from bench.api import Clips, Data, Rolls
 from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
-from bench.results.table import AXES, CEILINGS
+from bench.results.measures import AXES, CEILINGS
 from bench.trials.artefacts import load_data
 from bench.trials.record import Record
 from bench.trials.store import Store

@@ -15,6 +15,7 @@ from bench.trials import record as records
 from bench.trials import trial as trials
 from bench.trials.record import EVALUATED, GateRecord, Number, PartRecord, Record
 from bench.trials.trial import Part, Trial
+from bench.vocabulary import Kind
 
 __all__ = ["clashes", "close", "gate_problems", "problems"]
 
@@ -178,7 +179,7 @@ def _bare(record: Record) -> Trial:
     """The trial by its names alone: enough for what it and its record are called."""
     asked = record.trial
 
-    def bare(kind: str, part: PartRecord) -> Part:
+    def bare(kind: Kind, part: PartRecord) -> Part:
         return Part(kind, part.name, {}, "", label=part.label)
 
     return Trial(

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import pydantic
 
-from bench.api import Gate
 from bench.errors import DataError
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.trials.plan import Cell
@@ -303,16 +302,14 @@ def gates_of(
 def attacker_gates(
     attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
 ) -> list[GateRecord]:
-    """The attacker's own validity checks; none where it has no `gates`.
+    """The attacker's own validity checks; none where it declares none.
 
     Args:
         attacker: the plugin, an instance.
         clean: metric -> [item], of the arm that is trained on clean data.
         untrained: metric -> [item], of the untrained arm.
     """
-    if not hasattr(attacker, "gates"):
-        return []
-    return [_gate(gate) for gate in attacker.gates(_means(clean), _means(untrained))]
+    return [_gate(check) for check in attacker.validity(_means(clean), _means(untrained))]
 
 
 def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: Sequence[str]) -> GateRecord:
@@ -327,7 +324,7 @@ def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
     return meta["task"] == "protect" and "audibility.json" in meta["files"]
 
 
-def _gate(gate: Gate | ValidityCheck) -> GateRecord:
+def _gate(gate: ValidityCheck) -> GateRecord:
     value, limit = numbers([gate.value, gate.limit])
     return GateRecord(name=gate.name, passed=bool(gate.passed), value=value, limit=limit, meaning=gate.meaning)
 

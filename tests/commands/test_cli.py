@@ -159,7 +159,7 @@ def test_missing_data_is_one_line_code_2_and_no_record(tmp_path: Path, capsys: p
     absent.write_text(
         source.replace(
             "        rng =", '        raise DataError("no tones here: buy a tuning fork")\n        rng ='
-        ).replace("from bench.api import Clips", "from bench.api import Clips\nfrom bench.errors import DataError")
+        ).replace("from bench.api import", "from bench.errors import DataError\nfrom bench.api import")
     )
     words = ["--dataset", str(absent), "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
     place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "none"]

@@ -66,7 +66,7 @@ class House:
 
 
 WEAKER = ("level: float = 0.5", "level: float = 0.02")
-VERSION = ("class Labels:\n", "class Labels:\n    version = 2\n\n")
+VERSION = ("class Labels(Defense[Clips]):\n", "class Labels(Defense[Clips]):\n    version = 2\n\n")
 
 
 @pytest.fixture
