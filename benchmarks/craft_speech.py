@@ -83,7 +83,7 @@ def loop(model: Any, data: Clips, bound: Tensor, steps: int) -> list[list[Tensor
         added = torch.stack([torch.cat(segments, dim=1) for segments in noise])
         audio = (data.audio + added).clamp(-1, 1).requires_grad_()
         loss = functional.cross_entropy(plain(model, audio), labels, reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert audio.grad is not None
         for i, segments in enumerate(noise):
             for j, edge in enumerate(edges):

@@ -95,7 +95,7 @@ def main() -> None:
         into[name] = round(time.perf_counter() - started, 2)
         return made
 
-    local.perform, record.of = ended, made_up  # type: ignore[attr-defined,assignment]
+    local.perform, record.of = ended, made_up  # type: ignore[attr-defined]
     trials = timed("expand", lambda: expand(matrix(wanted))).trials
     planned = timed("plan", lambda: plan(trials))
     with tempfile.TemporaryDirectory() as folder:

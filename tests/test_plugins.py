@@ -14,6 +14,7 @@ from bench import plugins
 from bench._kit.plugin import HEAVY
 from bench.check import Check, Skipped, checks
 from bench.errors import PluginError, UsageError
+from bench.vocabulary import Kind
 
 GOOD = '''"""A whisper."""
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def test_summaries_are_the_first_lines_and_a_broken_file_is_listed_as_broken(
     ("kind", "name", "hint"),
     [("defenses", "harmonycloack", "did you mean 'harmonycloak'?"), ("defenses", "claen", "did you mean 'clean'?")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(kind: str, name: str, hint: str) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(kind: Kind, name: str, hint: str) -> None:
     with pytest.raises(PluginError) as caught:
         plugins.load(kind, name)
     assert hint in str(caught.value)

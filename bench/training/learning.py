@@ -71,7 +71,7 @@ def fit(
             model.train()
             mean = loss(model, augment(train.select(index), rng)).mean()
             optimizer.zero_grad(set_to_none=True)
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():
                 optimizer.step()
             losses.append(mean.detach())

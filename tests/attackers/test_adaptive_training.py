@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, silent_log, unchanged
+from bench.api import Augment, Clips, Log, silent_log, unchanged
 from bench.errors import DataError, UsageError
 from bench.training import hardening
 
@@ -27,6 +27,15 @@ def build(name: str, **given: Any) -> Any:
     return plugins.build("adaptations", name, given)
 
 
+def clips() -> tuple[Clips, Clips, Clips]:
+    """Train, validation and test set."""
+    train, validation, test = sets.material("audio")
+    assert isinstance(train, Clips)
+    assert isinstance(validation, Clips)
+    assert isinstance(test, Clips)
+    return train, validation, test
+
+
 class Watched(sets.Reader):
     """A `Reader` that keeps every loss it descends."""
 
@@ -42,7 +51,7 @@ seen: list[tuple[nn.Module, Clips, float]] = []
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
-    train, validation, test = sets.material("audio")
+    train, validation, test = clips()
     attacker, plugin = Watched(epochs=20), build(name)
     model = attacker.learn(train, validation, rng())
     hard = plugin._worst(attacker, model, train, rng(1))
@@ -63,7 +72,7 @@ def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
 
 
 def test_adversarial_noise_is_within_epsilon_and_beats_random_noise() -> None:
-    train, _, _ = sets.material("audio")
+    train, _, _ = clips()
     attacker = sets.Reader()
     model = attacker.model(train, rng())
     plugin = build("adversarial_training", epsilon=0.02, steps=4)
@@ -77,7 +86,7 @@ def test_adversarial_noise_is_within_epsilon_and_beats_random_noise() -> None:
 
 
 def test_worst_of_takes_each_clips_hardest_version() -> None:
-    train, _, _ = sets.material("audio")
+    train, _, _ = clips()
     attacker, plugin = sets.Reader(), build("worst_of", k=4)
     model = attacker.model(train, rng())
     draws = rng(5)
@@ -120,16 +129,18 @@ def test_a_hardened_attacker_is_its_own_but_for_the_loss() -> None:
 
 
 def test_features_may_not_be_computed_before_training() -> None:
-    given = []
+    given: list[Any] = []
 
-    class Curious(Linear):
-        def learn(self, train: Clips, validation: Clips, rng: Generator, *, augment: Any, log: Any) -> nn.Module:
+    class Curious(sets.Reader):
+        def learn(
+            self, train: Any, validation: Any, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        ) -> nn.Module:
             given.append(augment)
             return super().learn(train, validation, rng, augment=augment, log=log)
 
     data = Tones(clips=4)
     train = data.load("train")
-    build("worst_of").train(Curious(steps=1), train, data.load("validation"), rng(), log=silent_log)
+    build("worst_of").train(Curious(epochs=1), train, data.load("validation"), rng(), log=silent_log)
     assert given[0] is not unchanged
     assert given[0](train, rng()) is train
 
@@ -143,11 +154,13 @@ def test_a_batch_without_sound_is_refused() -> None:
 
 
 def test_looking_for_the_worst_moves_no_running_mean_and_keeps_modes() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout())
+    normalisation = nn.BatchNorm1d(3)
+    model = nn.Sequential(normalisation, nn.Dropout())
     model[1].eval()
     with hardening.evaluating(model):
         model(torch.randn(5, 3, generator=rng()))
-    assert torch.equal(model[0].running_mean, torch.zeros(3))
+    assert normalisation.running_mean is not None
+    assert torch.equal(normalisation.running_mean, torch.zeros(3))
     assert [module.training for module in model.modules()] == [True, True, False]
 
 

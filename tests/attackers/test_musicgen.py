@@ -378,6 +378,7 @@ def test_the_melody_model_learns_and_generates(melody: Path) -> None:
     model = attacker.learn(clips, clips, rng())
     watched = clips.with_audio(clips.audio.clone().requires_grad_(True))
     attacker.loss(model, watched).sum().backward()
+    assert watched.audio.grad is not None
     assert torch.ne(watched.audio.grad, 0).float().mean() > 0.9
     attacker.generate(model, clips, rng()).check()
     drawn = tokens.sampled(model, read(attacker, model, clips), rng(), temperature=1.0, top_k=1, guidance=1.0)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, Knowledge
+from bench.api import Adaptation, Clips, Knowledge
 from bench.errors import UsageError
 from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
 
@@ -172,7 +172,7 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
     calls: list[str] = []
 
     class Counted(sets.Reader):
-        domains = ("audio",)
+        domains = ("audio",)  # type: ignore[assignment]  # the reader of both domains has no wider type
 
         def loss(self, model: Any, batch: Any) -> Tensor:
             calls.append(type(self).__name__)
@@ -190,16 +190,16 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
 def test_expected_adaptations_are_heard_in_the_forward_pass() -> None:
     data = sets.tones(4)
 
-    class Halved:  # keeps the gradient
+    class Halved(Adaptation[Clips]):  # keeps the gradient
         def augment(self, batch: Clips, rng: Generator) -> Clips:
             return batch.with_audio(batch.audio * 0.5)
 
-    class Rounded:  # leaves torch
+    class Rounded(Adaptation[Clips]):  # leaves torch
         def transform(self, batch: Clips, rng: Generator) -> Clips:
             steps = torch.from_numpy((batch.audio.detach() * 8).round().numpy())
             return batch.with_audio(steps / 8)
 
-    class Picking:  # drops clips
+    class Picking(Adaptation[Clips]):  # drops clips
         def transform(self, batch: Clips, rng: Generator) -> Clips:
             return batch.select([0])
 

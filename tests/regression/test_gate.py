@@ -21,16 +21,13 @@ from bench.regression.gate import EXITS, Report, faults, judge
 from bench.results.cells import Cell
 from bench.results.statistics import holm
 from bench.trials.matrix import Limits, suite
-from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord
+from bench.trials.record import GateRecord, Record
+from tests.factories import part, trial
 
 SUITE = suite({"name": "mine", "attackers": ["musicgen"]})
 PLACE = {"packages": {"torch": "2.11.0", "numpy": "2.0"}, "processor": "a fast one", "accelerator": None}
 VOID = GateRecord(name="learns clean data", passed=False, value=1.2, limit=3.0, meaning="")
 Denied = Sequence[float | None]
-
-
-def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:
-    return PartRecord(name=label, label=label, version=version, digest=digest, given={}, params=params)
 
 
 def records(row: str, denied: Denied, *, adaptation: str = "", control: str = "", **more: Any) -> list[Record]:
@@ -39,27 +36,13 @@ def records(row: str, denied: Denied, *, adaptation: str = "", control: str = ""
     snr, attacker = more.pop("snr", 20.0), more.pop("attacker", "learner")
     made = []
     for seed, score in enumerate(denied):
-        trial = TrialRecord(
-            row=row,
-            dataset=part("songs"),
-            defense=defense,
-            knowledge="none" if control == "clean" else "white-box",
-            surrogates=[],
-            expects=[],
-            reference=None,
-            adaptation=part(adaptation) if adaptation else None,
-            attacker=part(attacker),
-            seed=seed,
-            preset="small",
-            control=control,
-        )
         protected = 1 - (score or 0.0)
         arms = {"clean": [1.0, 1.0], "protected": [protected, protected], "untrained": [0.0, 0.0]}
         given: dict[str, Any] = {
             "name": f"{row}-{attacker}-{adaptation}-{seed}",
             "key": f"{row} {defense.digest} {defense.params}",
             "status": "ok",
-            "trial": trial,
+            "trial": trial(row, seed=seed, adaptation=adaptation, attacker=attacker, control=control, defense=defense),
             "metric": "accuracy",
             "denied": score,
             "arms": {arm: {"accuracy": values} for arm, values in arms.items()},
@@ -117,7 +100,7 @@ def test_a_real_drop_regresses_and_a_real_gain_must_be_accepted() -> None:
 
 
 def test_p_is_students_one_sided_paired_t_with_holm_over_both_directions() -> None:
-    newer = {"defense": part("cloak", version=2, digest="1" * 16)}
+    newer: dict[str, Any] = {"defense": part("cloak", version=2, digest="1" * 16)}
     now = [0.30, 0.41, 0.33, 0.37, 0.30]
     found = judged(records("cloak", USUAL), records("cloak", now, **newer))
     falls = float(ttest_rel(USUAL, now, alternative="greater").pvalue)

@@ -13,38 +13,21 @@ from bench.results.board import Board
 from bench.results.formats import DASH
 from bench.results.views import RowView
 from bench.trials.matrix import Suite
-from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord, load_all
-
-
-def part(label: str) -> PartRecord:
-    return PartRecord(name=label, label=label, version=1, digest="0" * 16, given={}, params={})
+from bench.trials.record import GateRecord, Record, load_all
+from tests.factories import trial
 
 
 def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **more: Any) -> Record:
     """A record in which the clean arm has quality 1, the untrained 0, the protected what is asked for."""
     control = more.pop("control", "")
     attacker = more.pop("attacker", "learner")
-    trial = TrialRecord(
-        row=row,
-        dataset=part("songs"),
-        defense=part(row),
-        knowledge="white-box",
-        surrogates=[],
-        expects=[],
-        reference=None,
-        adaptation=part(adaptation) if adaptation else None,
-        attacker=part(attacker),
-        seed=seed,
-        preset="small",
-        control=control,
-    )
     # Ten items of ten groups, all alike: the interval is over seeds.
     arms = {arm: {"nll": [value] * 10} for arm, value in (("clean", 1.0), ("protected", protected), ("untrained", 0.0))}
     given: dict[str, Any] = {
         "name": f"{row}-{attacker}-{adaptation}-{seed}",
         "key": "k",
         "status": "ok",
-        "trial": trial,
+        "trial": trial(row, seed=seed, adaptation=adaptation, attacker=attacker, control=control),
         "metric": "nll",
         "denied": 1.0 - protected,
         "arms": arms,

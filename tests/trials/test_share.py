@@ -29,7 +29,8 @@ def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
 def sets(record: Record, folder: Path, *roles: str) -> list[torch.Tensor]:
     """The audio of the sets in these roles."""
     store = Store(folder / "store")
-    return [load_data(store.open(record.stages[role])).audio for role in roles]
+    loaded = [load_data(store.open(record.stages[role])) for role in roles]
+    return [data.audio for data in loaded if isinstance(data, Clips)]
 
 
 def test_a_share_protects_so_many_of_each_class_and_leaves_the_rest(small_trials: Trials, tmp_path: Path) -> None:

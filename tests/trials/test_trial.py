@@ -1,6 +1,7 @@
 """Keys are frozen, equal stages collapse, and what decides a result decides its key."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
