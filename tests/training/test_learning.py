@@ -113,7 +113,9 @@ def test_a_batch_that_is_not_finite_is_skipped() -> None:
     spoiled = line(8)
     spoiled.audio[3] = float("nan")
     model = fit(linear(), squared, spoiled, line(seed=1), Generator().manual_seed(0), **settings(batch=2, steps=800))
-    assert weight(model) == pytest.approx(2.0, abs=0.02)
+    assert weight(model) == pytest.approx(
+        2.0, abs=0.2
+    )  # 1.97 to 2.00 over seeds; from 0, and NaN where it is not skipped
 
 
 def test_augment_sees_every_batch() -> None:
