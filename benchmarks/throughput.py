@@ -19,9 +19,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.trials import cluster, local
-from bench.trials.agenda import Event, Watch
 from bench.trials.matrix import expand, suite
 from bench.trials.plan import Plan, plan
+from bench.trials.scheduler import Event, Watch
 from bench.trials.stages import perform
 
 Way = Callable[[Plan, str, Watch], object]

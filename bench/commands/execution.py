@@ -16,10 +16,10 @@ from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.report import markdown, terminal
 from bench.results.board import Board
 from bench.trials import matrix, record
-from bench.trials.agenda import Stopped
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 from bench.trials.run import Work, execute, prepare
+from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
 from bench.trials.trial import Trial, digest
 
@@ -61,7 +61,7 @@ def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
     plan = work.plan
     say(f"{len(plan.cells)} trials, {len(plan.stages)} stages, {len(work.present)} already in {work.store.url}")
     with watching(how.display, work.missing) as watch:
-        return execute(work, records, watch, on=how.on, jobs=how.jobs, command=command_line())
+        return execute(work, records, watch, on=how.on, jobs=how.jobs, device=how.device, command=command_line())
 
 
 def stopped() -> int:

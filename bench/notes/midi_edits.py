@@ -27,8 +27,10 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import DRUM_CHANNEL, Score
 from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
+from bench.notes.smf import PROGRAM
 from bench.notes.windows import cut, joined
 
 __all__ = ["Frame", "transferred"]
@@ -52,10 +54,14 @@ class Frame:
         score = self.score
         if score.ticks_per_beat < self.steps_per_beat:
             found = f"{score.ticks_per_beat} ticks a beat"
-            raise DataError(f"{score.path}: the file counts {found}, expected at least {self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: the file counts {found}, expected at least {self.steps_per_beat}"
+            )
         if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
             beats = score.length // score.ticks_per_beat
-            raise DataError(f"{score.path}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}"
+            )
 
     @property
     def size(self) -> int:
@@ -77,14 +83,15 @@ class Frame:
         roll = torch.full((max(int(notes.roll.max()) if len(notes) else 0, max(pieces)) + 1,), -1)
         roll[torch.tensor(pieces)] = torch.arange(len(pieces))
         notes = replace(notes, roll=roll[notes.roll], track=track[notes.track])
+        name = printable(self.score.path.stem)
         velocity, onset = grid(notes[notes.roll >= 0], len(pieces), len(self.score.parts), self.size)
         left = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
         return Rolls(
             velocity=velocity,
             onset=onset,
             programs=tuple(part.program for part in self.score.parts),
-            ids=tuple(f"{self.score.path.stem}-{number:05d}" for number in pieces),
-            groups=(self.score.path.stem,) * len(pieces),
+            ids=tuple(f"{name}-{number:05d}" for number in pieces),
+            groups=(name,) * len(pieces),
             lengths=left.clamp(max=self.size),
             tempo=torch.full((len(pieces),), self.score.tempo),
             steps_per_beat=self.steps_per_beat,
@@ -228,12 +235,12 @@ def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:
 def _plays(score: Score, notes: Tensor) -> Tensor:
     """bool [note]: the channel of the note's part has the part's program once the messages of its tick are over."""
     changes: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for number, messages in enumerate(score.file.tracks):
-        now = 0
-        for message in messages:
-            now += message.time
-            if message.type == "program_change" and message.channel != DRUM_CHANNEL:
-                changes.setdefault((number, message.channel), []).append((now, message.program))
+    for number, track in enumerate(score.file.tracks):
+        for event in track.events:
+            channel = event.status & 0x0F
+            if event.status & 0xF0 == PROGRAM and channel != DRUM_CHANNEL:
+                program = min(track.content[event.data], 127)
+                changes.setdefault((number, channel), []).append((event.tick, program))
     plays = torch.ones(len(notes), dtype=torch.bool)
     for number, part in enumerate(score.parts):
         timeline = changes.get((part.track, part.channel), [])

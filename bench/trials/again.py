@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import BenchError, DataError
+from bench.sources import plain_name
 from bench.trials.matrix import resolve
 from bench.trials.record import PartRecord, Record
 from bench.trials.trial import Part, Trial
@@ -59,7 +60,7 @@ def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path]
         # A path would be imported: a record of a stranger's must never say which file is run.
         raise DataError(f"{plugins.SINGULAR[kind]} '{part.name}' is a path, which no record holds: give its file")
     name = str(own) if own else part.name
-    stem = own.stem if own else part.name
+    stem = plain_name(own) if own else part.name
     made = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
     return replace(made, given=dict(part.given))
 

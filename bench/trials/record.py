@@ -35,6 +35,9 @@ LEARNED = {
 }
 
 
+_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
+
+
 class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -244,7 +247,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         view=found("view", "view.json", {}),
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
-        made={"command": command, **metas["protected"]["made"]},
+        made={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},
     )
     record = record.model_copy(update={"denied": numbers([record.learning_denied])[0]})
     return record.model_copy(update={"notes": why_null(record)})
@@ -259,7 +262,7 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
         error=dict(error),
         trial=_asked(cell),
         stages=dict(cell.keys),
-        made={"command": command, **provenance()},
+        made={"command": command, **provenance(), "accelerator": None},
     )
 
 
@@ -317,6 +320,14 @@ def common_gate(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gro
     every = zip(arms["clean"][metric], arms["untrained"][metric], groups, strict=True)
     pairs = [(a, b, g) for a, b, g in every if a is not None and b is not None]
     return _gate(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+
+
+def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
+    """Which devices made the stages that compute on one: None for processors alone."""
+    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
+    if names == {None}:
+        return None
+    return " and ".join(sorted(name or "processor" for name in names))
 
 
 def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:

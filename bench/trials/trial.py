@@ -10,10 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from bench.api import Needs
+from bench.sources import plain_name
 from bench.vocabulary import Kind
 
 # Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
@@ -47,7 +48,7 @@ class Part:
 
     @property
     def _plain_name(self) -> str:
-        return PurePath(self.name).stem if self.name.endswith(".py") else self.name
+        return plain_name(Path(self.name)) if self.name.endswith(".py") else self.name
 
     @property
     def title(self) -> str:
