@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.trials.record import PartRecord, TrialRecord
+from bench.results.record import PartRecord, TrialRecord
 
 
 def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:
     """Return a plugin as a record names it."""
-    return PartRecord(name=label, label=label, version=version, digest=digest, given={}, params=params)
+    return PartRecord(name=label, label=label, version=version, digest=digest, overrides={}, params=params)
 
 
 def trial(
@@ -24,7 +24,7 @@ def trial(
     """Return the trial of a row: on the dataset `songs`, white-box unless the row is the clean control.
 
     Args:
-        row: Label of the row, and of its defense unless `defense` is given.
+        row: Label of the defense, unless `defense` is given.
         seed: Seed of the trial.
         adaptation: Label of the adaptation; "" for none.
         attacker: Label of the attacker.
@@ -32,7 +32,6 @@ def trial(
         defense: The defense, where its version or parameters matter.
     """
     return TrialRecord(
-        row=row,
         dataset=part("songs"),
         defense=defense or part(row),
         knowledge="none" if control == "clean" else "white-box",
