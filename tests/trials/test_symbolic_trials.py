@@ -70,7 +70,7 @@ def test_a_velocity_blind_attacker_is_denied_nothing_at_all(records: dict[tuple[
 
 def test_losses_stand_side_by_side(records: dict[tuple[str, str], Record]) -> None:
     reading = records["constant_epsilon", "reading"]
-    assert [set(line) for line in reading.crafting_log] == [{"loss"}, {"loss"}]
+    assert [set(line) for line in reading.crafting_log] == [{"step", "loss"}] * 2
     headings, body = losses.moved_table(list(records.values()))
     assert len(headings) == len(body[0])
     row = dict(zip(headings, next(line for line in body if line[3] == "reading"), strict=True))
