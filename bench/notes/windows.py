@@ -6,7 +6,6 @@ The five are drums, piano, guitar, bass and strings, by the families of General 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from bench.notes.midi import DRUMS
 from bench.notes.rolls import Notes, grid
 
 __all__ = [
-    "LOWEST", "PITCHES", "PROGRAMS", "TRACKS", "Window", "cut", "families", "folded", "hashed", "in_turn", "joined",
+    "LOWEST", "PITCHES", "PROGRAMS", "TRACKS", "Window", "cut", "families", "folded", "in_turn", "joined",
     "rolls_of", "stacked",
 ]  # fmt: skip
 
@@ -94,11 +93,6 @@ def rolls_of(
         lowest=LOWEST,
         tracks=tracks,
     )
-
-
-def hashed(name: str) -> float:
-    """0..1, the same on every machine and for ever: the first 64 bits of SHA-256."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def in_turn(pieces: Sequence[Sequence[Window]], wanted: int) -> list[Window]:
