@@ -23,10 +23,9 @@ def test_what_is_exported_is_what_is_offered(package: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_what_is_exported_says_what_it_takes_and_gives(package: ModuleType) -> None:
+def test_what_is_exported_says_what_it_takes(package: ModuleType) -> None:
     for name in package.__all__:
         value = getattr(package, name)
-        if inspect.isfunction(value):
+        if inspect.isfunction(value) and inspect.signature(value).parameters:
             doc = inspect.getdoc(value) or ""
             assert "Args:" in doc, f"{package.__name__}.{name} does not describe its arguments"
-            assert "Returns:" in doc or inspect.signature(value).return_annotation in ("None", None), name
