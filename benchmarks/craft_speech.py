@@ -29,7 +29,7 @@ from torch.nn import functional
 from bench import plugins
 from bench.api import Clips, Knowledge
 from bench.sound.segments import stepped_mask
-from bench.training.crafting import Noise, perturb, room
+from bench.training.crafting import Descent, Noise, noise_bound, perturb
 from bench.training.learning import seeded
 
 CLIPS, SAMPLES, RATE, SEGMENT = 256, 16_000, 16_000, 1_000
@@ -113,13 +113,13 @@ def steps(rounds: int, count: int) -> None:
         for _ in range(3):
             model(data.audio)  # running statistics of this sound
     model.eval().requires_grad_(False)
-    bound = room(data, EPSILON, padding=True) * stepped_mask(data.audio, SEGMENT)
+    bound = noise_bound(data, EPSILON, padding=True) * stepped_mask(data.audio, SEGMENT)
     square = torch.randn(1024, 1024, generator=torch.Generator().manual_seed(3))
 
     def ours() -> Noise:
         noise = Noise.silent(data, bound, "clip")
         rng = torch.Generator().manual_seed(4)
-        perturb(noise, data, [attacker], [model], rng, steps=count, step=STEP, batch=CLIPS)
+        perturb(noise, data, [attacker], [model], rng, Descent(count, STEP, CLIPS))
         return noise
 
     def floor() -> None:
