@@ -12,6 +12,7 @@ from bench.results.cells import cell_of
 from bench.results.formats import DASH, bounds, number, text_table
 from bench.results.measures import AUDIBILITY
 from bench.results.record import EVALUATED, GateRecord, Record
+from bench.results.roles import recorded_parts
 from bench.results.sources import Source
 
 __all__ = ["inspected"]
@@ -77,14 +78,9 @@ def _check(check: GateRecord) -> str:
 
 def _plugins(record: Record) -> str:
     """Return the plugins with version, digest and parameters."""
-    trial = record.trial
-    roles = [("data set", trial.dataset), ("defense", trial.defense), ("matched to", trial.reference)]
-    roles += [("adaptation", trial.adaptation), ("attacker", trial.attacker)]
-    roles += [("surrogate", part) for part in trial.surrogates] + [("expected", part) for part in trial.expects]
     body = [
         [role, part.label, str(part.version), part.digest, ", ".join(f"{k}={v}" for k, v in part.params.items())]
-        for role, part in roles
-        if part is not None
+        for role, _, part in recorded_parts(record)
     ]
     return text_table(["plugin", "name", "version", "digest", "parameters"], body)
 

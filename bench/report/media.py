@@ -15,7 +15,6 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -24,38 +23,18 @@ from bench.api import Clips, Data, Rolls
 from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
+from bench.report.exhibits import Exhibit, Version
 from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
 from bench.trials.store import Store
 
-__all__ = ["Exhibit", "Gallery", "Version"]
+__all__ = ["Gallery"]
 
 _RATE = 22050  # of rendered notes
 _LOUDEST = 0.98
 _MOST_SECONDS = 12.0  # of one file
 _SAMPLES = 2  # generated pieces a model
-
-
-@dataclass(frozen=True)
-class Version:
-    """One thing to listen to. `group` tells versions that belong to one recording from what a model made."""
-
-    name: str
-    file: str  # in the page's media folder
-    note: str = ""
-    group: str = "recording"
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """An item in all its versions, with a picture of what was done to it."""
-
-    title: str
-    item: str
-    versions: tuple[Version, ...]
-    picture: str = ""
-    caption: str = ""
 
 
 class Gallery:

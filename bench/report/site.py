@@ -16,15 +16,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.report import markdown, tables, views
-from bench.report.media import Gallery
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.trials.store import Store
+
+if TYPE_CHECKING:
+    from bench.report.media import Gallery
 
 __all__ = ["build", "build_cell"]
 
@@ -42,7 +44,7 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
     a folder that this did not make.
     """
     with _folder(out) as aside:
-        gallery = Gallery(stores, aside / "media") if stores else None
+        gallery = _gallery(stores, aside / "media") if stores else None
         environment = _environment()
         for board in boards:
             say(f"{board.name}: {sum(len(view.cells) for view in board.views)} cells")
@@ -74,7 +76,7 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
     (view,) = board.views
     (cell,) = view.cells
     with _folder(out) as aside:
-        exhibits = Gallery(stores, aside / "media").of_cell(record)
+        exhibits = _gallery(stores, aside / "media").of_cell(record)
         if not exhibits:
             where = ", ".join(store.url for store in stores)
             raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
@@ -84,6 +86,13 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
         _records(cell.records, aside / "cell" / "records")
         _assets(aside / "assets")
     return out / page
+
+
+def _gallery(stores: Sequence[Store], folder: Path) -> Gallery:
+    """Return what finds sounds and pictures; it needs torch, which pages without sound do not."""
+    from bench.report.media import Gallery
+
+    return Gallery(stores, folder)
 
 
 def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
-from bench.report.media import Exhibit
+from bench.report.exhibits import Exhibit
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
 from bench.results.record import Record
+from bench.results.roles import recorded_parts
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
-from bench.trials.again import recorded_parts
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
 

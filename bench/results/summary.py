@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from bench.results.cells import Cell, cell_of
 from bench.results.formats import readable_json
 from bench.results.names import digest
 from bench.results.record import EVALUATED, Number, PartRecord, Record, numbers
+from bench.results.roles import recorded_parts
 from bench.results.score import SCORE_VERSION
 from bench.results.table import CellScore, Row
 from bench.results.views import cell_in
@@ -185,18 +187,14 @@ def _seed(record: Record) -> dict[str, Any]:
 
 def _plugins(record: Record) -> list[tuple[str, str, PartRecord]]:
     """Return role, id and plugin of every plugin of a record; an id is its label and a digest of all that it is."""
-    trial = record.trial
-    single = {
-        "dataset": trial.dataset,
-        "defense": trial.defense,
-        "reference": trial.reference,
-        "adaptation": trial.adaptation,
-        "attacker": trial.attacker,
-    }
-    listed = [(role, part) for role, part in single.items() if part is not None]
-    listed += [(f"surrogate {at}", part) for at, part in enumerate(trial.surrogates, start=1)]
-    listed += [(f"expected {at}", part) for at, part in enumerate(trial.expects, start=1)]
-    return [(role, f"{part.label}@{digest(part.model_dump())[:8]}", part) for role, part in listed]
+    counts: Counter[str] = Counter()
+    named = []
+    for role, _, part in recorded_parts(record):
+        counts[role] += 1
+        several = role in ("surrogate", "expected")
+        name = f"{part.label}@{digest(part.model_dump())[:8]}"
+        named.append((f"{role} {counts[role]}" if several else role, name, part))
+    return named
 
 
 def _environment(record: Record) -> dict[str, Any]:

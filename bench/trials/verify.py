@@ -27,8 +27,9 @@ from typing import Any, Literal
 from bench.results import record as records
 from bench.results.consistency import check_problems, close
 from bench.results.record import Number, PartRecord, Record
+from bench.results.roles import recorded_parts
 from bench.trials import recording
-from bench.trials.again import as_recorded, recorded_parts
+from bench.trials.again import as_recorded
 from bench.trials.plan import plan
 from bench.trials.trial import Part, Trial
 

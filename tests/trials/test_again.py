@@ -10,8 +10,9 @@ from bench import plugins
 from bench.errors import DataError
 from bench.results import record
 from bench.results.record import PartRecord, Record
+from bench.results.roles import recorded_parts
 from bench.results.suite import Suite
-from bench.trials.again import recorded_parts, trial_of
+from bench.trials.again import trial_of
 from bench.trials.matrix import expand
 from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
