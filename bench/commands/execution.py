@@ -16,9 +16,9 @@ from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.report import markdown, terminal
 from bench.results import sources
 from bench.results.board import Board
-from bench.results.names import digest
 from bench.results.record import Record
 from bench.results.suite import Suite
+from bench.session import run_folder
 from bench.trials import matrix
 from bench.trials.run import Work, execute, prepare
 from bench.trials.scheduler import Stopped
@@ -86,7 +86,7 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     """
     started = time.monotonic()
     work = prepared(suite, how.store)
-    folder = records or work.store.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+    folder = records or run_folder(work.store.root, suite)
     try:
         measured = run_work(work, folder, how)
     except Stopped:
@@ -98,7 +98,9 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         say(line)
     if page is not None:
         page.write_text(markdown.page(board, command_line()), encoding="utf-8")
-    print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
+    cell = next((view.shown.cell.id for view in board.views if view.shown and not view.control), "")
+    print(f"\nall of a cell:  bench show {cell} --records {shlex.quote(str(folder))}" if cell else "")
+    print(f"records: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
     return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from bench import plugins
 from bench.commands.options import Execution, Knows, Many, Sets
-from bench.commands.settings import NONE, parse_settings, toml_value
-from bench.errors import UsageError
+from bench.commands.settings import parse_settings, toml_value
 from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
@@ -109,33 +107,24 @@ def suite_of(
 ) -> Suite:
     """The suite of one `bench run`: the defenses beside the clean control, "none" beside the adaptations."""
     from bench.results.suite import suite as suite_from
+    from bench.session import default_datasets, request
 
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}: expected at least 1")
-    if not attackers:
-        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
-    defended = [name for name in defenses if name not in controls]
-    data: dict[str, Any] = {
-        "defenses": list(dict.fromkeys(["clean", *(defended or defenses)])),
-        "controls": [] if list(controls) == [NONE] else list(controls),
-        "attackers": list(attackers),
-        "datasets": list(datasets),
-        "adaptations": list(dict.fromkeys([NONE, *adaptations])),
-        "knowledge": list(knowledge),
-        "expects": list(expects),
-        "shares": [toml_value(share) for share in shares],
-        "preset": preset,
-        "seeds": list(range(seeds)),
-    }
+    asked = request(
+        defenses=defenses,
+        attackers=attackers,
+        datasets=datasets,
+        adaptations=adaptations,
+        knowledge=knowledge,
+        expects=expects,
+        shares=[toml_value(share) for share in shares],
+        controls=controls,
+        preset=preset,
+        seeds=seeds,
+    )
     named = {
-        "dataset": list(datasets) or _own_datasets(attackers),
-        "defense": [*data["defenses"], *data["controls"]],
+        "dataset": list(datasets) or default_datasets(attackers),
+        "defense": [*asked["defenses"], *asked["controls"]],
         "attacker": list(attackers),
         "adaptation": [*adaptations, *expects],
     }
-    return suite_from({**data, **parse_settings(settings, named)}, "this run")
-
-
-def _own_datasets(attackers: Sequence[str]) -> list[str]:
-    own = [plugins.load("attackers", name).dataset for name in attackers]
-    return [name for name in dict.fromkeys(own) if name]
+    return suite_from({**asked, **parse_settings(settings, named)}, "this run")

@@ -11,7 +11,8 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.results import archive, sources
 from bench.results.cells import cell_id
-from bench.results.record import Record, load, load_archive
+from bench.results.reading import load, load_archive
+from bench.results.record import Record
 from bench.results.sources import Source
 
 __all__ = ["Match", "find", "known_sources"]

@@ -16,7 +16,8 @@ from bench.errors import DataError, UsageError
 from bench.files import io_errors
 from bench.results import archive, sources, summary
 from bench.results.board import find_suite
-from bench.results.record import Record, load_archive
+from bench.results.reading import load_archive
+from bench.results.record import Record
 from bench.results.sources import Source
 
 __all__ = ["Packed", "describe", "origin", "pack", "pinned", "places", "pull", "summary_problems", "unpack"]

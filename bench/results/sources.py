@@ -14,7 +14,8 @@ from pathlib import Path
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
 from bench.results import archive
-from bench.results.record import Record, load, load_all, load_archive
+from bench.results.reading import load, load_all, load_archive
+from bench.results.record import Record
 
 __all__ = ["Source", "find", "read", "records_of", "suite_files"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import DataError, UsageError
-from bench.results import archive, record, sources
+from bench.results import archive, reading, sources
 from bench.results.record import Record
 from bench.results.sources import Source
 from bench.results.suite import Suite
@@ -36,14 +36,14 @@ def read(source: Source) -> dict[Path, Record]:
         DataError: There are none, one is no record, or one is a link that leads elsewhere.
     """
     if archive.is_archive(source.path):
-        return {Path(f"{one.name}{sources.RECORD}"): one for one in record.load_archive(source.path)}
+        return {Path(f"{one.name}{sources.RECORD}"): one for one in reading.load_archive(source.path)}
     files = source.files()
     if not files:
         raise DataError(f"{source.path} holds no record: expected .json files")
     for file in files:
         if file.is_symlink():
             raise DataError(f"{file} is a link: a record is a plain file")
-    return {file: record.load(file) for file in files}
+    return {file: reading.load(file) for file in files}
 
 
 def trial_problems(
