@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
-from bench.report.media import Exhibit
+from bench.report.items import MediaItem
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
@@ -53,7 +53,7 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]]) -> dict[str, Any]:
+def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
     """A board's page.
 
     Args:
@@ -88,14 +88,14 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]])
     }
 
 
-def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[MediaItem]) -> dict[str, Any]:
     """A cell's page.
 
     Args:
         board: the suite with its records.
         view: the row that the cell is in.
         cell: the cell; it has records.
-        exhibits: what is played and looked at.
+        items: what is played and looked at.
     """
     score, records = cell.score, cell.records
     arms = [
@@ -131,7 +131,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Ex
         "command": board.command if board.file else first.made.get("command", "") or board.command,
         "made": first.made,
         "cost": _cost(records),
-        "exhibits": list(exhibits),
+        "items": list(items),
         "errors": [record for record in records if record.error],
         "notes": first.notes,
     }
