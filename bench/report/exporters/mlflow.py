@@ -72,8 +72,8 @@ def is_folder(out: str) -> bool:
 def _client(out: str) -> Iterator[Any]:
     """A client of what is at `out`, without telemetry.
 
-    MLflow keeps runs in a plain folder only if a variable allows it; a folder needs no database, which the light package
-    does not have. A server that does not answer is reported after three tries instead of minutes.
+    MLflow keeps runs in a plain folder only if a variable allows it; a folder needs no database, which the light
+    package does not have. A server that does not answer is reported after three tries instead of minutes.
     """
     consents = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
