@@ -15,13 +15,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
 from bench.errors import DataError
 from bench.sound.mel import LogMel
 from bench.training import classification
@@ -36,14 +36,14 @@ _BANDS, _PATCH, _WINDOW_MS = 40, 8, 32.0  # of the tiny one
 
 
 @dataclass(frozen=True)
-class Ast:
+class Ast(Attacker[Clips]):
     """Mel spectrogram in patches -> class."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    task: ClassVar[str] = "classify"
-    dataset: ClassVar[str] = "spoken_digits"
-    paper: ClassVar[str] = "Gong et al. 2021, arXiv:2104.01778"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"epochs": 30}, "full": {"epochs": 40}}
+    domains = ("audio",)
+    task = "classify"
+    dataset = "spoken_digits"
+    paper = "Gong et al. 2021, arXiv:2104.01778"
+    presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40}}
 
     checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
     path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`

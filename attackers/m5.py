@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
 from bench.sound.augmentation import shifted
 from bench.training import classification
 from bench.training.learning import seeded
@@ -32,14 +32,14 @@ _SHORTEST = 6848  # samples: four pools of four leave one frame of it
 
 
 @dataclass(frozen=True)
-class M5:
+class M5(Attacker[Clips]):
     """Raw waveform -> class."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    task: ClassVar[str] = "classify"
-    dataset: ClassVar[str] = "spoken_digits"
-    paper: ClassVar[str] = "Dai et al. 2017, ICASSP"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"epochs": 8}, "full": {"epochs": 30}}
+    domains = ("audio",)
+    task = "classify"
+    dataset = "spoken_digits"
+    paper = "Dai et al. 2017, ICASSP"
+    presets = {"smoke": {"epochs": 8}, "full": {"epochs": 30}}
 
     width: int = 32  # channels of the first two layers; the last two have twice as many
     shift_ms: float = 20.0  # every training clip is moved by up to that much, anew in every epoch

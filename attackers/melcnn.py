@@ -9,25 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
 from bench.sound.mel import LogMel
 from bench.training import classification
 from bench.training.learning import seeded
 
 
 @dataclass(frozen=True)
-class MelCnn:
+class MelCnn(Attacker[Clips]):
     """Log-mel spectrogram -> class."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    task: ClassVar[str] = "classify"
-    dataset: ClassVar[str] = "spoken_digits"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"full": {"epochs": 20}}
+    domains = ("audio",)
+    task = "classify"
+    dataset = "spoken_digits"
+    presets = {"full": {"epochs": 20}}
 
     bands: int = 40
     window_ms: float = 32.0

@@ -10,25 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
 from bench.sound.mel import Mfcc as Front
 from bench.training import classification
 from bench.training.learning import seeded
 
 
 @dataclass(frozen=True)
-class Mfcc:
+class Mfcc(Attacker[Clips]):
     """Cepstral coefficients -> class."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    task: ClassVar[str] = "classify"
-    dataset: ClassVar[str] = "spoken_digits"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"full": {"epochs": 30}}
+    domains = ("audio",)
+    task = "classify"
+    dataset = "spoken_digits"
+    presets = {"full": {"epochs": 30}}
 
     coefficients: int = 20
     bands: int = 40

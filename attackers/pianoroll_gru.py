@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
 from bench.training.learning import fit, own_generator, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
@@ -27,7 +26,7 @@ _LASTS = 6.0  # and what is added to them where it sounded in the frame before
 
 
 @dataclass(frozen=True)
-class PianorollGru:
+class PianorollGru(Attacker[Rolls]):
     """A GRU, its defaults the preset `small`."""
 
     velocity: bool = True  # False: it reads whether a cell sounds, and no more
@@ -39,12 +38,13 @@ class PianorollGru:
     evaluations: int = 6
     generated: int = 64  # how many rolls it generates when asked for more; 0: all
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
-    dataset: ClassVar[str] = "chorales"
-    bag: ClassVar[tuple[str, ...]] = ("symphonynet", "musegan")
-    paper: ClassVar[str] = "Boulanger-Lewandowski et al. 2012, ICML"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    domains = ("midi",)
+    needs = Needs(cpus=1, memory_gb=3.0)
+    surrogate_optimizer = "adam"  # from random weights
+    dataset = "chorales"
+    bag = ("symphonynet", "musegan")
+    paper = "Boulanger-Lewandowski et al. 2012, ICML"
+    presets = {
         "smoke": {"steps": 100, "evaluations": 2},
         "full": {"width": 512, "layers": 3, "steps": 20_000, "evaluations": 40},
     }
@@ -119,12 +119,12 @@ class PianorollGru:
         before = functional.pad(whole, (0, 0, 1, 0))[:, :, :-1]
         return replace(like, velocity=whole, onset=(whole > 0) & (before == 0))
 
-    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+    def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the clean arm learned order in time: less is gained where beats are out of order."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
         meaning = "The gain on frames out of order is a small share: more is learned than which notes there are."
-        return [Gate("structure", ratio < 0.5, ratio, 0.5, meaning)]
+        return [ValidityCheck("structure", ratio < 0.5, ratio, 0.5, meaning)]
 
     def view(self, data: Rolls) -> Tensor:
         """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""

@@ -5,9 +5,4 @@ contract for plugins is in `bench.api`, the engine in `bench.trials`, results in
 `bench.commands`.
 """
 
-from bench import compat
-
 __version__ = "0.1.0"
-
-# Before anything can import torchaudio or Transformers, in Ray's workers too.
-compat.mend_torchaudio()

@@ -26,9 +26,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench import declarations
 from bench._kit import adaptation, attacker, dataset, defense, plugin
 from bench._kit.case import Case, Function, Skipped
 from bench.errors import UsageError
+from bench.vocabulary import Kind
 
 __all__ = ["KIT_VERSION", "Check", "Outcome", "Skipped", "checks", "outcome"]
 
@@ -56,15 +58,18 @@ class Outcome:
     reason: str = ""
 
 
-def checks(kind: str, instance: Any) -> Iterator[Check]:
+def checks(kind: Kind, instance: Any) -> Iterator[Check]:
     """Every check for an instance of a plugin, once for each of its domains where that matters. Nothing runs yet.
 
     kind: "defenses", "attackers", "adaptations" or "datasets". Build the instance with the preset `smoke`.
     """
     case = Case(kind, instance)
+    if not isinstance(instance, declarations.BASES[kind]):
+        yield _check(plugin.fits_the_contract, case)
+        return
     for function in plugin.CHECKS:
         yield _check(function, case)
-    domains = tuple(getattr(instance, "domains", ("audio",)))
+    domains = instance.domains
     for domain in domains:
         case = Case(kind, instance, domain)
         for function in _BY_KIND[kind].CHECKS:

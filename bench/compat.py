@@ -57,7 +57,10 @@ def _fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def mend_torchaudio() -> None:
-    """Let `import torchaudio` work beside a CPU-only torch. Costs nothing until then; does nothing on a CUDA torch."""
+    """Let `import torchaudio` work beside a CPU-only torch. Costs nothing until then; does nothing on a CUDA torch.
+
+    Called where something may import it next: before a plugin is loaded, and by the modules of bench that need it.
+    """
     if not any(isinstance(finder, _TorchaudioWithoutExtension) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TorchaudioWithoutExtension())
 

@@ -24,35 +24,38 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from bench import compat
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
+from bench.vocabulary import PRESETS, Kind
 
-FOLDERS = {
+FOLDERS: dict[Kind, str] = {
     "defenses": "defenses",
     "attackers": "attackers",
     "adaptations": "attackers/adaptive",
     "datasets": "datasets",
 }
-# What a class must have to be the plugin of its file; of an adaptation, any one of the three.
-METHODS = {
-    "defenses": ("protect",),
-    "attackers": ("model", "loss", "learn", "quality"),
-    "datasets": ("load",),
-    "adaptations": ("transform", "augment", "train"),
-}
 # The optional methods that decide which stages a trial has.
-HOOKS = {"adaptations": METHODS["adaptations"], "attackers": ("prior", "view", "gates")}
-SINGULAR = {"defenses": "defense", "attackers": "attacker", "adaptations": "adaptation", "datasets": "dataset"}
+HOOKS: Mapping[Kind, tuple[str, ...]] = {
+    "adaptations": ("transform", "augment", "train"),
+    "attackers": ("prior", "view", "validity"),
+}
+SINGULAR: dict[Kind, str] = {
+    "defenses": "defense",
+    "attackers": "attacker",
+    "adaptations": "adaptation",
+    "datasets": "dataset",
+}
 # The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
 SHARED = ("bench.sound.", "bench.notes.", "bench.metrics.", "bench.training.")
-PRESETS = ("smoke", "small", "full")
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """What is known of a plugin without importing it."""
 
-    kind: str
+    kind: Kind
     name: str
     summary: str  # the first line of its docstring
     origin: str  # "built in", "file", or "distribution version"
@@ -65,12 +68,12 @@ def home() -> Path:
     return package.parent if (package.parent / "defenses").is_dir() else package
 
 
-def names(kind: str) -> dict[str, Listing]:
+def names(kind: Kind) -> dict[str, Listing]:
     """Every plugin of a kind by name, in order. Nothing is imported."""
     return {listing.name: listing for listing in (*_ours(kind), *_theirs(kind))}
 
 
-def find(kind: str, name: str) -> Listing:
+def find(kind: Kind, name: str) -> Listing:
     """The listing of one plugin, or a `PluginError` that names the nearest known one."""
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()
@@ -88,21 +91,27 @@ def find(kind: str, name: str) -> Listing:
     return known[name]
 
 
-def load(kind: str, name: str) -> type[Any]:
+def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
+    compat.mend_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
-        if listing.origin == "built in":
-            parent = _mount(kind)
-            return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
-        if listing.origin == "file":
-            assert listing.path is not None
-            return _only_class(kind, _module_from(listing.path), listing)
-        for point in _entry_points(kind):
-            if _third_party_name(point) == name:
-                return _fitting(kind, point.load(), listing)
+        with exit_raises():
+            if listing.origin == "built in":
+                parent = _mount(kind)
+                return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
+            if listing.origin == "file":
+                assert listing.path is not None
+                return _only_class(kind, _module_from(listing.path), listing)
+            for point in _entry_points(kind):
+                if _third_party_name(point) == name:
+                    return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
+    except SystemExit as error:
+        raise PluginError(
+            f"{SINGULAR[kind]} '{name}' ({listing.path}) cannot be imported: {exit_sentence(error)}"
+        ) from error
     except Exception as error:
         reason = explained(error)
         cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
@@ -112,7 +121,7 @@ def load(kind: str, name: str) -> type[Any]:
     raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
 
 
-def build(kind: str, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
+def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
     """The plugin with its parameters: the fields' defaults, then the preset's, then those given.
 
     Raises `UsageError` for a parameter that the plugin does not have or a value of the wrong type.
@@ -122,12 +131,12 @@ def build(kind: str, name: str, given: Mapping[str, Any] | None = None, preset: 
 
 
 def parameters(
-    kind: str, name: str, cls: type[Any], given: Mapping[str, Any] | None = None, preset: str = "small"
+    kind: Kind, name: str, cls: type[Any], given: Mapping[str, Any] | None = None, preset: str = "small"
 ) -> dict[str, Any]:
     """The preset's parameters with those given laid over them; what is absent has the field's default."""
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
-    merged = {**getattr(cls, "presets", {}).get(preset, {}), **(given or {})}
+    merged = {**cls.presets.get(preset, {}), **(given or {})}
     fields = [field.name for field in dataclasses.fields(cls)]
     for key in merged:
         if key not in fields:
@@ -135,17 +144,20 @@ def parameters(
     return merged
 
 
-def from_parameters(kind: str, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
+def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
     """An instance, its values checked against the annotations of the fields (a list from JSON may be a tuple)."""
     import pydantic
 
     try:
-        return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+        with exit_raises():
+            return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its parameters"
         message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
         raise UsageError(message.replace("\n", " ")) from error
+    except SystemExit as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except ValueError as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
 
@@ -164,7 +176,7 @@ def resolved(plugin: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def digest(kind: str, name: str) -> str:
+def digest(kind: Kind, name: str) -> str:
     """A digest of what the plugin computes: its own files and the modules of bench that do some of its work (`SHARED`)
     and that they import, directly or through each other. The contract and the engine are left out: they
     are versioned by the schema of the keys.
@@ -237,7 +249,9 @@ def _bench_modules(files: Iterator[Path]) -> set[str]:
 
 
 def _bench_file(module: str) -> Path:
-    return Path(__file__).resolve().parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    """The file of a module, or of a package."""
+    path = Path(__file__).resolve().parent.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _imports(file: Path) -> Iterator[str]:
@@ -249,12 +263,12 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _ours(kind: str) -> Iterator[Listing]:
+def _ours(kind: Kind) -> Iterator[Listing]:
     for name, file in _our_files(kind).items():
         yield Listing(kind, name, _summary(file), "built in", file)
 
 
-def _our_files(kind: str) -> dict[str, Path]:
+def _our_files(kind: Kind) -> dict[str, Path]:
     """Name -> file, in order; none of them is opened."""
     folder = home() / FOLDERS[kind]
     found = {}
@@ -265,7 +279,7 @@ def _our_files(kind: str) -> dict[str, Path]:
     return found
 
 
-def _theirs(kind: str) -> Iterator[Listing]:
+def _theirs(kind: Kind) -> Iterator[Listing]:
     for point in _entry_points(kind):
         dist = point.dist
         yield Listing(
@@ -273,7 +287,7 @@ def _theirs(kind: str) -> Iterator[Listing]:
         )
 
 
-def _entry_points(kind: str) -> Iterator[Any]:
+def _entry_points(kind: Kind) -> Iterator[Any]:
     from importlib.metadata import entry_points
 
     yield from sorted((point for point in entry_points(group=f"bench.{kind}") if point.dist), key=_third_party_name)
@@ -319,7 +333,7 @@ def _summary_of(file: Path, changed: int) -> str:
     return docstring.splitlines()[0].strip() if docstring else ""
 
 
-def _mount(kind: str) -> str:
+def _mount(kind: Kind) -> str:
     """The name of the module under which a kind's folder is importable; made on first use."""
     if kind == "adaptations":
         _mount("attackers")
@@ -356,31 +370,32 @@ def _module_from(path: Path) -> types.ModuleType:
     return module
 
 
-def _only_class(kind: str, module: types.ModuleType, listing: Listing) -> type[Any]:
-    """The one public class of the module's own that has the methods of its kind."""
+def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[Any]:
+    """The one public class of the module's own that is a plugin of its kind."""
+    from bench import declarations
+
+    base = declarations.BASES[kind]
     own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
-    fitting = [cls for cls in own if not cls.__name__.startswith("_") and _fits(kind, cls)]
+    public = [cls for cls in own if not cls.__name__.startswith("_")]
+    fitting = [cls for cls in public if issubclass(cls, base)] or [
+        cls for cls in public if declarations.looks_like(kind, cls)
+    ]
     if len(fitting) != 1:
         found = ", ".join(cls.__name__ for cls in fitting) or "none"
-        wanted = f"one public class with {_wanted(kind)}"
-        raise PluginError(f"{SINGULAR[kind]} '{listing.name}' ({listing.path}) must hold {wanted}; found: {found}")
+        raise PluginError(
+            f"{SINGULAR[kind]} '{listing.name}' ({listing.path}) must hold one public class that inherits "
+            f"{base.__name__}; found: {found}"
+        )
     return _fitting(kind, fitting[0], listing)
 
 
-def _fitting(kind: str, cls: type[Any], listing: Listing) -> type[Any]:
+def _fitting(kind: Kind, cls: Any, listing: Listing) -> type[Any]:
+    """The class, or a `PluginError` that says what of it does not fit the contract."""
+    from bench import declarations
+
     where = f"{SINGULAR[kind]} '{listing.name}' ({listing.path or listing.origin})"
-    if not isinstance(cls, type) or not _fits(kind, cls):
-        raise PluginError(f"{where} names {cls!r}, expected a class with {_wanted(kind)}")
-    if not (dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
-        raise PluginError(f"{where}: class {cls.__name__} must be a frozen dataclass: its fields are the parameters")
+    if not isinstance(cls, type):
+        raise PluginError(f"{where} names {cls!r}, expected a class")
+    if reason := declarations.complaint(kind, cls):
+        raise PluginError(f"{where}: {reason}")
     return cls
-
-
-def _fits(kind: str, cls: type[Any]) -> bool:
-    methods = [callable(getattr(cls, method, None)) for method in METHODS[kind]]
-    return any(methods) if kind == "adaptations" else all(methods)
-
-
-def _wanted(kind: str) -> str:
-    joiner = " or " if kind == "adaptations" else ", "
-    return "the method" + ("s " if len(METHODS[kind]) > 1 else " ") + joiner.join(METHODS[kind])

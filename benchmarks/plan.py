@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.results import table
+from bench.report import terminal
+from bench.results.board import Board
 from bench.results.record import GateRecord, Record, load_all
 from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
@@ -110,8 +111,9 @@ def main() -> None:
         timed("write again", lambda: run.execute(done, written, lambda event: None), disk)
         timed("read", lambda: load_all(written), disk)
         records = timed("records", lambda: [made_up(cell, store) for cell in planned.cells])
-    rows = timed("rows", lambda: table.rows(records))
-    timed("tables", lambda: [table.text(*made) for made in (table.main_table(rows), table.response_table(rows))])
+    board = Board(matrix(wanted), tuple(records))
+    rows = timed("rows", lambda: board.views)
+    timed("tables", lambda: terminal.tables(board))
     print(
         json.dumps(
             {

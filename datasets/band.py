@@ -18,12 +18,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Needs, Rolls
+from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.render import render
 from bench.notes.rolls import DRUMS, Notes, grid
@@ -85,17 +85,17 @@ LONGEST_MOTIF = max(map(len, MOTIFS))
 
 
 @dataclass(frozen=True)
-class Band:
+class Band(Dataset[Data]):
     """Songs for five tracks: `domain` "midi" gives rolls of `bars` bars, "audio" clips of `seconds` with five stems.
 
     Counts are of items: songs times `per_song`. Groups are songs, classes are styles.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    paper: ClassVar[str] = "Shapes after Dong et al., MuseGAN, AAAI 2018"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    domains = ("audio", "midi")
+    needs = Needs(memory_gb=4.0)
+    paper = "Shapes after Dong et al., MuseGAN, AAAI 2018"
+    presets = {
         "smoke": {
             "seconds": 4.0, "clips": 12, "validation_clips": 8, "test_clips": 12,
             "rolls": 256, "validation_rolls": 64, "test_rolls": 64,

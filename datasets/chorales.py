@@ -25,12 +25,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Needs, Rolls
+from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, PluginError, UsageError, unknown
 from bench.notes.render import render
 from bench.notes.rolls import Notes, grid
@@ -74,16 +74,16 @@ TUNES = """
 
 
 @dataclass(frozen=True)
-class Chorales:
+class Chorales(Dataset[Data]):
     """Four-part chorales: `domain` "audio" gives clips with a stem a part, "midi" rolls of whole bars in 4/4.
 
     Counts of 0 mean all that there are. Raises `DataError` where a split holds fewer excerpts than asked for.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    domains = ("audio", "midi")
+    needs = Needs(memory_gb=4.0)
+    presets = {
         "smoke": {
             "seconds": 4.0, "clips": 12, "validation_clips": 8, "test_clips": 12,
             "rolls": 80, "validation_rolls": 20, "test_rolls": 24,

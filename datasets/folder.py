@@ -20,11 +20,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Needs, Rolls
+from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import MIDI_SUFFIXES
 from bench.notes.rolls import grid, notes_of, read_midi
@@ -39,16 +39,16 @@ SHOWN = 3  # unreadable files that an error names
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Dataset[Data]):
     """The files under `path`. `limit` bounds the items of a split, 0: all; groups come in the order of their hashes.
 
     Raises `DataError` that names the first files that cannot be read, why, and how many there are.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"seconds": 2.0, "limit": 32}, "full": {"limit": 0}}
+    version = 1
+    domains = ("audio", "midi")
+    needs = Needs(memory_gb=4.0)
+    presets = {"smoke": {"seconds": 2.0, "limit": 32}, "full": {"limit": 0}}
 
     path: str = ""
     domain: Literal["audio", "midi"] = "audio"

@@ -18,12 +18,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.api import Clips, Needs
+from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, PluginError, UsageError, unknown
 from bench.sound.files import read, resample
 
@@ -31,16 +31,16 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class HuggingFace:
+class HuggingFace(Dataset[Clips]):
     """Rows of a Hugging Face data set as clips. `limit` bounds the clips of a split, 0: all.
 
     Raises `DataError` for a source, split, column or recording that cannot be used, `PluginError` without the library.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"limit": 48, "seconds": 2.0}, "full": {"limit": 0}}
+    version = 1
+    domains = ("audio",)
+    needs = Needs(memory_gb=4.0)
+    presets = {"smoke": {"limit": 48, "seconds": 2.0}, "full": {"limit": 0}}
 
     source: str = ""
     config: str = ""  # the subset, where there are several

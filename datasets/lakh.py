@@ -26,9 +26,8 @@ import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
 
-from bench.api import Needs, Rolls
+from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import MIDI_SUFFIXES, read_score
 from bench.notes.pianorolls import read_pianorolls
@@ -46,17 +45,17 @@ _PIECE = re.compile(r"TR[A-Z0-9]{16}")
 
 
 @dataclass(frozen=True)
-class Lakh:
+class Lakh(Dataset[Rolls]):
     """Windows of Lakh's pieces. Counts are of rolls, 0 for all; groups are pieces.
 
     Raises `DataError` where files are missing, more than 5 % of them damaged, or a split has too few windows.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(memory_gb=8.0)
-    paper: ClassVar[str] = "Raffel 2016; Dong et al., MuseGAN, AAAI 2018"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    domains = ("midi",)
+    needs = Needs(memory_gb=8.0)
+    paper = "Raffel 2016; Dong et al., MuseGAN, AAAI 2018"
+    presets = {
         "smoke": {"rolls": 80, "validation_rolls": 24, "test_rolls": 32},
         "full": {"steps_per_beat": 12, "rolls": 4096, "validation_rolls": 512, "test_rolls": 1024},
     }

@@ -25,12 +25,11 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bench.api import Needs, Rolls
+from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import Score, read_score
 from bench.notes.rolls import Notes, quantised
@@ -46,17 +45,17 @@ SOURCE = "https://github.com/music-x-lab/POP909-Dataset"
 
 
 @dataclass(frozen=True)
-class Pop909:
+class Pop909(Dataset[Rolls]):
     """Windows of performed pop songs. Counts are of rolls, 0 for all; groups are songs.
 
     Raises `DataError` where songs are missing or cannot be used, or a split holds fewer windows than asked for.
     """
 
-    version: ClassVar[int] = 1
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    paper: ClassVar[str] = "Wang et al., POP909, ISMIR 2020"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    domains = ("midi",)
+    needs = Needs(memory_gb=4.0)
+    paper = "Wang et al., POP909, ISMIR 2020"
+    presets = {
         "smoke": {"rolls": 80, "validation_rolls": 24, "test_rolls": 32},
         "full": {"rolls": 0, "validation_rolls": 0, "test_rolls": 0},
     }
@@ -177,10 +176,8 @@ def _tracks(score: Score) -> Tensor:
 
 
 def _metre(score: Score) -> tuple[int, int]:
-    """The first metre that is written."""
-    messages = (message for track in score.file.tracks for message in track if message.type == "time_signature")
-    first = next(messages, None)
-    return (first.numerator, first.denominator) if first else (4, 4)
+    """Numerator and denominator of the first time signature, 4/4 where there is none."""
+    return score.metres[0] if score.metres else (4, 4)
 
 
 def _alone(notes: Notes, number: int) -> Notes:

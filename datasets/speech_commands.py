@@ -21,12 +21,12 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from bench.api import Clips, Needs
+from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import read
 
@@ -49,17 +49,17 @@ _RECORDING = re.compile(r"([0-9a-f]+)_nohash_\d+\.wav")
 
 
 @dataclass(frozen=True)
-class SpeechCommands:
+class SpeechCommands(Dataset[Clips]):
     """Spoken commands; the label is the word. A limit counts recordings of each word in a split, 0: all.
 
     Raises `DataError` where recordings are missing or cannot be used, naming the file or how to get them.
     """
 
-    version: ClassVar[int] = 1
-    content: ClassVar[str] = "speech"
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)  # thirteen words whole; all 35 take 6 GB
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    content = "speech"
+    domains = ("audio",)
+    needs = Needs(memory_gb=4.0)  # thirteen words whole; all 35 take 6 GB
+    presets = {
         "smoke": {"limit": 20, "validation_limit": 5, "test_limit": 10},
         "full": {"limit": 0, "validation_limit": 0, "test_limit": 0},
     }

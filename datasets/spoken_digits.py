@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Needs
+from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import read, resample
 
@@ -37,17 +37,17 @@ RECORDINGS = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
 
 
 @dataclass(frozen=True)
-class SpokenDigits:
+class SpokenDigits(Dataset[Clips]):
     """Spoken digits; the label is the digit. `takes` counts recordings of each digit by each speaker, 0 for all.
 
     Raises `DataError` where recordings are missing, naming where it looked and how to get them.
     """
 
-    version: ClassVar[int] = 2  # 2: a peak of 0.5, all training takes
-    content: ClassVar[str] = "speech"
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    needs: ClassVar[Needs] = Needs()
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 2  # 2: a peak of 0.5, all training takes
+    content = "speech"
+    domains = ("audio",)
+    needs = Needs()
+    presets = {
         "smoke": {"takes": 10, "validation_takes": 2, "test_takes": 3},
         "full": {},  # `small` already holds every recording
     }

@@ -1,17 +1,16 @@
 """No protection: the control that must score 0."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Data, Knowledge
+from bench.api import Control, Data, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Clean:
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    control: ClassVar[str] = "clean"
+class Clean(Defense[Data]):
+    domains = ("audio", "midi")
+    control = Control.CLEAN
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         return data

@@ -13,22 +13,22 @@ velocity; onsets, pitches and durations stay.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from torch import Generator
 
-from bench.api import Data, Knowledge
+from bench.api import Data, Defense, Epoch, Knowledge
 from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)
-class ConstantEpsilon:
+class ConstantEpsilon(Defense[Data]):
     """min over the model, min over |noise| <= epsilon, of the training loss."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Huang et al. 2021, ICLR"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
+    domains = ("audio", "midi")
+    joint = True
+    paper = "Huang et al. 2021, ICLR"
+    presets = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
 
     epsilon: float = 0.08
     per: Literal["clip", "class"] = "clip"
@@ -50,6 +50,7 @@ class ConstantEpsilon:
             stop=self.stop, batch=self.batch, lr=self.lr, alternation=self.alternation,
         )  # fmt: skip
         against = surrogates(knowledge, "constant_epsilon", data.domain)
-        for loss in min_min(noise, data, against, rng, schedule, knowledge.expects):
-            knowledge.log({"loss": loss})
+        losses = min_min(noise, data, against, rng, schedule, knowledge.expects)
+        for number, loss in enumerate(losses, 1):
+            knowledge.log(Epoch(number, loss))
         return noise.everywhere(data)

@@ -9,23 +9,23 @@ min-min objective of `constant_epsilon`; what the paper's code computes instead 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.sound.segments import continuous_mask, stepped_mask
 from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)
-class DynamicEpsilon:
+class DynamicEpsilon(Defense[Clips]):
     """Min-min noise below `epsilon` times a mask that follows the recording's loudness."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Dynamic Epsilon applied Masks in Unlearnable Audio"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
+    domains = ("audio",)
+    joint = True
+    paper = "Dynamic Epsilon applied Masks in Unlearnable Audio"
+    presets = {"smoke": {"rounds": 3}, "full": {"rounds": 30, "noise_steps": 20}}
 
     epsilon: float = 0.13
     mask: Literal["table", "continuous"] = "table"
@@ -50,7 +50,7 @@ class DynamicEpsilon:
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
-        bound = room(data, self.epsilon, padding=self.padding) * self.mask_of(data)
+        bound = room(data, self.epsilon, padding=self.padding) * self._mask(data)
         noise = Noise.silent(data, bound, self.per)
         schedule = Schedule(
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,
@@ -59,7 +59,7 @@ class DynamicEpsilon:
         min_min(noise, data, surrogates(knowledge, "dynamic_epsilon"), rng, schedule, knowledge.expects)
         return noise.everywhere(data)
 
-    def mask_of(self, data: Clips) -> Tensor:
+    def _mask(self, data: Clips) -> Tensor:
         """[clip, 1, sample] within 0..1."""
         size = max(1, round(self.segment_ms * data.rate / 1000))
         if self.mask == "table":

@@ -7,23 +7,22 @@ are several sources, whose mean loss is followed.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from torch import Generator
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.training.crafting import Noise, perturb, pretrained, room, shifted, surrogates
 
 
 @dataclass(frozen=True)
-class ErrorMaximizing:
+class ErrorMaximizing(Defense[Clips]):
     """max over |noise| <= epsilon of the loss of pretrained models, or min of that of a wrong class."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    per: ClassVar[str] = "clip"
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Fowl et al. 2021, NeurIPS"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"steps": 5}, "full": {"steps": 100, "step": 0.05}}
+    domains = ("audio",)
+    per = "clip"
+    joint = True
+    paper = "Fowl et al. 2021, NeurIPS"
+    presets = {"smoke": {"steps": 5}, "full": {"steps": 100, "step": 0.05}}
 
     epsilon: float = 0.01
     targeted: bool = True

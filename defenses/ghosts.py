@@ -9,27 +9,27 @@ offset of 0 dB are not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 from bench.notes.note_edits import maskers
 from bench.notes.restrikes import split
 from bench.notes.velocities import SOFTEST, beginnings, rounded
 
 
 @dataclass(frozen=True)
-class Ghosts:
+class Ghosts(Defense[Rolls]):
     """A beat of a track gets a ghost where its dominant pitch sounds and does not begin, off the beat.
 
     Velocities lie between the threshold in quiet H(f) and the dominant note's M, lowered by the masking offset; where
     that leaves no room there is no ghost.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     pattern: Literal["random", "fixed"] = "random"  # "fixed": the same beats and the same place in each
     density: float = 0.5  # share of the beats, of those where a ghost is possible if at random

@@ -9,22 +9,21 @@ velocities has never seen it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 from bench.notes.note_edits import to_rolls
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class Lookahead:
+class Lookahead(Defense[Rolls]):
     """The next note is that of the roll in the order of onset, track, pitch. The last one keeps its velocity."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    deterministic: ClassVar[bool] = True
+    domains = ("midi",)
+    deterministic = True
 
     modulus: int = 17  # the larger, the louder: velocities change by up to half of it
     key: int = 0

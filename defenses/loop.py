@@ -13,13 +13,12 @@ It gives the labels away, like every class-wise mark.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.training.classification import classes, labels
 from bench.training.crafting import fresh, heard, surrogates
 from bench.training.learning import batches, seeded
@@ -29,14 +28,14 @@ _WARM = 20  # steps of fresh surrogates before they say anything of the template
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(Defense[Clips]):
     """One periodic template a class, `snr_db` under each clip, its level as the clip's envelope to the `follow`."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    per: ClassVar[str] = "class"
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "after Huang et al. 2021, ICLR, eq. 2"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"steps": 60}, "full": {"steps": 2400}}
+    domains = ("audio",)
+    per = "class"
+    joint = True
+    paper = "after Huang et al. 2021, ICLR, eq. 2"
+    presets = {"smoke": {"steps": 60}, "full": {"steps": 2400}}
 
     snr_db: float = 20.0
     loop_ms: float = 200.0

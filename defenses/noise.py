@@ -14,12 +14,12 @@ Velocities end at 1 and 127. What the reference silences is not copied.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge, Rolls
+from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls
 from bench.errors import DataError
 from bench.notes.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
 from bench.notes.restrikes import split
@@ -31,14 +31,14 @@ _GAIN_STEPS = 16  # clipping eats noise: the gain is corrected until the SNR is 
 
 
 @dataclass(frozen=True)
-class Noise:
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    control: ClassVar[str] = "matched"
+class Noise(Defense[Data]):
+    domains = ("audio", "midi")
+    control = Control.MATCHED
 
     snr_db: float = 20.0  # of each clip; a `reference` in the knowledge replaces it
     velocity_sd: float = 8.0  # of the notes of rolls, MIDI units; likewise
 
-    def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
+    def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         """Clips within -1..1, rolls at whole velocities. Raises `DataError` where the reference holds other items."""
         reference = knowledge.reference
         if isinstance(data, Clips):
@@ -124,8 +124,10 @@ def _ghosts(reference: Rolls, inside: Tensor) -> Notes:
     return notes[within & ~goes_on]
 
 
-def _like(reference: _Set, data: _Set) -> _Set:
+def _like(reference: Data, data: _Set) -> _Set:
     """The reference's items in the order of the data's."""
+    if not isinstance(reference, type(data)):
+        raise DataError(f"noise: the reference is {type(reference).__name__}, expected {type(data).__name__}")
     place = {name: at for at, name in enumerate(reference.ids)}
     missing = [name for name in data.ids if name not in place]
     if missing:

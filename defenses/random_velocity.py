@@ -8,21 +8,21 @@ window's dominant note ("paper", up to + 12 dB) or M lowered by a masking offset
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 from bench.notes.note_edits import maskers, to_rolls
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class RandomVelocity:
+class RandomVelocity(Defense[Rolls]):
     """Windows of `window_beats`, 0 for a bar; notes of other pitches keep their velocity, and all their place."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     bound: Literal["paper", "masked"] = "paper"
     masking_offset_db: float = 16.0  # how far below the masker the bound "masked" lies

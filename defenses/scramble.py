@@ -10,23 +10,22 @@ then still coincides is one note: of the band's drums one in a hundred.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge, Rolls
+from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls
 from bench.notes.note_edits import dealt, to_rolls
 from bench.notes.rolls import Notes, notes_of
 
 
 @dataclass(frozen=True)
-class Scramble:
+class Scramble(Defense[Data]):
     segment_seconds: float = 0.05  # of recordings
     segment_steps: int = 1  # of rolls
 
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    control: ClassVar[str] = "scramble"
+    domains = ("audio", "midi")
+    control = Control.SCRAMBLE
 
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         if isinstance(data, Rolls):

@@ -16,12 +16,12 @@ keeps each clip's energy.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.sound.filters import equalise
 from bench.training.classification import labels
 
@@ -30,12 +30,12 @@ _RADIUS = 0.97  # of their poles
 
 
 @dataclass(frozen=True)
-class Separable:
+class Separable(Defense[Clips]):
     """A mark of the class, made without a model."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    per: ClassVar[str] = "class"
-    paper: ClassVar[str] = "Yu et al. 2022, KDD; Sandoval-Segura et al. 2022, NeurIPS"
+    domains = ("audio",)
+    per = "class"
+    paper = "Yu et al. 2022, KDD; Sandoval-Segura et al. 2022, NeurIPS"
 
     kind: Literal["noise", "tones", "lsp", "ar", "eq"] = "tones"
     snr_db: float = 20.0

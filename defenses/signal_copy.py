@@ -9,24 +9,24 @@ One detail is left out: the very first gradient of a pass is taken at clip(x + d
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from torch import Generator
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.sound.segments import stepped_mask
 from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
 
 
 @dataclass(frozen=True)
-class SignalCopy:
+class SignalCopy(Defense[Clips]):
     """Min-min whose noise is thrown away for the recording itself before every pass."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    per: ClassVar[str] = "clip"
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Dynamic Epsilon applied Masks in Unlearnable Audio, the released code"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"rounds": 1, "noise_steps": 8}, "full": {"rounds": 30}}
+    domains = ("audio",)
+    per = "clip"
+    joint = True
+    paper = "Dynamic Epsilon applied Masks in Unlearnable Audio, the released code"
+    presets = {"smoke": {"rounds": 1, "noise_steps": 8}, "full": {"rounds": 30}}
 
     epsilon: float = 0.13
     mask: Literal["table", "constant"] = "table"

@@ -6,22 +6,22 @@ one tells the classes nothing and is the control for what a class-wise one does:
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from torch import Generator
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 from bench.training.crafting import Noise, perturb, pretrained, room, shifted, surrogates
 
 
 @dataclass(frozen=True)
-class Universal:
+class Universal(Defense[Clips]):
     """max over one |noise| <= epsilon for all (`per = "set"`) or for each class of the loss of pretrained models."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    joint: ClassVar[bool] = True
-    paper: ClassVar[str] = "Moosavi-Dezfooli et al. 2017, CVPR; Abdoli et al. 2019"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": {"steps": 10}, "full": {"steps": 400, "step": 0.05}}
+    domains = ("audio",)
+    joint = True
+    paper = "Moosavi-Dezfooli et al. 2017, CVPR; Abdoli et al. 2019"
+    presets = {"smoke": {"steps": 10}, "full": {"steps": 400, "step": 0.05}}
 
     epsilon: float = 0.01
     per: Literal["set", "class"] = "set"

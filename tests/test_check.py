@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +13,19 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, Gate, Knowledge, Rolls
+from bench.api import (
+    Adaptation,
+    Attacker,
+    Clips,
+    Control,
+    Data,
+    Dataset,
+    Defense,
+    Epoch,
+    Knowledge,
+    Rolls,
+    ValidityCheck,
+)
 from bench.check import Skipped, checks, outcome
 from bench.errors import DataError
 
@@ -25,7 +37,7 @@ def hiss(data: Clips, rng: Generator, level: float = 0.01) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Hiss:
+class Hiss(Defense[Clips]):
     epsilon: float = 0.01
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
@@ -36,7 +48,7 @@ def defense(protect: Protect, fields: Mapping[str, Any] | None = None, **attribu
     """A defense that does that, of the class's attributes and the fields given."""
     given = [(name, type(value), field(default=value)) for name, value in (fields or {}).items()]
     space = {"protect": protect, "__module__": __name__, **attributes}
-    return make_dataclass("Broken", given, namespace=space, frozen=True)()
+    return make_dataclass("Broken", given, bases=(Defense[Clips],), namespace=space, frozen=True)()
 
 
 def failed(kind: str, plugin: Any) -> dict[str, str]:
@@ -153,14 +165,19 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("takes stereo", defense(mono), "shape"),
     ("keeps the set", defense(attached), "gradient"),
     ("changes what an attacker reads", defense(nothing), "came back as it was"),
-    ("changes what an attacker reads", defense(Hiss.protect, {"epsilon": 0.01}, control="clean"), "control = 'clean'"),
-    ("matches its reference", defense(Hiss.protect, {"epsilon": 0.01}, control="matched"), "dB away"),
+    (
+        "changes what an attacker reads",
+        defense(Hiss.protect, {"epsilon": 0.01}, control=Control.CLEAN),
+        "control = 'clean'",
+    ),
+    ("matches its reference", defense(Hiss.protect, {"epsilon": 0.01}, control=Control.MATCHED), "dB away"),
     ("needs no network", defense(telephoning), "asked the network"),
     ("takes one", defense(lone), "ValueError: needs two clips"),
     ("stays within epsilon", defense(unpadded, {"epsilon": 0.005}), "at most epsilon"),
     ("stems still add up", defense(stems_as_they_were), "add up to something"),
     ("presets build", defense(nothing, presets={"smoke": {"level": 1}}), "level"),
-    ("domains are known", defense(nothing, domains=["audio"]), "tuple"),
+    ("fits the contract", defense(nothing, domains=["audio"]), "domains = ['audio']: input should be a valid tuple"),
+    ("fits the contract", defense(nothing, contol=Control.CLEAN), "'contol': did you mean 'control'?"),
     ("parameters survive json", defense(nothing, {"level": float("nan")}), "JSON"),
 ]
 
@@ -178,7 +195,7 @@ def test_declared_properties_are_held_to_their_own_rule() -> None:
     joint = statuses("defenses", defense(of_the_mean, joint=True))
     assert "depends on its own clip only" not in joint
     assert statuses("defenses", defense(fixed_noise, deterministic=True))["other seed other bits"] == "passed"
-    clean = statuses("defenses", defense(nothing, control="clean"))
+    clean = statuses("defenses", defense(nothing, control=Control.CLEAN))
     assert "failed" not in clean.values()
 
 
@@ -203,7 +220,8 @@ def test_heavy_imports_and_docstrings_are_read_from_the_file(tmp_path: Path) -> 
     file = tmp_path / "slow.py"
     file.write_text(
         f'"""{"A long first line. " * 8}"""\nimport ast\nif True:\n    import music21.note\n'
-        "from dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Slow:\n"
+        "from dataclasses import dataclass\nfrom bench.api import Clips, Defense\n\n"
+        "@dataclass(frozen=True)\nclass Slow(Defense[Clips]):\n"
         "    def protect(self, data, knowledge, rng):\n        import librosa\n        return data\n"
     )
     found = failed("defenses", plugins.build("defenses", str(file)))
@@ -215,10 +233,10 @@ def test_heavy_imports_and_docstrings_are_read_from_the_file(tmp_path: Path) -> 
 
 
 @dataclass(frozen=True)
-class Changed:
+class Changed(Attacker[Data]):
     """The tiny attacker with other methods."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     inner: sets.Reader = field(default_factory=sets.Reader)
 
@@ -247,7 +265,7 @@ def test_the_tiny_attacker_passes_in_both_domains() -> None:
 
 
 def unlearning(self: Any, train: Any, validation: Any, rng: Generator, *, log: Any, **_: Any) -> nn.Module:
-    log({"loss": 0.0})
+    log(Epoch(1, 0.0))
     return self.model(train, rng)
 
 
@@ -273,7 +291,11 @@ BROKEN_ATTACKERS: list[tuple[str, Any, str]] = [
     ("learns the same from the same seed", attacker(learn=careless), "differs"),
     ("logs its training", attacker(learn=lambda s, t, v, rng, *, log: s.inner.learn(t, v, rng)), "never called"),
     ("generates", attacker(generate=lambda s, m, like, rng: like.select([0])), "1 items for 4"),
-    ("names its gates", attacker(gates=lambda s, a, b: [Gate("g", False, 1.0, 2.0, "m")]), "gate 'g' is not passed"),
+    (
+        "names its validity checks",
+        attacker(validity=lambda s, a, b: [ValidityCheck("g", False, 1.0, 2.0, "m")]),
+        "fails 'g'",
+    ),
 ]
 
 
@@ -296,9 +318,7 @@ def test_trainings_are_marked_as_slow() -> None:
 
 
 @dataclass(frozen=True)
-class Softer:
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-
+class Softer(Adaptation[Clips]):
     gain: float = 0.5
     delay: int = 0
 
@@ -347,9 +367,7 @@ def test_an_adaptation_that_breaks_the_rules_is_told_which() -> None:
 
 
 @dataclass(frozen=True)
-class Tones:
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-
+class Tones(Dataset[Clips]):
     overlap: bool = False
     jitter: bool = False
 

@@ -16,10 +16,11 @@ from bench.errors import PluginError, UsageError
 
 GOOD = '''"""A whisper."""
 from dataclasses import dataclass
+from bench.api import Defense, Clips
 from bench.sound.masking import threshold_in_quiet
 
 @dataclass(frozen=True)
-class Whisper:
+class Whisper(Defense[Clips]):
     presets = {"smoke": {"level": 0.5}, "full": {"bands": (1, 2, 3)}}
 
     level: float = 0.25
@@ -147,7 +148,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(kind: str, name: str, hint
         ("def (:\n", "SyntaxError"),
         ("import no_such_library_anywhere\n", "ModuleNotFoundError: No module named 'no_such_library_anywhere'"),
         ("1 / 0\n", "ZeroDivisionError"),
-        ('"""Nothing."""\n', "must hold one public class with the method protect; found: none"),
+        ('"""Nothing."""\n', "must hold one public class that inherits Defense; found: none"),
         (GOOD + GOOD.replace("Whisper", "Murmur"), "found: Whisper, Murmur"),
         (GOOD.replace("@dataclass(frozen=True)", "@dataclass"), "must be a frozen dataclass"),
         (GOOD.replace("class Whisper", "class _Whisper"), "found: none"),
@@ -280,7 +281,7 @@ def test_the_digest_changes_with_the_modules_of_bench_that_are_imported(
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(plugins, "__file__", str(copy / "plugins.py"))
     before = digest(whisper)
-    file = copy.joinpath(*edited.split(".")[1:]).with_suffix(".py")
+    file = plugins._bench_file(edited)
     file.write_text(file.read_text() + "\nCHANGED = True\n")
     assert (digest(whisper) != before) == counts
     plugins.digest.cache_clear()

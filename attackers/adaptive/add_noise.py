@@ -6,19 +6,18 @@ The level follows the recording, so that a soft speaker is not lost; silence sta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.augmentation import noisy
 
 
 @dataclass(frozen=True)
-class AddNoise:
+class AddNoise(Adaptation[Clips]):
     """A signal-to-noise ratio drawn evenly between `lowest_db` and `highest_db`."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    domains = ("audio",)
 
     lowest_db: float = 10.0
     highest_db: float = 30.0

@@ -7,17 +7,16 @@ Inside the radius of the defense's own noise this bounds the harm that the noise
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Clips, Log
+from bench.api import Adaptation, Attacker, Clips, Log
 from bench.training import hardening
 
 
 @dataclass(frozen=True)
-class AdversarialTraining:
+class AdversarialTraining(Adaptation[Clips]):
     """Projected gradient ascent of the attacker's own loss: `steps` signed steps within `epsilon` (full scale 1).
 
     Noise lies in the recording only, and starts at random. Of the sounds passed on the way each clip is learnt in that
@@ -25,8 +24,8 @@ class AdversarialTraining:
     step: the size of one in `epsilon`s; 0: 2.5 / `steps`.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    paper: ClassVar[str] = "Madry et al. 2018, ICLR; Tao et al. 2021, NeurIPS"
+    domains = ("audio",)
+    paper = "Madry et al. 2018, ICLR; Tao et al. 2021, NeurIPS"
 
     epsilon: float = 0.01
     steps: int = 3
@@ -39,13 +38,15 @@ class AdversarialTraining:
                 "such as 0.01, 3 and 0"
             )
 
-    def train(self, attacker: Attacker, train: Any, validation: Any, rng: Generator, *, log: Log) -> nn.Module:
-        def harden(attacker: Attacker, model: nn.Module, batch: Clips) -> Clips:
-            return self.worst(attacker, model, batch, rng)
+    def train(
+        self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
+    ) -> nn.Module:
+        def harden(attacker: Attacker[Clips], model: nn.Module, batch: Clips) -> Clips:
+            return self._worst(attacker, model, batch, rng)
 
         return hardening.learn(attacker, harden, train, validation, rng, log)
 
-    def worst(self, attacker: Attacker, model: nn.Module, batch: Clips, rng: Generator) -> Clips:
+    def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """The batch with noise within `epsilon` that raises the attacker's loss of the model, where any was found."""
         sound = batch.audio.detach()
         size = self.epsilon * (self.step or 2.5 / self.steps)
@@ -69,6 +70,6 @@ class AdversarialTraining:
         return batch.with_audio(worst)
 
 
-def _losses(attacker: Attacker, model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:
+def _losses(attacker: Attacker[Clips], model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:
     with torch.no_grad():
         return attacker.loss(model, batch.with_audio(audio))

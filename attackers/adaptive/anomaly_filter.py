@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Rolls
+from bench.api import Adaptation, Clips, Data, Rolls
 from bench.metrics import symbolic
 from bench.sound.spectra import frames_inside, mel, power, spectra
 
@@ -28,14 +27,14 @@ _AT_ONCE = 1 << 22  # samples
 
 
 @dataclass(frozen=True)
-class AnomalyFilter:
+class AnomalyFilter(Adaptation[Data]):
     """Leaves out `share` of the clips, those of the largest robust Mahalanobis distance; one of each class stays.
 
     Mean and covariance are those of the half of the set that lies closest together, by concentration steps.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    paper: ClassVar[str] = "Rousseeuw and Van Driessen 1999, Technometrics 41"
+    domains = ("audio", "midi")
+    paper = "Rousseeuw and Van Driessen 1999, Technometrics 41"
 
     share: float = 0.2
 

@@ -8,24 +8,23 @@ what `deghost` mends.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.note_edits import to_rolls
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class Binarise:
+class Binarise(Adaptation[Rolls]):
     """Notes softer than `threshold` go, the others become `velocity`, both in MIDI units.
 
     Clean chorales and the band have no note under 30; HarmonyCloak's under the masking offset have none over 51.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    paper: ClassVar[str] = "Dong et al. 2018, AAAI"
+    domains = ("midi",)
+    paper = "Dong et al. 2018, AAAI"
 
     threshold: int = 30
     velocity: int = 64

@@ -8,24 +8,23 @@ ghost as loud as its note stays. Genuine repeats of a sixteenth are lost with th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.note_edits import medians, to_rolls
 from bench.notes.restrikes import remerge
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class Deghost:
+class Deghost(Adaptation[Rolls]):
     """Merges what `bench.notes.restrikes.remerge` merges; then drops what is as short and too soft for its track.
 
     Too soft is under `faint` of the median velocity of the roll's track.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     longest: int = 1  # steps
     faint: float = 0.5

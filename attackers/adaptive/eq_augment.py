@@ -6,19 +6,18 @@ What it is against: marks that are filters, such as one equaliser a class, and l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.augmentation import equalised
 
 
 @dataclass(frozen=True)
-class EqAugment:
+class EqAugment(Adaptation[Clips]):
     """Up to `decibels` either way at `bands` points, evenly spread in Mel, linear in between; zero phase."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    domains = ("audio",)
 
     decibels: float = 8.0
     bands: int = 12

@@ -7,18 +7,17 @@ defense that changes velocities alone, and leaves added notes as loud as all oth
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.velocities import beginnings
 
 
 @dataclass(frozen=True)
-class FlattenVelocity:
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    preprocess: ClassVar[bool] = True
+class FlattenVelocity(Adaptation[Rolls]):
+    domains = ("midi",)
+    preprocess = True
 
     velocity: int = 64  # MIDI
 

@@ -6,20 +6,19 @@ A code in the last units of a velocity cannot be learnt from what never shows it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.velocities import SOFTEST, rounded, sustained
 
 
 @dataclass(frozen=True)
-class JitterVelocity:
+class JitterVelocity(Adaptation[Rolls]):
     """Gaussian noise of standard deviation `sd`, in MIDI velocities; what goes beyond 1 or 127 stays there."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     sd: float = 8.0
 

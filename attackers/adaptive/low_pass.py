@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.errors import DataError
 from bench.sound.spectra import filtered
 
 
 @dataclass(frozen=True)
-class LowPass:
+class LowPass(Adaptation[Clips]):
     """Half the amplitude at `hz`, all of it 10 % below, none 10 % above. 0: a quarter of the clips' rate.
 
     Raises `DataError` where `hz` is not under half the rate.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     hz: float = 0.0
 

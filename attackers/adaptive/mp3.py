@@ -7,16 +7,15 @@ drops first. The round trip is aligned to the sample, at the same loudness, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.codecs import highest_kbps, mp3
 
 
 @dataclass(frozen=True)
-class Mp3:
+class Mp3(Adaptation[Clips]):
     """MP3 there and back, by LAME.
 
     `kbps` is for all channels together and must exist at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to 160 below
@@ -24,8 +23,8 @@ class Mp3:
     than two channels, is a `DataError` that names the nearest.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     kbps: int = 0
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 
 
 @dataclass(frozen=True)
-class Quantise:
+class Quantise(Adaptation[Clips]):
     """2^bits - 1 levels, symmetric about zero. law: "linear", or "mu" with mu = 2^bits - 1 (ITU-T G.711 at 8 bits)."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     bits: int = 8
     law: Literal["linear", "mu"] = "linear"
@@ -38,7 +38,7 @@ class Quantise:
         return data.with_audio(data.audio + (rounded - sound) if data.audio.requires_grad else rounded)
 
     @property
-    def mu(self) -> int:
+    def _mu(self) -> int:
         """The constant of the mu-law."""
         return int(2**self.bits) - 1
 
@@ -48,8 +48,8 @@ class Quantise:
         return rounded
 
     def _pressed(self, sound: Tensor) -> Tensor:
-        return sound.sign() * torch.log1p(self.mu * sound.abs()) / math.log1p(self.mu)
+        return sound.sign() * torch.log1p(self._mu * sound.abs()) / math.log1p(self._mu)
 
 
 def _expanded(pressed: Tensor, law: Quantise) -> Tensor:
-    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law.mu)) / law.mu
+    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law._mu)) / law._mu

@@ -7,21 +7,20 @@ differences of time is gone. Semiquavers are lost as well, which is the price.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.note_edits import to_rolls
 from bench.notes.rolls import notes_of
 
 
 @dataclass(frozen=True)
-class QuantiseGrid:
+class QuantiseGrid(Adaptation[Rolls]):
     """To the nearest multiple of `steps`, halves to the later; no note is shorter, none begins after the music."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
 
     steps: int = 2
 

@@ -6,21 +6,20 @@ A code that moves velocities by less than half a level is gone; loud and soft re
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.velocities import beginnings
 
 
 @dataclass(frozen=True)
-class QuantiseVelocity:
+class QuantiseVelocity(Adaptation[Rolls]):
     """`levels` bands of equal width over 1..127; a note gets the middle of its band, in whole MIDI velocities."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    preprocess: ClassVar[bool] = True
+    domains = ("midi",)
+    preprocess = True
 
     levels: int = 8
 

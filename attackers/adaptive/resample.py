@@ -7,21 +7,20 @@ padding stays zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 from torch.nn import functional
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.files import resample
 
 
 @dataclass(frozen=True)
-class Resample:
+class Resample(Adaptation[Clips]):
     """Through `fraction` of the clips' rate, 0.5 by default: 16 kHz -> 8 kHz -> 16 kHz."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     fraction: float = 0.5
 

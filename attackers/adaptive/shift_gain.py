@@ -7,19 +7,18 @@ is silence, and the loudest gain is the one that does not clip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.augmentation import amplified, shifted
 
 
 @dataclass(frozen=True)
-class ShiftGain:
+class ShiftGain(Adaptation[Clips]):
     """Up to `milliseconds` earlier or later within the window, up to `decibels` louder or softer; lengths follow."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+    domains = ("audio",)
 
     milliseconds: float = 100.0
     decibels: float = 6.0

@@ -6,20 +6,19 @@ A shortcut that sits in one band, as a tone does, is missing from every other ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.augmentation import band_stopped, interrupted
 
 
 @dataclass(frozen=True)
-class SpecAugment:
+class SpecAugment(Adaptation[Clips]):
     """`bands` band-stops up to `band_share` of the Mel range wide, `gaps` up to `gap_share` of the recording long."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    paper: ClassVar[str] = "Park et al. 2019, Interspeech"
+    domains = ("audio",)
+    paper = "Park et al. 2019, Interspeech"
 
     bands: int = 2
     band_share: float = 0.25

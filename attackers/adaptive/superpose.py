@@ -9,21 +9,20 @@ velocities sees notes that do not belong together: the price stands in the table
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
 
 
 @dataclass(frozen=True)
-class Superpose:
+class Superpose(Adaptation[Rolls]):
     """`mixed` rolls of a batch over one another, and Laplace noise of scale `laplace` on the velocities."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    paper: ClassVar[str] = "Borgnia et al. 2021, arXiv:2103.02079"
+    domains = ("midi",)
+    paper = "Borgnia et al. 2021, arXiv:2103.02079"
 
     mixed: int = 2
     laplace: float = 8.0  # MIDI velocities

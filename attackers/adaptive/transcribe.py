@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Generator
 
-from bench.api import Needs, Rolls
+from bench.api import Adaptation, Needs, Rolls
 from bench.errors import UsageError
 from bench.notes.note_edits import to_rolls
 from bench.notes.render import render
@@ -33,12 +33,12 @@ _PACKAGE = "basic-pitch"
 
 
 @dataclass(frozen=True)
-class Transcribe:
+class Transcribe(Adaptation[Rolls]):
     """Basic Pitch with its thresholds: of onsets and of frames (0..1), and the shortest note in milliseconds."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(memory_gb=4.0)
-    paper: ClassVar[str] = "Bittner et al. 2022, ICASSP"
+    domains = ("midi",)
+    needs = Needs(memory_gb=4.0)
+    paper = "Bittner et al. 2022, ICASSP"
 
     onset: float = 0.5
     frame: float = 0.3

@@ -7,21 +7,20 @@ look-ahead code is, says something else in every key.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.rolls import DRUMS
 
 
 @dataclass(frozen=True)
-class Transpose:
+class Transpose(Adaptation[Rolls]):
     """By up to `semitones` either way, all tracks alike, drums not at all; less where a note would leave the range."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    paper: ClassVar[str] = "Huang et al. 2019, ICLR"
+    domains = ("midi",)
+    paper = "Huang et al. 2019, ICLR"
 
     semitones: int = 5
 

@@ -8,24 +8,23 @@ changes what is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Generator
 from torch.nn import functional
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 
 
 @dataclass(frozen=True)
-class Trim:
+class Trim(Adaptation[Clips]):
     """Frames whose mean |x| is under `threshold` of the loudest frame's become zero, in all channels.
 
     0.1 is 20 dB under the loudest frame. On spoken digits it costs a classifier nothing, and under class-wise noise of
     0.01 over the whole window brings accuracy back from 11 % to 94 %, where 0.05 brings it to 43 %.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
+    domains = ("audio",)
+    preprocess = True
 
     threshold: float = 0.1
     milliseconds: float = 25.0

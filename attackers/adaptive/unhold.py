@@ -12,23 +12,22 @@ are: there a held note may be meant. Drums have no durations, so their notes bec
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Rolls
+from bench.api import Adaptation, Rolls
 from bench.notes.note_edits import medians, to_rolls
 from bench.notes.rolls import DRUMS, Notes, notes_of
 
 
 @dataclass(frozen=True)
-class Unhold:
+class Unhold(Adaptation[Rolls]):
     """In tracks of one note at a time, overlapping notes below `softer` of the median velocity go, others are cut."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    preprocess: ClassVar[bool] = True
+    domains = ("midi",)
+    preprocess = True
 
     share: float = 0.6
     softer: float = 0.5

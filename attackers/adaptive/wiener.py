@@ -7,26 +7,25 @@ what this one exceeds the noise by. The noise is a low quantile over time of eac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips
+from bench.api import Adaptation, Clips
 from bench.sound.spectra import frames_inside, inverse, noise_floor, power, spectra
 
 
 @dataclass(frozen=True)
-class Wiener:
+class Wiener(Adaptation[Clips]):
     """The noise is taken for `strength` times the `quantile` of the power over time; `memory` weighs the frame before.
 
     least: the smallest factor, dB. The defaults raise spoken digits in white noise from an SNR of 10.4 dB to 14.8; with
     a higher quantile or strength, recordings cut closely to the speech lose speech.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    preprocess: ClassVar[bool] = True
-    paper: ClassVar[str] = "Ephraim and Malah 1984, IEEE TASSP 32; Scalart and Filho 1996, ICASSP"
+    domains = ("audio",)
+    preprocess = True
+    paper = "Ephraim and Malah 1984, IEEE TASSP 32; Scalart and Filho 1996, ICASSP"
 
     quantile: float = 0.05
     strength: float = 1.0

@@ -7,25 +7,24 @@ training sees the others. It costs k more forward passes a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, nn
 
-from bench.api import Attacker, Clips, Log
+from bench.api import Adaptation, Attacker, Clips, Log
 from bench.sound.augmentation import amplified, equalised, noisy, shifted
 from bench.training import hardening
 
 
 @dataclass(frozen=True)
-class WorstOf:
+class WorstOf(Adaptation[Clips]):
     """Of `k` versions of every clip, each shifted, amplified, equalised and noisy at random, that of the largest loss.
 
     The ranges are those of the adaptations `shift_gain`, `eq_augment` and `add_noise`.
     """
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    paper: ClassVar[str] = "Qin et al. 2023, arXiv:2303.15127"
+    domains = ("audio",)
+    paper = "Qin et al. 2023, arXiv:2303.15127"
 
     k: int = 3
     milliseconds: float = 100.0
@@ -41,15 +40,17 @@ class WorstOf:
                 "expected at least 1, at least 0, and the lower ratio first, such as 3, 100 and 10..30"
             )
 
-    def train(self, attacker: Attacker, train: Any, validation: Any, rng: Generator, *, log: Log) -> nn.Module:
-        def harden(attacker: Attacker, model: nn.Module, batch: Clips) -> Clips:
-            return self.worst(attacker, model, batch, rng)
+    def train(
+        self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
+    ) -> nn.Module:
+        def harden(attacker: Attacker[Clips], model: nn.Module, batch: Clips) -> Clips:
+            return self._worst(attacker, model, batch, rng)
 
         return hardening.learn(attacker, harden, train, validation, rng, log)
 
-    def worst(self, attacker: Attacker, model: nn.Module, batch: Clips, rng: Generator) -> Clips:
+    def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Each clip of the batch in its hardest version."""
-        versions = [self.variant(batch, rng) for _ in range(self.k)]
+        versions = [self._variant(batch, rng) for _ in range(self.k)]
         with hardening.evaluating(model), torch.no_grad():
             losses = torch.stack([attacker.loss(model, version) for version in versions])
         at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
@@ -58,7 +59,7 @@ class WorstOf:
         lengths = torch.stack([version.lengths for version in versions])[at, clip]
         return replace(batch.with_audio(audio), lengths=lengths)
 
-    def variant(self, batch: Clips, rng: Generator) -> Clips:
+    def _variant(self, batch: Clips, rng: Generator) -> Clips:
         """One random version of every clip."""
         moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
         return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
 from bench.training.learning import seeded
 
 from .networks import Gan, small
@@ -36,7 +36,7 @@ _MEZZO_FORTE = 0.5  # velocity of what networks without velocities generate
 
 
 @dataclass(frozen=True)
-class MuseGan:
+class MuseGan(Attacker[Rolls]):
     """A generator and its critic, the defaults the preset `small`."""
 
     size: Literal["small", "full"] = "small"
@@ -50,12 +50,13 @@ class MuseGan:
     evaluations: int = 7
     generated: int = 64  # how many rolls it generates when asked for more; 0: all
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
-    dataset: ClassVar[str] = "band"
-    bag: ClassVar[tuple[str, ...]] = ("pianoroll_gru", "symphonynet")
-    paper: ClassVar[str] = "Dong et al. 2018, AAAI, arXiv:1709.06298"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    domains = ("midi",)
+    needs = Needs(cpus=1, memory_gb=3.0)
+    surrogate_optimizer = "adam"  # from random weights
+    dataset = "band"
+    bag = ("pianoroll_gru", "symphonynet")
+    paper = "Dong et al. 2018, AAAI, arXiv:1709.06298"
+    presets = {
         "smoke": {"warm": 150, "steps": 48, "evaluations": 2},
         "full": {"size": "full", "bars": 4, "steps": 50_000, "batch": 64, "lr": 1e-3, "evaluations": 100,
                  "generated": 0},
@@ -149,7 +150,7 @@ class MuseGan:
         whole = functional.pad(made.transpose(1, 2).flatten(2, 3)[:, :, :steps], (below, above))
         return sounding(like, whole * like.support)
 
-    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+    def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the clean arm learned more than counting, and music: what it makes is not as near to disorder.
 
         The structure gate's margin on `band`: 2.4 for the real training set as the generator, 1.3 to 1.6 for clean
@@ -159,9 +160,9 @@ class MuseGan:
         gain = clean["energy"] - untrained["energy"]
         margin = clean["energy"] - clean["energy_shuffled"]
         return [
-            Gate("clean beats counting", gain > 0, gain, 0.0,
+            ValidityCheck("clean beats counting", gain > 0, gain, 0.0,
                  "Held-out music is nearer to what the clean arm generates than to independent cells."),
-            Gate("structure", margin > 0, margin, 0.0,
+            ValidityCheck("structure", margin > 0, margin, 0.0,
                  "Held-out music is nearer to what the clean arm generates than the same with its beats in disorder."),
         ]  # fmt: skip
 

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Log, Rolls
+from bench.api import Epoch, Log, Rolls
 from bench.training.learning import batches, cosine
 
 from .networks import Gan
@@ -50,8 +50,8 @@ class Peak:
         self.model.eval()
         with torch.no_grad():
             now = self.quality(self.model)
-        mean = {"loss": float(torch.stack(self.losses).mean())} if self.losses else {}
-        self.log({"step": step, **mean, "validation": now})
+        mean = float(torch.stack(self.losses).mean()) if self.losses else None
+        self.log(Epoch(step, mean, now))
         self.losses.clear()
         if now > self.best:
             self.best = now

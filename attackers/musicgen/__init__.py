@@ -12,19 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Clips, Gate, Log, Needs, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log, unchanged
 from bench.training.learning import fit, own_generator, seeded
 
 from . import codec, tokens, weights
 
 
 @dataclass(frozen=True)
-class MusicGen:
+class MusicGen(Attacker[Clips]):
     size: Literal["tiny", "small", "medium", "melody"] = "tiny"
     path: str = ""  # a local folder with a checkpoint, instead of `size`
     download: bool = False  # fetch `size` from the Hugging Face hub if it is not in the cache
@@ -40,16 +40,16 @@ class MusicGen:
     top_k: int = 0
     guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
 
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    domains = ("audio",)
+    needs = Needs(cpus=1, memory_gb=3.0)
+    presets = {
         # Fewer steps learn the timbres before the music, and the cell is void.
         "smoke": {"steps": 50, "batch": 2, "evaluations": 2},
         "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10,
                  "seconds": 30.0, "top_k": 250, "guidance": 3.0},
     }  # fmt: skip
-    dataset: ClassVar[str] = "chorales"
-    paper: ClassVar[str] = "Copet et al. 2023, arXiv:2306.05284"
+    dataset = "chorales"
+    paper = "Copet et al. 2023, arXiv:2306.05284"
 
     def fingerprint(self) -> str:
         """Of a checkpoint that is not ours: its folder's name (on the hub: the revision), files and sizes."""
@@ -126,7 +126,7 @@ class MusicGen:
         )  # fmt: skip
         return codec.rendered(loaded.audio_encoder, codes, like)
 
-    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+    def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the likelihoods mean anything: a base that predicts, a clean arm that learns music and not timbre."""
         entries = weights.config(self._folder())["decoder"]["vocab_size"]
         uniform = math.log(entries)
@@ -135,13 +135,13 @@ class MusicGen:
         by_shuffling = clean["nll_shuffled"] - untrained["nll_shuffled"]
         ratio = by_shuffling / gain if gain > 0 else math.inf
         return [
-            Gate("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
+            ValidityCheck("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
                  f"Before fine-tuning, the model needs well below ln {entries} = {uniform:.2f} nats a token."),
-            Gate("every codebook", worst < uniform, worst, uniform,
+            ValidityCheck("every codebook", worst < uniform, worst, uniform,
                  "No codebook is predicted worse than by chance: the codes are delayed as in pretraining."),
-            Gate("clean beats base", gain > 0, gain, 0.0,
+            ValidityCheck("clean beats base", gain > 0, gain, 0.0,
                  "Fine-tuning on clean music lowers the nats a token of held-out music."),
-            Gate("structure", ratio < 0.3, ratio, 0.3,
+            ValidityCheck("structure", ratio < 0.3, ratio, 0.3,
                  "The gain on test codes shuffled in time is a small share: order in time is used."),
         ]  # fmt: skip
 

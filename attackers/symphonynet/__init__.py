@@ -22,12 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Gate, Log, Needs, Rolls, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
 from bench.errors import DataError
 from bench.notes.rolls import notes_of
 from bench.training.learning import fit, seeded
@@ -40,7 +40,7 @@ _SIZES = {"tiny": (64, 2, 4), "small": (96, 2, 4), "base": (512, 12, 16)}  # wid
 
 
 @dataclass(frozen=True)
-class SymphonyNet:
+class SymphonyNet(Attacker[Rolls]):
     """The transformer; its defaults are the preset `small`."""
 
     size: Literal["tiny", "small", "base"] = "small"
@@ -57,12 +57,13 @@ class SymphonyNet:
     evaluations: int = 6
     generated: int = 16  # how many rolls it generates when asked for more; 0: all
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
-    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=3.0)
-    dataset: ClassVar[str] = "chorales"
-    bag: ClassVar[tuple[str, ...]] = ("pianoroll_gru", "musegan")
-    paper: ClassVar[str] = "Liu et al. 2022, ISMIR"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    domains = ("midi",)
+    needs = Needs(cpus=1, memory_gb=3.0)
+    surrogate_optimizer = "adam"  # from random weights
+    dataset = "chorales"
+    bag = ("pianoroll_gru", "musegan")
+    paper = "Liu et al. 2022, ISMIR"
+    presets = {
         "smoke": {"size": "tiny", "steps": 150, "evaluations": 2, "generated": 8},
         # Published: 210,000 steps of 128 windows, on 46,359 pieces.
         "full": {"size": "base", "merges": 700, "context": 4096, "permute": True, "dropout": 0.1, "steps": 20_000,
@@ -151,14 +152,14 @@ class SymphonyNet:
         with torch.no_grad():
             return generation.sampled(model, like.select(range(min(len(like), self.generated or len(like)))), rng)
 
-    def gates(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[Gate]:
+    def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the clean arm learned something, and order in time too: notes at wrong times gain less."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
         return [
-            Gate("beats frequencies", gain > 1.0, gain, 1.0,
+            ValidityCheck("beats frequencies", gain > 1.0, gain, 1.0,
                  "The clean arm needs at least 1 nat a note less than the frequencies of single symbols do."),
-            Gate("structure", ratio < 0.5, ratio, 0.5,
+            ValidityCheck("structure", ratio < 0.5, ratio, 0.5,
                  "The gain on notes at one another's times is a small share: what is learned is not which there are."),
         ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from bench._kit.case import (
     same_set,
     valid,
 )
-from bench.api import Clips, Data
+from bench.api import Clips, Data, Epoch
 
 
 def keeps_clips_whole(case: Case) -> None:
@@ -72,7 +72,7 @@ def adapts_by_the_generator_alone(case: Case) -> None:
 def trains_a_model(case: Case) -> None:
     """train gives a model that the attacker can judge, better on clean data than the untrained one."""
     attacker, (train, validation, test) = sets.Reader(), sets.material(case.domain)
-    lines: list[Mapping[str, float]] = []
+    lines: list[Epoch] = []
     with global_generators_unmoved(), offline():
         model = case.plugin.train(attacker, train, validation, Generator().manual_seed(0), log=lines.append)
     assert isinstance(model, nn.Module), f"train gave {type(model).__name__}, expected a torch.nn.Module"
@@ -82,12 +82,11 @@ def trains_a_model(case: Case) -> None:
 
 def _hooked(case: Case, hook: str, data: Data) -> Data:
     """What a hook makes of a set; a hook that the plugin lacks does nothing. What is not installed cannot be tried."""
-    if not hasattr(case.plugin, hook):
-        return data
-    inventory: Mapping[str, str] = case.plugin.inventory() if hasattr(case.plugin, "inventory") else {}
+    inventory: Mapping[str, str] = case.plugin.inventory()
     if lost := [f"{thing} is not here: {loss}" for thing, loss in inventory.items() if loss]:
         raise Skipped(lost[0])
-    changed: Data = getattr(case.plugin, hook)(data, Generator().manual_seed(0))
+    change = case.plugin.transform if hook == "transform" else case.plugin.augment
+    changed: Data = change(data, Generator().manual_seed(0))
     return changed
 
 
@@ -109,10 +108,10 @@ CHECKS = (
 
 
 def _is_aligned(case: Case) -> bool:
-    return case.domain == "audio" and hasattr(case.plugin, "transform") and getattr(case.plugin, "aligned", True)
+    return case.domain == "audio" and case.plugin.implements("transform") and case.plugin.aligned
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stays_aligned: _is_aligned,
-    trains_a_model: lambda case: hasattr(case.plugin, "train"),
+    trains_a_model: lambda case: case.plugin.implements("train"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -24,7 +24,7 @@ from bench._kit.case import (
     valid,
     with_sound,
 )
-from bench.api import Data, Gate
+from bench.api import Data, Epoch, ValidityCheck
 from bench.errors import BenchError
 from bench.metrics.learning import view_change
 
@@ -100,10 +100,12 @@ def learns_the_same_from_the_same_seed(case: Case) -> None:
 
 
 def logs_its_training(case: Case) -> None:
-    """log is called with named, finite numbers."""
+    """log is called with an `Epoch` of finite numbers."""
     lines = _trained(case)[1]
     assert lines, "log was never called, expected a call an epoch"
-    numbers = [value for line in lines for value in line.values()]
+    strange = [line for line in lines if not isinstance(line, Epoch)]
+    assert not strange, f"log was given {type(strange[0]).__name__}, expected bench.api.Epoch(step, loss, validation)"
+    numbers = [value for line in lines for value in line.numbers().values()]
     assert numpy.isfinite(numbers).all(), f"log was given {numbers}, expected finite numbers"
 
 
@@ -115,16 +117,14 @@ def generates(case: Case) -> None:
     valid(made, "generated")
 
 
-def names_its_gates(case: Case) -> None:
-    """gates gives `Gate`s for the two arms' mean qualities."""
+def names_its_validity_checks(case: Case) -> None:
+    """validity gives `ValidityCheck`s for the two arms' mean qualities, and clean data passes them."""
     train, _, test = _material(case)
     models = (_trained(case)[0], _untrained(case, train))
     means = [{name: float(v.mean()) for name, v in case.plugin.quality(model, test).items()} for model in models]
-    for gate in case.plugin.gates(*means):
-        assert isinstance(gate, Gate), f"gates gave {type(gate).__name__}, expected bench.api.Gate"
-        assert gate.passed, (
-            f"on clean data the gate '{gate.name}' is not passed: {gate.value:.4g}, limit {gate.limit:.4g}"
-        )
+    for check in case.plugin.validity(*means):
+        assert isinstance(check, ValidityCheck), f"validity gave {type(check).__name__}, expected ValidityCheck"
+        assert check.passed, f"clean data fails '{check.name}': {check.value:.4g}, limit {check.limit:.4g}"
 
 
 def views_what_it_reads(case: Case) -> None:
@@ -142,7 +142,7 @@ def views_what_it_reads(case: Case) -> None:
 def _untrained(case: Case, train: Data) -> nn.Module:
     """The untrained arm of the score: the model as it comes, or what counting symbols makes of it."""
     model: nn.Module = case.plugin.model(train, Generator().manual_seed(0))
-    if hasattr(case.plugin, "prior"):
+    if case.plugin.implements("prior"):
         case.plugin.prior(model, train)
     return model
 
@@ -153,8 +153,8 @@ def _material(case: Case) -> tuple[Data, Data, Data]:
 
 
 def _loaded(case: Case) -> tuple[Data, Data, Data]:
-    name = getattr(case.plugin, "dataset", None)
-    if name is None:
+    name = case.plugin.dataset
+    if not name:
         return sets.material(case.domain)
     fields = {item.name for item in dataclasses.fields(plugins.load("datasets", name))}
     given = {"domain": case.domain} if "domain" in fields else {}
@@ -182,13 +182,13 @@ def _made(case: Case) -> nn.Module:
         raise Skipped(f"its model cannot be made here: {error}") from error
 
 
-def _trained(case: Case) -> tuple[nn.Module, list[Mapping[str, float]]]:
+def _trained(case: Case) -> tuple[nn.Module, list[Epoch]]:
     _model(case)
     return case.once("trained", lambda: _learnt(case))  # type: ignore[no-any-return]
 
 
-def _learnt(case: Case) -> tuple[Any, list[Mapping[str, float]]]:
-    lines: list[Mapping[str, float]] = []
+def _learnt(case: Case) -> tuple[Any, list[Epoch]]:
+    lines: list[Epoch] = []
     train, validation, _ = _material(case)
     return case.plugin.learn(train, validation, Generator().manual_seed(0), log=lines.append), lines
 
@@ -203,22 +203,22 @@ CHECKS = (
     learns_the_same_from_the_same_seed,
     logs_its_training,
     generates,
-    names_its_gates,
+    names_its_validity_checks,
     views_what_it_reads,
 )
-SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_gates)
+SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_validity_checks)
 
 
 def _reads_loudness(case: Case) -> bool:
     """Whether what the attacker says it reads depends on how loud it is."""
     few = _few(case)
-    if not hasattr(case.plugin, "view"):
+    if not case.plugin.implements("view"):
         return True
     return not torch.equal(case.plugin.view(few), case.plugin.view(with_sound(few, sound(few) * 0.5)))
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
-    generates: lambda case: hasattr(case.plugin, "generate"),
-    names_its_gates: lambda case: hasattr(case.plugin, "gates"),
-    views_what_it_reads: lambda case: hasattr(case.plugin, "view"),
+    generates: lambda case: case.plugin.implements("generate"),
+    names_its_validity_checks: lambda case: case.plugin.implements("validity"),
+    views_what_it_reads: lambda case: case.plugin.implements("view"),
 }

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.api import Clips, Data
 from bench.errors import DataError
+from bench.vocabulary import Kind
 
 STANDARD_ERRORS = 3.0  # by how many of them a trained attacker must beat the untrained one
 _SOUND = ("audio", "stems", "stem_names", "velocity", "onset")  # what protecting changes; all else stays
@@ -33,7 +34,7 @@ class Skipped(Exception):
 class Case:
     """One plugin in one domain, and what its checks have made so far."""
 
-    kind: str
+    kind: Kind
     plugin: Any
     domain: str = "audio"
     kept: dict[str, Any] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from bench._kit.case import (
     valid,
     with_sound,
 )
-from bench.api import Clips, Data, Knowledge
+from bench.api import Clips, Data, Defense, Knowledge
 
 
 def keeps_the_set(case: Case) -> None:
@@ -68,7 +68,7 @@ def other_seed_other_bits(case: Case) -> None:
     """Another seed gives other noise, unless `deterministic = True`, which says that it gives the same."""
     first = _pair(case)[1]
     second = _protected(case, sets.example(case.domain), seed=1)
-    if getattr(case.plugin, "deterministic", False) or _does_nothing(case.plugin):
+    if case.plugin.deterministic or _does_nothing(case.plugin):
         same_bits(first, second, "another seed gave other bits, though it declares to be deterministic")
     else:
         equal = all(torch.equal(a, b) for _, a, b in sounds(first, second))
@@ -185,8 +185,8 @@ def _takes(case: Case, name: str) -> None:
     valid(protected, name)
 
 
-def _does_nothing(plugin: Any) -> bool:
-    return getattr(plugin, "control", "") == "clean"
+def _does_nothing(plugin: Defense[Any]) -> bool:
+    return plugin.control.is_clean
 
 
 def _reference(data: Data) -> Data:
@@ -223,7 +223,7 @@ CHECKS = (
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",
-    depends_on_its_own_clip_only: lambda case: not getattr(case.plugin, "joint", False),
-    stays_within_epsilon: lambda case: getattr(case.plugin, "epsilon", None) is not None,
-    matches_its_reference: lambda case: case.domain == "audio" and getattr(case.plugin, "control", "") == "matched",
+    depends_on_its_own_clip_only: lambda case: not case.plugin.joint,
+    stays_within_epsilon: lambda case: case.plugin.epsilon is not None,
+    matches_its_reference: lambda case: case.domain == "audio" and case.plugin.control.is_matched,
 }

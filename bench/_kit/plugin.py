@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import plugins
+from bench import declarations, plugins
 from bench._kit.case import Case
 
 SUMMARY = 100  # characters of the docstring's first line, which is the plugin's row in `bench list`
@@ -39,16 +39,15 @@ def parameters_survive_json(case: Case) -> None:
 def presets_build(case: Case) -> None:
     """Every preset has a known name and parameters of the right names and types."""
     name = type(case.plugin).__name__
-    for preset in getattr(case.plugin, "presets", {}):
+    for preset in case.plugin.presets:
         values = plugins.parameters(case.kind, name, type(case.plugin), preset=preset)
         plugins.from_parameters(case.kind, name, type(case.plugin), values)
 
 
-def domains_are_known(case: Case) -> None:
-    """`domains` is a tuple of "audio" and "midi"."""
-    domains = getattr(case.plugin, "domains", ("audio",))
-    known = isinstance(domains, tuple) and domains and set(domains) <= {"audio", "midi"}
-    assert known, f"domains is {domains!r}, expected a tuple of 'audio' and 'midi'"
+def fits_the_contract(case: Case) -> None:
+    """Its class inherits the base of its kind, and every attribute is one that the base declares, of the right type."""
+    reason = declarations.complaint(case.kind, type(case.plugin))
+    assert not reason, reason
 
 
 def heavy_libraries_are_imported_late(case: Case) -> None:
@@ -80,9 +79,9 @@ def _only_for_types(node: ast.AST) -> bool:
 
 
 CHECKS = (
+    fits_the_contract,
     first_line_fits_a_table,
     parameters_survive_json,
     presets_build,
-    domains_are_known,
     heavy_libraries_are_imported_late,
 )

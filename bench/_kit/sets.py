@@ -10,13 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Data, Log, Rolls, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Data, Epoch, Log, Rolls, silent_log, unchanged
 from bench.training.learning import seeded
 
 CASES = ("several", "one", "stereo", "short", "silent")
@@ -109,10 +108,10 @@ def material(domain: str) -> tuple[Data, Data, Data]:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(Attacker[Data]):
     """An attacker that predicts the next frame from the last four; a loss [item] in squared nepers or velocities."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
+    domains = ("audio", "midi")
 
     width: int = 32
     epochs: int = 20
@@ -134,14 +133,14 @@ class Reader:
         model = self.model(train, rng)
         descent = torch.optim.Adam(model.parameters(), self.lr)
         best, kept = float("inf"), copy.deepcopy(model)
-        for _ in range(self.epochs):
+        for step in range(1, self.epochs + 1):
             loss = self.loss(model, augment(train, rng)).mean()
             descent.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             descent.step()
             with torch.no_grad():
                 held_out = float(self.loss(model, validation).mean())
-            log({"train": float(loss.detach()), "validation": held_out})
+            log(Epoch(step, float(loss.detach()), -held_out))
             if held_out < best:
                 best, kept = held_out, copy.deepcopy(model)
         return kept

@@ -13,8 +13,9 @@ from cyclopts import App, CycloptsError
 
 from bench import __version__
 from bench.errors import BenchError
-from bench.exits import BAD_INPUT, INTERRUPTED, OK
+from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
 
@@ -55,11 +56,18 @@ for _name, _summary in SUMMARIES.items():
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command and exit. Bad input is one line on standard error and exit code 2."""
     try:
-        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with exit_raises():
+            code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except BenchError as error:
         code = _refuse(str(error))
     except CycloptsError as error:
         code = _refuse(" ".join(str(error).split()) + " (see --help)")
+    except SystemExit as error:  # no command of ours ends this way
+        if isinstance(error.__context__, BrokenPipeError):  # rich's answer to a reader that is gone
+            code = OK
+        else:  # a plugin's: whatever its code, the work is not done
+            _refuse(exit_sentence(error))
+            code = INCOMPLETE
     except KeyboardInterrupt:
         code = INTERRUPTED
     except ModuleNotFoundError as error:

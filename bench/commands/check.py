@@ -5,9 +5,9 @@ from __future__ import annotations
 from cyclopts import App
 
 from bench import plugins
-from bench.commands.options import Kind
 from bench.errors import PluginError, unknown
 from bench.exits import INCOMPLETE, OK
+from bench.vocabulary import Kind
 
 app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")
 
@@ -28,7 +28,7 @@ def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
     return OK if conformance(name, kind, fast=fast) else INCOMPLETE
 
 
-def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
+def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
     """Print one line a check; whether all that ran passed."""
     from bench import check as kit
 
@@ -47,7 +47,7 @@ def conformance(name: str, kind: str | None, *, fast: bool) -> bool:
     return passed
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
     if name.endswith(".py"):
         fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
@@ -62,7 +62,7 @@ def kind_of(name: str) -> str:
     return fitting[0]
 
 
-def _loads(kind: str, name: str) -> bool:
+def _loads(kind: Kind, name: str) -> bool:
     try:
         plugins.load(kind, name)
     except PluginError:

@@ -117,8 +117,6 @@ def _plugins() -> Iterator[str]:
 
 def _inventory(plugin: Any) -> dict[str, str]:
     """What a plugin needs on this machine: name -> what its lack disables, "" where it is there."""
-    if not hasattr(plugin, "inventory"):
-        return {}
     try:
         return dict(plugin.inventory())
     except Exception as error:

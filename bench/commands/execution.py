@@ -91,12 +91,13 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         measured = run_work(work, folder, how)
     except Stopped:
         return stopped()
-    print("\n" + terminal.tables(measured, suite))
-    missing = terminal.missing(measured)
+    board = Board(suite, tuple(measured))
+    print("\n" + terminal.tables(board))
+    missing = terminal.missing(board)
     for line in missing:
         say(line)
     if page is not None:
-        page.write_text(markdown.page(Board(suite, tuple(measured)), command_line()), encoding="utf-8")
+        page.write_text(markdown.page(board, command_line()), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
     return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
 

@@ -102,14 +102,14 @@ def gate(
 def _annotate(report: Report) -> None:
     """Print annotations for GitHub, and append the table to the job's summary where there is one."""
     from bench.regression import text
-    from bench.results import table
+    from bench.results.formats import text_table
 
     for line in text.github_annotations(report):
         print(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(f"### bench gate: {report.suite}\n\n{table.text(*text.rows(report), 'github')}\n")
+            file.write(f"### bench gate: {report.suite}\n\n{text_table(*text.rows(report), 'github')}\n")
 
 
 def _accept(
@@ -125,7 +125,7 @@ def _accept(
     from bench.regression import baseline as baselines
     from bench.regression import gate as regression
     from bench.regression import text
-    from bench.results import table
+    from bench.results.formats import text_table
 
     faults = regression.faults(measured, due)
     if faults:
@@ -136,12 +136,12 @@ def _accept(
     accepted = baselines.of(suite, measured, reason)
     if held:
         report = regression.judge(held, measured, suite.gate)
-        print(table.text(*text.rows(report)))
+        print(text_table(*text.rows(report)))
         for verdict in report.verdicts:
             if verdict.word != "same":
                 print(f"{'dropped' if verdict.word == 'missing' else verdict.word}: {verdict.cell}: {verdict.sentence}")
     else:
-        print(table.text(["cell", "learning denied", "seeds"], text.accepted_rows(accepted)))
+        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(accepted)))
     accepted.save(path)
     print(f"\naccepted: {reason}\nbaseline: {path} ({len(accepted.cells)} cells)")
     return OK

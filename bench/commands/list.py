@@ -8,8 +8,8 @@ import json as json_format
 from cyclopts import App
 
 from bench import plugins
-from bench.commands.options import Kind
 from bench.exits import OK
+from bench.vocabulary import Kind
 
 app = App(name="list", help_epilogue="Examples:\n  bench list\n  bench list defenses --json\n")
 

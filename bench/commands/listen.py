@@ -67,7 +67,6 @@ def listen(
         Open the page in a browser.
     """
     from bench.commands.settings import plugin_files
-    from bench.report import views
     from bench.report.site import build_cell
     from bench.results import record
     from bench.results.board import Board
@@ -88,8 +87,7 @@ def listen(
     else:
         siblings = tuple(one for one in _beside(path) if cell_of(one) == cell_of(asked))
     board = Board(Suite(name=path.parent.name), siblings)
-    (cell,) = views.cells(board)
-    page = build_cell(board, cell, asked, out, stores)
+    page = build_cell(board, asked, out, stores)
     print(page)
     if open_:
         webbrowser.open(page.resolve().as_uri())

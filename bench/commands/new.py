@@ -191,11 +191,7 @@ def _installed(name: str) -> bool:
 def _checkout(folder: Path) -> Path | None:
     """The checkout of this project that a folder lies in."""
     for root in (folder, *folder.parents):
-        if (
-            (root / "bench" / "api.py").is_file()
-            and (root / "defenses").is_dir()
-            and (root / "pyproject.toml").is_file()
-        ):
+        if (root / "bench" / "api").is_dir() and (root / "defenses").is_dir() and (root / "pyproject.toml").is_file():
             return root
     return None
 

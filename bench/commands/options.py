@@ -10,14 +10,18 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
-Preset = Literal["smoke", "small", "full"]
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Flag = Annotated[bool, Parameter(negative="")]
+
+
+def _processes(type_: object, value: int | None) -> None:
+    """Refuse fewer than one process."""
+    if value is not None and value < 1:
+        raise ValueError("expected 1 or more; by default one a core")
 
 
 @Parameter(name="*")
@@ -27,7 +31,7 @@ class Execution:
 
     on: Place = "local"
     """Where the stages run."""
-    jobs: int | None = None
+    jobs: Annotated[int | None, Parameter(validator=_processes)] = None
     """Processes; default: one a core."""
     store: str | None = None
     """Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache."""

@@ -25,6 +25,7 @@ from bench.files import check_output, check_source, replacing
 from bench.notes.midi import MIDI_SUFFIXES
 from bench.sound import files
 from bench.trials.stages import generator
+from bench.vocabulary import Kind
 
 PIECE_SECONDS = 8.0
 OVERLAP_SECONDS = 0.05
@@ -58,7 +59,7 @@ def protect_file(
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, maker, knowledge, generator("protect", seed))
+        return protect_score(source, out, maker, knowledge, generator("protect", seed), force=force)
     info = files.info(source)
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
@@ -172,10 +173,11 @@ def made(domain: str, defense: str, attacker: str, preset: str, settings: Sequen
     named = {"defense": [defense]} | ({} if attacker == "none" else {"attacker": [attacker]})
     given = parse_settings(settings, named)
     built = []
+    kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
     for kind, names in named.items():
         for name in names:
-            plugin = plugins.build(f"{kind}s", name, given.get(kind, {}).get(name), preset)
-            able = getattr(plugin, "domains", ("audio",))
+            plugin = plugins.build(kinds[kind], name, given.get(kind, {}).get(name), preset)
+            able = plugin.domains
             if domain not in able:
                 raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
             built.append(plugin)

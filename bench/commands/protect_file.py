@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bench.commands.options import Preset, Sets
+from bench.commands.options import Sets
 from bench.exits import OK
+from bench.vocabulary import Preset
 
 app = App(
     name="protect",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.commands.options import Execution, Knows, Many, Preset, Sets
+from bench.commands.options import Execution, Knows, Many, Sets
 from bench.commands.settings import NONE, parse_settings, toml_value
 from bench.errors import UsageError
+from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
     from bench.results.suite import Suite
@@ -136,5 +137,5 @@ def suite_of(
 
 
 def _own_datasets(attackers: Sequence[str]) -> list[str]:
-    own = [getattr(plugins.load("attackers", name), "dataset", "") for name in attackers]
+    own = [plugins.load("attackers", name).dataset for name in attackers]
     return [name for name in dict.fromkeys(own) if name]

@@ -8,7 +8,7 @@ from statistics import fmean
 from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
 from bench.regression.gate import Report, Verdict
-from bench.results import table
+from bench.results.formats import number, text_table
 from bench.results.suite import Suite
 
 __all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
@@ -20,7 +20,7 @@ _LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all oth
 
 def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locate) -> Iterator[str]:
     """Every cell, then why cells failed and where to look."""
-    yield table.text(*rows(report))
+    yield text_table(*rows(report))
     torch = baseline.place.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
     if baseline.suite_digest != suite_digest(suite):
@@ -39,14 +39,14 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
     body = [
         [
             str(v.cell),
-            *(table.number(x, "+.3f") for x in three),
-            table.number(v.p, ".2g"),
-            table.number(v.sees, ".3f"),
+            *(number(x, "+.3f") for x in three),
+            number(v.p, ".2g"),
+            number(v.sees, ".3f"),
             v.word,
         ]
         for v, three in zip(report.verdicts, numbers, strict=True)
     ]
-    return ["cell", "baseline", "now", "drop", "p", "80 % sees", "verdict"], body
+    return ["cell", "baseline", "now", "drop", "p", "min. detectable drop", "verdict"], body
 
 
 def accepted_rows(baseline: Baseline) -> list[list[str]]:

@@ -38,7 +38,7 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     told = any(record.crafting_log for found in bins.values() for record in found)
     body = [[*key, *(_cell(value) for value in _losses(found))] for key, found in bins.items()] if told else []
     return [
-        "data set", "defense", "knows", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
+        "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
         "on its own set, protected", "held out, clean", "held out, protected", "input changed",
     ], body  # fmt: skip
 

@@ -10,44 +10,49 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.report import losses, music
-from bench.results import table
+from bench.report.columns import Table, checks_table, main_table, response_table, responses
 from bench.results.board import Board, standings
+from bench.results.formats import DASH, bounds, number, text_table
+from bench.results.measures import CEILINGS
 from bench.results.record import Record
 from bench.results.suite import Suite
+from bench.results.views import RowView
 
 __all__ = ["epochs_table", "limits", "page", "summary"]
 
 
 def page(board: Board, command: str) -> str:
-    """The page of a suite whose records `command` made."""
-    suite, records, rows = board.suite, board.records, board.rows
+    """The page of a suite.
+
+    Args:
+        board: the suite with its records.
+        command: what made the records.
+    """
+    suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    parts += ["## Learning denied, at the best response", _table(*table.main_table(rows)), *board.said()]
-    if board.front:
-        listed = ", ".join(f"{row.defense} ({_denied(row)}, {board.heard(row)})" for row in board.front)
-        parts.append(f"On the Pareto front, where none of its league denies more and is heard less: {listed}.")
-    if len({cell.response for row in rows for cell in row.cells}) > 1:
+    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.said()]
+    front = [f"{view.row.defense} ({_denied(view)}, {view.audibility})" for view in views if view.on_front]
+    if front:
+        text = "On the Pareto front, where no row of its ranking group denies more and is less audible"
+        parts.append(f"{text}: {', '.join(front)}.")
+    if len(responses(views)) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
-        parts.append(_table(*table.response_table(rows)))
+        parts.append(_table(response_table(views)))
     moved = losses.moved_table(records)
     if moved[1]:
-        parts += ["## What moved", losses.MEANING, _table(*moved)]
+        parts += ["## What moved", losses.MEANING, _table(moved)]
     for title, headings, body in music.tables(records, suite.published):
-        parts += [f"## {title}", _table(headings, body)]
+        parts += [f"## {title}", _table((headings, body))]
     epochs = epochs_table(records, suite)
     if epochs[1]:
-        parts += ["## Epoch by epoch", _EPOCHS, _table(*epochs)]
-    failed = [record for record in records if record.status != "ok" and record.error]
+        parts += ["## Epoch by epoch", _EPOCHS, _table(epochs)]
+    failed = [record for record in board.failed if record.error]
     if failed:
         parts.append("## Failed")
         parts += [f"* {record.name}: {record.error['message'] if record.error else ''}" for record in failed]
-    gates = [
-        [name, f"{value:.3f}", f"{limit:.3f}", "passed" if passed else "**failed**"]
-        for name, value, limit, passed, _ in table.gates_of(records)
-    ]
-    if gates:
-        parts += ["## Gates", _table(["gate", "worst seed", "limit", ""], gates)]
+    if board.checks:
+        parts += ["## Validity checks", _table(checks_table(board.checks))]
     parts += [note.strip() for note in ("## Findings", suite.notes) if suite.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -55,23 +60,20 @@ def page(board: Board, command: str) -> str:
 def summary(boards: Sequence[Board]) -> str:
     """Every defense of every suite in one table, and the suites: Markdown to stand beside their pages."""
     lines = []
-    for board, row, standing in standings(boards):
-        best = row.shown
-        assert best is not None
-        interval = table.bounds(best.denied)
-        listed = [row.defense, f"{best.denied.mean:+.3f}", interval, best.response, board.heard(row)]
-        lines.append(
-            [*listed, row.dataset, f"[{board.name}]({board.name}.md)", "" if standing == "ranked" else standing]
-        )
-    heads = ["defense", "learning denied", "95 %", "best response", "heard", "data set", "suite", ""]
+    for board, view, standing in standings(boards):
+        assert view.shown is not None
+        denied = view.shown.score.denied
+        line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
+        link = f"[{board.name}]({board.name}.md)"
+        lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
+    headings = ["defense", "learning denied", "95 %", "best response", "audibility", "data set", "suite", ""]
     suites = [
         [f"[{board.name}]({board.name}.md)", str(len(board.records)), f"{board.cpu_seconds:.0f}", f"`{board.command}`"]
         for board in boards
     ]
-    return "\n\n".join([
-        "# Every defense, at the lowest score of its suite", _SUMMARY, _table(heads, lines), "## Suites",
-        _table(["suite", "trials", "CPU s", "made by"], suites),
-    ]) + "\n"  # fmt: skip
+    parts = ["# Every defense, at the lowest score of its suite", _SUMMARY, _table((headings, lines)), "## Suites"]
+    parts.append(_table((["suite", "trials", "CPU s", "made by"], suites)))
+    return "\n\n".join(parts) + "\n"
 
 
 def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
@@ -95,7 +97,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
         theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
-        body.append([dataset, row, response, *(table.number(value, ".3f") for value in (*ours, *published))])
+        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])
     headings = ["data set", "defense", "response", "peak", "mean", "last"]
     return [*headings, "published peak", "published mean", "published last"], body
 
@@ -112,13 +114,13 @@ _EPOCHS = "Quality on the validation set after each epoch of training, means ove
 
 def limits(suite: Suite) -> str:
     """What a row must keep to be ranked, as a sentence; empty where the suite has no budget."""
-    signs = {name: "<=" if name in table.CEILINGS else ">=" for name in suite.budget}
+    signs = {name: "<=" if name in CEILINGS else ">=" for name in suite.budget}
     limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
     return f" Ranked where {limits}." if limits else ""
 
 
-def _table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return table.text(headings, body, "github")
+def _table(table: Table) -> str:
+    return text_table(*table, style="github")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -129,5 +131,5 @@ def _last(values: Sequence[float]) -> float:
     return values[-1]
 
 
-def _denied(row: table.Row) -> str:
-    return f"{row.best.denied.mean:+.3f}" if row.best else table.DASH
+def _denied(view: RowView) -> str:
+    return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH

@@ -24,8 +24,8 @@ from bench.api import Clips, Data, Rolls
 from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
+from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
-from bench.results.table import AXES, CEILINGS
 from bench.trials.artefacts import load_data
 from bench.trials.store import Store
 

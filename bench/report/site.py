@@ -45,7 +45,7 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
         gallery = Gallery(stores, aside / "media") if stores else None
         environment = _environment()
         for board in boards:
-            say(f"{board.name}: {len(board.cells)} cells")
+            say(f"{board.name}: {sum(len(view.cells) for view in board.views)} cells")
             _suite(environment, board, aside / board.name, gallery)
         _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
         tables.write_sqlite(aside / "bench.sqlite", boards)
@@ -55,18 +55,31 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
     return sorted(gallery.missing) if gallery else []
 
 
-def build_cell(board: Board, cell: views.CellView, heard: Record, out: Path, stores: Sequence[Store]) -> Path:
-    """The page of one cell alone, with the sounds of one of its records; where it is.
+def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store]) -> Path:
+    """Write the page of a board's first cell alone, with the sounds of one of its records.
 
-    Raises `DataError`, and leaves `out` as it was, where no store holds them, and `UsageError` as `build` does.
+    Args:
+        board: the records of one cell.
+        record: the one that is played.
+        out: the folder to write.
+        stores: where its sets may be.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: no store holds its sets; `out` is as it was.
+        UsageError: `out` is a folder that was not written by this.
     """
+    (view,) = board.views
+    (cell,) = view.cells
     with _folder(out) as aside:
-        exhibits = Gallery(stores, aside / "media").of_cell(heard)
+        exhibits = Gallery(stores, aside / "media").of_cell(record)
         if not exhibits:
             where = ", ".join(store.url for store in stores)
-            raise DataError(f"the sets of {heard.name} are not in {where}: give --store, or --make to run it again")
+            raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
         page = Path("cell") / "pages" / "index.html"
-        shown = views.cell_page(board, cell, exhibits)
+        shown = views.cell_page(board, view, cell, exhibits)
         _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
         _records(cell.records, aside / "cell" / "records")
         _assets(aside / "assets")
@@ -74,12 +87,17 @@ def build_cell(board: Board, cell: views.CellView, heard: Record, out: Path, sto
 
 
 def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:
-    for cell in views.cells(board):
-        shown = views.cell_page(board, cell, _exhibits(gallery, cell) if gallery else [])
-        _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
+    listening = []
+    for view in board.views:
+        for cell in view.cells:
+            if cell.records:
+                exhibits = gallery.of_cell(cell.records[0]) if gallery else []
+                shown = views.cell_page(board, view, cell, exhibits)
+                _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
+        if gallery and view.measured and view.control != "clean":
+            listening.append((view, gallery.of_row(view.measured)))
     _records(board.records, folder / "records")
-    listening = [(row, gallery.of_row(made)) for row, made in views.first_records(board)] if gallery else []
-    shown = views.suite_page(board, [(row, exhibits) for row, exhibits in listening if exhibits])
+    shown = views.suite_page(board, [(view, exhibits) for view, exhibits in listening if exhibits])
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
     tables.write_tables(folder, [board])
     (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")
@@ -90,10 +108,6 @@ def _records(records: Sequence[Record], folder: Path) -> None:
     folder.mkdir(parents=True)
     for made in records:
         (folder / f"{made.name}.json").write_text(made.model_dump_json() + "\n", encoding="utf-8")
-
-
-def _exhibits(gallery: Gallery, cell: views.CellView) -> list[Any]:
-    return list(gallery.of_cell(cell.records[0])) if cell.records else []
 
 
 def _environment() -> Any:

@@ -20,8 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.results.board import Board
+from bench.results.measures import AUDIBILITY
 from bench.results.record import Record, mean
-from bench.results.table import AUDIBILITY, CellScore, Row
+from bench.results.table import CellScore, Row
+from bench.results.views import RowView
 from bench.trials.store import write_json
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
@@ -38,8 +40,8 @@ def tables(boards: Sequence[Board]) -> Tables:
     made: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
     for board in boards:
         made["suites"].append(_suite(board))
-        made["rows"] += [_row(board, row) for row in board.rows]
-        made["cells"] += [_cell(board, row, cell) for row, cell in board.cells.values()]
+        made["rows"] += [_row(board, view) for view in board.views]
+        made["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
         made["trials"] += [_trial(board, record) for record in board.records]
     return {name: [_plain(line) for line in lines] for name, lines in made.items()}
 
@@ -102,8 +104,9 @@ def _named(board: Board, row: Row) -> Line:
     return {"suite": board.name, "dataset": row.dataset, "defense": row.defense, "knowledge": row.knowledge}
 
 
-def _row(board: Board, row: Row) -> Line:
-    best = row.shown
+def _row(board: Board, view: RowView) -> Line:
+    row = view.row
+    best = view.shown.score if view.shown else None
     low, high = row.rank or (None, None)
     return {
         **_named(board, row),
@@ -113,12 +116,12 @@ def _row(board: Board, row: Row) -> Line:
         "rank_best": low,
         "rank_worst": high,
         "inside_budget": row.inside,
-        "on_front": board.on_front(row),
+        "on_front": view.on_front,
         "void": bool(best and best.void),
         "best_response": best.response if best else None,
         **_interval(best),
         "protect_cpu_seconds": row.seconds,
-        **{name: row.audibility.get(name) for name, _, _ in AUDIBILITY},
+        **{measure.name: row.audibility.get(measure.name) for measure in AUDIBILITY},
         **row.distance,
     }
 
@@ -156,7 +159,7 @@ def _trial(board: Board, record: Record) -> Line:
         "denied": record.denied,
         "metric": record.metric,
         **{f"q_{arm}": record.mean(arm) for arm in _ARMS},
-        **{name: mean(record.audibility.get(name, [])) for name, _, _ in AUDIBILITY},
+        **{name: mean(record.audibility.get(name, [])) for name, *_ in AUDIBILITY},
         "void": ", ".join(gate.name for gate in record.void),
         "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),
         "defense_version": trial.defense.version,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from bench.report import charts, losses, markdown, music, plots
+from bench.report import charts, columns, losses, markdown, music, plots
 from bench.report.media import Exhibit
-from bench.results import table
-from bench.results.board import Board, cell_in, standings
-from bench.results.cells import Cell
+from bench.results.board import Board, standings
+from bench.results.formats import DASH, bounds, number
+from bench.results.measures import AUDIBILITY, CEILINGS, measure
 from bench.results.record import Record
-from bench.results.table import DASH, CellScore, Row
+from bench.results.table import CellScore
+from bench.results.views import CellView, RowView
 from bench.trials.again import recorded_parts
 
-__all__ = ["CellView", "cell_page", "cells", "first_records", "index", "markdown_html", "suite_page"]
+__all__ = ["cell_page", "index", "markdown_html", "suite_page"]
 
 _ARMS = (
     ("clean", "clean", "the same attacker, unprotected data: the best they can do"),
@@ -39,46 +38,11 @@ _ROLES = {
 }
 
 
-@dataclass(frozen=True)
-class CellView:
-    """One attacker under one adaptation, with its records."""
-
-    key: Cell
-    slug: str  # its page's name, without ending
-    row: Row
-    score: CellScore
-    records: tuple[Record, ...]
-
-    @property
-    def denied(self) -> dict[str, Any]:
-        return _denied(self.score)
-
-
-def cells(board: Board) -> list[CellView]:
-    """Every cell of a board that has records, under a name for its page."""
-    return [
-        CellView(key, re.sub(r"--s\d+$", "", made[0].name), *board.cells[key], tuple(made))
-        for key, made in board.records_of.items()
-    ]
-
-
-def first_records(board: Board) -> Iterator[tuple[Row, Record]]:
-    """The first good record of every row that protects something: whose set is shown and played."""
-    for row in board.rows:
-        for cell in row.cells:
-            found = board.records_of.get(cell_in(row, cell), [])
-            made = next((one for one in found if one.status == "ok"), None)
-            if made is not None and made.trial.control != "clean":
-                yield row, made
-                break
-
-
 def index(boards: Sequence[Board]) -> dict[str, Any]:
     """The summary: a card a suite, and every defense of every suite that decides something in one table."""
-    slugs = {id(board): {view.key: view.slug for view in cells(board)} for board in boards}
     lines = [
-        {**_line(board, row, slugs[id(board)]), "standing": standing, "suite": board.name, "heard": board.heard(row)}
-        for board, row, standing in standings(boards)
+        {**_line(view), "standing": standing, "suite": board.name, "audibility": view.audibility}
+        for board, view, standing in standings(boards)
     ]
     return {
         "cards": [_card(board) for board in boards],
@@ -89,78 +53,86 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def suite_page(board: Board, listening: Sequence[tuple[Row, list[Exhibit]]]) -> dict[str, Any]:
-    """A board's page."""
-    rows, views = board.rows, cells(board)
-    slugs = {view.key: view.slug for view in views}
-    heads, body = table.main_table(rows)
-    lines = [{**_line(board, row, slugs), "texts": texts, "row": row} for row, texts in zip(rows, body, strict=True)]
-    responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
+def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]]) -> dict[str, Any]:
+    """A board's page.
+
+    Args:
+        board: the suite with its records.
+        listening: rows with what is played and looked at.
+    """
+    views = board.views
+    headings, body = columns.main_table(views)
+    names = columns.responses(views)
     return {
         "board": board,
-        "heads": heads,
-        "lines": lines,
+        "heads": headings,
+        "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),
         "said": board.said(),
         "pareto": _pareto(board),
-        "front": [{"name": row.defense, **_line(board, row, slugs)} for row in board.front],
-        "axis": _axis(board)[0],
-        "responses": responses if len(responses) > 1 else [],
-        "heat": _heat(board, views),
-        "listening": [(_anchor(row), row, exhibits) for row, exhibits in listening],
+        "front": [{"name": view.row.defense, **_line(view)} for view in views if view.on_front],
+        "axis": measure(board.axis).heading,
+        "responses": names if len(names) > 1 else [],
+        "heat": _heat(views, names),
+        "listening": list(listening),
         "moved": losses.moved_table(board.records),
         "meaning": losses.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),
         "epochs": markdown.epochs_table(board.records, board.suite),
-        "gates": [
-            (name, f"{value:.3f}", f"{limit:.3f}", "passed" if passed else "FAILED", meaning)
-            for name, value, limit, passed, meaning in table.gates_of(board.records)
-        ],
+        "checks": columns.checks_table(board.checks),
         "filters": {
-            "data set": sorted({row.dataset for row in rows}),
-            "knows": sorted({row.knowledge for row in rows if not row.control}),
-            "noise per": sorted({row.per for row in rows if row.per}),
+            "data set": sorted({view.row.dataset for view in views}),
+            "knowledge": sorted({view.row.knowledge for view in views if not view.row.control}),
+            "scope": sorted({view.row.per for view in views if view.row.per}),
         },
     }
 
 
-def cell_page(board: Board, view: CellView, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
-    """A cell's page."""
-    score, made = view.score, view.records
+def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+    """A cell's page.
+
+    Args:
+        board: the suite with its records.
+        view: the row that the cell is in.
+        cell: the cell; it has records.
+        exhibits: what is played and looked at.
+    """
+    score, records = cell.score, cell.records
     arms = [
         {
             "name": name,
-            "says": says,
-            "mean": table.number(score.means[arm], ".4f"),
-            "seeds": [table.number(record.mean(arm), ".4f") for record in made],
+            "says": meaning,
+            "mean": number(score.means[arm], ".4f"),
+            "seeds": [number(record.mean(arm), ".4f") for record in records],
         }
-        for arm, name, says in _ARMS
+        for arm, name, meaning in _ARMS
         if arm in score.means
     ]
-    first = made[0]
+    first = records[0]
     return {
         "board": board,
         "view": view,
-        "title": f"{view.row.defense} against {score.response}",
-        "denied": view.denied,
+        "cell": cell,
+        "title": f"{view.row.defense} against {cell.response}",
+        "denied": _denied(score),
         "arms": arms,
-        "seeds": [record.trial.seed for record in made],
+        "seeds": [record.trial.seed for record in records],
         "per_seed": charts.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high)
         if score.per_seed and not math.isnan(score.denied.mean)
         else "",
-        "curves": _curves(view),
-        "gates": list(first.checks),
+        "curves": _curves(records),
+        "checks": list(first.checks),
         "audibility": [
-            (head, table.number(view.row.audibility.get(name, math.nan), form))
-            for name, head, form in table.AUDIBILITY
-            if name in view.row.audibility
+            (each.heading, number(view.row.audibility.get(each.name, math.nan), each.form))
+            for each in AUDIBILITY
+            if each.name in view.row.audibility
         ],
         "parts_listed": _parts(first),
         "command": board.command if board.file else first.provenance.get("command", "") or board.command,
         "made": first.provenance,
-        "cost": _cost(made),
+        "cost": _cost(records),
         "exhibits": list(exhibits),
-        "errors": [record for record in made if record.error],
+        "errors": [record for record in records if record.error],
         "notes": first.notes,
     }
 
@@ -173,22 +145,21 @@ def markdown_html(text: str) -> Any:
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
-def _line(board: Board, row: Row, slugs: dict[Cell, str]) -> dict[str, Any]:
-    best = row.shown
-    key = cell_in(row, best) if best else None
+def _line(view: RowView) -> dict[str, Any]:
+    row, shown = view.row, view.shown
     kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
     return {
-        "anchor": _anchor(row),
+        "anchor": view.anchor,
         "dataset": row.dataset,
         "defense": row.defense,
-        "knows": row.knowledge,
-        "per": row.per,
+        "knowledge": row.knowledge,
+        "scope": row.per,
         "kind": kind,
-        "denied": _denied(best) if best else None,
-        "response": best.response if best else DASH,
+        "denied": _denied(shown.score) if shown else None,
+        "response": shown.response if shown else DASH,
         "responses": len(row.cells),
-        "cell": f"cells/{slugs[key]}.html" if key in slugs else "",
-        "seeds": len(best.per_seed) if best else 0,
+        "cell": f"cells/{shown.slug}.html" if shown and shown.slug else "",
+        "seeds": len(shown.score.per_seed) if shown else 0,
     }
 
 
@@ -198,8 +169,8 @@ def _denied(cell: CellScore) -> dict[str, Any]:
     told = not math.isnan(value.low)
     return {
         "mean": value.mean,
-        "text": table.number(value.mean, "+.3f"),
-        "interval": table.bounds(value),
+        "text": number(value.mean, "+.3f"),
+        "interval": bounds(value),
         "at": _place(value.mean),
         "low": _place(value.low if told else value.mean),
         "high": _place(value.high if told else value.mean),
@@ -229,67 +200,51 @@ def _card(board: Board) -> dict[str, Any]:
     }
 
 
-def _heat(board: Board, views: Sequence[CellView]) -> list[dict[str, Any]]:
+def _heat(views: Sequence[RowView], names: Sequence[str]) -> list[dict[str, Any]]:
     """A line a row of the table: learning denied under every response, with a link and a shade."""
-    found = {(id(view.row), view.score.response): view for view in views}
-    responses = list(dict.fromkeys(cell.response for row in board.rows for cell in row.cells))
     lines = []
-    for row in board.rows:
-        entries = []
-        for response in responses:
-            view = found.get((id(row), response))
-            entries.append(None if view is None else {
-                "text": table.number(view.score.denied.mean, "+.2f"),
-                "interval": view.denied["interval"],
-                "shade": 0.0 if math.isnan(view.score.denied.mean) else round(min(abs(view.score.denied.mean), 1.0), 3),
-                "below": view.score.denied.mean < 0,
-                "void": bool(view.score.void),
-                "best": row.best is view.score,
-                "cell": f"cells/{view.slug}.html",
-            })  # fmt: skip
-        lines.append({"row": row, "anchor": _anchor(row), "entries": entries})
+    for view in views:
+        cells = view.by_response()
+        entries = [_entry(cells[name]) if name in cells and cells[name].slug else None for name in names]
+        lines.append({"row": view.row, "anchor": view.anchor, "entries": entries})
     return lines
 
 
-def _axis(board: Board) -> tuple[str, str]:
-    heads = {name: head for name, head, _ in table.AUDIBILITY}
-    better = "left: heard less" if board.axis in table.CEILINGS else "right: heard less"
-    return heads.get(board.axis, board.axis), better
+def _entry(cell: CellView) -> dict[str, Any]:
+    mean = cell.score.denied.mean
+    return {
+        "text": number(mean, "+.2f"),
+        "interval": bounds(cell.score.denied),
+        "shade": 0.0 if math.isnan(mean) else round(min(abs(mean), 1.0), 3),
+        "below": mean < 0,
+        "void": bool(cell.score.void),
+        "best": cell.best,
+        "cell": f"cells/{cell.slug}.html",
+    }
 
 
 def _pareto(board: Board) -> str:
+    """The plane of audibility and score, without the controls that would stretch it and say nothing in it."""
     points = []
-    kinds = {(one.trial.dataset.label, one.trial.row, one.trial.knowledge): one.trial.control for one in board.records}
-    several = len({row.knowledge for row in board.rows if not row.control}) > 1
-    for row in board.rows:
-        x = row.audibility.get(board.axis, math.nan)
-        if row.shown is None or math.isnan(x) or math.isnan(row.shown.denied.mean):
+    for view, title in zip(board.views, columns.titles(board.views), strict=True):
+        x = view.row.audibility.get(board.axis, math.nan)
+        if view.shown is None or math.isnan(x) or view.control in ("clean", "scramble"):
             continue
-        if kinds[row.dataset, row.defense, row.knowledge] in ("clean", "scramble"):
-            continue  # these would stretch the plane, and say nothing in it
-        value = row.shown.denied
-        name = f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense
-        points.append(
-            plots.Point(
-                name,
-                x,
-                value.mean,
-                value.low,
-                value.high,
-                board.on_front(row),
-                row.control,
-                f"#{_anchor(row)}",
-                str(row.league),
-            )
-        )
-    return plots.front(points, *_axis(board), "pareto") if len(points) > 1 else ""
+        denied = view.shown.score.denied
+        if not math.isnan(denied.mean):
+            kind = (view.on_front, view.row.control)
+            group = str(view.row.league)
+            point = plots.Point(title, x, denied.mean, denied.low, denied.high, *kind, f"#{view.anchor}", group)
+            points.append(point)
+    better = "left: less audible" if board.axis in CEILINGS else "right: less audible"
+    return plots.front(points, measure(board.axis).heading, better, "pareto") if len(points) > 1 else ""
 
 
-def _curves(view: CellView) -> str:
+def _curves(records: Sequence[Record]) -> str:
     arms: dict[str, list[list[tuple[float, float]]]] = {}
     for arm in ("clean", "protected", "clean_adapted", "remainder"):
         runs = []
-        for record in view.records:
+        for record in records:
             lines = record.epochs.get(arm, [])
             known = [(line.get("step"), line.get("validation")) for line in lines]
             run = [(float(step), float(value)) for step, value in known if step is not None and value is not None]
@@ -325,7 +280,3 @@ def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
         means = [sum(float(cost.get(name, 0.0)) for cost in each) / len(each) for name in names]
         lines.append((role.replace("_", " "), f"{means[0]:.1f}", f"{means[1]:.1f}", f"{means[2]:.0f}"))
     return lines
-
-
-def _anchor(row: Row) -> str:
-    return "row-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{row.dataset} {row.defense} {row.knowledge}").strip("-").lower()

@@ -19,13 +19,16 @@ from bench.errors import DataError, UsageError, unknown
 from bench.results import sources, statistics, table
 from bench.results import suite as suites
 from bench.results.cells import Cell, cell_of
+from bench.results.formats import DASH
+from bench.results.measures import AXES, CEILINGS, measure
 from bench.results.names import NONE
 from bench.results.record import Record
 from bench.results.sources import Source, suite_files
 from bench.results.suite import Suite
-from bench.results.table import CellScore, Row
+from bench.results.table import CheckSummary, Row
+from bench.results.views import RowView, row_views
 
-__all__ = ["Board", "Standing", "boards", "cell_in", "find_suite", "standings", "suite_files"]
+__all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
 
 Standing = Literal["ranked", "no budget", "too loud", "void"]
 
@@ -43,9 +46,15 @@ class Board:
         return table.rows(self.records, self.suite.budget)
 
     @cached_property
-    def cells(self) -> dict[Cell, tuple[Row, CellScore]]:
-        """Every cell by what it is called."""
-        return {cell_in(row, cell): (row, cell) for row in self.rows for cell in row.cells}
+    def views(self) -> tuple[RowView, ...]:
+        """The rows, prepared for whoever shows them."""
+        audibility = {id(row): self._audibility(row) for row in self.rows}
+        return row_views(self.rows, self.records_of, self.front, audibility)
+
+    @cached_property
+    def checks(self) -> list[CheckSummary]:
+        """The validity checks of every attacker, each at its worst seed."""
+        return table.check_summaries(self.records)
 
     @cached_property
     def records_of(self) -> dict[Cell, list[Record]]:
@@ -82,22 +91,16 @@ class Board:
                 spent[made.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
         return sum(spent.values())
 
-    def on_front(self, row: Row) -> bool:
-        return any(row is other for other in self.front)
-
     @cached_property
     def axis(self) -> str:
         """The measure of audibility that the front is drawn along; "" where there is none."""
         measured = {name for row in self.rows for name in row.audibility}
-        return next((name for name in (*self.suite.budget, *table.AXES) if name in measured), "")
+        return next((name for name in (*self.suite.budget, *AXES) if name in measured), "")
 
-    def heard(self, row: Row) -> str:
-        """How much a row's noise is heard, in the unit of the axis."""
-        head, form = next(
-            ((head, form) for name, head, form in table.AUDIBILITY if name == self.axis), (self.axis, ".3g")
-        )
+    def _audibility(self, row: Row) -> str:
+        """A row's audibility, by the measure of the axis."""
         value = row.audibility.get(self.axis, math.nan)
-        return table.DASH if math.isnan(value) else f"{head} {format(value, form)}"
+        return DASH if math.isnan(value) else measure(self.axis).text(value)
 
     @property
     def failed(self) -> list[Record]:
@@ -140,12 +143,7 @@ class Board:
         return sentences
 
 
-def cell_in(row: Row, cell: CellScore) -> Cell:
-    """The name of a row's cell."""
-    return Cell(row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation)
-
-
-def standings(boards: Sequence[Board]) -> list[tuple[Board, Row, Standing]]:
+def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
     """Every defense of every suite that decides something: of smoke suites and controls none.
 
     The loudest noise would lead otherwise: first come rows that kept their suite's audibility budget, then those of
@@ -153,13 +151,13 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, Row, Standing]]:
     """
     order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
     found = [
-        (board, row, _standing(board, row))
+        (board, view, _standing(board, view.row))
         for board in boards
         if board.suite.preset != "smoke"
-        for row in board.rows
-        if not row.control and row.shown is not None
+        for view in board.views
+        if not view.row.control and view.shown is not None
     ]
-    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].score))
+    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].row.score))
 
 
 def _standing(board: Board, row: Row) -> Standing:
@@ -242,7 +240,7 @@ def _beats(one: Row, other: Row, axis: str) -> bool:
     """Whether a row is at least as good in both, and better in one."""
     if one.league != other.league or one.best is None or other.best is None:
         return False
-    sign = -1.0 if axis in table.CEILINGS else 1.0
+    sign = -1.0 if axis in CEILINGS else 1.0
     first = (one.best.denied.mean, sign * one.audibility[axis])
     second = (other.best.denied.mean, sign * other.audibility[axis])
     return first != second and all(a >= b for a, b in zip(first, second, strict=True))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.statistics import LEVEL, Interval, clustered_mean, t_interval, t_quantile
+from bench.vocabulary import ValidityCheck
 
 __all__ = [
     "FEWEST_GROUPS",
@@ -32,25 +33,6 @@ _LARGEST_RATIO = 1e6  # what the check reports where no item differs from anothe
 _ROUNDING = 1e-9  # a standard error below this share of the mean is rounding, not spread
 
 _Items = NDArray[np.float64]  # [item]
-
-
-@dataclass(frozen=True)
-class ValidityCheck:
-    """A condition without which a cell is void.
-
-    Attributes:
-        name: what is checked, in a few words.
-        passed: whether the condition holds.
-        value: what was measured; NaN where it could not be.
-        limit: what `value` is compared with.
-        meaning: one sentence that says what `value` is.
-    """
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    meaning: str
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ import pydantic
 from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.results.names import NONE
+from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
@@ -111,7 +112,7 @@ class Suite(pydantic.BaseModel):
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
 
-    def given(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+    def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
         """The plugin behind a name of the suite and the parameters that the suite gives it."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
@@ -175,7 +176,7 @@ def _check(suite: Suite, where: str) -> None:
         if not isinstance(share, str) and not 0 < share <= 1:
             raise UsageError(f"{where}: share {share:g}, expected more than 0 and up to 1, or the name of a class")
     asked = [("knowledge", name, KNOWLEDGE) for name in suite.knowledge]
-    for what, value, known in (*asked, ("preset", suite.preset, plugins.PRESETS)):
+    for what, value, known in (*asked, ("preset", suite.preset, PRESETS)):
         if value not in known:
             raise UsageError(f"{where}: {unknown(what, value, known)}")
     listed: dict[str, Sequence[str]] = {

@@ -12,34 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.results.formats import number
+from bench.results.measures import CEILINGS
 from bench.results.record import GateRecord, Number, Record, mean
 from bench.results.score import cell_estimate
 from bench.results.statistics import Interval, rank
 
-# The columns of audibility, where the records have them: metric, heading, format.
-AUDIBILITY = (
-    ("snr_db", "SNR dB", ".1f"),
-    ("segmental_snr_db", "seg. SNR", ".1f"),
-    ("masked_energy", "audible share", ".3f"),
-    ("pesq", "PESQ", ".2f"),
-    ("stoi", "STOI", ".3f"),
-    ("correlation", "copy", "+.2f"),
-    ("velocity_change", "velocity ±", ".1f"),
-    ("velocity_gain_db", "gain dB", "+.1f"),
-    ("notes_added", "notes added", ".1%"),
-    ("notes_removed", "notes lost", ".1%"),
-    ("notes_altered", "notes altered", ".1%"),
-    ("sounding_change", "cells changed", ".1%"),
-)
-# Of these a budget is the most that is allowed, of all others the least.
-CEILINGS = (
-    "masked_energy", "velocity_change", "velocity_peak", "velocity_gain_db", "notes_added", "notes_removed",
-    "notes_altered", "sounding_change",
-)  # fmt: skip
-# The one measure that stands for how much is heard: the first of these that tells anything.
-AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
-_COPY = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
-DASH = "–"
 RowKey = tuple[str, str]  # defense, knowledge
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
 
@@ -125,79 +103,24 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
     return sorted(ranked, key=_order)
 
 
-def main_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the table that ranks."""
-    audible = [
-        (name, head, form)
-        for name, head, form in AUDIBILITY
-        if _tells(name, [row.audibility[name] for row in rows if name in row.audibility])
-    ]
-    distances = sorted({name for row in rows for name in row.distance if name.startswith("kad[")})
-    many = len({row.dataset for row in rows}) > 1
-    told = any(row.per for row in rows)
-    rest = any("remainder" in cell.means for row in rows for cell in row.cells)
-    viewed = any(not math.isnan(cell.changed) for row in rows for cell in row.cells)
-    missing = any(cell.missing for row in rows for cell in row.cells)
-    headings = (["data set"] if many else []) + ["rank", "defense"] + (["noise per"] if told else [])
-    headings += ["knows", "learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
-    headings += (["q rest alone"] if rest else []) + (["input changed"] if viewed else []) + ["seeds"]
-    headings += ["missing items"] if missing else []
-    headings += [head for _, head, _ in audible] + distances
-    costs = any(not math.isnan(row.seconds) and not row.control for row in rows)
-    headings += ["protect CPU s"] if costs else []
-    body = []
-    for row in rows:
-        best = row.shown
-        cells = ([row.dataset] if many else []) + [_rank(row), row.defense]
-        cells += ([row.per or DASH] if told else []) + [row.knowledge]
-        if best is None:
-            cells += ["failed", *[""] * (6 + rest + viewed + missing)]
-        else:
-            cells += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
-            cells += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
-            cells += [number(best.means.get("remainder", math.nan), ".4f")] if rest else []
-            cells += [number(best.changed, ".1%")] if viewed else []
-            cells.append(str(len(best.per_seed)))
-            cells += [str(best.missing)] if missing else []
-        cells += [number(row.audibility.get(name, math.nan), form) for name, _, form in audible]
-        cells += [number(row.distance.get(name, math.nan), ".2f") for name in distances]
-        cells += [number(row.seconds, ".1f")] if costs else []
-        body.append(cells)
-    return headings, body
+@dataclass(frozen=True)
+class CheckSummary:
+    """A validity check over all seeds of an attacker: the worst one. Numbers are NaN where there is none."""
+
+    name: str  # with the attacker's
+    value: float
+    limit: float
+    passed: bool
+    meaning: str
 
 
-def response_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of learning denied by every attacker and adaptation; the clean row is each attack's price.
-
-    The longer of the two, defenses or responses, goes down the page.
-    """
-    responses = list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
-    found = [{cell.response: cell for cell in row.cells} for row in rows]
-    if len(responses) <= len(rows):
-        body = [
-            [row.defense, row.knowledge, *(_cell(cells.get(name)) for name in responses)]
-            for row, cells in zip(rows, found, strict=True)
-        ]
-        return ["defense", "knows", *responses], body
-    several = len({row.knowledge for row in rows if not row.control}) > 1
-    heads = [f"{row.defense} ({row.knowledge})" if several and not row.control else row.defense for row in rows]
-    return ["response", *heads], [[name, *(_cell(cells.get(name)) for cells in found)] for name in responses]
-
-
-def text(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "simple") -> str:
-    """A table by tabulate: "simple" for a terminal, "github" for Markdown."""
-    from tabulate import tabulate
-
-    return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))
-
-
-def gates_of(records: Iterable[Record]) -> list[tuple[str, float, float, bool, str]]:
-    """(gate, value of the worst seed, limit, passed, meaning), one a gate and attacker."""
+def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
+    """The validity checks of every attacker, one each."""
     checks: dict[str, list[GateRecord]] = defaultdict(list)
     for record in records:
-        for gate in record.checks:
-            checks[f"{record.trial.attacker.label}: {gate.name}"].append(gate)
-    return [(name, *_worst(gates)) for name, gates in checks.items()]
+        for check in record.checks:
+            checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
+    return [_worst(name, found) for name, found in checks.items()]
 
 
 def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
@@ -220,15 +143,15 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def _worst(gates: Sequence[GateRecord]) -> tuple[float, float, bool, str]:
+def _worst(name: str, checks: Sequence[GateRecord]) -> CheckSummary:
     """The seed that is furthest on the failing side: a failed one before a passed one, one without a value first."""
-    passed = all(gate.passed for gate in gates)
+    passed = all(check.passed for check in checks)
 
-    def distance(gate: GateRecord) -> float:
-        return math.inf if gate.value is None or gate.limit is None else abs(gate.value - gate.limit)
+    def distance(check: GateRecord) -> float:
+        return math.inf if check.value is None or check.limit is None else abs(check.value - check.limit)
 
-    worst = min(gates, key=distance) if passed else max((gate for gate in gates if not gate.passed), key=distance)
-    return _plain(worst.value), _plain(worst.limit), passed, worst.meaning
+    worst = min(checks, key=distance) if passed else max((c for c in checks if not c.passed), key=distance)
+    return CheckSummary(name, _plain(worst.value), _plain(worst.limit), passed, worst.meaning)
 
 
 def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
@@ -309,51 +232,6 @@ def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
     return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
-
-
-def _rank(row: Row) -> str:
-    if row.best is None:
-        return "void" if row.shown else DASH
-    if row.control:
-        return "control"
-    if not row.inside:
-        return "too loud"
-    if row.rank is None:
-        return "not tested"
-    low, high = row.rank
-    return str(low) if low == high else f"{low}{DASH}{high}"
-
-
-def _cell(cell: CellScore | None) -> str:
-    if cell is None:
-        return ""
-    remarks = [
-        *(["void"] if cell.void or (cell.means and math.isnan(cell.denied.mean)) else []),
-        *([f"{cell.failed} failed"] if cell.failed and cell.means else []),
-        *([f"{cell.missing} items missing"] if cell.missing else []),
-    ]
-    if not cell.means:
-        return "failed" if cell.failed else DASH
-    return number(cell.denied.mean, "+.3f") + (f" ({', '.join(remarks)})" if remarks else "")
-
-
-def _tells(name: str, values: Sequence[float]) -> bool:
-    """Whether a column says anything: notes that nobody changes are no news."""
-    if name == "correlation":
-        return any(abs(value) >= _COPY for value in values)
-    return any(values) if name in CEILINGS else bool(values)
-
-
-def bounds(interval: Interval) -> str:
-    """Format an interval's ends, or say that there is none."""
-    if math.isnan(interval.mean):
-        return DASH
-    return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
-
-
-def number(value: float, form: str) -> str:
-    """A number as tables print it; a dash where there is none."""
-    return DASH if math.isnan(value) else format(value, form)
 
 
 def _shared(records: list[Record]) -> list[str]:

@@ -10,6 +10,8 @@ import math
 
 from torch import Tensor, nn
 
+from bench.compat import mend_torchaudio
+
 __all__ = ["LogMel", "Mfcc"]
 
 _FLOOR = 1e-6  # of the power: about what 16-bit silence has
@@ -21,6 +23,7 @@ class LogMel(nn.Module):
 
     def __init__(self, rate: int, bands: int, window_ms: float):
         super().__init__()
+        mend_torchaudio()
         from torchaudio.transforms import MelSpectrogram
 
         size = _power_of_two(rate * window_ms / 1000)
@@ -40,6 +43,7 @@ class Mfcc(nn.Module):
 
     def __init__(self, rate: int, bands: int, window_ms: float, coefficients: int, *, centred: bool):
         super().__init__()
+        mend_torchaudio()
         from torchaudio.functional import create_dct
 
         self.mel = LogMel(rate, bands, window_ms)

@@ -138,9 +138,11 @@ def room(data: Data, epsilon: float, *, padding: bool) -> Tensor:
     return epsilon * (torch.ones_like(data.support) if padding else data.support).to(data.audio.dtype)
 
 
-def surrogates(knowledge: Knowledge, name: str, domain: str = "audio", otherwise: str = "") -> tuple[Attacker, ...]:
+def surrogates(
+    knowledge: Knowledge, name: str, domain: str = "audio", otherwise: str = ""
+) -> tuple[Attacker[Any], ...]:
     """The surrogates for recordings or for rolls, or a `UsageError` that names the defense and what to do otherwise."""
-    found = tuple(s for s in knowledge.surrogates if domain in getattr(s, "domains", ("audio",)))
+    found = tuple(s for s in knowledge.surrogates if domain in s.domains)
     if not found:
         raise UsageError(
             f"{name} has no surrogate to descend: knowledge is '{knowledge.name}', expected "
@@ -152,10 +154,10 @@ def surrogates(knowledge: Knowledge, name: str, domain: str = "audio", otherwise
 def min_min(
     noise: Noise,
     data: Data,
-    against: Sequence[Attacker],
+    against: Sequence[Attacker[Any]],
     rng: Generator,
     schedule: Schedule,
-    expects: Sequence[Adaptation] = (),
+    expects: Sequence[Adaptation[Any]] = (),
 ) -> list[float]:
     """Turn surrogates and noise by turns towards one small loss, in place. Returns the loss of every round."""
     with seeded(rng):  # the surrogates' dropout
@@ -188,7 +190,7 @@ def min_min(
 def perturb(
     noise: Noise,
     data: Data,
-    against: Sequence[Attacker],
+    against: Sequence[Attacker[Any]],
     models: Sequence[nn.Module],
     rng: Generator,
     *,
@@ -198,7 +200,7 @@ def perturb(
     restart: Literal["warm", "signal"] = "warm",
     upwards: bool = False,
     target: Callable[[Any], Any] = lambda clips: clips,
-    expects: Sequence[Adaptation] = (),
+    expects: Sequence[Adaptation[Any]] = (),
 ) -> float:
     """Sign steps of the noise, in place, down the mean of the models' losses; `upwards`, up it.
 
@@ -226,18 +228,18 @@ def perturb(
 
 
 def fresh(
-    against: Sequence[Attacker], data: Data, rng: Generator, lr: float = 0.0
+    against: Sequence[Attacker[Any]], data: Data, rng: Generator, lr: float = 0.0
 ) -> tuple[list[nn.Module], list[torch.optim.Adam]]:
     """Surrogates that know nothing yet, in training mode, and what trains them; lr: of all, or 0 for their own."""
     models = [attacker.model(data, rng).train() for attacker in against]
     learners = [
-        torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr or _own_rate(attacker))
+        torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr or attacker.lr)
         for attacker, model in zip(against, models, strict=True)
     ]
     return models, learners
 
 
-def pretrained(against: Sequence[Attacker], data: Data, rng: Generator) -> list[nn.Module]:
+def pretrained(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
     """The surrogates as they come out of their own training on the clean clips, of which every tenth is held out."""
     held_out = torch.arange(len(data)) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
@@ -247,15 +249,15 @@ def pretrained(against: Sequence[Attacker], data: Data, rng: Generator) -> list[
     return [attacker.learn(train, validation, rng) for attacker in against]
 
 
-def heard(batch: Any, expects: Sequence[Adaptation], rng: Generator) -> Any:
+def heard(batch: Any, expects: Sequence[Adaptation[Any]], rng: Generator) -> Any:
     """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
 
     Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
     """
     drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
     for hook in ("transform", "augment") if drawn < len(expects) else ():
-        change = getattr(expects[drawn], hook, None)
-        changed = batch if change is None else change(batch, rng)
+        change = expects[drawn].transform if hook == "transform" else expects[drawn].augment
+        changed = change(batch, rng)
         now, was = _sound(changed), _sound(batch)
         if changed.ids != batch.ids or (not now.requires_grad and now.shape != was.shape):
             continue  # a filter, or a length that no gradient can be carried back from
@@ -282,7 +284,7 @@ def _with_sound(data: Data, sound: Tensor) -> Data:
 
 def _learnt(
     batch: Data,
-    against: Sequence[Attacker],
+    against: Sequence[Attacker[Any]],
     models: Sequence[nn.Module],
     learners: Sequence[torch.optim.Optimizer],
     joint: bool,
@@ -327,7 +329,3 @@ def _parts(noise: Noise, clips: int, steps: int, batch: int, rng: Generator) -> 
     order = batches(clips, 4 * batch, rng)
     for _ in range(steps):
         yield next(order)
-
-
-def _own_rate(attacker: Attacker) -> float:
-    return float(getattr(attacker, "lr", 1e-3))

@@ -20,15 +20,15 @@ from bench.errors import DataError
 
 __all__ = ["Harden", "evaluating", "hardened", "learn"]
 
-Harden = Callable[[Attacker, nn.Module, Clips], Clips]  # the attacker as it was, its model now, a batch -> a batch
+Harden = Callable[[Attacker[Any], nn.Module, Clips], Clips]  # the attacker as it was, its model now, a batch -> a batch
 
 
-def learn(attacker: Attacker, harden: Harden, train: Any, validation: Any, rng: Generator, log: Log) -> nn.Module:
+def learn(attacker: Attacker[Any], harden: Harden, train: Any, validation: Any, rng: Generator, log: Log) -> nn.Module:
     """The attacker's own training, each batch of it hardened."""
     return hardened(attacker, harden).learn(train, validation, rng, augment=_fresh, log=log)
 
 
-def hardened(attacker: Attacker, harden: Harden) -> Attacker:
+def hardened(attacker: Attacker[Any], harden: Harden) -> Attacker[Any]:
     """A twin of the attacker whose loss is that of hardened batches wherever gradients are recorded.
 
     Without gradients it is the attacker's own, so that the checkpoint is chosen on the validation set as it is. The
@@ -45,7 +45,7 @@ def hardened(attacker: Attacker, harden: Harden) -> Attacker:
     kind = type(attacker)
     twin: Any = copy.copy(attacker)
     object.__setattr__(twin, "__class__", type(kind.__name__, (kind,), {"loss": loss, "__slots__": ()}))
-    made: Attacker = twin
+    made: Attacker[Any] = twin
     return made
 
 

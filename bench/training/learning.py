@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Log, silent_log, unchanged
+from bench.api import Augment, Epoch, Log, silent_log, unchanged
 
 __all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
 
@@ -53,14 +53,14 @@ def fit(
     `lr`; by default `cosine`. clip: the largest gradient norm. A batch whose gradient is not finite is skipped: one
     poisoned recording must not end the training.
 
-    Each evaluation is logged as {"step", "loss", "validation"}, where "loss" is the mean over the steps since the last
-    one. The model comes back in evaluation mode.
+    Each evaluation is logged as an `Epoch`, whose loss is the mean over the steps since the last one. The model comes
+    back in evaluation mode.
     """
     trained = list(parameters) if parameters is not None else [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
     schedule = schedule or cosine
     peak, best = _state(model, trained), _asked(quality, model, validation)
-    log({"step": 0, "validation": best})
+    log(Epoch(0, validation=best))
 
     losses: list[Tensor] = []
     with seeded(rng):
@@ -78,7 +78,7 @@ def fit(
 
             if step % evaluate_every == 0 or step == steps:
                 now = _asked(quality, model, validation)
-                log({"step": step, "loss": float(torch.stack(losses).mean()), "validation": now})
+                log(Epoch(step, float(torch.stack(losses).mean()), now))
                 losses.clear()
                 if now > best:
                     peak, best = _state(model, trained), now

@@ -16,6 +16,7 @@ from bench.errors import BenchError, DataError
 from bench.results.record import PartRecord, Record
 from bench.trials.matrix import resolve
 from bench.trials.trial import Part, Trial
+from bench.vocabulary import Kind
 
 __all__ = ["as_recorded", "part_of", "recorded_parts", "trial_of"]
 
@@ -48,7 +49,7 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     )
 
 
-def part_of(kind: str, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
+def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
     """A recorded plugin as it is here: every recorded parameter, and the default of any that is new since.
 
     Raises `PluginError` for an unknown plugin and `UsageError` for a parameter that it no longer has.
@@ -85,17 +86,17 @@ def as_recorded(trial: Trial, record: Record) -> Trial:
     )
 
 
-def recorded_parts(record: Record) -> list[tuple[str, str, PartRecord]]:
+def recorded_parts(record: Record) -> list[tuple[str, Kind, PartRecord]]:
     """(role, kind, plugin) of every plugin that a record names."""
-    single = [(role, kind, part) for role, (kind, part) in _single(record).items()]
-    bag = [("surrogate", "attackers", part) for part in record.trial.surrogates]
+    single: list[tuple[str, Kind, PartRecord]] = [(role, kind, part) for role, (kind, part) in _single(record).items()]
+    bag: list[tuple[str, Kind, PartRecord]] = [("surrogate", "attackers", part) for part in record.trial.surrogates]
     return [*single, *bag, *(("expected", "adaptations", part) for part in record.trial.expects)]
 
 
-def _single(record: Record) -> dict[str, tuple[str, PartRecord]]:
+def _single(record: Record) -> dict[str, tuple[Kind, PartRecord]]:
     """The roles that one plugin has, where the trial has that role: role -> (kind, plugin)."""
     asked = record.trial
-    roles: dict[str, tuple[str, PartRecord | None]] = {
+    roles: dict[str, tuple[Kind, PartRecord | None]] = {
         "dataset": ("datasets", asked.dataset),
         "defense": ("defenses", asked.defense),
         "attacker": ("attackers", asked.attacker),

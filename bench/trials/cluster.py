@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,9 @@ from bench.trials.store import Store
 _GIB = 2**30
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing but keys goes through it
 _GRACE_SECONDS = 5.0
+_ANSWER_SECONDS = 20.0  # for a process to import Ray and be answered, which takes 1.3 s where all is well
+_EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # a frame of HTTP/2: length 0, type 4, no flags, stream 0
+_QUESTION = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=5)"
 _LOOK_SECONDS = 5.0  # between two looks at which nodes there are
 # Tasks handed to Ray ahead of a free processor: enough for an autoscaler to see that more nodes are wanted, few enough
 # that Ray's queue, which knows no critical path, does not decide the order.
@@ -86,7 +90,7 @@ def _connect(ray: Any, jobs: int | None) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         try:
-            _knock(address)
+            _ask(address)
             ray.init(**common)
         except (OSError, RuntimeError, ValueError) as error:
             why = " ".join(str(error.__cause__ or error).split())
@@ -104,11 +108,42 @@ def _connect(ray: Any, jobs: int | None) -> None:
     )
 
 
-def _knock(address: str) -> None:
-    """Raises `OSError` where nobody listens at HOST:PORT: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit() and "://" not in address:
-        socket.create_connection((host.strip("[]"), int(port)), _GRACE_SECONDS).close()
+def _ask(address: str) -> None:
+    """Raise `OSError` or `RuntimeError` where no Ray head answers at an address: Ray itself would try for minutes.
+
+    The question is asked by a process of its own, since Ray's client can neither be given up nor silenced.
+    """
+    if "://" in address:
+        raise ValueError("a Ray client's address; expected HOST:PORT of the head, such as 10.0.0.5:6379")
+    from ray._private import services
+
+    at = services.canonicalize_bootstrap_address(address)  # of a loopback address the host's own, as Ray does
+    host, _, port = (at or "").rpartition(":")
+    if not port.isdigit():
+        raise ValueError("expected HOST:PORT of the head, such as 10.0.0.5:6379")
+    with socket.create_connection((host.strip("[]"), int(port)), _GRACE_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
+            raise RuntimeError(f"what listens at {at} is no Ray head: it does not speak HTTP/2")
+    command = [sys.executable, "-c", _QUESTION, str(at)]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"what listens at {at} does not answer as a Ray head does") from None
+    if asked.returncode:
+        lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+        raise RuntimeError(f"what listens at {at} does not answer as a Ray head does: {lines[-1]}")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether a server answers the preface of HTTP/2, on which gRPC and so Ray stands, with its settings (RFC 9113)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS)
+    head = b""
+    try:
+        while len(head) < len(_EMPTY_SETTINGS) and (more := connection.recv(len(_EMPTY_SETTINGS) - len(head))):
+            head += more
+    except OSError:  # it hung up, or said nothing in time
+        return False
+    return head[3:4] == _EMPTY_SETTINGS[3:4]
 
 
 def _nodes(ray: Any) -> list[Resources]:

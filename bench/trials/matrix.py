@@ -9,10 +9,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bench import plugins
+from bench.api import Adaptation, Attacker, Dataset, Defense, Plugin
 from bench.errors import UsageError
 from bench.results.names import NONE
 from bench.results.suite import Suite
-from bench.trials.trial import TRAITS, Part, Trial
+from bench.trials.trial import Part, Trial
+from bench.vocabulary import Control, Kind
 
 __all__ = ["Expansion", "expand", "resolve"]
 
@@ -83,7 +85,7 @@ class _Resolver:
             preset=self._suite.preset,
         )
 
-    def part(self, kind: str, name: str, domain: str = "") -> Part:
+    def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         known = self._parts.get((kind, name, domain))
         if known is None:
             plugin, given = self._suite.given(kind, name)
@@ -93,7 +95,7 @@ class _Resolver:
             self._parts[kind, name, domain] = known
         return known
 
-    def control(self, kind: str, name: str) -> str:
+    def control(self, kind: Kind, name: str) -> str:
         return self.part(kind, name).control
 
     def surrogates(self, attacker: str, knowledge: str) -> tuple[Part, ...]:
@@ -114,21 +116,21 @@ class _Resolver:
     def default_bag(self, attacker: str) -> list[str]:
         """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
         plugin, _ = self._suite.given("attackers", attacker)
-        return list(getattr(plugins.load("attackers", plugin), "bag", ()))
+        return list(plugins.load("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
         return self.domains("attackers", attacker)[0]
 
-    def domains(self, kind: str, name: str) -> tuple[str, ...]:
+    def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
             plugin, _ = self._suite.given(kind, name)
-            self._domains[kind, name] = tuple(getattr(plugins.load(kind, plugin), "domains", ("audio",)))
+            self._domains[kind, name] = plugins.load(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
         plugin, _ = self._suite.given("attackers", attacker)
-        name = str(getattr(plugins.load("attackers", plugin), "dataset", ""))
+        name: str = plugins.load("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
         return name
@@ -145,7 +147,7 @@ class _Resolver:
 
 
 def resolve(
-    kind: str, name: str, given: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
+    kind: Kind, name: str, given: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
 ) -> Part:
     """A plugin as a trial names it: every parameter, the digest of its source, what it needs.
 
@@ -156,22 +158,37 @@ def resolve(
     if domain and "domain" in {field.name for field in fields(cls)}:
         chosen.setdefault("domain", domain)
     plugin = plugins.build(kind, name, chosen, preset)
-    hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if hasattr(plugin, hook))
-    extra = {"needs": plugin.needs} if hasattr(plugin, "needs") else {}
+    hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
         name=name,
         params=json.loads(json.dumps(plugins.resolved(plugin))),
         digest=plugins.digest(kind, name),
-        data=str(plugin.fingerprint()) if hasattr(plugin, "fingerprint") else "",
+        data=str(plugin.fingerprint()),
         given=dict(given),
-        version=int(getattr(plugin, "version", 1)),
+        version=plugin.version,
         label=label,
-        control=str(getattr(plugin, "control", "")),
+        control=plugin.control if isinstance(plugin, Defense) else Control.NONE,
         hooks=hooks,
-        traits={name: str(getattr(plugin, name)) for name in TRAITS if getattr(plugin, name, None)},
-        **extra,
+        needs=plugin.needs,
+        traits=_traits(plugin),
     )
+
+
+def _traits(plugin: Plugin) -> dict[str, str]:
+    """What the plan and the tables read of a plugin's declarations, see `Part.traits`."""
+    match plugin:
+        case Defense():
+            said: dict[str, object] = {"per": plugin.per}
+        case Attacker():
+            said = {"task": plugin.task}
+        case Adaptation():
+            said = {"preprocess": plugin.preprocess}
+        case Dataset():
+            said = {"content": plugin.content}
+        case _:
+            raise TypeError(f"{type(plugin).__name__} is none of the four kinds of plugin")
+    return {name: str(value) for name, value in said.items() if value}
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

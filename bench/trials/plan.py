@@ -269,7 +269,7 @@ class _TrialStages:
             parents["model"] = model
         elif "prior" in trial.attacker.hooks:
             parents["train"] = self._loaded["train"]
-        if model is clean_model and test is self._loaded["test"] and "gates" in trial.attacker.hooks:
+        if model is clean_model and test is self._loaded["test"] and "validity" in trial.attacker.hooks:
             # The attacker's validity checks compare the clean arm with the untrained one, where the model is at hand.
             parents["untrained"] = self._evaluate(_UNTRAINED, None, clean_model)
         title = f"evaluate {self._on}, {self._what(arm)}, seed {trial.seed}"

@@ -107,17 +107,15 @@ def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> 
 def attacker_checks(
     attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
 ) -> list[GateRecord]:
-    """Return the attacker's own validity checks; none where it has no `gates`.
+    """Return the attacker's own validity checks; none where it declares none.
 
     Args:
         attacker: The plugin, an instance.
         clean: Metric -> one value an item, of the arm that is trained on clean data.
         untrained: The same of the untrained arm.
     """
-    if not hasattr(attacker, "gates"):
-        return []
     means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
-    return [check_record(check) for check in attacker.gates(*means)]
+    return [check_record(check) for check in attacker.validity(*means)]
 
 
 def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:

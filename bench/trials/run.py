@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.results.record import Record
 from bench.trials import recording
 from bench.trials.agenda import Event, Watch
@@ -47,8 +47,11 @@ def execute(
 
     jobs: processes here, or processors of a Ray cluster started here; None takes one a core. Raises
     `agenda.Stopped` on Ctrl-C, when every record that could be written has been, and `DataError`, with no record
-    written, where bad input (a data set that is not there) leaves nothing that could be tried.
+    written, where bad input (a data set that is not there) leaves nothing that could be tried. Raises `UsageError` for
+    less than one job.
     """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs = {jobs}: expected 1 or more; by default one a core")
     desk = _Desk(work, records, command)
     desk.settle(work.present)
     if not work.missing:
@@ -67,7 +70,7 @@ def execute(
     else:
         from bench.trials import local
 
-        wanted = jobs or len(os.sched_getaffinity(0))
+        wanted = len(os.sched_getaffinity(0)) if jobs is None else jobs
         outcomes = local.run(work.plan, work.present, work.store.url, seen, min(wanted, work.missing))
     errors = [outcome for outcome in outcomes.values() if outcome.error]
     if errors and not desk.in_order() and all(outcome.bad_input for outcome in errors):

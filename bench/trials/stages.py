@@ -20,9 +20,10 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Knowledge, Log, Rolls, unchanged
+from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.errors import BenchError, DataError, PluginError, unknown
 from bench.extras import explained
+from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
@@ -59,9 +60,10 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None) ->
     try:
         store = Store(store_url)
         if not store.has(stage.key):
-            _do(stage, store, report)
-    except Exception as error:
-        reason = explained(error)
+            with exit_raises():
+                _do(stage, store, report)
+    except (Exception, SystemExit) as error:
+        reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
@@ -111,9 +113,9 @@ class _Work:
     def logging(self, kept: list[dict[str, float]]) -> Log:
         """A log that keeps every line and tells people."""
 
-        def log(line: Mapping[str, float]) -> None:
-            kept.append(dict(line))
-            self.report("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
+        def log(epoch: Epoch) -> None:
+            kept.append(epoch.numbers())
+            self.report("  ".join(f"{name} {value:.4g}" for name, value in kept[-1].items()))
 
         return log
 
@@ -141,10 +143,10 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     )
     defense = work.plugin("defense")
     protected = defense.protect(data, knowledge, work.rng())
-    if getattr(defense, "padding", False) and isinstance(data, Clips) and isinstance(protected, Clips):
+    if defense.padding and isinstance(data, Clips) and isinstance(protected, Clips):
         data = replace(data, lengths=protected.lengths)  # its padding counts as recording
     protected = _paired(data, protected, work.stage)
-    _within(data, protected, getattr(defense, "epsilon", None), work.stage)
+    _within(data, protected, defense.epsilon, work.stage)
     save_data(folder, protected)
     write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
     return {"alignment": alignment_hash(load_data(folder))}  # of the rounded file: that is what is published
@@ -223,11 +225,10 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
         raise DataError(f"{work.stage.title}: names and sounds of the training set do not pair as when it was made")
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
-    if hasattr(adaptation, "train"):
-        model = adaptation.train(attacker, train, validation, work.rng(), log=log)
+    if adaptation is None:
+        model = attacker.learn(train, validation, work.rng(), log=log)
     else:
-        augment = getattr(adaptation, "augment", unchanged)
-        model = attacker.learn(train, validation, work.rng(), augment=augment, log=log)
+        model = adaptation.train(attacker, train, validation, work.rng(), log=log)
     if not isinstance(model, nn.Module):
         raise PluginError(f"{work.stage.title}: learn returned {type(model).__name__}, expected torch.nn.Module")
     base = attacker.model(validation, work.rng())
@@ -257,7 +258,7 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
         "labels": [test.classes[label] for label in test.labels.tolist()] if test.labels is not None else [],
         "quality": {metric: numbers(values.tolist()) for metric, values in quality.items()},
     }
-    if hasattr(attacker, "generate"):
+    if attacker.implements("generate"):
         result |= _generated(work, attacker, model, test, folder)
     if "untrained" in work.stage.parents:
         result["gates"] = _gates(work, attacker, result["quality"])
@@ -351,7 +352,8 @@ def _device(stage: Stage) -> torch.device:
 def _described(error: BaseException) -> dict[str, str]:
     lines = traceback.format_exception(error)
     tail = "" if isinstance(error, BenchError) else "".join(lines)[-3000:]
-    return {"type": type(error).__name__, "message": str(error).split("\n")[0][:500], "tail": tail}
+    message = exit_sentence(error) if isinstance(error, SystemExit) else str(error)
+    return {"type": type(error).__name__, "message": message.split("\n")[0][:500], "tail": tail}
 
 
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {

@@ -14,16 +14,16 @@ from typing import Any
 from bench.api import Needs
 from bench.results import cells
 from bench.results.names import NONE, file_name, row_name
+from bench.vocabulary import Kind
 
 SPLITS = ("train", "validation", "test")
-TRAITS = ("per", "task", "preprocess", "content")  # class attributes of plugins that the plan or the tables read
 
 
 @dataclass(frozen=True)
 class Part:
     """One plugin of a trial, resolved: what the key and the record must know of it."""
 
-    kind: str  # "datasets", "defenses", "attackers", "adaptations"
+    kind: Kind  # "datasets", "defenses", "attackers", "adaptations"
     name: str
     params: Mapping[str, Any]  # every field, JSON
     digest: str  # of its source, see plugins.digest
@@ -34,7 +34,8 @@ class Part:
     control: str = ""
     hooks: tuple[str, ...] = ()  # which it has of the optional methods that decide about stages, see plugins.HOOKS
     needs: Needs = field(default_factory=Needs)
-    traits: Mapping[str, str] = field(default_factory=dict)  # what the contract lets it say of itself: see TRAITS
+    # What the plan or the tables read of its declarations: per, task, preprocess, content.
+    traits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:

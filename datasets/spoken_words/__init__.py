@@ -24,12 +24,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.api import Clips, Needs
+from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import resample
 
@@ -68,17 +68,17 @@ INTONATION = (30, 70)
 
 
 @dataclass(frozen=True)
-class SpokenWords:
+class SpokenWords(Dataset[Clips]):
     """Spoken words; the label is the word. `voices` counts the speakers of each split, 0 for all.
 
     Raises `DataError` where eSpeak NG is not installed or does not work.
     """
 
-    version: ClassVar[int] = 1
-    content: ClassVar[str] = "speech"
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
-    needs: ClassVar[Needs] = Needs()
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    version = 1
+    content = "speech"
+    domains = ("audio",)
+    needs = Needs()
+    presets = {
         "smoke": {"voices": 20, "validation_voices": 5, "test_voices": 10},
         "full": {"voices": 0, "validation_voices": 0, "test_voices": 0},
     }

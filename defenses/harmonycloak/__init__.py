@@ -29,11 +29,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from bench.api import Clips, Knowledge, Needs, Rolls
+from bench.api import Clips, Data, Defense, Knowledge, Needs, Rolls
 from bench.sound.masking import FULL_SCALE_DB
 from bench.training.crafting import surrogates
 
@@ -44,14 +44,14 @@ _WITHOUT = " (or optimise = false for random noise in the same bounds)"
 
 
 @dataclass(frozen=True)
-class HarmonyCloak:
+class HarmonyCloak(Defense[Data]):
     """Error-minimising noise at the dominant frequency of every window. Its defaults are the preset `small`."""
 
-    domains: ClassVar[tuple[str, ...]] = ("audio", "midi")
-    joint: ClassVar[bool] = True
-    needs: ClassVar[Needs] = Needs(cpus=1, memory_gb=4.0)
-    paper: ClassVar[str] = "Meerza, Sun, Liu 2025, IEEE S&P"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    domains = ("audio", "midi")
+    joint = True
+    needs = Needs(cpus=1, memory_gb=4.0)
+    paper = "Meerza, Sun, Liu 2025, IEEE S&P"
+    presets = {
         "smoke": {"rounds": 3, "rolls_rounds": 2, "pool": 2},
         "full": {"alternation": "alternating", "inner_steps": 20, "inner_step": 0.1, "outer_lr": 0.025, "batch": 8,
                  "rolls_rounds": 30, "rolls_batch": 64, "pool": 10, "drawn": 7},

@@ -21,14 +21,14 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Adaptation, Attacker, Log
+from bench.api import Adaptation, Attacker, Epoch, Log
 from bench.training.crafting import heard
 from bench.training.learning import batches, seeded
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
 MOMENTUM = 0.9
 
-Models = Sequence[tuple[Attacker, nn.Module]]
+Models = Sequence[tuple[Attacker[Any], nn.Module]]
 # Knobs of a batch and its index -> the batch, protected, and what its noise costs.
 Render = Callable[[Tensor, Tensor], tuple[Any, Tensor]]
 # Before a batch's step: the models of this step and the batch's index.
@@ -55,9 +55,9 @@ def descend(
     game: Game,
     knobs: Tensor,
     data: Any,
-    surrogates: Sequence[Attacker],
+    surrogates: Sequence[Attacker[Any]],
     meta: bool,
-    expects: Sequence[Adaptation],
+    expects: Sequence[Adaptation[Any]],
     rng: Generator,
     render: Render,
     log: Log,
@@ -85,7 +85,7 @@ def descend(
             return _stepped(turned, game.inner_step)
 
         order = batches(len(data), game.batch, rng)
-        for _ in range(game.rounds):
+        for round_ in range(1, game.rounds + 1):
             kept: list[Tensor] = []
             for _ in range(-(-len(data) // game.batch)):
                 index = next(order).to(data.device)
@@ -106,15 +106,14 @@ def descend(
                     turned = move(held + penalty + game.divergence * gap, turned, last, learn=True)
                 knobs[:, index] = turned.detach()
                 kept.append(loss.detach())
-            log({"loss": float(torch.stack(kept).mean())})
+            log(Epoch(round_, float(torch.stack(kept).mean())))
 
 
-def _learner(attacker: Attacker, model: nn.Module, game: Game) -> torch.optim.Optimizer:
+def _learner(attacker: Attacker[Any], model: nn.Module, game: Game) -> torch.optim.Optimizer:
     """SGD with momentum, the paper's, for a pretrained model; it leaves one that starts from nothing where it was."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    scratch = hasattr(attacker, "prior")
-    if game.outer == "adam" or (game.outer == "auto" and scratch):
-        return torch.optim.Adam(weights, float(getattr(attacker, "lr", 1e-3)))
+    if (attacker.surrogate_optimizer if game.outer == "auto" else game.outer) == "adam":
+        return torch.optim.Adam(weights, attacker.lr)
     return torch.optim.SGD(weights, game.outer_lr, momentum=MOMENTUM)
 
 

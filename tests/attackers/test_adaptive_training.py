@@ -45,10 +45,10 @@ def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
     train, validation, test = sets.material("audio")
     attacker, plugin = Watched(epochs=20), build(name)
     model = attacker.learn(train, validation, rng())
-    hard = plugin.worst(attacker, model, train, rng(1))
+    hard = plugin._worst(attacker, model, train, rng(1))
     hard.check(name)
     assert hard.ids == train.ids
-    given = train if name == "adversarial_training" else plugin.variant(train, rng(1))
+    given = train if name == "adversarial_training" else plugin._variant(train, rng(1))
     losses, harder = (attacker.loss(model, batch).detach() for batch in (given, hard))
     assert (harder >= losses - 1e-6).all()
     assert harder.mean() > 1.02 * losses.mean()
@@ -67,7 +67,7 @@ def test_adversarial_noise_is_within_epsilon_and_beats_random_noise() -> None:
     attacker = sets.Reader()
     model = attacker.model(train, rng())
     plugin = build("adversarial_training", epsilon=0.02, steps=4)
-    noise = plugin.worst(attacker, model, train, rng()).audio - train.audio
+    noise = plugin._worst(attacker, model, train, rng()).audio - train.audio
     assert noise.abs().max() <= 0.02 + 1e-6
     assert (noise * ~train.support == 0).all()
     assert not any(parameter.grad is not None for parameter in model.parameters())
@@ -81,9 +81,9 @@ def test_worst_of_takes_each_clips_hardest_version() -> None:
     attacker, plugin = sets.Reader(), build("worst_of", k=4)
     model = attacker.model(train, rng())
     draws = rng(5)
-    versions = [plugin.variant(train, draws) for _ in range(4)]
+    versions = [plugin._variant(train, draws) for _ in range(4)]
     best = torch.stack([attacker.loss(model, version) for version in versions]).amax(0)
-    torch.testing.assert_close(attacker.loss(model, plugin.worst(attacker, model, train, rng(5))), best)
+    torch.testing.assert_close(attacker.loss(model, plugin._worst(attacker, model, train, rng(5))), best)
 
 
 @pytest.mark.parametrize("name", HOOKS)

@@ -127,7 +127,7 @@ def test_spoken_digits_are_learnt(name: str, least: float, bench_data: Path, mon
     attacker = plugins.build("attackers", name, {"epochs": 8})
     epochs: list[dict[str, float]] = []
     model = attacker.learn(
-        digits.load("train"), digits.load("validation"), rng(), log=lambda row: epochs.append(dict(row))
+        digits.load("train"), digits.load("validation"), rng(), log=lambda row: epochs.append(row.numbers())
     )
     assert len(epochs) == 9
     assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > least

@@ -224,8 +224,8 @@ def test_it_trains_and_draws_legal_rolls_within_the_length(parameters: dict[str,
     fresh = gan.model(data, rng()).state_dict()
     model = gan.learn(data.select(range(6)), data.select([6, 7]), rng(), log=lines.append)
     model.load_state_dict(model.state_dict() | {"counted": torch.tensor(False)})
-    assert lines[0].keys() == {"step", "validation"}
-    assert lines[-1].keys() == {"step", "loss", "validation"}
+    assert lines[0].numbers().keys() == {"step", "validation"}
+    assert lines[-1].numbers().keys() == {"step", "loss", "validation"}
     assert fresh.keys() == model.state_dict().keys()
     with torch.no_grad():
         model.marginal.fill_(0.0)  # so few steps leave few notes
@@ -244,10 +244,10 @@ def test_what_comes_back_is_the_best_that_was_seen() -> None:
     lines: list[Any] = []
     train, held_out = data.select(range(8)), data.select(range(8, 12))
     model = gan.learn(train, held_out, rng(), log=lines.append)
-    assert [line["step"] for line in lines] == [0, 4, 6, 8]
+    assert [line.step for line in lines] == [0, 4, 6, 8]
     windows = windowing().cut(held_out, 2)[0]
     best = gan.quality(model, windows)["energy"].mean().item()
-    assert best == pytest.approx(max(line["validation"] for line in lines), rel=1e-5)
+    assert best == pytest.approx(max(line.validation for line in lines), rel=1e-5)
 
 
 def test_a_batch_is_augmented_before_it_is_read() -> None:
@@ -260,7 +260,7 @@ def test_a_batch_is_augmented_before_it_is_read() -> None:
     for log, augment in zip(lines, (lambda batch, rng: batch, silenced), strict=True):
         gan.learn(data, data, rng(), augment=augment, log=log.append)
     assert lines[0][0] == lines[1][0], "counting is of the set as it is"
-    assert lines[1][1]["loss"] < 0.8 * lines[0][1]["loss"], "silence is easily told"
+    assert lines[1][1].loss < 0.8 * lines[0][1].loss, "silence is easily told"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_batch_is_augmented_before_it_is_read() -> None:
 def test_the_gates_void_what_knows_no_music_and_what_is_silent(
     energy: float, disorder: float, passed: list[bool]
 ) -> None:
-    gates = attacker().gates(
+    gates = attacker().validity(
         {"energy": energy, "energy_shuffled": disorder}, {"energy": -17.0, "energy_shuffled": -16.0}
     )
     assert [gate.passed for gate in gates] == passed

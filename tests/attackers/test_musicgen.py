@@ -287,9 +287,9 @@ def test_learning_changes_the_decoder_alone_and_keeps_its_names(folder: Path, me
     changed = {name for name in base if not torch.equal(base[name], after[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
-    assert seen[-1]["validation"] > seen[0]["validation"]
+    assert seen[-1].validation > seen[0].validation
     assert attacker.loss(learned, music(4, seed=1)).mean().item() == pytest.approx(
-        -max(row["validation"] for row in seen), abs=1e-4
+        -max(row.validation for row in seen), abs=1e-4
     )
 
 
@@ -444,7 +444,7 @@ def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
 def gates(clean: float, shuffled: float, worst: float = 4.0) -> dict[str, bool]:
     base = {"nll": -3.0, "nll_shuffled": -4.0, "nll_codebook_0": -2.0, "nll_codebook_1": -worst}
     after = {"nll": -3.0 + clean, "nll_shuffled": -4.0 + shuffled}
-    return {gate.name: gate.passed for gate in ATTACKER().gates(after, base)}
+    return {gate.name: gate.passed for gate in ATTACKER().validity(after, base)}
 
 
 def test_gates() -> None:

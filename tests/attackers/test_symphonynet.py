@@ -363,7 +363,7 @@ def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
         {name: float(v.mean()) for name, v in net.quality(model, test).items()} for model in (trained, frequencies)
     ]
     assert qualities[0]["nll"] > qualities[1]["nll"] + 1.0
-    assert all(gate.passed for gate in net.gates(*qualities))
+    assert all(gate.passed for gate in net.validity(*qualities))
 
 
 @pytest.mark.slow

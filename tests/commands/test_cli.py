@@ -66,6 +66,8 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),
+        (["run", *MATCH[:-1], "0"], "--jobs"),
+        (["run", *MATCH[:-1], "-3"], "expected 1 or more"),
         (["run", *SMALL, "--set", "nonsense"], "NAME.KEY=VALUE"),
         (["run", *SMALL, "--set", "linear.steps=many"], "linear"),
         (["run", *SMALL, "--defense", f"{PLUGINS}/hiss.py", "--set", "defense.epsilonn=1"], "epsilonn"),
@@ -157,7 +159,7 @@ def test_missing_data_is_one_line_code_2_and_no_record(tmp_path: Path, capsys: p
     absent.write_text(
         source.replace(
             "        rng =", '        raise DataError("no tones here: buy a tuning fork")\n        rng ='
-        ).replace("from bench.api import Clips", "from bench.api import Clips\nfrom bench.errors import DataError")
+        ).replace("from bench.api import", "from bench.errors import DataError\nfrom bench.api import")
     )
     words = ["--dataset", str(absent), "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
     place = ["--store", str(tmp_path / "store"), "--records", str(tmp_path / "records"), "--display", "none"]

@@ -66,7 +66,7 @@ class House:
 
 
 WEAKER = ("level: float = 0.5", "level: float = 0.02")
-VERSION = ("class Labels:\n", "class Labels:\n    version = 2\n\n")
+VERSION = ("class Labels(Defense[Clips]):\n", "class Labels(Defense[Clips]):\n    version = 2\n\n")
 
 
 @pytest.fixture
@@ -86,6 +86,18 @@ def accepted(house: House, capsys: pytest.CaptureFixture[str]) -> House:
 def verdicts(out: str) -> dict[str, str]:
     """Row -> verdict, as the table prints them."""
     return dict(re.findall(r"^tones: (\w+) against linear .* (\w+)$", out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("way", ["import sys; sys.exit(0)", "import os; os._exit(0)"])
+def test_a_defense_that_ends_the_process_is_broken(
+    way: str, accepted: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted.edit("    def protect(self,", f"    def ended(self):\n        {way}\n\n    def protect(self,")
+    source = accepted.defense.read_text()
+    head, _, body = source.partition("-> Clips:\n")
+    accepted.defense.write_text(f"{head}-> Clips:\n        self.ended()\n{body}")
+    assert accepted.gate() == 3
+    assert verdicts(capsys.readouterr().out)["labels"] == "broken"
 
 
 def test_without_a_baseline_one_line_names_the_command_that_makes_one(

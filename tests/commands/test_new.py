@@ -107,10 +107,9 @@ def test_in_a_checkout_each_file_goes_where_its_like_is(
     test: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for folder in ("bench", "defenses", "tests"):
-        (tmp_path / folder).mkdir()
-    for file in ("bench/api.py", "pyproject.toml"):
-        (tmp_path / file).touch()
+    for folder in ("bench/api", "defenses", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "tests")
     assert bench("new", kind, "my_idea") == 0
     expected = {plugin, test} | ({"datasets/my_idea.toml"} if kind == "dataset" else set())

@@ -61,8 +61,9 @@ def test_pieces_meet_without_a_seam_and_every_sample_is_kept(tmp_path: Path, mon
     half.write_text(
         '"""Half as loud."""\n'
         "from dataclasses import dataclass\n"
+        "from bench.api import Clips, Defense\n"
         "@dataclass(frozen=True)\n"
-        "class Half:\n"
+        "class Half(Defense[Clips]):\n"
         "    def protect(self, data, knowledge, rng):\n"
         "        return data.with_audio(data.audio * 0.5)\n"
     )

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Knowledge, Rolls
+from bench.api import Attacker, Epoch, Knowledge, Rolls
 from bench.errors import UsageError
 from bench.metrics.edits import edits
 from bench.notes.rolls import Notes, grid, notes_of
@@ -157,10 +157,11 @@ def test_the_penalty_alone_leaves_the_least_that_is_heard() -> None:
 
 
 @dataclass(frozen=True)
-class OffBeat:
+class OffBeat(Attacker[Rolls]):
     """Loses less the more notes begin at the second step of a beat."""
 
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+    domains = ("midi",)
+    surrogate_optimizer = "adam"
     made: ClassVar[list[nn.Module]] = []
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
@@ -200,13 +201,14 @@ def test_the_search_finds_the_place_that_is_learned() -> None:
 
 
 def test_black_box_draws_from_a_pool_of_fresh_models_and_logs_every_round() -> None:
-    lines: list[Mapping[str, float]] = []
+    lines: list[Epoch] = []
     OffBeat.made.clear()
     data = melodies()
     bag = Knowledge("black-box", (OffBeat(), sets.Reader()), log=lines.append)
     first = protect(data, bag, mode="hold", pool=5, drawn=3)
     assert len(OffBeat.made) == 3  # of five, in turn with the other architecture
-    assert [set(line) for line in lines] == [{"loss"}, {"loss"}]
+    assert [line.step for line in lines] == [1, 2]
+    assert all(line.loss is not None for line in lines)
     again = protect(data, bag, mode="hold", pool=5, drawn=3)
     assert torch.equal(first.velocity, again.velocity)
     assert not torch.equal(first.velocity, protect(data, mode="hold").velocity)

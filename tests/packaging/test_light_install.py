@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.commands.exits import BAD_INPUT, OK
+from bench.exits import BAD_INPUT, OK
 from bench.extras import command
 
 pytestmark = pytest.mark.install

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Dies:
+class Dies(Defense[Clips]):
     marker: str
     always: bool = False
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Fills:
+class Fills(Defense[Clips]):
     padding: bool = True
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:

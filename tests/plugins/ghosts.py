@@ -1,17 +1,16 @@
 """Ghosts: within notes that sound, one step in so many is struck again softly, and the note goes on at its velocity."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 from bench.notes.velocities import beginnings
 
 
 @dataclass(frozen=True)
-class Ghosts:
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+class Ghosts(Defense[Rolls]):
+    domains = ("midi",)
 
     share: float = 0.3
     velocity: int = 20  # MIDI

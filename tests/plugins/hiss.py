@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Hiss:
+class Hiss(Defense[Clips]):
     epsilon: float = 0.1
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:

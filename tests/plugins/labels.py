@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(Defense[Clips]):
     level: float = 0.5
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:

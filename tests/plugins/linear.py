@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Epoch, Log, silent_log, unchanged
 
 
 class _Model(nn.Module):
@@ -24,11 +23,11 @@ class _Model(nn.Module):
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Attacker[Clips]):
     steps: int = 30
     lr: float = 0.05
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"smoke": {"steps": 10}}
+    presets = {"smoke": {"steps": 10}}
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         return _Model(len(like.classes), rng)
@@ -48,7 +47,7 @@ class Linear:
             with torch.no_grad():  # by hand: importing torch.optim costs seconds
                 for parameter, slope in zip(parameters, slopes, strict=True):
                     parameter -= self.lr * slope
-            log({"step": step, "loss": float(loss.detach())})
+            log(Epoch(step, float(loss.detach())))
         return model
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:

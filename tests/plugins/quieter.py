@@ -1,16 +1,15 @@
 """An adaptation with all three hooks."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from bench.api import Attacker, Clips, Log
+from bench.api import Adaptation, Attacker, Clips, Log
 
 
 @dataclass(frozen=True)
-class Quieter:
+class Quieter(Adaptation[Clips]):
     gain: float = 0.5
 
     def transform(self, data: Clips, rng: torch.Generator) -> Clips:
@@ -19,5 +18,7 @@ class Quieter:
     def augment(self, batch: Clips, rng: torch.Generator) -> Clips:
         return batch.with_audio(batch.audio * (1 + 0.1 * torch.rand(len(batch), 1, 1, generator=rng)))
 
-    def train(self, attacker: Attacker, train: Any, validation: Any, rng: torch.Generator, *, log: Log) -> nn.Module:
+    def train(
+        self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: torch.Generator, *, log: Log
+    ) -> nn.Module:
         return attacker.learn(train, validation, rng, augment=self.augment, log=log)

@@ -1,16 +1,15 @@
 """Everything at once: cells fall silent, sound, are struck anew and change their velocity, each by chance."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 
 
 @dataclass(frozen=True)
-class Scribbles:
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+class Scribbles(Defense[Rolls]):
+    domains = ("midi",)
 
     share: float = 0.1
 

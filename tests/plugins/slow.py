@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Slow:
+class Slow(Defense[Clips]):
     seconds: float = 1.0
     marker: str = ""
 

@@ -1,16 +1,15 @@
 """A defense of velocities alone: every note softer by one factor."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 
-from bench.api import Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls
 
 
 @dataclass(frozen=True)
-class Softer:
-    domains: ClassVar[tuple[str, ...]] = ("midi",)
+class Softer(Defense[Rolls]):
+    domains = ("midi",)
 
     factor: float = 0.8
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Swaps:
+class Swaps(Defense[Clips]):
     level: float = 0.01
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.api import Clips
+from bench.api import Clips, Dataset
 
 
 @dataclass(frozen=True)
-class Tones:
+class Tones(Dataset[Clips]):
     clips: int = 24
     rate: int = 8000
     seed: int = 0

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Waits:
+class Waits(Defense[Clips]):
     folder: str
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: torch.Generator) -> Clips:

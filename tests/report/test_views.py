@@ -29,8 +29,9 @@ def test_the_summary_puts_what_kept_a_budget_first_and_leaves_smoke_out(board: B
 
 
 def test_a_cells_page_tells_its_arms_parts_and_costs(board: Board) -> None:
-    view = next(view for view in views.cells(board) if view.key[1] == "hiss" and view.key[4] == "quieter")
-    shown = views.cell_page(board, view, [])
+    view = next(view for view in board.views if view.row.defense == "hiss")
+    cell = next(cell for cell in view.cells if cell.cell.adaptation == "quieter")
+    shown = views.cell_page(board, view, cell, [])
     arms = {arm["name"]: arm for arm in shown["arms"]}
     assert list(arms) == ["clean", "protected", "untrained", "clean, adapted"]
     for arm in arms.values():
@@ -43,7 +44,7 @@ def test_a_cells_page_tells_its_arms_parts_and_costs(board: Board) -> None:
         "adaptation",
         "attacker",
     ]
-    assert shown["denied"]["text"] == f"{view.score.denied.mean:+.3f}"
+    assert shown["denied"]["text"] == f"{cell.score.denied.mean:+.3f}"
     assert {what for what, *_ in shown["cost"]} >= {"protected set", "clean learned"}
 
 
@@ -71,8 +72,8 @@ def test_figures_keep_their_ids_apart_and_take_the_pages_colours() -> None:
         plots.Point("c", 21.0, 0.1, league="one"),
         plots.Point("noise", 20.0, 0.0, control=True),
     ]
-    first = plots.front(points, "SNR dB", "right: heard less", "first")
-    second = plots.front(points, "SNR dB", "right: heard less", "second")
+    first = plots.front(points, "SNR dB", "right: less audible", "first")
+    second = plots.front(points, "SNR dB", "right: less audible", "second")
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
     assert ids[0]
     assert not ids[0] & ids[1]

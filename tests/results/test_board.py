@@ -31,13 +31,14 @@ def speech() -> Board:
 def test_no_row_on_the_front_is_beaten_and_every_other_is(speech: Board) -> None:
     able = [row for row in speech.rows if row.best and not row.control]
     values = {id(row): (row.best.denied.mean, row.audibility["snr_db"]) for row in able if row.best}
+    front = {id(view.row) for view in speech.views if view.on_front}
     for row in able:
         beaten = [
             other.defense for other in able
             if other.league == row.league and values[id(other)] != values[id(row)]
             and all(a >= b for a, b in zip(values[id(other)], values[id(row)], strict=True))
         ]  # fmt: skip
-        assert speech.on_front(row) == (not beaten), (row.defense, beaten)
+        assert (id(row) in front) == (not beaten), (row.defense, beaten)
     assert 0 < len(speech.front) < len(able)
 
 
@@ -51,9 +52,11 @@ def test_controls_and_void_rows_are_never_on_the_front(speech: Board) -> None:
 
 def test_every_record_belongs_to_one_cell_and_every_cell_has_its_seeds(speech: Board) -> None:
     assert sum(map(len, speech.records_of.values())) == len(speech.records)
+    cells = {cell.cell: cell for view in speech.views for cell in view.cells}
+    assert cells.keys() == speech.records_of.keys()
     for key, made in speech.records_of.items():
-        _, cell = speech.cells[key]
-        assert {record.trial.seed for record in made} >= set(cell.per_seed)
+        assert {record.trial.seed for record in made} >= set(cells[key].score.per_seed)
+        assert cells[key].records == tuple(made)
         assert {cell_of(record) for record in made} == {key}
 
 

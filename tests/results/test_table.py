@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
+from bench.report.columns import main_table, response_table
 from bench.results import table
+from bench.results.board import Board
+from bench.results.formats import DASH
 from bench.results.record import GateRecord, PartRecord, Record, TrialRecord, load_all
+from bench.results.suite import Suite
+from bench.results.views import RowView
 
 
 def part(label: str) -> PartRecord:
@@ -50,6 +55,10 @@ def made(row: str, protected: float, *, seed: int = 0, adaptation: str = "", **m
     return Record(**{**given, **more})
 
 
+def views(records: list[Record], budget: dict[str, float] | None = None) -> tuple[RowView, ...]:
+    return Board(Suite(budget=budget or {}), tuple(records)).views
+
+
 def seeds(row: str, *values: float, **more: Any) -> list[Record]:
     return [made(row, value, seed=seed, **more) for seed, value in enumerate(values)]
 
@@ -64,7 +73,7 @@ def test_a_defense_is_worth_what_the_best_response_leaves() -> None:
     assert row.best is not None
     assert row.best.response == "learner + mp3"
     assert row.best.denied.mean == pytest.approx(0.3)
-    headings, body = table.main_table([row])
+    headings, body = main_table(views(records))
     assert "learner + mp3" in body[0]
     assert "+0.300" in body[0]
     assert len(headings) == len(body[0])
@@ -76,12 +85,13 @@ def test_a_void_cell_is_shown_and_does_not_count() -> None:
     (row,) = table.rows(records)
     assert row.best is not None
     assert row.best.response == "learner"
-    assert any("(void)" in cell for cell in table.response_table([row])[1][0])
+    assert any("(void)" in cell for cell in response_table(views(records))[1][0])
     (alone,) = table.rows(seeds("cloak", 0.9, 0.9, attacker_checks=[gate]))
     assert alone.best is None
-    assert table.main_table([alone])[1][0][0] == "void"
-    assert "+0.100" in table.main_table([alone])[1][0]  # shown all the same
-    assert table.gates_of(records)[0][3] is False
+    line = main_table(views(seeds("cloak", 0.9, 0.9, gates=[gate])))[1][0]
+    assert line[0] == "void"
+    assert "+0.100" in line  # shown all the same
+    assert table.check_summaries(records)[0].passed is False
 
 
 def test_rows_outside_the_budget_and_controls_are_not_ranked() -> None:
@@ -92,29 +102,27 @@ def test_rows_outside_the_budget_and_controls_are_not_ranked() -> None:
         *seeds("silent", 0.9, 0.91, 0.89, audibility={"snr_db": [None] * 10}),
         *seeds("clean", 1.0, 1.0, 1.0, control="clean", audibility={}),
     ]
-    rows = table.rows(records, {"snr_db": 20.0})
-    ranks = {row.defense: table.main_table([row])[1][0][0] for row in rows}
+    rows = views(records, {"snr_db": 20.0})
+    ranks = {line[1]: line[0] for line in main_table(rows)[1]}
     assert ranks == {"quiet": "1", "silent": "2", "loud": "too loud", "clean": "control"}
-    assert [row.defense for row in rows] == ["quiet", "silent", "loud", "clean"]
+    assert [view.row.defense for view in rows] == ["quiet", "silent", "loud", "clean"]
 
 
 def test_what_is_longer_goes_down_the_page() -> None:
     many = [*seeds("cloak", 0.5), *seeds("cloak", 0.4, adaptation="mp3"), *seeds("cloak", 0.3, adaptation="trim")]
-    headings, body = table.response_table(table.rows(many))
+    headings, body = response_table(views(many))
     assert headings == ["response", "cloak"]
     assert [line[0] for line in body] == ["learner", "learner + mp3", "learner + trim"]
-    headings, body = table.response_table(table.rows([*seeds("a", 0.5), *seeds("b", 0.4)]))
-    assert headings == ["defense", "knows", "learner"]
+    headings, body = response_table(views([*seeds("a", 0.5), *seeds("b", 0.4)]))
+    assert headings == ["defense", "knowledge", "learner"]
     assert sorted(line[0] for line in body) == ["a", "b"]
 
 
 def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
     honest, copy = ({"snr_db": [9.0] * 10, "correlation": [value] * 10} for value in (0.02, 0.6))
-    headings, body = table.main_table(
-        table.rows([*seeds("a", 0.5, audibility=honest), *seeds("b", 0.4, audibility=copy)])
-    )
-    assert {line[headings.index("copy")] for line in body} == {"+0.02", "+0.60"}
-    assert "copy" not in table.main_table(table.rows(seeds("a", 0.5, audibility=honest)))[0]
+    headings, body = main_table(views([*seeds("a", 0.5, audibility=honest), *seeds("b", 0.4, audibility=copy)]))
+    assert {line[headings.index("noise-signal corr.")] for line in body} == {"+0.02", "+0.60"}
+    assert "noise-signal corr." not in main_table(views(seeds("a", 0.5, audibility=honest)))[0]
 
 
 def test_a_failed_trial_is_not_hidden() -> None:
@@ -123,9 +131,8 @@ def test_a_failed_trial_is_not_hidden() -> None:
     (row,) = table.rows([good, bad])
     assert row.cells[0].failed == 1
     assert len(row.cells[0].per_seed) == 1
-    (lost,) = table.rows([bad])
-    assert "failed" in table.main_table([lost])[1][0]
-    assert "failed" in table.response_table([lost])[1][0]
+    assert "failed" in main_table(views([bad]))[1][0]
+    assert "failed" in response_table(views([bad]))[1][0]
 
 
 def _check(passed: bool, value: float | None) -> GateRecord:
@@ -135,13 +142,13 @@ def _check(passed: bool, value: float | None) -> GateRecord:
 def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
     arms = {arm: {"nll": [0.5] * 10} for arm in ("clean", "protected", "untrained")}
     records = seeds("cloak", 0.5, 0.5, arms=arms)
-    rows = table.rows(records)
-    headings, body = table.main_table(rows)
+    rows = views(records)
+    headings, body = main_table(rows)
     line = dict(zip(headings, body[0], strict=True))
-    assert (line["rank"], line["learning denied"], line["95 %"]) == ("void", table.DASH, table.DASH)
+    assert (line["rank"], line["learning denied"], line["95 %"]) == ("void", DASH, DASH)
     assert (line["q clean"], line["q protected"], line["q untrained"]) == ("0.5000", "0.5000", "0.5000")
-    assert table.response_table(rows)[1][0][-1] == "– (void)"
-    (why,) = table.void_reasons(rows, records)
+    assert response_table(rows)[1][0][-1] == "– (void)"
+    (why,) = table.void_reasons(table.rows(records), records)
     assert why.startswith("void: cloak on songs has no score: 'learns clean data' failed for learner, seed 0 (0.000")
     assert "failed" not in str(body)
     assert table.void_reasons(table.rows(seeds("cloak", 0.5)), seeds("cloak", 0.5)) == []
@@ -149,27 +156,31 @@ def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
 
 def test_the_worst_seed_of_a_check_is_the_one_furthest_below_its_limit() -> None:
     values = [2.9, 0.0, 4.0]
-    records = [
-        made("cloak", 0.5, seed=at, attacker_checks=[_check(value > 3, value)]) for at, value in enumerate(values)
-    ]
-    assert table.gates_of(records)[1][1:4] == (0.0, 3.0, False)
-    assert table.gates_of(records[2:])[1][1:4] == (4.0, 3.0, True)
+    checks = [[_check(value > 3, value)] for value in values]
+    records = [made("cloak", 0.5, seed=at, attacker_checks=own) for at, own in enumerate(checks)]
+
+    def worst(records: list[Record]) -> tuple[float, float, bool]:
+        _, check = table.check_summaries(records)
+        return check.value, check.limit, check.passed
+
+    assert worst(records) == (0.0, 3.0, False)
+    assert worst(records[2:]) == (4.0, 3.0, True)
     unknown = [*records, made("cloak", 0.5, seed=3, attacker_checks=[_check(False, None)])]
-    assert table.gates_of(unknown)[1][1:4] == (pytest.approx(float("nan"), nan_ok=True), 3.0, False)
+    assert worst(unknown) == (pytest.approx(float("nan"), nan_ok=True), 3.0, False)
 
 
 def test_a_missing_item_is_counted_shown_and_keeps_the_cell_in_the_minimum() -> None:
     whole = seeds("cloak", 0.5, 0.5, adaptation="mp3")
     lost = made("cloak", 0.9, seed=0)
     arms = {**lost.arms, "protected": {"nll": [None, *[0.9] * 9]}}
-    rows = table.rows([*whole, lost.model_copy(update={"arms": arms}), made("cloak", 0.9, seed=1)])
-    best = rows[0].best
+    records = [*whole, lost.model_copy(update={"arms": arms}), made("cloak", 0.9, seed=1)]
+    best = table.rows(records)[0].best
     assert best is not None
     assert best.response == "learner"
     assert best.denied.mean == pytest.approx((0.09 + 0.1) / 2)  # the missing item counts as fully learned
-    headings, body = table.main_table(rows)
+    headings, body = main_table(views(records))
     assert body[0][headings.index("missing items")] == "1"
-    assert "(1 items missing)" in str(table.response_table(rows)[1])
+    assert "(1 items missing)" in str(response_table(views(records))[1])
 
 
 @pytest.mark.parametrize("copy", ["{} (1).json", "{} copy.json", "{} (conflicted copy 2026-01-01).json"])

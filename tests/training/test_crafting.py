@@ -8,7 +8,7 @@ import torch
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, Knowledge, Rolls
+from bench.api import Adaptation, Clips, Knowledge, Rolls
 from bench.errors import DataError, UsageError
 from bench.training import crafting
 from bench.training.crafting import Noise, Schedule
@@ -220,7 +220,7 @@ def test_against_a_model_that_is_blind_to_velocities_there_is_no_slope() -> None
 
 
 def test_an_expected_adaptation_of_rolls_passes_the_gradient_through() -> None:
-    class Softer:
+    class Softer(Adaptation[Rolls]):
         def transform(self, data: Any, rng: Any) -> Any:
             return replace(data, velocity=(data.velocity * 127 * 0.5).round().detach() / 127)
 

@@ -49,9 +49,9 @@ def test_the_peak_is_returned_not_the_last_state() -> None:
     nn.init.constant_(model.weight, 2.0)
     fit(model, squared, inverted, line(seed=1), Generator().manual_seed(0), **settings(log=seen.append))
     assert model.weight.item() == 2.0
-    assert [row["step"] for row in seen] == [0, 10, 20, 30, 40, 50, 60]
-    assert "loss" not in seen[0]
-    assert all(row["validation"] < seen[0]["validation"] for row in seen[1:])
+    assert [row.step for row in seen] == [0, 10, 20, 30, 40, 50, 60]
+    assert seen[0].loss is None
+    assert all(row.validation < seen[0].validation for row in seen[1:])
 
 
 def test_a_peak_in_the_middle_is_returned() -> None:
@@ -61,9 +61,9 @@ def test_a_peak_in_the_middle_is_returned() -> None:
         linear(), squared, line(), line(), Generator().manual_seed(0),
         **settings(quality=lambda m, _: -abs(m.weight.item() - 1.0), evaluate_every=1, steps=200, log=seen.append),
     )  # fmt: skip
-    best = max(row["validation"] for row in seen)
+    best = max(row.validation for row in seen)
     assert -abs(model.weight.item() - 1.0) == best
-    assert seen[-1]["validation"] < best
+    assert seen[-1].validation < best
 
 
 def test_same_generator_same_bits_and_the_globals_are_untouched() -> None:

@@ -24,7 +24,6 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.errors import UsageError
 from bench.results import record
 from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
@@ -278,14 +277,3 @@ def test_the_example_of_an_autoscaling_cluster_keeps_rays_schema() -> None:
     util.validate_config(util.prepare_config(config))
     with pytest.raises(Exception, match="max_wrokers"):
         util.validate_config(util.prepare_config({**config, "max_wrokers": 1}))
-
-
-def test_a_cluster_that_is_not_there_is_one_line(
-    small_trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    work = prepare(small_trials(seeds=[0]), Store(tmp_path / "store"))
-    with pytest.raises(UsageError, match=r"^no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9: .*refused"):
-        execute(work, tmp_path / "records", lambda event: None, on="ray")
-    assert not (tmp_path / "records").exists()

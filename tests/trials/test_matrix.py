@@ -84,8 +84,8 @@ def test_a_defense_may_expect_other_adaptations_than_the_suite(small_suite: Make
 def test_plugins_of_another_domain_are_left_out_by_name(small_suite: Make, tmp_path: Path) -> None:
     notes = tmp_path / "notes.py"
     source = (PLUGINS / "hiss.py").read_text()
-    source = source.replace("class Hiss:", "class Notes:\n    domains: ClassVar = ('midi',)")
-    notes.write_text(source.replace("import torch\n", "from typing import ClassVar\nimport torch\n", 1))
+    source = source.replace("class Hiss(Defense[Clips]):", "class Notes(Defense[Rolls]):\n    domains = ('midi',)")
+    notes.write_text(source.replace("from bench.api import ", "from bench.api import Rolls, ", 1))
     made = small_suite(defenses=["hiss"], seeds=[0]).model_copy(
         update={"defenses": ["hiss", "notes"], "defense": {
             "hiss": {"plugin": str(PLUGINS / "hiss.py")}, "notes": {"plugin": str(notes)}}}

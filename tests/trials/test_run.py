@@ -84,13 +84,14 @@ def test_the_attackers_validity_checks_need_no_checkpoint_where_records_are_writ
 ) -> None:
     checkpoint, careful = tmp_path / "checkpoint", tmp_path / "careful.py"
     source = (Path(__file__).parents[1] / "plugins" / "linear.py").read_text()
-    source = source.replace("import Augment, Clips, Log,", "import Augment, Clips, Gate, Log,")
+    source = source.replace("import Attacker, ", "import ValidityCheck, Attacker, ")
     careful.write_text(
         source
         + f"""
-    def gates(self, clean, untrained):
+    def validity(self, clean, untrained):
         limit = float(open({str(checkpoint)!r}).read())
-        return [Gate("gains", clean["accuracy"] - untrained["accuracy"] > limit, clean["accuracy"], limit, "It gains.")]
+        gain = clean["accuracy"] - untrained["accuracy"]
+        return [ValidityCheck("gains", gain > limit, clean["accuracy"], limit, "It gains.")]
 """
     )
     checkpoint.write_text("0.125")

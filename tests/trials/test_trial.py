@@ -75,7 +75,7 @@ def test_a_set_is_audited_again_without_being_protected_again(monkeypatch: pytes
 
 
 def test_an_attackers_own_validity_checks_are_made_where_the_clean_arm_is_evaluated() -> None:
-    careful = part("attackers", "learner", hooks=("gates",))
+    careful = part("attackers", "learner", hooks=("validity",))
     clean = trial(attacker=careful, defense=part("defenses", "clean", control="clean"), surrogates=())
     planned = plan([clean, trial(attacker=careful)])
     for cell in planned.cells:

@@ -2,17 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator
 
-from bench.api import Clips, Knowledge
+from bench.api import Clips, Defense, Knowledge
 
 
 @dataclass(frozen=True)
-class Hum:
-    domains: ClassVar[tuple[str, ...]] = ("audio",)
+class Hum(Defense[Clips]):
+    domains = ("audio",)
 
     hz: float = 50.0
     snr_db: float = 30.0  # of each clip, padding left out

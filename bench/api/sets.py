@@ -1,66 +1,18 @@
-"""The contract: all that the author of a plugin reads.
-
-A plugin is one file (or folder) in `defenses/`, `attackers/`, `attackers/adaptive/` or `datasets/`; its name is the
-file's name. It holds one public frozen dataclass with the methods of the protocol below. The fields are its parameters:
-they give `--set defense.level=0.02`, the entry in the record and the cache key at once, so they must survive JSON.
-
-Conventions
------------
-* A plugin works on *sets* (`Clips`, `Rolls`), never on one clip at a time.
-* Randomness is the `torch.Generator` handed in; nothing touches the global generators.
-* The device is the data's; a plugin moves nothing by itself.
-* A plugin imports `bench` and its own libraries, never another plugin: a defense is *handed* its surrogates.
-* Heavy libraries (transformers, muspy) are imported inside functions: loading a plugin must be quick.
-
-Optional class attributes, all plugins:
-    version: int            raise it when results change on purpose (default 1)
-    domains: tuple          what it takes or gives: "audio" (`Clips`), "midi" (`Rolls`) (default ("audio",))
-    needs: Needs            processors, accelerators and memory of one stage
-    presets: Mapping        {"smoke": {...}, "full": {...}}: other defaults for the other budgets; the fields' own
-                            defaults are the preset `small`
-    paper: str              where the idea comes from
-    inventory()             a method: weights or data that may be absent -> "" if found, else what that disables
-    control: str            defenses only. "clean": returns the data as it is; "matched": is given another defense's
-                            protected set as `knowledge.reference`, and must be as audible as that one; "scramble":
-                            must score about 1
-    fingerprint()           a method: a digest of the files that it reads beside its own, so that other data or weights
-                            are never taken for them; cheap (names, sizes and times will do)
-    per: str                defenses only, an attribute or a field: what one perturbation is made for: "clip", "class"
-                            (it then gives the labels away) or "set". Tables rank them apart
-    dataset: str            attackers only: the data set that `bench run` takes when none is named
-    bag: tuple              attackers only. Other attackers, by name: whom a defender crafts against who does not know
-                            this one, where the run names no others
-    task: str               attackers only. "classify": what it is tested on is its own input, so that a preprocessing
-                            adaptation changes validation and test recordings as well
-    preprocess: bool        adaptations only: `transform` keeps every clip and what it says, and so can stand before a
-                            trained classifier too
-    content: str            data sets only. "speech": PESQ and STOI are measured
-"""
+"""Sets of items: recordings (`Clips`) and multi-track piano rolls (`Rolls`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
 from bench.errors import DataError
+from bench.vocabulary import DomainName
 
-__all__ = [
-    "Adaptation", "Attacker", "Augment", "Clips", "Data", "Dataset", "Defense", "Gate", "Knowledge", "Log", "Needs",
-    "Rolls", "silent_log", "unchanged",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What one stage of a plugin occupies; the executors reserve it and set torch's threads to `cpus`."""
-
-    cpus: int = 1
-    gpus: float = 0.0  # a fraction shares one accelerator
-    memory_gb: float = 2.0
+__all__ = ["Clips", "Data", "Rolls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +22,7 @@ class Clips:
     Raises `DataError` where shapes, names or lengths do not fit; `check()` looks at the values too.
     """
 
-    domain: ClassVar[str] = "audio"
+    domain: ClassVar[DomainName] = "audio"
 
     audio: Tensor  # float32 [clip, channel, sample], within -1..1; zero from `lengths` on
     rate: int  # samples a second
@@ -97,12 +49,52 @@ class Clips:
             )
 
     @classmethod
-    def of(cls, audio: Tensor, rate: int, ids: Sequence[str] = (), **more: Any) -> Self:
-        """A set from audio alone: ids are numbered, every clip is its own group and fills its whole length."""
+    def of(
+        cls,
+        audio: Tensor,
+        rate: int,
+        ids: Sequence[str] = (),
+        *,
+        groups: Sequence[str] = (),
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
+        texts: Sequence[str] = (),
+        stems: Tensor | None = None,
+        stem_names: Sequence[str] = (),
+    ) -> Self:
+        """Build a set from audio, with defaults for all that is not given.
+
+        Args:
+            audio: float32 [clip, channel, sample], within -1..1.
+            rate: samples a second.
+            ids: one a clip; by default numbers.
+            groups: one a clip; by default every clip is its own group.
+            lengths: int64 [clip], samples of recording; by default every clip fills its whole length.
+            labels: int64 [clip], indices into `classes`.
+            classes: names of the classes.
+            texts: one description a clip, or none.
+            stems: float32 [clip, stem, channel, sample] that add up to `audio`.
+            stem_names: one a stem.
+
+        Raises:
+            DataError: where shapes, names or lengths do not fit.
+        """
         names = tuple(ids) or tuple(f"{i:05d}" for i in range(len(audio)))
-        lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64, device=audio.device)
-        given = {"ids": names, "groups": names, "lengths": lengths} | more
-        return cls(audio=audio, rate=rate, **given)
+        if lengths is None:
+            lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64, device=audio.device)
+        return cls(
+            audio=audio,
+            rate=rate,
+            ids=names,
+            groups=tuple(groups) or names,
+            lengths=lengths,
+            labels=labels,
+            classes=tuple(classes),
+            texts=tuple(texts),
+            stems=stems,
+            stem_names=tuple(stem_names),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,6 +102,11 @@ class Clips:
     @property
     def device(self) -> torch.device:
         return self.audio.device
+
+    @property
+    def signal(self) -> Tensor:
+        """float32 [clip, channel, sample]: what a defense perturbs, whatever the domain."""
+        return self.audio
 
     @property
     def support(self) -> Tensor:
@@ -129,6 +126,10 @@ class Clips:
         return replace(
             self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **chosen
         )  # fmt: skip
+
+    def with_signal(self, signal: Tensor) -> Clips:
+        """The same clips with other samples; without stems."""
+        return self.with_audio(signal)
 
     def with_audio(self, audio: Tensor, stems: Tensor | None = None) -> Clips:
         """The same clips with other sound; stems are dropped unless given, since they would no longer add up."""
@@ -166,7 +167,7 @@ class Rolls:
     Raises `DataError` where shapes, names or lengths do not fit.
     """
 
-    domain: ClassVar[str] = "midi"
+    domain: ClassVar[DomainName] = "midi"
 
     velocity: Tensor  # float32 [roll, track, step, pitch] in 0..1; 0 = silent
     onset: Tensor  # bool [roll, track, step, pitch]: a note begins here
@@ -203,6 +204,11 @@ class Rolls:
         return self.velocity.device
 
     @property
+    def signal(self) -> Tensor:
+        """float32 [roll, track, step, pitch]: what a defense perturbs, whatever the domain."""
+        return self.velocity
+
+    @property
     def support(self) -> Tensor:
         """bool [roll, 1, step, 1]: true where there is music, false in the padding."""
         steps = torch.arange(self.velocity.shape[2], device=self.device)
@@ -218,6 +224,10 @@ class Rolls:
         at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
         chosen = _selected(self, at)
         return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **chosen)
+
+    def with_signal(self, signal: Tensor) -> Rolls:
+        """The same notes at other velocities; onsets stay."""
+        return replace(self, velocity=signal)
 
     def to(self, device: torch.device | str) -> Rolls:
         return replace(
@@ -243,124 +253,6 @@ class Rolls:
 
 
 Data: TypeAlias = Clips | Rolls
-Augment: TypeAlias = Callable[[Any, Generator], Any]  # a batch and a generator -> a batch
-Log: TypeAlias = Callable[[Mapping[str, float]], None]  # one call an epoch: named numbers for the record
-
-
-def unchanged(batch: Any, rng: Generator) -> Any:
-    """The augmentation that does nothing."""
-    return batch
-
-
-def silent_log(numbers: Mapping[str, float]) -> None:
-    """The log that keeps nothing."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A condition without which a cell is void: shown, never ranked."""
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    meaning: str  # one sentence for the page
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What the defender knows of the attacker.
-
-    white-box: `surrogates` is the trial's own attacker; ensemble: a bag with it, the defender not knowing which it will
-    be; black-box: a bag of others without it; none: empty.
-    `expects`: the adaptations that the defender prepares for (expectation over transforms).
-    `reference`: for a matched control only, the protected set whose audibility the control must have.
-    `log`: a defense that descends a loss may tell it, one call a round, {"loss": ...}: kept in the record beside what
-    the attacker then makes of it, and never scored.
-    """
-
-    name: str = "none"
-    surrogates: tuple[Attacker, ...] = ()
-    expects: tuple[Adaptation, ...] = ()
-    reference: Any = None
-    log: Log = silent_log
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """A named, versioned source of clips or rolls, split by group.
-
-    A data set that can give both domains has a field `domain`, which the trial sets to the attacker's.
-    A card of the same name (`datasets/NAME.toml`) states licence, citation, sizes, splits and checksums.
-    """
-
-    def load(self, split: str) -> Data:
-        """split: "train", "validation" or "test". No group is in two splits. Raises `DataError`."""
-        ...
-
-
-@runtime_checkable
-class Defense(Protocol):
-    """Turns a training set into a protected one, under an audibility budget.
-
-    Same ids, shapes and rate; nothing in the zero padding (a field `padding`, set, allows it: the lengths that come
-    back then count it as recording). A class attribute `joint = True` says that a clip's noise depends on the other
-    clips; a field `epsilon` is taken for the bound on |noise| and checked.
-    """
-
-    def protect(self, data: Any, knowledge: Knowledge, rng: Generator) -> Any: ...
-
-
-@runtime_checkable
-class Attacker(Protocol):
-    """Trains a model on a training set: a classifier or a generator.
-
-    `learn` trains by `self.loss`, so that an adaptation may harden it. More methods are used where they exist:
-        generate(model, like, rng) -> Data            new material, as many items and as long as `like`
-        gates(clean, untrained) -> Sequence[Gate]     from two mappings metric -> mean, those of the two arms
-        prior(model, train) -> None                   the untrained arm of a model that is trained from scratch: the
-                                                      fresh model, changed in place into one that knows how frequent
-                                                      single symbols are in the clean training set and nothing else
-        view(data) -> Tensor                          int64 [element, 1 + field]: what the model reads, a row an element
-                                                      (a note, a cell), the item's index first; the order is of no
-                                                      account. Tells what share of the input a defense changed at all
-    """
-
-    def model(self, like: Any, rng: Generator) -> nn.Module:
-        """The untrained model, or the pretrained base, for data like `like`."""
-        ...
-
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """[item]; differentiable in the batch's audio or velocity. What every surrogate-based defense descends."""
-        ...
-
-    def learn(
-        self, train: Any, validation: Any, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
-    ) -> nn.Module:
-        """Its own loop, its own budget; the checkpoint that is best on the clean `validation` set.
-
-        `augment` is applied to each batch; `log` is called once an epoch.
-        """
-        ...
-
-    def quality(self, model: nn.Module, test: Any) -> Mapping[str, Tensor]:
-        """metric -> [item], higher is better. The first metric is the one that is scored."""
-        ...
-
-
-class Adaptation(Protocol):
-    """What an attacker does to win anyway. Any of three hooks; the others default to doing nothing.
-
-    transform: to the protected data before training (mp3, resample, denoise, filter out what looks protected)
-    augment:   to each batch
-    train:     around training (adversarial training, worst of K); default `attacker.learn`
-    """
-
-    def transform(self, data: Any, rng: Generator) -> Any: ...
-
-    def augment(self, batch: Any, rng: Generator) -> Any: ...
-
-    def train(self, attacker: Attacker, train: Any, validation: Any, rng: Generator, *, log: Log) -> nn.Module: ...
 
 
 def _require(condition: bool, message: str) -> None:

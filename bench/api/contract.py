@@ -1,0 +1,347 @@
+"""The bases that plugins inherit: `Dataset`, `Defense`, `Attacker`, `Adaptation`, and the values they exchange.
+
+Every attribute and method of the contract is declared here, with a type, a default and a docstring. A plugin overrides
+what it needs; `bench.declarations` refuses, when a plugin is loaded, a name that stands in none of the bases.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
+
+from torch import Generator, Tensor, nn
+
+from bench.api.sets import Clips, Data, Rolls
+from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requirement, Task, ValidityCheck
+
+__all__ = [
+    "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
+    "Sweep", "silent_log", "unchanged",
+]  # fmt: skip
+
+S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
+Augment: TypeAlias = Callable[[Any, Generator], Any]  # a batch and a generator -> a batch
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one stage of a plugin occupies; the executors reserve it and set torch's threads to `cpus`."""
+
+    cpus: int = 1
+    gpus: float = 0.0  # a fraction shares one accelerator
+    memory_gb: float = 2.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a training log: of an attacker's training, or of a defense that descends a loss.
+
+    Records keep it beside the result; it is never scored.
+    """
+
+    step: int  # optimiser steps so far; for a defense, its rounds
+    loss: float | None = None  # mean training loss since the last line; None before the first step
+    validation: float | None = None  # quality on the clean validation set, higher is better
+    more: Mapping[str, float] = field(default_factory=dict)  # further numbers by name, such as a critic's loss
+
+    def numbers(self) -> dict[str, float]:
+        """All numbers by name, without those that are None: what a record holds."""
+        named = {"step": self.step, **self.more, "loss": self.loss, "validation": self.validation}
+        return {name: float(value) if name != "step" else value for name, value in named.items() if value is not None}
+
+
+Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
+
+
+def unchanged(batch: Any, rng: Generator) -> Any:
+    """The augmentation that does nothing."""
+    return batch
+
+
+def silent_log(epoch: Epoch) -> None:
+    """The log that keeps nothing."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Strengths of an adaptation: the parameter that says how much it changes, and the range that makes sense."""
+
+    parameter: str  # the name of a field
+    weakest: float
+    strongest: float  # may be the smaller number: 4 bits are stronger than 12
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the defender knows of the attacker.
+
+    Attributes:
+        name: "white-box", "ensemble", "black-box" or "none".
+        surrogates: white-box: the trial's own attacker; ensemble: several attackers with it, the defender not knowing
+            which it will be; black-box: several others without it; none: empty.
+        expects: the adaptations that the defender prepares for (expectation over transforms).
+        reference: for a matched control only: the protected set whose audibility the control must have.
+        log: a defense that descends a loss may call it once a round. Kept in the record, never scored.
+    """
+
+    name: str = "none"
+    surrogates: tuple[Attacker[Any], ...] = ()
+    expects: tuple[Adaptation[Any], ...] = ()
+    reference: Data | None = None
+    log: Log = silent_log
+
+
+class Plugin:
+    """What all four bases declare. Inherit `Dataset`, `Defense`, `Attacker` or `Adaptation`, not this class."""
+
+    version: ClassVar[int] = 1
+    """Raise it when results change on purpose."""
+
+    domains: ClassVar[tuple[DomainName, ...]] = ("audio",)
+    """What it takes or gives: "audio" (`Clips`), "midi" (`Rolls`)."""
+
+    needs: ClassVar[Needs] = Needs()
+    """Processors, accelerators and memory of one stage."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Parameters for the budgets "smoke" and "full"; the fields' own defaults are the preset "small"."""
+
+    paper: ClassVar[str] = ""
+    """The source of the idea: authors, year, venue."""
+
+    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint")
+
+    def inventory(self) -> Mapping[str, str]:
+        """Say which weights, data or programs may be absent.
+
+        Returns:
+            Name of the thing -> "" if it is here, else what its absence disables and where to get it.
+        """
+        return {}
+
+    def fingerprint(self) -> str:
+        """Digest the files that it reads beside its own source, so that other data or weights get another key.
+
+        Returns:
+            A digest, cheap to compute (names, sizes and times will do); "" if it reads none.
+        """
+        return ""
+
+    @final
+    @classmethod
+    def implements(cls, method: str) -> bool:
+        """Whether this plugin overrides an optional method of its base.
+
+        Args:
+            method: the name of an optional method, such as "generate" or "transform".
+
+        Raises:
+            AttributeError: if the base declares no optional method of that name.
+        """
+        if method not in cls._optional:
+            raise AttributeError(f"'{method}' is no optional method of {cls.__name__}: {', '.join(cls._optional)}")
+        return getattr(cls, method) is not getattr(_base(cls), method)
+
+
+class Dataset(Plugin, ABC, Generic[S]):
+    """A named, versioned source of clips or rolls, split by group.
+
+    A card of the same name (`datasets/NAME.toml`) states licence, citation, sizes, splits and checksums.
+    """
+
+    domain: DomainName | None = None
+    """Declare a field of this name, with one of `domains`, if it can give both; the trial sets it to the attacker's."""
+
+    content: ClassVar[Content] = ""
+    """Set to "speech" to have PESQ and STOI measured."""
+
+    @abstractmethod
+    def load(self, split: str) -> S:
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            The items. No group is in two splits.
+
+        Raises:
+            DataError: if the data are not here or cannot be used, or there is no such split.
+        """
+
+
+class Defense(Plugin, ABC, Generic[S]):
+    """Turns a training set into a protected one, under an audibility budget."""
+
+    per: Per = ""
+    """What one perturbation is made for: "clip", "class" (it then gives the labels away) or "set". May be a field.
+    Tables rank them apart."""
+
+    epsilon: float | None = None
+    """A bound on |noise|, if it keeps one: it is then checked. Usually a field."""
+
+    padding: bool = False
+    """Whether noise may lie in the zero padding; the lengths that come back then count it as recording. May be a field.
+    """
+
+    control: ClassVar[Control] = Control.NONE
+    """What it is a control for, if it is one."""
+
+    joint: ClassVar[bool] = False
+    """Whether the noise of one item depends on the other items."""
+
+    deterministic: ClassVar[bool] = False
+    """Whether it does not use the generator, so that every seed gives the same noise."""
+
+    @abstractmethod
+    def protect(self, data: S, knowledge: Knowledge, rng: Generator) -> S:
+        """Protect a training set.
+
+        Args:
+            data: the items to publish. Not to be changed in place.
+            knowledge: what the defender knows of the attacker.
+            rng: the only source of random numbers.
+
+        Returns:
+            The same ids in the same order, the same shapes and rate; nothing in the zero padding unless `padding`.
+        """
+
+
+class Attacker(Plugin, ABC, Generic[S]):
+    """Trains a model on a training set: a classifier or a generator."""
+
+    dataset: ClassVar[str] = ""
+    """The data set that `bench run` takes when none is named."""
+
+    bag: ClassVar[tuple[str, ...]] = ()
+    """Other attackers, by name: whom a defender crafts against who does not know this one, where the run names none."""
+
+    task: ClassVar[Task] = ""
+    """Set to "classify" if it is tested on its own input: a preprocessing adaptation then changes validation and test
+    items as well."""
+
+    seen: ClassVar[tuple[str, ...]] = ()
+    """Data sets that its pretrained weights have seen. A cell on one of them is flagged as contaminated."""
+
+    surrogate_optimizer: ClassVar[Optimizer] = "sgd"
+    """Optimiser by which a defender trains it as a surrogate, where the defense leaves the choice. "adam" (at `lr`) for
+    a generator that starts from random weights, which plain SGD would leave where it was."""
+
+    lr: float = 1e-3
+    """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""
+
+    _optional = ("inventory", "fingerprint", "generate", "validity", "prior", "view")
+
+    @abstractmethod
+    def model(self, like: S, rng: Generator) -> nn.Module:
+        """Build the untrained model, or load the pretrained base.
+
+        Args:
+            like: items of the kind it will be trained on: rate, classes, tracks and device are read from it.
+            rng: decides the weights.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: S) -> Tensor:
+        """Compute the training loss: what every surrogate-based defense descends.
+
+        Returns:
+            float [item], differentiable in the batch's audio or velocity.
+        """
+
+    @abstractmethod
+    def learn(
+        self, train: S, validation: S, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+    ) -> nn.Module:
+        """Train a model by its own loop, by `self.loss`, within its own budget.
+
+        Args:
+            train: the training set.
+            validation: a clean set for the choice of the checkpoint.
+            rng: the only source of random numbers.
+            augment: applied to each batch.
+            log: called once an epoch.
+
+        Returns:
+            The model at its best on `validation`.
+        """
+
+    @abstractmethod
+    def quality(self, model: nn.Module, test: S) -> Mapping[str, Tensor]:
+        """Score a model on held-out items.
+
+        Returns:
+            Metric -> float [item], higher is better. The first metric is the one that is scored.
+        """
+
+    def generate(self, model: nn.Module, like: S, rng: Generator) -> S:
+        """Generate new material: as many items and as long as `like`. Optional."""
+        raise NotImplementedError(f"{type(self).__name__} does not generate")
+
+    def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
+        """Name the conditions without which a cell is void. Optional.
+
+        Args:
+            clean: metric -> mean quality of the model trained on clean items.
+            untrained: metric -> mean quality of the untrained model.
+        """
+        return ()
+
+    def prior(self, model: nn.Module, train: S) -> None:
+        """Change a fresh model in place into the untrained arm of the score. Optional.
+
+        For models that are trained from scratch: one that knows how frequent single symbols are in the clean training
+        set and nothing else.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no prior")
+
+    def view(self, data: S) -> Tensor:
+        """Say what the model reads of a set: shows what share of the input a defense changed at all. Optional.
+
+        Returns:
+            int64 [element, 1 + field]: one row for an element (a note, a cell), the item's index first, in any order.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no view")
+
+
+class Adaptation(Plugin, Generic[S]):
+    """What an attacker does to win anyway: any of three hooks. Those that are not overridden do nothing."""
+
+    preprocess: ClassVar[bool] = False
+    """Whether `transform` keeps every clip and what it says, and so can stand before a trained classifier too."""
+
+    aligned: ClassVar[bool] = True
+    """Whether `transform` keeps the sound in its place in time."""
+
+    sweep: ClassVar[Sweep | None] = None
+    """The parameter that says how much it changes, and the range of its strengths."""
+
+    requires: ClassVar[tuple[Requirement, ...]] = ()
+    """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
+    public defense makes of them), "granted" (the clean items of the threat model)."""
+
+    _optional = ("inventory", "fingerprint", "transform", "augment", "train")
+
+    def transform(self, data: S, rng: Generator) -> S:
+        """Change the published set once, before training (mp3, resample, denoise, filter out what looks protected)."""
+        return data
+
+    def augment(self, batch: S, rng: Generator) -> S:
+        """Change each batch of the training."""
+        return batch
+
+    def train(self, attacker: Attacker[S], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
+        """Train in another way than `attacker.learn`, which it may call (adversarial training, worst of K).
+
+        Returns:
+            A model that `attacker.quality` can score.
+        """
+        augment = self.augment if self.implements("augment") else unchanged
+        return attacker.learn(train, validation, rng, augment=augment, log=log)
+
+
+def _base(cls: type[Plugin]) -> type[Plugin]:
+    """The base among the four that a plugin's class inherits."""
+    return next(base for base in cls.__mro__ if base in (Dataset, Defense, Attacker, Adaptation))

@@ -1,0 +1,122 @@
+"""The tables of a suite as headings and text, for Markdown, pages and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.results.formats import DASH, bounds, number
+from bench.results.measures import AUDIBILITY, CEILINGS, LEAST_CORRELATION
+from bench.results.table import CheckSummary
+from bench.results.views import CellView, RowView
+
+__all__ = ["Table", "checks_table", "main_table", "response_table", "responses"]
+
+Table = tuple[list[str], list[list[str]]]  # headings; text[line][column]
+
+
+def main_table(rows: Sequence[RowView]) -> Table:
+    """The table that ranks: one line a row, at its best response. Columns that tell nothing are left out."""
+    cells = [cell.score for row in rows for cell in row.cells]
+    audible = [
+        each
+        for each in AUDIBILITY
+        if _tells(each.name, [row.row.audibility[each.name] for row in rows if each.name in row.row.audibility])
+    ]
+    distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
+    datasets = len({row.row.dataset for row in rows}) > 1
+    scopes = any(row.row.per for row in rows)
+    remainder = any("remainder" in cell.means for cell in cells)
+    viewed = any(not math.isnan(cell.changed) for cell in cells)
+    missing = any(cell.missing for cell in cells)
+    costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
+    scores = ["learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
+    scores += (["q remainder"] if remainder else []) + (["input changed"] if viewed else []) + ["seeds"]
+    scores += ["missing items"] if missing else []
+    headings = (["data set"] if datasets else []) + ["rank", "defense"] + (["scope"] if scopes else [])
+    headings += ["knowledge", *scores, *(each.heading for each in audible), *distances]
+    headings += ["protect CPU s"] if costs else []
+    body = []
+    for row in rows:
+        line = ([row.row.dataset] if datasets else []) + [row.rank, row.row.defense]
+        line += ([row.row.per or DASH] if scopes else []) + [row.row.knowledge]
+        if row.shown is None:
+            line += ["failed", *[""] * (len(scores) - 1)]
+        else:
+            best = row.shown.score
+            line += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
+            line += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
+            line += [number(best.means.get("remainder", math.nan), ".4f")] if remainder else []
+            line += [number(best.changed, ".1%")] if viewed else []
+            line.append(str(len(best.per_seed)))
+            line += [str(best.missing)] if missing else []
+        line += [number(row.row.audibility.get(each.name, math.nan), each.form) for each in audible]
+        line += [number(row.row.distance.get(name, math.nan), ".2f") for name in distances]
+        line += [number(row.row.seconds, ".1f")] if costs else []
+        body.append(line)
+    return headings, body
+
+
+def responses(rows: Sequence[RowView]) -> list[str]:
+    """Every response that any row was tested under."""
+    return list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
+
+
+def response_table(rows: Sequence[RowView]) -> Table:
+    """Learning denied by every response; the clean row is what a response costs the attacker.
+
+    The longer of the two, defenses or responses, goes down the page.
+    """
+    names = responses(rows)
+    found = [row.by_response() for row in rows]
+    if len(names) <= len(rows):
+        body = [
+            [row.row.defense, row.row.knowledge, *(_cell_text(cells.get(name)) for name in names)]
+            for row, cells in zip(rows, found, strict=True)
+        ]
+        return ["defense", "knowledge", *names], body
+    headings = ["response", *(titles(rows))]
+    return headings, [[name, *(_cell_text(cells.get(name)) for cells in found)] for name in names]
+
+
+def titles(rows: Sequence[RowView]) -> list[str]:
+    """Names of rows, with the knowledge where defenses differ in it."""
+    several = len({row.row.knowledge for row in rows if not row.row.control}) > 1
+    return [
+        f"{row.row.defense} ({row.row.knowledge})" if several and not row.row.control else row.row.defense
+        for row in rows
+    ]
+
+
+def checks_table(checks: Sequence[CheckSummary]) -> Table:
+    """The validity checks, each at its worst seed."""
+    body = [
+        [each.name, number(each.value, ".3f"), number(each.limit, ".3f"), _verdict(each), each.meaning]
+        for each in checks
+    ]
+    return ["validity check", "worst seed", "limit", "verdict", "meaning"], body
+
+
+def _verdict(check: CheckSummary) -> str:
+    return "passed" if check.passed else "FAILED: its cells are void"
+
+
+def _cell_text(cell: CellView | None) -> str:
+    if cell is None:
+        return ""
+    score = cell.score
+    if not score.means:
+        return "failed" if score.failed else DASH
+    remarks = [
+        *(["void"] if score.void or math.isnan(score.denied.mean) else []),
+        *([f"{score.failed} failed"] if score.failed else []),
+        *([f"{score.missing} items missing"] if score.missing else []),
+    ]
+    return number(score.denied.mean, "+.3f") + (f" ({', '.join(remarks)})" if remarks else "")
+
+
+def _tells(name: str, values: Sequence[float]) -> bool:
+    """Whether a column says anything: notes that no row changes are not worth one."""
+    if name == "correlation":
+        return any(abs(value) >= LEAST_CORRELATION for value in values)
+    return any(values) if name in CEILINGS else bool(values)

@@ -1,0 +1,55 @@
+"""The measures of audibility: which there are, what tables call them, and which way is louder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["AUDIBILITY", "AXES", "CEILINGS", "LEAST_CORRELATION", "Measure", "measure"]
+
+
+class Measure(NamedTuple):
+    """A measure of audibility, as tables show it."""
+
+    name: str  # in records
+    heading: str
+    form: str  # format specification
+
+    def text(self, value: float) -> str:
+        """The value with its heading."""
+        return f"{self.heading} {format(value, self.form)}"
+
+
+# The columns of audibility, where the records have them.
+AUDIBILITY = (
+    Measure("snr_db", "SNR dB", ".1f"),
+    Measure("segmental_snr_db", "seg. SNR", ".1f"),
+    Measure("masked_energy", "audible share", ".3f"),
+    Measure("pesq", "PESQ", ".2f"),
+    Measure("stoi", "STOI", ".3f"),
+    Measure("correlation", "noise-signal corr.", "+.2f"),
+    Measure("velocity_change", "velocity ±", ".1f"),
+    Measure("velocity_gain_db", "gain dB", "+.1f"),
+    Measure("notes_added", "notes added", ".1%"),
+    Measure("notes_removed", "notes lost", ".1%"),
+    Measure("notes_altered", "notes altered", ".1%"),
+    Measure("sounding_change", "cells changed", ".1%"),
+)
+# Of these a budget is the most that is allowed, of all others the least.
+CEILINGS = (
+    "masked_energy",
+    "velocity_change",
+    "velocity_peak",
+    "velocity_gain_db",
+    "notes_added",
+    "notes_removed",
+    "notes_altered",
+    "sounding_change",
+)
+# The one measure that stands for audibility: the first of these that was measured.
+AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
+LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
+
+
+def measure(name: str) -> Measure:
+    """The measure of a name; one that has no column is called by its name."""
+    return next((known for known in AUDIBILITY if known.name == name), Measure(name, name, ".3g"))

@@ -1,0 +1,66 @@
+"""Words and small values that the contract and the results share: kinds, domains, controls, presets, validity checks.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, get_args
+
+__all__ = [
+    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per", "Preset",
+    "Requirement", "Status", "Task", "ValidityCheck",
+]  # fmt: skip
+
+Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
+DomainName = Literal["audio", "midi"]
+Preset = Literal["smoke", "small", "full"]
+Per = Literal["", "clip", "class", "set"]  # what one perturbation is made for; "" where that has no meaning
+Task = Literal["", "classify"]
+Content = Literal["", "speech"]
+Status = Literal["passed", "failed", "skipped"]  # of one check of the conformance kit
+Optimizer = Literal["sgd", "adam"]
+Requirement = Literal["labels", "pairs", "granted"]  # what an adaptation needs beside the published items
+
+DOMAINS: tuple[DomainName, ...] = get_args(DomainName)
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+class Control(StrEnum):
+    """What a defense is a control for, if it is one. Its value is what records hold."""
+
+    NONE = ""  # a defense of its own
+    CLEAN = "clean"  # returns the data as it is
+    MATCHED = "matched"  # as audible as another defense, whose protected set is `Knowledge.reference`
+    SCRAMBLE = "scramble"  # destroys what there is to learn: must score about 1
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the published items are the unprotected ones."""
+        return self is Control.CLEAN
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether it is matched in audibility to another defense."""
+        return self is Control.MATCHED
+
+
+@dataclass(frozen=True)
+class ValidityCheck:
+    """A condition without which a cell is void.
+
+    Attributes:
+        name: what is checked, in a few words.
+        passed: whether the condition holds.
+        value: what was measured; NaN where it could not be.
+        limit: what `value` is compared with.
+        meaning: one sentence that says what `value` is.
+    """
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    meaning: str

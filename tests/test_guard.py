@@ -1,0 +1,121 @@
+"""A plugin that would end the program is an error of the plugin, however it does it and wherever it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import plugins
+from bench.commands import main
+from bench.errors import PluginError
+from bench.guard import exit_raises
+from bench.results.suite import Suite
+from bench.trials.matrix import expand
+from bench.trials.run import execute, prepare
+from bench.trials.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+WAYS = [
+    "import sys; sys.exit(0)",
+    "quit()",
+    "raise SystemExit('a licence is missing')",
+    "import argparse; argparse.ArgumentParser().parse_args(['--help'])",
+    "import os; os._exit(0)",
+]
+PLUGIN = '''"""A defense that ends the program."""
+
+from dataclasses import dataclass
+
+{imported}
+
+
+@dataclass(frozen=True)
+class Ends:
+    level: float = 0.1
+
+    def __post_init__(self):
+        {built}
+
+    def protect(self, data, knowledge, rng):
+        {protected}
+        return data
+'''
+
+
+def ending(folder: Path, *, imported: str = "", built: str = "pass", protected: str = "pass") -> Path:
+    """A defense's file that ends the program when it is imported, built or used."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "ends.py"
+    file.write_text(PLUGIN.format(imported=imported, built=built, protected=protected))
+    return file
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_its_trials_fail_and_the_others_do_not(
+    way: str, small_suite: Callable[..., Suite], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = ending(tmp_path / "plugin", protected=way)
+    suite = small_suite(defenses=["clean", "ends"], seeds=[0], defense={"ends": {"plugin": str(file)}})
+    suite = suite.model_copy(update={"defense": {"ends": {"plugin": str(file)}}})
+    work = prepare(expand(suite).trials, Store(tmp_path / "store"))
+    records = execute(work, tmp_path / "records", lambda event: None, jobs=1)
+    status = {record.trial.row: (record.status, (record.error or {}).get("type")) for record in records}
+    assert status == {"clean": ("ok", None), "ends": ("failed", "SystemExit")}
+    broken = next(record for record in records if record.error)
+    assert broken.error
+    assert broken.error["message"].startswith("a plugin called exit(")
+    assert "\n" not in broken.error["message"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("when", ["imported", "built"])
+def test_loading_it_is_one_line(way: str, when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ending(tmp_path / "plugin", **{when: way})
+    with pytest.raises(PluginError, match=r"a plugin called exit\("):
+        plugins.build("defenses", str(file))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_command_that_it_ends_is_not_a_success(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`bench check` uses the plugin in the command's own process."""
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(ending(tmp_path / "plugin", protected=way))])
+    assert left.value.code == 3
+    assert "a plugin called exit(" in capsys.readouterr().err
+
+
+def test_os_exit_is_itself_again_afterwards_and_for_other_threads() -> None:
+    leave = os._exit
+    with exit_raises():
+        with pytest.raises(SystemExit) as left:
+            os._exit(7)
+        assert left.value.code == 7
+        assert os._exit is not leave
+    assert os._exit is leave
+    code = (
+        "import os, threading\n"
+        "from bench.guard import exit_raises\n"
+        "with exit_raises():\n"
+        "    thread = threading.Thread(target=lambda: os._exit(5))\n"
+        "    thread.start(); thread.join()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 5  # a worker whose driver died leaves so
+    assert threading.current_thread() is threading.main_thread()
+
+
+def test_importing_bench_changes_nothing() -> None:
+    code = (
+        "import sys, os, signal\n"
+        "before = (list(sys.meta_path), list(sys.path), sys.excepthook, os._exit, signal.getsignal(signal.SIGINT))\n"
+        "import bench, bench.api, bench.plugins, bench.commands\n"
+        "after = (list(sys.meta_path), list(sys.path), sys.excepthook, os._exit, signal.getsignal(signal.SIGINT))\n"
+        "assert before == after, (before, after)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
