@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.results.suite import suite
 from bench.trials import cluster, local
 from bench.trials.agenda import Event, Watch
-from bench.trials.matrix import expand, suite
+from bench.trials.matrix import expand
 from bench.trials.plan import Plan, plan
 from bench.trials.stages import perform
 

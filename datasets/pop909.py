@@ -176,10 +176,8 @@ def _tracks(score: Score) -> Tensor:
 
 
 def _metre(score: Score) -> tuple[int, int]:
-    """The first metre that is written."""
-    messages = (message for track in score.file.tracks for message in track if message.type == "time_signature")
-    first = next(messages, None)
-    return (first.numerator, first.denominator) if first else (4, 4)
+    """Numerator and denominator of the first time signature, 4/4 where there is none."""
+    return score.metres[0] if score.metres else (4, 4)
 
 
 def _alone(notes: Notes, number: int) -> Notes:

@@ -59,7 +59,7 @@ def protect_file(
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, maker, knowledge, generator("protect", seed))
+        return protect_score(source, out, maker, knowledge, generator("protect", seed), force=force)
     info = files.info(source)
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)

@@ -28,7 +28,9 @@ PIECE_BARS = 8
 ROOM = 1 << 25  # cells of the pieces that are protected together
 
 
-def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator) -> dict[str, float]:
+def protect_score(
+    source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator, *, force: bool = False
+) -> dict[str, float]:
     """Protect `source` into `out` and print what that did to its notes; the figures.
 
     Raises `DataError` for a file that cannot be used or that does not read back as it was meant; then nothing is
@@ -45,10 +47,9 @@ def protect_score(source: Path, out: Path, maker: Any, knowledge: Knowledge, rng
     notes = transferred(frame, protected)
     if not len(notes):
         raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
-    with replacing(out) as draft:
-        rewritten(frame.score, notes).save(str(draft))
-        again = read_score(draft)
-        verify(frame.score, notes, again)
+    with replacing(out, force=force) as draft:
+        draft.write_bytes(rewritten(frame.score, notes))
+        again = verify(frame.score, notes, draft.read_bytes(), out)
         figures = _figures(frame, again, batches)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
     print(f"{out}: {seconds:.2f} s, {len(again.notes)} notes in {len(again.parts)} tracks, as {source}")

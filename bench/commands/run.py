@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
-    from bench.trials.matrix import Suite
+    from bench.results.suite import Suite
 
 CLEAN = "clean"  # the control that every run has
 CONTROL = "noise"  # the matched control, unless others are named
@@ -87,7 +87,7 @@ def suite_of(selection: Selection) -> Suite:
     Raises:
         UsageError: no attacker, fewer than one seed, or a name or parameter that does not exist.
     """
-    from bench.trials.matrix import suite
+    from bench.results.suite import suite
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
     adaptations, expects = selection.adapt or [], selection.expect or []

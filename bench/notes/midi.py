@@ -1,41 +1,40 @@
-"""What a MIDI file says, in ticks: its notes, with the messages that begin and end them, its tempo and its metre.
+"""MIDI files as notes in ticks, each with the events that strike and release it, with their tempo and metre.
 
 Conventions
 -----------
 * A part is what one track of the file plays on one channel with one program; channel 10 (index 9) is drums.
 * A pitch of a channel sounds once at a time within a track. A strike ends the note that sounds there already, and the
-  next release ends the new one; a further release says nothing. Parsers disagree about such overlaps (first in, first
+  next release ends the new one; a further release does nothing. Parsers disagree about such overlaps (first in, first
   out, or last in, first out), and a synthesiser's voices of one pitch end with the first release.
-* A note of no length lasts one tick; of two strikes in one tick the second counts. A note that is never released lasts
-  to the end of its track.
-* mido reads and writes: the faster parsers at hand lose silent tracks, and one of them ends the process on damaged
-  files.
+* A note of no length lasts one tick; if two strikes share one tick, the second counts. A note that is never released
+  lasts to the end of its track.
+* Tempo and metre events with fewer bytes than they need are passed over; further bytes are not read.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.errors import DataError
+from bench.notes.smf import NOTE_OFF, NOTE_ON, PROGRAM, Event, Smf, Track, parse, read_bytes
 
-__all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Part", "Score", "read_score"]
+__all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Part", "Score", "note_event", "read_score", "score_of"]
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
 DRUMS = 128  # the program of a drum track; MIDI itself knows drums by their channel
 DRUM_CHANNEL = 9
-LARGEST_FILE = 8 << 20  # bytes; the longest piano recordings of MAESTRO have 0.4 MB
 DEFAULT_TEMPO = 120.0  # MIDI's own, where a file states none
+TRACK_NAME, SET_TEMPO, TIME_SIGNATURE = 0x03, 0x51, 0x58  # types of meta events
 
 
 class Part(NamedTuple):
-    """Where a part's notes lie in the file."""
+    """What one track plays on one channel with one program."""
 
     track: int  # of the file
     channel: int  # 0..15
@@ -44,47 +43,87 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A file and its notes. `columns` names what a note's row holds, in ticks and MIDI numbers."""
+    """A MIDI file and its notes.
+
+    Attributes:
+        path: the file's name.
+        file: its bytes, as chunks and events.
+        parts: what plays; `notes` refer to them by number.
+        names: of the parts' tracks, one a part.
+        notes: int64 [note, 7], in ticks and MIDI numbers: part, begin, end (exclusive), pitch, velocity, and the
+            numbers of the track's events that strike and release the note; -1 where a later strike or the end of the
+            track ends it.
+    """
 
     path: Path
-    file: Any  # mido's MidiFile
+    file: Smf
     parts: tuple[Part, ...]
-    names: tuple[str, ...]  # of the parts' tracks, one a part
-    # int64 [note, 7]: part, begin, end (exclusive), pitch, velocity, and the places in the track's list of messages of
-    # the one that strikes it and of the one that releases it, -1 where a later strike or the track's end does.
+    names: tuple[str, ...]
     notes: Tensor
 
     @property
     def ticks_per_beat(self) -> int:
-        return int(self.file.ticks_per_beat)
+        """Ticks a quarter note."""
+        return self.file.division
 
     @property
     def length(self) -> int:
-        """Ticks to the last message of any track."""
-        return max((sum(message.time for message in messages) for messages in self.file.tracks), default=0)
+        """Ticks to the last event of any track."""
+        return max((track.length for track in self.file.tracks), default=0)
 
     @property
     def tempo(self) -> float:
-        """Beats a minute; of several tempi, the one at which the notes together last as long."""
+        """Beats a minute; for several tempi, the one at which the notes together last as long."""
         return _tempo(self.file, int(self.notes[:, 2].max()) if len(self.notes) else 0)
 
     @property
+    def metres(self) -> list[tuple[int, int]]:
+        """Numerator and denominator of every time signature, in order of time."""
+        metas = _metas(self.file, TIME_SIGNATURE, 2)
+        return [(data[0], 2 ** data[1]) for _, data in metas if data[0] > 0]
+
+    @property
     def beats_per_bar(self) -> int:
-        """Quarter notes in a bar of the first metre; of the fewest bars that are a whole number of them."""
-        metres = _meta(self.file, "time_signature")
-        if not metres:
+        """Quarter notes in a bar of the first metre, or in the fewest bars that are a whole number of them."""
+        if not self.metres:
             return 4
-        bar = 4 * int(metres[0][1].numerator)
-        return max(1, bar // math.gcd(bar, int(metres[0][1].denominator)))
+        numerator, denominator = self.metres[0]
+        return max(1, 4 * numerator // math.gcd(4 * numerator, denominator))
 
 
 def read_score(path: str | Path) -> Score:
-    """One MIDI file of format 0 or 1. Parts are in the order of their first notes; silent ones come with their track.
+    """Read the notes of a MIDI file.
 
-    Raises `DataError`, one line, for a file that is missing, too large, damaged or without notes.
+    Args:
+        path: a file of format 0 or 1 that counts in ticks a quarter note, plain or in RIFF (.rmi).
+
+    Returns:
+        Parts in the order of their first notes; those without notes come with their track.
+
+    Raises:
+        DataError: the file is missing, too large, damaged, of another format, or without notes.
     """
     path = Path(path)
-    file = _parsed(path)
+    return score_of(read_bytes(path), path)
+
+
+def score_of(data: bytes, path: Path) -> Score:
+    """The notes of a MIDI file that was read already.
+
+    Args:
+        data: the whole file.
+        path: its name, for messages and ids.
+
+    Raises:
+        DataError: as `read_score`.
+    """
+    file = parse(data, path)
+    if file.kind not in (0, 1):
+        raise DataError(f"{path}: a MIDI file of format {file.kind}, expected format 0 or 1")
+    if file.division >= 0x8000:
+        raise DataError(f"{path}: the MIDI file counts in SMPTE time code, expected ticks a quarter note")
+    if file.division == 0:
+        raise DataError(f"{path}: the MIDI file states 0 ticks a quarter note, expected at least 1")
     parts, names, notes = _collect(file)
     if not notes:
         raise DataError(f"{path}: the MIDI file holds no notes, expected at least one")
@@ -92,80 +131,51 @@ def read_score(path: str | Path) -> Score:
     return Score(path, file, tuple(parts), tuple(names), _lasting(table, parts))
 
 
-def _parsed(path: Path) -> Any:
-    """The file as mido's `MidiFile`, or a `DataError` that says what is wrong with it."""
-    import mido
+def note_event(track: Track, event: Event) -> tuple[int, int] | None:
+    """Pitch and velocity of a strike or a release, whose velocity is 0; None for any other event.
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such file, expected a MIDI file")
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise DataError(f"{path}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
-    _teach_mido()
-    try:
-        file = mido.MidiFile(str(path), clip=True)
-    except Exception as error:  # mido raises what its parser trips over: EOFError, OSError, ValueError, IndexError ...
-        reason = str(error) or "it ends too early"
-        raise DataError(f"{path}: not a MIDI file that can be read ({size} bytes; {reason})") from error
-    if file.type == 2 or file.ticks_per_beat <= 0:
-        kind = "independent sequences (format 2)" if file.type == 2 else "SMPTE time code"
-        raise DataError(f"{path}: the MIDI file counts in {kind}, expected format 0 or 1 in ticks a beat")
-    return file
+    A velocity byte of 128 and more counts as 127. A pitch byte of 128 and more is none of MIDI's: no note.
+    """
+    if event.status & 0xE0 != NOTE_OFF or track.content[event.data] >= 0x80:
+        return None
+    velocity = min(track.content[event.data + 1], 127) if event.status & 0xF0 == NOTE_ON else 0
+    return track.content[event.data], velocity
 
 
-@functools.cache
-def _teach_mido() -> None:
-    """Describe the meta messages that mido does not know: it loses their time, and all that follows comes early."""
-    from mido.midifiles import meta
-
-    def decode(self: Any, message: Any, data: Any) -> None:
-        message.data = tuple(data)
-
-    def encode(self: Any, message: Any) -> list[int]:
-        return list(message.data)
-
-    known = {"attributes": ["data"], "defaults": [()], "decode": decode, "encode": encode}
-    for number in set(range(0x80)) - set(meta._META_SPECS):
-        name = f"meta_{number:02x}"
-        meta.add_meta_spec(type(name, (meta.MetaSpec,), {**known, "type_byte": number, "type": name}))
-
-
-def _collect(file: Any) -> tuple[list[Part], list[str], list[tuple[int, int, int, int, int, int, int]]]:
-    """Parts, their names, and rows of notes as `Score` holds them.
+def _collect(file: Smf) -> tuple[list[Part], list[str], list[tuple[int, int, int, int, int, int, int]]]:
+    """Parts, the names of their tracks, and rows of notes as `Score` holds them.
 
     A track without notes is kept as a part if it names a program.
     """
     parts: dict[Part, int] = {}
     names: list[str] = []
     notes: list[tuple[int, int, int, int, int, int, int]] = []
-    for number, messages in enumerate(file.tracks):
-        name, now = "", 0
+    for number, track in enumerate(file.tracks):
+        name = ""
         programs: dict[int, int] = {}
         sounding: dict[tuple[int, int], tuple[int, int, int, int]] = {}
-        known = len(parts)
-        for place, message in enumerate(messages):
-            now += message.time
-            kind = message.type
-            if kind in ("note_on", "note_off"):
-                key = (message.channel, message.note)
-                struck = kind == "note_on" and message.velocity > 0
-                if key in sounding:  # the end of a note, or a re-strike, which ends it too
-                    part, begin, velocity, strike = sounding.pop(key)
-                    notes.append((part, begin, now, message.note, velocity, strike, -1 if struck else place))
-                if struck:
-                    drums = message.channel == DRUM_CHANNEL
-                    found = Part(number, message.channel, DRUMS if drums else programs.get(message.channel, 0))
-                    sounding[key] = (parts.setdefault(found, len(parts)), now, message.velocity, place)
-            elif kind == "program_change":
-                programs[message.channel] = message.program
-            elif kind == "track_name":
-                name = name or message.name.encode("latin-1", "replace").decode("utf-8", "replace")
-        for (_, pitch), (part, begin, velocity, strike) in sounding.items():  # never released
-            notes.append((part, begin, now, pitch, velocity, strike, -1))
-        if len(parts) == known:
+        parts_before = len(parts)
+        for place, event in enumerate(track.events):
+            tick, channel = event.tick, event.status & 0x0F
+            if (note := note_event(track, event)) is not None:
+                pitch, velocity = note
+                if (channel, pitch) in sounding:  # the end of a note, or a re-strike, which ends it too
+                    part, begin, loudness, strike = sounding.pop((channel, pitch))
+                    notes.append((part, begin, tick, pitch, loudness, strike, -1 if velocity else place))
+                if velocity:
+                    program = DRUMS if channel == DRUM_CHANNEL else programs.get(channel, 0)
+                    part = parts.setdefault(Part(number, channel, program), len(parts))
+                    sounding[channel, pitch] = (part, tick, velocity, place)
+            elif event.status & 0xF0 == PROGRAM:
+                programs[channel] = min(track.content[event.data], 127)
+            elif (meta := track.meta(event)) is not None and meta[0] == TRACK_NAME:
+                name = name or meta[1].decode("utf-8", "replace")
+        for (_, pitch), (part, begin, loudness, strike) in sounding.items():  # never released
+            notes.append((part, begin, track.length, pitch, loudness, strike, -1))
+        if len(parts) == parts_before:
             for channel, program in programs.items():
                 parts[Part(number, channel, DRUMS if channel == DRUM_CHANNEL else program)] = len(parts)
-        names += [name] * (len(parts) - known)
+        names += [name] * (len(parts) - parts_before)
     return list(parts), names, notes
 
 
@@ -182,23 +192,21 @@ def _lasting(table: Tensor, parts: list[Part]) -> Tensor:
     return table[kept]
 
 
-def _meta(file: Any, kind: str) -> list[tuple[int, Any]]:
-    """The meta messages of one kind with their ticks, in order of time."""
-    found = []
-    for messages in file.tracks:
-        now = 0
-        for message in messages:
-            now += message.time
-            if message.type == kind:
-                found.append((now, message))
-    return sorted(found, key=lambda pair: pair[0])
+def _metas(file: Smf, kind: int, size: int) -> list[tuple[int, bytes]]:
+    """The data of the meta events of one type, of `size` bytes at least, with their ticks, in order of time."""
+    metas = []
+    for track in file.tracks:
+        for event in track.events:
+            meta = track.meta(event)
+            if meta is not None and meta[0] == kind and len(meta[1]) >= size:
+                metas.append((event.tick, meta[1]))
+    return sorted(metas, key=lambda meta: meta[0])
 
 
-def _tempo(file: Any, end: int) -> float:
+def _tempo(file: Smf, end: int) -> float:
     """Beats a minute at which a piece that ends at `end` ticks keeps its duration."""
-    changes = [(0, 60e6 / DEFAULT_TEMPO)] + [
-        (tick, max(1, message.tempo)) for tick, message in _meta(file, "set_tempo")
-    ]
+    changes = [(0, 60e6 / DEFAULT_TEMPO)]
+    changes += [(tick, max(1, int.from_bytes(data[:3]))) for tick, data in _metas(file, SET_TEMPO, 3)]
     until = [tick for tick, _ in changes[1:]] + [end]
     spent = [(max(0, min(stop, end) - tick), beat) for (tick, beat), stop in zip(changes, until, strict=True)]
     total = sum(ticks for ticks, _ in spent)

@@ -29,6 +29,7 @@ from bench.api import Rolls
 from bench.errors import DataError
 from bench.notes.midi import DRUM_CHANNEL, Score
 from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
+from bench.notes.smf import PROGRAM
 from bench.notes.windows import cut, joined
 
 __all__ = ["Frame", "transferred"]
@@ -228,12 +229,12 @@ def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:
 def _plays(score: Score, notes: Tensor) -> Tensor:
     """bool [note]: the channel of the note's part has the part's program once the messages of its tick are over."""
     changes: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for number, messages in enumerate(score.file.tracks):
-        now = 0
-        for message in messages:
-            now += message.time
-            if message.type == "program_change" and message.channel != DRUM_CHANNEL:
-                changes.setdefault((number, message.channel), []).append((now, message.program))
+    for number, track in enumerate(score.file.tracks):
+        for event in track.events:
+            channel = event.status & 0x0F
+            if event.status & 0xF0 == PROGRAM and channel != DRUM_CHANNEL:
+                program = min(track.content[event.data], 127)
+                changes.setdefault((number, channel), []).append((event.tick, program))
     plays = torch.ones(len(notes), dtype=torch.bool)
     for number, part in enumerate(score.parts):
         timeline = changes.get((part.track, part.channel), [])

@@ -1,105 +1,260 @@
-"""A MIDI file with other notes: every message that is no note's stays, and what was written is read again.
+"""MIDI files with other notes: only the bytes of edited notes change; every other byte is copied from the source.
 
-Messages keep their ticks, their order and their content. mido writes running status, and writes the escape (F7), which
-no file at hand has, as system exclusive.
+Conventions
+-----------
+* A note that keeps its ticks and its velocity keeps its events, byte for byte. A new velocity changes one byte. Other
+  edits replace the events of the note.
+* An event that is no note's keeps its bytes, its tick and its place among the events of its tick. Its delta time is
+  written anew only where an event before it was added or removed; its status byte is written out only where running
+  status would no longer mean the same.
+* A track without an edit, foreign chunks, and bytes that are no events stay as they are.
+* The last end-of-track event of a track moves only where an added note ends later.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.notes.midi import Part, Score
+from bench.notes.midi import Part, Score, note_event, score_of
+from bench.notes.smf import END_OF_TRACK, META, NOTE_OFF, NOTE_ON, SYSTEM, Event, Smf, Track, varlen
 
 __all__ = ["rewritten", "verify"]
 
+RELEASE_VELOCITY = 64  # MIDI's default
+_FIRST, _LAST = -1, 1 << 40  # places before and behind all events of a tick
+_Lane = tuple[int, int]  # channel and pitch
+_Position = tuple[int, int]  # tick, and the place among the events of that tick
 
-def rewritten(score: Score, notes: Tensor) -> Any:
-    """The file with these notes (as `transferred` gives them) in place of its own, as mido's `MidiFile`.
 
-    A track without notes is taken over as it is. In the others every message that is no note's keeps its tick and its
-    place; so do strikes and releases that have not moved. A release that has moved keeps its velocity. Releases of
-    nothing are kept where no note sounds.
+class _Output(NamedTuple):
+    """An event to write: one of the source's, perhaps with another velocity, or a new one."""
+
+    tick: int
+    place: int
+    source: int = -1  # the number of the source's event, -1 for a new one
+    velocity: int = -1  # of a strike, -1 where it stays
+    message: bytes = b""  # of a new event, with its status byte
+
+
+def rewritten(score: Score, notes: Tensor) -> bytes:
+    """Write the notes in place of the score's own.
+
+    Args:
+        score: the source.
+        notes: int64 [note, 7], as `bench.notes.midi_edits.transferred` returns them.
+
+    Returns:
+        The bytes of the whole file. A moved release keeps its release velocity. Releases of nothing are kept where no
+        edited note sounds.
     """
-    import mido
-
-    source = score.file
-    file = mido.MidiFile(type=source.type, ticks_per_beat=source.ticks_per_beat, charset=source.charset)
     tracks = torch.tensor([part.track for part in score.parts])
     before, after = tracks[score.notes[:, 0]], tracks[notes[:, 0]]
-    for number, messages in enumerate(source.tracks):
-        was, now = score.notes[before == number].tolist(), notes[after == number].tolist()
-        file.tracks.append(_track(mido, messages, score.parts, was, now) if was or now else messages)
-    return file
+    contents = []
+    for number, track in enumerate(score.file.tracks):
+        old, new = score.notes[before == number].tolist(), notes[after == number].tolist()
+        contents.append(track.content if sorted(old) == sorted(new) else _content(track, score.parts, old, new))
+    return score.file.with_tracks(contents)
 
 
-def _track(mido: Any, messages: Any, parts: tuple[Part, ...], was: list[list[int]], now: list[list[int]]) -> Any:
-    """One track's messages with the notes `now` in place of those that it `was`."""
-    ticks: list[int] = []
-    for message in messages:
-        ticks.append(message.time + (ticks[-1] if ticks else 0))
-    spans: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    placed: dict[int, Any] = {}
-    events: list[tuple[int, int, Any]] = []  # tick, place among the messages of that tick, message
-    for part, begin, end, pitch, velocity, strike, release in now:
-        channel = parts[part].channel
-        spans.setdefault((channel, pitch), []).append((begin, end))
-        if strike >= 0:
-            placed[strike] = messages[strike].copy(velocity=velocity)
-        else:
-            struck = mido.Message("note_on", channel=channel, note=pitch, velocity=velocity)
-            events.append((begin, len(messages), struck))
-        if release >= 0 and ticks[release] == end:
-            placed[release] = messages[release]
-        else:
-            like = messages[release] if release >= 0 else mido.Message("note_off", channel=channel, note=pitch)
-            events.append((end, -1, like))
-    own = {place for row in was for place in row[5:] if place >= 0}
+def _content(track: Track, parts: tuple[Part, ...], old: list[list[int]], new: list[list[int]]) -> bytes:
+    """The bytes of a track with the notes `new` in place of `old`."""
+    notes = _placed(track, parts, old, new)
+    spans: dict[_Lane, list[tuple[_Position, _Position]]] = {}
+    for note in notes:
+        if not note.stays:
+            spans.setdefault(note.lane, []).append((note.first, max(note.first, note.last)))
     for lane in spans.values():
         lane.sort()
-    last = 0
-    for place, (tick, message) in enumerate(zip(ticks, messages, strict=True)):
-        last = tick
-        if message.type == "end_of_track":
+    overlaps = _overlaps(track)
+    changed = {row[5] for row in old} - {note.strike for note in notes if note.stays}
+    changed |= {number for number, at, lane, _ in _note_events(track) if _in(spans, lane, at)}
+    touched = {overlaps[number] for number in changed if number in overlaps}
+    free = {number for number, overlap in overlaps.items() if overlap in touched}
+    outputs = [*_notes(track, notes, free)]
+    outputs += _others(track, {number for row in old for number in row[5:]}, outputs, spans, free)
+    outputs.sort(key=lambda output: output[:2])
+    end = next((n for n, output in enumerate(outputs) if output.source == len(track.events) - 1), None)
+    if end is not None and _ends(track, track.events[-1]):
+        last = outputs.pop(end)
+        outputs.append(last._replace(tick=max(last.tick, outputs[-1].tick if outputs else 0)))
+    tail = track.content[track.events[-1].end :]
+    return b"".join(_encoded(track, outputs)) + tail
+
+
+class _Note(NamedTuple):
+    """A note to write."""
+
+    lane: _Lane
+    first: _Position
+    last: _Position
+    strike: int  # the source's event, -1 for none
+    release: int  # the source's event that it ends with, though perhaps not at that tick, -1 for none
+    velocity: int  # -1 where the strike keeps its own
+    timed: bool  # neither end moves
+    stays: bool  # nothing of it changes
+
+
+def _placed(track: Track, parts: tuple[Part, ...], old: list[list[int]], new: list[list[int]]) -> list[_Note]:
+    """The notes, with the places of their strikes and releases among the events of their ticks."""
+    source = {row[5]: row for row in old}
+    notes = []
+    for part, begin, end, pitch, velocity, strike, release in new:
+        was = source.get(strike, [-1] * 7)
+        timed = strike >= 0 and [*was[1:3], was[6]] == [begin, end, release]
+        first, last = (begin, strike if strike >= 0 else _LAST), (end, _FIRST)
+        if release >= 0 and (timed or track.events[release].tick == end):
+            last = (track.events[release].tick, release)
+        louder = -1 if was[4] == velocity else velocity
+        lane = (parts[part].channel, pitch)
+        notes.append(_Note(lane, first, last, strike, release, louder, timed, timed and louder < 0))
+    return notes
+
+
+def _overlaps(track: Track) -> dict[int, int]:
+    """Events of notes of one pitch that overlap -> a number of their group.
+
+    A group goes on until as many releases as strikes have passed. Parsers disagree which of its strikes a release ends:
+    what changes one of its events changes how they read the others.
+    """
+    groups: dict[int, int] = {}
+    sounding: dict[_Lane, tuple[int, int]] = {}  # how many strikes are not released, and the group
+    for number, _, lane, velocity in _note_events(track):
+        depth, group = sounding.get(lane, (0, number))
+        if velocity or depth:
+            groups[number] = group
+            sounding[lane] = (depth + 1 if velocity else depth - 1), group
+            if not sounding[lane][0]:
+                del sounding[lane]
+    return groups
+
+
+def _note_events(track: Track) -> Iterator[tuple[int, _Position, _Lane, int]]:
+    """Number, position, lane and velocity of every strike and, with velocity 0, of every release."""
+    for number, event in enumerate(track.events):
+        if (note := note_event(track, event)) is not None:
+            yield number, (event.tick, number), (event.status & 0x0F, note[0]), note[1]
+
+
+def _in(spans: dict[_Lane, list[tuple[_Position, _Position]]], lane: _Lane, at: _Position) -> bool:
+    """Whether a position lies within a span of its lane."""
+    own = spans.get(lane, [])
+    before = bisect_left(own, (at,)) - 1
+    return before >= 0 and own[before][0] < at < own[before][1]
+
+
+def _notes(track: Track, notes: list[_Note], free: set[int]) -> Iterator[_Output]:
+    """The strikes and releases to write.
+
+    Args:
+        free: events whose overlap is touched by an edit: there every note gets a release of its own, as one that ends
+            with the track does where that moves.
+    """
+    moves = not (track.events and _ends(track, track.events[-1]))
+    moves |= any(note.last[0] > track.length for note in notes if not note.timed)
+    for note in notes:
+        if note.strike >= 0:
+            yield _Output(*note.first, note.strike, note.velocity)
+        else:
+            yield _Output(*note.first, message=bytes([NOTE_ON | note.lane[0], note.lane[1], note.velocity]))
+        if note.last[1] >= 0:
+            yield _Output(*note.last, note.release)
+        elif note.release >= 0:
+            yield _Output(*note.last, message=_explicit(track, track.events[note.release]))
+        elif not note.timed or (
+            moves if note.last[0] > track.length else note.strike in free or (moves and note.last[0] == track.length)
+        ):
+            yield _Output(*note.last, message=bytes([NOTE_OFF | note.lane[0], note.lane[1], RELEASE_VELOCITY]))
+
+
+def _others(
+    track: Track,
+    of_notes: set[int],
+    outputs: list[_Output],
+    spans: dict[_Lane, list[tuple[_Position, _Position]]],
+    free: set[int],
+) -> Iterator[_Output]:
+    """The events that stay beside strikes and releases of notes.
+
+    Among them are releases of nothing where no edited note sounds, and strikes that count for nothing, since their
+    pitch is struck again in the same tick, where no edit touches the overlap.
+    """
+    skipped = of_notes | {output.source for output in outputs}
+    for number, event in enumerate(track.events):
+        if number in skipped:
             continue
-        if message.type not in ("note_on", "note_off"):
-            events.append((tick, place, message))
-        elif place in placed:
-            events.append((tick, place, placed[place]))
-        elif place not in own and _stray(message, tick, spans):
-            events.append((tick, place, message))
-    events.sort(key=lambda event: event[:2])
-    track = mido.MidiTrack()
-    at = 0
-    for tick, _, message in events:
-        track.append(_timed(message, tick - at))
-        at = tick
-    track.append(mido.MetaMessage("end_of_track", time=max(0, last - at)))
-    return track
+        if (note := note_event(track, event)) is not None:
+            lane = (event.status & 0x0F, note[0])
+            if number in free if note[1] else _in(spans, lane, (event.tick, number)):
+                continue
+        yield _Output(event.tick, number, number)
 
 
-def _stray(message: Any, tick: int, spans: dict[tuple[int, int], list[tuple[int, int]]]) -> bool:
-    """Whether this is a release that touches no note."""
-    if message.type == "note_on" and message.velocity > 0:
-        return False
-    lane = spans.get((message.channel, message.note), [])
-    at = bisect_right(lane, (tick, 1 << 62)) - 1
-    return at < 0 or lane[at][1] < tick
+def _encoded(track: Track, outputs: list[_Output]) -> Iterator[bytes]:
+    """Delta time and message of every event."""
+    tick = running = 0
+    before, follows = -1, False  # the source's event before, and whether that was a channel message
+    for output in outputs:
+        delta, tick = output.tick - tick, output.tick
+        if output.source < 0:
+            running, follows = output.message[0], True
+            yield varlen(delta) + output.message
+        else:
+            event = track.events[output.source]
+            stated = event.tick - (track.events[output.source - 1].tick if output.source else 0)
+            yield track.content[event.start : event.body] if stated == delta else varlen(delta)
+            holds = running == event.status and (follows or before == output.source - 1)
+            message = track.message(event) if holds else _explicit(track, event)
+            yield message if output.velocity < 0 else message[:-1] + bytes([output.velocity])
+            follows = event.status < SYSTEM
+            running = event.status if follows else running
+        before = output.source
 
 
-def verify(score: Score, notes: Tensor, again: Score) -> None:
-    """Raises `DataError` where the file as read again does not hold these notes and the source's other messages."""
-    meant, found = _facts(score, notes), _facts(again, again.notes)
-    if meant != found:
-        odd = next(iter(set(meant) ^ set(found)), None)
-        raise DataError(f"{again.path}: written with {len(meant)} notes, read with {len(found)}; first odd one {odd}")
-    for number, (one, other) in enumerate(zip(score.file.tracks, again.file.tracks, strict=True)):
-        if _others(one) != _others(other):
-            raise DataError(f"{again.path}: track {number} was read back with other messages beside its notes")
+def _explicit(track: Track, event: Event) -> bytes:
+    """The event's message with its status byte."""
+    return bytes([event.status]) + track.content[event.data : event.end]
+
+
+def _ends(track: Track, event: Event) -> bool:
+    """Whether this is an end-of-track event."""
+    return event.status == META and track.content[event.data] == END_OF_TRACK
+
+
+def verify(score: Score, notes: Tensor, data: bytes, path: Path) -> Score:
+    """Check a written file against its source, byte by byte for all that is no note.
+
+    Args:
+        score: the source.
+        notes: int64 [note, 7], what the file was to hold.
+        data: the bytes of the written file.
+        path: its name, for messages.
+
+    Returns:
+        The written file's score.
+
+    Raises:
+        DataError: the file holds other notes, or another byte of an event, a chunk or a tail that is no note's.
+    """
+    again = score_of(data, path)
+    meant, read = _facts(score, notes), _facts(again, again.notes)
+    if meant != read:
+        odd = next(iter(set(meant) ^ set(read)), None)
+        raise DataError(f"{path}: written with {len(meant)} notes, read with {len(read)}; first odd one {odd}")
+    one, other = _chunks(score.file), _chunks(again.file)
+    if one != other:
+        odd_chunk = next((n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+        raise DataError(f"{path}: chunk {odd_chunk} was read back with other bytes than the source's")
+    for number, (track, written) in enumerate(zip(score.file.tracks, again.file.tracks, strict=True)):
+        if _rest(track) != _rest(written):
+            raise DataError(f"{path}: track {number} was read back with other events beside its notes")
+    return again
 
 
 def _facts(score: Score, notes: Tensor) -> list[tuple[int, ...]]:
@@ -108,18 +263,25 @@ def _facts(score: Score, notes: Tensor) -> list[tuple[int, ...]]:
     return sorted((*score.parts[part], pitch, begin, end, velocity) for part, begin, end, pitch, velocity in rows)
 
 
-def _others(messages: Any) -> list[tuple[int, Any]]:
-    """The messages that are no note's, each with its tick; where a track ends is of no account."""
-    found, now = [], 0
-    for message in messages:
-        now += message.time
-        if message.type not in ("note_on", "note_off", "end_of_track"):
-            found.append((now, _timed(message, 0)))
-    return found
+def _chunks(file: Smf) -> list[bytes]:
+    """All bytes outside the tracks, but the sizes and the padding of RIFF."""
+    return [
+        file.before[:4] + file.before[8:-4],
+        *(chunk.header[:4] if isinstance(chunk, Track) else chunk for chunk in file.chunks),
+        file.after.removeprefix(b"\0"),
+    ]
 
 
-def _timed(message: Any, time: int) -> Any:
-    """The message at another time; mido's `copy` with arguments would check values that it read without a check."""
-    message = message.copy()
-    message.time = time
-    return message
+def _rest(track: Track) -> list[tuple[int, int, bytes]]:
+    """Tick, status and bytes of the events that are no note's, and the bytes behind them.
+
+    The tick of the last event does not count where it is the end of the track.
+    """
+    rest = [
+        (event.tick, event.status, track.content[event.data : event.end])
+        for event in track.events
+        if note_event(track, event) is None
+    ]
+    if track.events and _ends(track, track.events[-1]):
+        rest[-1] = (0, *rest[-1][1:])
+    return [*rest, (0, 0, track.content[track.events[-1].end :] if track.events else track.content)]

@@ -22,7 +22,7 @@ from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.report import markdown, tables, views
 from bench.results.board import Board
-from bench.trials.record import Record
+from bench.results.record import Record
 from bench.trials.store import Store
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.commands import main
-from bench.trials.matrix import Suite, expand
+from bench.results.suite import Suite
+from bench.trials.matrix import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

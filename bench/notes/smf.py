@@ -1,0 +1,338 @@
+"""Standard MIDI Files as bytes: chunks and events with their offsets, so that what is not edited is copied as it is.
+
+Conventions
+-----------
+* Reading is lenient where the content is whole: a chunk length that is wrong is replaced by where the track's events
+  end, running status goes on behind SysEx and meta events, data bytes may have their eighth bit set, foreign chunks and
+  bytes after the last track are kept. A file whose events are cut short is refused.
+* A RIFF file of type RMID (.rmi) is read by its `data` chunk.
+* Joining the parts of a file in order gives its bytes again.
+
+Sources: MIDI 1.0 Detailed Specification (MMA, 1996), chapter "Standard MIDI Files 1.0"; RP-019 and "Microsoft
+Multimedia Standards Update", 1994, for RIFF MIDI files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.errors import DataError
+
+__all__ = [
+    "END_OF_TRACK", "META", "NOTE_OFF", "NOTE_ON", "PROGRAM", "SYSTEM", "Event", "Smf", "Track", "parse", "read_bytes",
+    "varlen",
+]  # fmt: skip
+
+LARGEST_FILE = 8 << 20  # bytes; the longest piano recordings of MAESTRO have 0.4 MB
+
+NOTE_OFF, NOTE_ON, PROGRAM = 0x80, 0x90, 0xC0  # the upper half of a status byte
+SYSTEM = 0xF0  # from here on, a status byte is no channel message's
+META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
+END_OF_TRACK = 0x2F  # meta type
+_CHUNK = 8  # bytes of a chunk's tag and length
+_LONGEST_DELTA = 1 << 28  # what a variable-length quantity of four bytes holds
+_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}  # by system status
+_DATA_BYTES |= {kind | channel: 1 if kind in (0xC0, 0xD0) else 2 for kind in range(0x80, 0xF0, 16) for channel in range(16)}  # fmt: skip  # noqa: E501
+
+
+class Event(NamedTuple):
+    """One event of a track. Offsets count from the track's first byte after the chunk header."""
+
+    tick: int  # from the beginning of the track
+    status: int  # as it applies: the running one where the event has none of its own
+    start: int  # of the delta time
+    body: int  # of the first byte after the delta time
+    data: int  # of the first data byte: `body` under running status, else `body` + 1
+    end: int  # of the first byte after the event
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One MTrk chunk.
+
+    Attributes:
+        header: the eight bytes of tag and length, as they are in the file.
+        content: all bytes of the chunk after its header.
+        events: in the order of the file. The bytes of `content` after the last one are no events.
+    """
+
+    header: bytes
+    content: bytes
+    events: tuple[Event, ...]
+
+    @property
+    def length(self) -> int:
+        """Ticks from the beginning of the track to its last event."""
+        return self.events[-1].tick if self.events else 0
+
+    def message(self, event: Event) -> bytes:
+        """The event without its delta time, with its status byte where it has one of its own."""
+        return self.content[event.body : event.end]
+
+    def meta(self, event: Event) -> tuple[int, bytes] | None:
+        """Type and data of a meta event, None for other events."""
+        if event.status != META:
+            return None
+        _, start = _quantity(self.content, event.data + 1)
+        return self.content[event.data], self.content[start : event.end]
+
+
+@dataclass(frozen=True, eq=False)
+class Smf:
+    """One file.
+
+    Attributes:
+        chunks: in the order of the file; `Track` for an MTrk chunk, else the bytes of a chunk or of what is no chunk.
+            The first is the header chunk, MThd.
+        kind: format 0, 1 or 2.
+        division: ticks a quarter note; 0x8000 and more is SMPTE time code.
+        before: the bytes before the header chunk, of the RIFF header and of the chunks before `data`.
+        after: the bytes after the last chunk, of further RIFF chunks.
+    """
+
+    chunks: tuple[bytes | Track, ...]
+    kind: int
+    division: int
+    before: bytes = b""
+    after: bytes = b""
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        return tuple(chunk for chunk in self.chunks if isinstance(chunk, Track))
+
+    @property
+    def riff(self) -> bool:
+        """Whether the file is a RIFF file (.rmi)."""
+        return bool(self.before)
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the whole file."""
+        return self.before + _joined(self.chunks) + self.after
+
+    def with_tracks(self, contents: Sequence[bytes]) -> bytes:
+        """The bytes of the file with other track contents; the sizes that state their lengths follow.
+
+        Args:
+            contents: one per track. A track whose content is the same keeps its header, even if that states another
+                length.
+        """
+        new = iter(contents)
+        chunks = [_relengthed(chunk, next(new)) if isinstance(chunk, Track) else chunk for chunk in self.chunks]
+        content = b"".join(chunks)
+        if not self.riff:
+            return content + self.after
+        return _wrapped(self.before, self.after, len(_joined(self.chunks)), content)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a MIDI file.
+
+    Raises:
+        DataError: the file is missing, too large, or cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file, expected a MIDI file")
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise DataError(f"{path}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def parse(data: bytes, path: str | Path) -> Smf:
+    """Split a MIDI file into chunks and events.
+
+    Args:
+        data: the whole file.
+        path: its name, for messages.
+
+    Raises:
+        DataError: the bytes are no MIDI file, or its events or tracks are cut short.
+    """
+    try:
+        start, stop = _content(data)
+        return _parsed(data, start, stop)
+    except _DamageError as damage:
+        raise DataError(f"{path}: not a MIDI file that can be read ({len(data)} bytes; {damage})") from None
+
+
+def varlen(value: int) -> bytes:
+    """A number as a variable-length quantity, such as a delta time: seven bits a byte, the highest first."""
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(0x80 | value & 0x7F)
+    return bytes(reversed(digits))
+
+
+class _DamageError(Exception):
+    """What is wrong with the bytes."""
+
+
+def _content(data: bytes) -> tuple[int, int]:
+    """Where the header chunk begins and where the file or its RIFF `data` chunk ends."""
+    if data[:4] != b"RIFF" or data[8:12] != b"RMID":
+        return 0, len(data)
+    at = 12
+    while at + _CHUNK <= len(data):
+        length = int.from_bytes(data[at + 4 : at + _CHUNK], "little")
+        if data[at : at + 4] == b"data":
+            return at + _CHUNK, min(len(data), at + _CHUNK + length)
+        at += _CHUNK + length + length % 2
+    raise _DamageError("a RIFF file without a data chunk")
+
+
+def _parsed(data: bytes, start: int, stop: int) -> Smf:
+    """The file whose header chunk begins at `start`."""
+    if data[start : start + 4] != b"MThd" or start + 14 > stop:
+        raise _DamageError(f"it begins with {data[start : start + 4]!r}, expected a header chunk b'MThd' of 6 bytes")
+    length = int.from_bytes(data[start + 4 : start + _CHUNK])
+    at = start + _CHUNK + length
+    if length < 6 or at > stop:
+        raise _DamageError(f"its header chunk states {length} bytes, expected 6")
+    kind, count, division = (int.from_bytes(data[start + place : start + place + 2]) for place in (8, 10, 12))
+    chunks: list[bytes | Track] = [data[start:at]]
+    tracks = 0
+    while at < stop:
+        if data[at : at + 4] == b"MTrk" and at + _CHUNK <= stop:
+            track = _track(data, at, stop, tracks)
+            chunks.append(track)
+            at += _CHUNK + len(track.content)
+            tracks += 1
+            continue
+        if _is_chunk(data, at, stop):
+            end = at + _CHUNK + int.from_bytes(data[at + 4 : at + _CHUNK])
+        else:  # bytes between tracks, or after the last one
+            end = data.find(b"MTrk", at + 1, stop)
+            end = stop if end < 0 else end
+        chunks.append(data[at:end])
+        at = end
+    if tracks < count:
+        raise _DamageError(f"its header states {count} tracks, {tracks} are there: it ends too early")
+    return Smf(tuple(chunks), kind, division, data[:start], data[stop:])
+
+
+def _is_chunk(data: bytes, at: int, stop: int) -> bool:
+    """Whether a whole chunk begins here: a tag of four printable characters and a length that fits."""
+    tag, end = data[at : at + 4], at + _CHUNK + int.from_bytes(data[at + 4 : at + _CHUNK])
+    return at + _CHUNK <= stop and all(0x20 <= byte < 0x7F for byte in tag) and end <= stop
+
+
+def _follows(data: bytes, at: int, stop: int) -> bool:
+    """Whether a chunk may end here: at the end of the file, or before another chunk."""
+    return at == stop or data[at : at + 4] == b"MTrk" or _is_chunk(data, at, stop)
+
+
+def _track(data: bytes, at: int, stop: int, number: int) -> Track:
+    """The track chunk that begins at `at`.
+
+    Its stated length counts where its events and what follows agree with it, else the track ends with its first
+    end-of-track event.
+    """
+    header, first = data[at : at + _CHUNK], at + _CHUNK
+    stated = first + int.from_bytes(header[4:])
+    content = data[first : min(stated, stop)]
+    events, ends, damage = _events(content)
+    last = events[ends[0]].end if ends else 0  # of the first end-of-track event
+    overrun = bool(ends) and first + last < stated and data[first + last : first + last + 4] == b"MTrk"
+    agrees = stated <= stop and not overrun and (bool(ends) or damage is None) and _follows(data, stated, stop)
+    if not agrees:
+        rest = data[first:stop]
+        shorter, marks, trouble = _events(rest, first_end=True)
+        if marks and _follows(data, first + shorter[-1].end, stop):
+            return Track(header, rest[: shorter[-1].end], tuple(shorter))
+        if not ends:
+            where = shorter[-1].end if shorter else 0
+            reason = trouble or "it ends too early"
+            raise _DamageError(f"event {len(shorter)} of track {number}, at byte {first + where}: {reason}")
+    if damage is not None:  # bytes behind the end-of-track event that are no events
+        events = events[: ends[0] + 1]
+    return Track(header, content, tuple(events))
+
+
+def _events(data: bytes, *, first_end: bool = False) -> tuple[list[Event], list[int], str | None]:
+    """Events, the numbers of the end-of-track events among them, and what ended the walk before the bytes did.
+
+    Args:
+        data: of a track, after the chunk header.
+        first_end: stop behind the first end-of-track event.
+    """
+    events: list[Event] = []
+    ends: list[int] = []
+    at = tick = running = 0
+    try:
+        while at < len(data):
+            start = at
+            delta, at = _quantity(data, at)
+            if delta >= _LONGEST_DELTA:
+                return events, ends, f"a delta time of {delta} ticks, expected less than {_LONGEST_DELTA}"
+            tick += delta
+            body, status = at, data[at]
+            if status >= 0x80:
+                at += 1
+                if status < SYSTEM:
+                    running = status
+            elif running:
+                status = running
+            else:
+                return events, ends, f"data byte {status:#04x} without a status byte before it"
+            first = at
+            if status in _DATA_BYTES:
+                at += _DATA_BYTES[status]
+            elif status in (SYSEX, ESCAPE, META):
+                length, at = _quantity(data, at + (status == META))
+                at += length
+            else:
+                return events, ends, f"status byte {status:#04x} is none of MIDI's"
+            if at > len(data):
+                break
+            events.append(Event(tick, status, start, body, first, at))
+            if status == META and data[first] == END_OF_TRACK:
+                ends.append(len(events) - 1)
+                if first_end:
+                    return events, ends, None
+    except IndexError:
+        pass
+    else:
+        if at == len(data):
+            return events, ends, None
+    return events, ends, "it ends too early"
+
+
+def _quantity(data: bytes, at: int) -> tuple[int, int]:
+    """A variable-length quantity and the offset behind it. Raises `IndexError` where the bytes end within it."""
+    value = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, at
+
+
+def _joined(chunks: Sequence[bytes | Track]) -> bytes:
+    return b"".join(chunk.header + chunk.content if isinstance(chunk, Track) else chunk for chunk in chunks)
+
+
+def _relengthed(track: Track, content: bytes) -> bytes:
+    """The track's chunk with another content."""
+    if content == track.content:
+        return track.header + content
+    return track.header[:4] + len(content).to_bytes(4) + content
+
+
+def _wrapped(before: bytes, after: bytes, length: int, content: bytes) -> bytes:
+    """A RIFF file whose `data` chunk held `length` bytes, with another content."""
+    if len(content) == length:
+        return before + content + after
+    padded = length % 2 == 1 and after[:1] == b"\0"
+    rest = after[1:] if padded else after
+    pad = b"\0" if len(content) % 2 and (padded or length % 2 == 0) else b""
+    grown = len(content) + len(pad) - length - padded
+    size = min(max(int.from_bytes(before[4:8], "little") + grown, 0), 0xFFFFFFFF)
+    sizes = before[:4] + size.to_bytes(4, "little") + before[8:-4] + len(content).to_bytes(4, "little")
+    return sizes + content + pad + rest
