@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log
 from bench.errors import DataError
 from bench.sound.mel import LogMel
 from bench.training import classification
@@ -92,7 +92,7 @@ class Ast(Attacker[Clips]):
         return classification.cross_entropy(model, batch)
 
     def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         return classification.learn(self, train, validation, rng, augment=augment, log=log)
 

@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log
 from bench.sound.augmentation import shifted
 from bench.training import classification
 from bench.training.learning import seeded
@@ -61,11 +61,11 @@ class M5(Attacker[Clips]):
         return classification.cross_entropy(model, batch)
 
     def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        def moved(batch: Clips, rng: Generator) -> Clips:
-            changed: Clips = augment(shifted(batch, self.shift_ms / 1000, rng), rng)
-            return changed
+        def moved(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
+            changed = shifted(batch, self.shift_ms / 1000, rng)
+            return augment(changed, rng, model) if augment else changed
 
         schedule = classification.one_cycle if self.schedule == "one-cycle" else _constant
         change = moved if self.shift_ms else augment

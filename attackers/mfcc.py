@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, silent_log
 from bench.sound.mel import Mfcc as Front
 from bench.training import classification
 from bench.training.learning import seeded
@@ -53,7 +53,7 @@ class Mfcc(Attacker[Clips]):
         return classification.cross_entropy(model, batch)
 
     def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         return classification.learn(self, train, validation, rng, augment=augment, log=log)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.training.learning import fit, own_generator, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
@@ -80,7 +80,7 @@ class PianorollGru(Attacker[Rolls]):
         return _nats(model, _frames(batch, self.velocity), _frames(batch, velocity=False), _inside(batch))
 
     def learn(
-        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """AdamW with a cosine, from the frequencies of its own data on; what predicts clean music best is kept."""
         model = self.model(train, rng)

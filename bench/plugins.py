@@ -4,27 +4,25 @@ Ours lie in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/
 They are mounted as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have no
 `__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third parties use the entry
 point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their names are
-`distribution/name`, so that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's.
+`distribution/name`, so that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's,
+and the path of a folder with an `__init__.py` a plugin in that folder.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
 import importlib
 import importlib.util
-import io
-import math
+import os
 import sys
-import tokenize
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from bench import compat
+from bench import compat, sources
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
@@ -47,8 +45,13 @@ SINGULAR: dict[Kind, str] = {
     "adaptations": "adaptation",
     "datasets": "dataset",
 }
-# The modules of bench that compute for plugins: when one changes, so does the digest of whoever imports it.
-SHARED = ("bench.sound.", "bench.notes.", "bench.metrics.", "bench.training.")
+# What each kind's folder is imported as.
+_MOUNTED: dict[Kind, str] = {
+    "defenses": "bench.defenses",
+    "attackers": "bench.attackers",
+    "adaptations": "bench.attackers.adaptive",
+    "datasets": "bench.datasets",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +78,9 @@ def names(kind: Kind) -> dict[str, Listing]:
 
 def find(kind: Kind, name: str) -> Listing:
     """The listing of one plugin, or a `PluginError` that names the nearest known one."""
-    if name.endswith(".py"):
-        path = Path(name).expanduser().resolve()
+    located = locate(kind, name)
+    if located.endswith(".py"):
+        path = Path(located)
         if not path.is_file():
             raise PluginError(
                 f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
@@ -91,6 +95,23 @@ def find(kind: Kind, name: str) -> Listing:
     return known[name]
 
 
+def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
+    """The absolute path of a user's plugin, which ends in `.py`; the name itself of any other plugin.
+
+    Args:
+        kind: of the plugin.
+        name: a name, the path of a Python file, or the path of a folder that holds `__init__.py`. A name that is known
+            is no path.
+        folder: that a relative path starts from; by default the current one.
+    """
+    path = (folder or Path()) / Path(name).expanduser()
+    if name.endswith(".py"):
+        return os.path.abspath(path)
+    if name in _our_files(kind) or not (path / "__init__.py").is_file() or name in names(kind):
+        return name
+    return os.path.abspath(path / "__init__.py")
+
+
 def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
@@ -102,7 +123,7 @@ def load(kind: Kind, name: str) -> type[Any]:
                 return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
             if listing.origin == "file":
                 assert listing.path is not None
-                return _only_class(kind, _module_from(listing.path), listing)
+                return _only_class(kind, _module_from(listing.path.resolve()), listing)
             for point in _entry_points(kind):
                 if _third_party_name(point) == name:
                     return _fitting(kind, point.load(), listing)
@@ -177,90 +198,27 @@ def resolved(plugin: Any) -> dict[str, Any]:
 
 @functools.cache
 def digest(kind: Kind, name: str) -> str:
-    """A digest of what the plugin computes: its own files and the modules of bench that do some of its work (`SHARED`)
-    and that they import, directly or through each other. The contract and the engine are left out: they
-    are versioned by the schema of the keys.
-    """
+    """A digest of what the plugin computes: see `bench.sources` for what counts. Computed once in a process."""
     listing = find(kind, name)
-    sha = hashlib.sha256()
     if listing.path is None:
-        sha.update(f"{name} {listing.origin}".encode())
-        return sha.hexdigest()[:16]
-    root = listing.path.parent if listing.path.name == "__init__.py" else listing.path
-    own = sorted(root.rglob("*")) if root.is_dir() else [root]
-    files = [file for file in own if file.is_file() and "__pycache__" not in file.parts]
-    base = root if root.is_dir() else root.parent
-    for file in files:
-        sha.update(file.relative_to(base).as_posix().encode() + b"\0" + _content(file))
-    for module in sorted(_bench_modules(file for file in files if file.suffix == ".py")):
-        sha.update(module.encode() + b"\0" + _content(_bench_file(module)))
-    return sha.hexdigest()[:16]
-
-
-def _content(file: Path) -> bytes:
-    """What counts of a file: of Python neither comments nor docstrings nor blank lines, which compute nothing."""
-    data = file.read_bytes()
-    if file.suffix == ".py":
-        return _code(data.decode("utf-8", "replace")).encode()
-    return data.replace(b"\r\n", b"\n") if file.suffix in {".toml", ".json", ".md"} else data
-
-
-def _code(source: str) -> str:
-    """The lines of a program that compute, as they stand; of one that cannot be parsed, all of it.
-
-    The same under every version of Python, which the dump of a syntax tree is not.
-    """
+        return hashlib.sha256(f"{name} {listing.origin}".encode()).hexdigest()[:16]
     try:
-        docstrings = [node.body[0] for node in ast.walk(ast.parse(source)) if _documented(node)]
-        comments = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT]
-    except (SyntaxError, tokenize.TokenError):
-        return source
-    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for token in comments:
-        row, column = token.start
-        lines[row - 1] = lines[row - 1][:column]
-    for node in docstrings:
-        assert node.end_lineno is not None
-        lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+        return sources.digest(listing.path, *_importable(listing))
+    except OSError as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}': {error.filename} cannot be read: {error.strerror}") from error
 
 
-def _documented(node: ast.AST) -> TypeGuard[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Whether a docstring stands here, on lines of its own."""
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
-        return False
-    first, own = node.body[0], getattr(node, "lineno", 0)
-    after = node.body[1].lineno if len(node.body) > 1 else math.inf
-    text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    return text and first.lineno > own and (first.end_lineno or first.lineno) < after
-
-
-def _bench_modules(files: Iterator[Path]) -> set[str]:
-    """The modules of bench that are part of what a plugin computes, followed through their own imports."""
-    found: set[str] = set()
-    queue = list(files)
-    while queue:
-        for module in _imports(queue.pop()):
-            counted = module.startswith(SHARED)
-            if counted and module not in found and _bench_file(module).is_file():
-                found.add(module)
-                queue.append(_bench_file(module))
-    return found
-
-
-def _bench_file(module: str) -> Path:
-    """The file of a module, or of a package."""
-    path = Path(__file__).resolve().parent.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _importable(listing: Listing) -> tuple[Path | None, str]:
+    """The folder of the installed package that a plugin is part of, and the name by which its modules import it."""
+    if listing.origin == "built in":
+        return None, f"{_MOUNTED[listing.kind]}.{listing.name}"
+    for point in _entry_points(listing.kind) if listing.origin != "file" else ():
+        if _third_party_name(point) == listing.name:
+            top = point.module.partition(".")[0]
+            spec = importlib.util.find_spec(top)
+            folders = list(spec.submodule_search_locations or ()) if spec else []
+            return Path(folders[0]) if folders else None, top
+    return None, ""
 
 
 def _ours(kind: Kind) -> Iterator[Listing]:
@@ -326,19 +284,14 @@ def _summary(file: Path) -> str:
 @functools.cache
 def _summary_of(file: Path, changed: int) -> str:
     """A run finds a plugin thousands of times, and parsing it takes milliseconds."""
-    try:
-        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        return f"(broken: {type(error).__name__}: {error})"
-    return docstring.splitlines()[0].strip() if docstring else ""
+    return sources.summary(file)
 
 
 def _mount(kind: Kind) -> str:
     """The name of the module under which a kind's folder is importable; made on first use."""
     if kind == "adaptations":
         _mount("attackers")
-        return _mounted("bench.attackers.adaptive", home() / FOLDERS[kind])
-    return _mounted(f"bench.{kind}", home() / FOLDERS[kind])
+    return _mounted(_MOUNTED[kind], home() / FOLDERS[kind])
 
 
 def _mounted(name: str, folder: Path) -> str:
@@ -357,7 +310,8 @@ def _module_from(path: Path) -> types.ModuleType:
     name = f"bench_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    inside = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -365,7 +319,8 @@ def _module_from(path: Path) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        for imported in [other for other in sys.modules if other == name or other.startswith(f"{name}.")]:
+            del sys.modules[imported]
         raise
     return module
 

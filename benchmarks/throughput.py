@@ -20,9 +20,9 @@ from tabulate import tabulate
 
 from bench.results.suite import suite
 from bench.trials import cluster, local
-from bench.trials.agenda import Event, Watch
 from bench.trials.matrix import expand
 from bench.trials.plan import Plan, plan
+from bench.trials.scheduler import Event, Watch
 from bench.trials.stages import perform
 
 Way = Callable[[Plan, str, Watch], object]

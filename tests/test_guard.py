@@ -32,11 +32,13 @@ PLUGIN = '''"""A defense that ends the program."""
 
 from dataclasses import dataclass
 
+from bench.api import Clips, Defense
+
 {imported}
 
 
 @dataclass(frozen=True)
-class Ends:
+class Ends(Defense[Clips]):
     level: float = 0.1
 
     def __post_init__(self):

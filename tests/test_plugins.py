@@ -1,7 +1,6 @@
-"""Every plugin of the tree keeps the contract, and a file is a plugin: names, loading, parameters, digests."""
+"""Every plugin of the tree keeps the contract, and a file is a plugin: names, loading, parameters."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,92 +211,3 @@ def test_a_wrong_parameter_is_answered_in_one_line(whisper: str, given: dict, pr
         plugins.build("defenses", whisper, given, preset=preset)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-# --- digests
-
-
-def digest(name: str) -> str:
-    plugins.digest.cache_clear()
-    return plugins.digest("defenses", name)
-
-
-def test_the_digest_is_of_the_files_content_alone(tmp_path: Path, whisper: str) -> None:
-    first = digest(whisper)
-    (tmp_path / "elsewhere").mkdir()
-    moved = tmp_path / "elsewhere" / "whisper.py"
-    moved.write_bytes(Path(whisper).read_bytes().replace(b"\n", b"\r\n"))
-    assert digest(str(moved)) == first, "neither the place nor the line ends count"
-    Path(whisper).write_text(GOOD.replace("0.25", "0.26"))
-    assert digest(whisper) != first
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "counts"),
-    [
-        ('"""', '"""Another first sentence. ', False),  # of the module's docstring, the first there is
-        ("\n@dataclass", "\n\n# why it is so\n@dataclass", False),
-        ("level: float = 0.25", "level: float = 0.25  # of full scale", False),
-        ("level: float = 0.25", 'level: float = 0.25\n    name: str = "# no comment"', True),
-        ("level: float = 0.25", 'level: float = 0.25\n    name: str = """\n    a text that is no docstring"""', True),
-        (
-            "level: float = 0.25",
-            "level: float = 0.250",
-            True,
-        ),  # a number written otherwise: erring on this side is safe
-    ],
-)
-def test_the_digest_leaves_out_what_computes_nothing(whisper: str, old: str, new: str, counts: bool) -> None:
-    first = digest(whisper)
-    assert old in GOOD
-    Path(whisper).write_text(GOOD.replace(old, new, 1))
-    assert (digest(whisper) != first) == counts
-
-
-def test_of_a_file_that_cannot_be_parsed_every_byte_counts(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.py"
-    broken.write_text("def (:  # no Python\n")
-    assert plugins._content(broken) == broken.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("imported", "edited", "counts"),
-    [
-        ("from bench.sound.masking import threshold_in_quiet", "bench.sound.masking", True),
-        ("import bench.sound.masking", "bench.sound.masking", True),
-        ("from bench.sound import masking", "bench.sound.masking", True),
-        ("from bench.sound.codecs import mp3", "bench.sound.files", True),  # through codecs
-        ("from bench.training.learning import fit", "bench.training.learning", True),
-        ("from bench.sound.masking import threshold_in_quiet", "bench.sound.codecs", False),
-        ("from bench.api import Clips", "bench.api", False),
-    ],
-)
-def test_the_digest_changes_with_the_modules_of_bench_that_are_imported(
-    tmp_path: Path, whisper: str, monkeypatch: pytest.MonkeyPatch, imported: str, edited: str, counts: bool
-) -> None:
-    Path(whisper).write_text(GOOD.replace("from bench.sound.masking import threshold_in_quiet", imported))
-    package = Path(plugins.__file__).parent
-    copy = tmp_path / "bench"
-    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(plugins, "__file__", str(copy / "plugins.py"))
-    before = digest(whisper)
-    file = plugins._bench_file(edited)
-    file.write_text(file.read_text() + "\nCHANGED = True\n")
-    assert (digest(whisper) != before) == counts
-    plugins.digest.cache_clear()
-
-
-def test_the_digest_of_a_folder_covers_all_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "defenses" / "choir"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text(GOOD)
-    (folder / "weights.bin").write_bytes(b"\x00\r\n")
-    monkeypatch.setattr(plugins, "home", lambda: tmp_path)
-    first = digest("choir")
-    (folder / "weights.bin").write_bytes(b"\x00\n")
-    assert digest("choir") != first, "in a binary file line ends count"
-    (folder / "weights.bin").write_bytes(b"\x00\r\n")
-    assert digest("choir") == first
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "x.pyc").write_bytes(b"x")
-    assert digest("choir") == first

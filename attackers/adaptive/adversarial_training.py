@@ -41,7 +41,7 @@ class AdversarialTraining(Adaptation[Clips]):
     def train(
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
     ) -> nn.Module:
-        def harden(attacker: Attacker[Clips], model: nn.Module, batch: Clips) -> Clips:
+        def harden(model: nn.Module, batch: Clips) -> Clips:
             return self._worst(attacker, model, batch, rng)
 
         return hardening.learn(attacker, harden, train, validation, rng, log)

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.training.learning import seeded
 
 from .networks import Gan, small
@@ -98,7 +98,7 @@ class MuseGan(Attacker[Rolls]):
         return by_roll((divergence - likelihood) / read.shape[2] + unreal, owner, len(batch))
 
     def learn(
-        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """Counting, then (small) the autoencoder, then the game; what was nearest to clean music on the way is kept."""
         model = self.model(train, rng)
@@ -108,7 +108,7 @@ class MuseGan(Attacker[Rolls]):
         peak = Peak(model, lambda gan: float(energy(held_out, self._samples(gan, held_out), by).mean()), log)
 
         def read(batch: Rolls) -> Tensor:
-            return self._read(augment(batch, rng))
+            return self._read(augment(batch, rng, model) if augment else batch)
 
         self.prior(model, train)
         peak.look(0)

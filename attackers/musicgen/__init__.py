@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
 from bench.training.learning import fit, own_generator, seeded
 
 from . import codec, tokens, weights
@@ -73,12 +73,12 @@ class MusicGen(Attacker[Clips]):
         return self._loss(model, self._tokenized(model, batch))
 
     def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """Fine-tune the language model; every set is encoded once, unless each batch is augmented anew."""
         model: Any = self.model(train, rng)
         adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
-        once = augment is unchanged
+        once = augment is None
         fit(
             model,
             self._loss if once else self.loss,

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log, unchanged
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.errors import DataError
 from bench.notes.rolls import notes_of
 from bench.training.learning import fit, seeded
@@ -107,7 +107,7 @@ class SymphonyNet(Attacker[Rolls]):
         return self._loss(model, self._encoded(model, batch))
 
     def learn(
-        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """AdamW with a cosine, from the frequencies of its own data on; what predicts clean music best is kept.
 
@@ -116,7 +116,7 @@ class SymphonyNet(Attacker[Rolls]):
         model = self.model(train, rng)
         assert isinstance(model, Network)
         self._count(model, train)
-        once = augment is unchanged
+        once = augment is None
         return fit(
             model,
             self._loss if once else self.loss,
@@ -193,7 +193,7 @@ class SymphonyNet(Attacker[Rolls]):
                 counts = torch.bincount(values[values >= 0], minlength=head.out_features) + 0.5
                 head.bias.copy_((counts / counts.sum()).log())
 
-    def _window(self, tokens: Tokens, rng: Generator) -> Tokens:
+    def _window(self, tokens: Tokens, rng: Generator, model: nn.Module) -> Tokens:
         """A window at random of every sequence."""
         room = (tokens.inside.sum(1) - self.context).clamp(min=0)
         first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(room.device) * (room + 1)).long()

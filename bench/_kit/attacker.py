@@ -109,6 +109,37 @@ def logs_its_training(case: Case) -> None:
     assert numpy.isfinite(numbers).all(), f"log was given {numbers}, expected finite numbers"
 
 
+def takes_as_many_steps_of_a_part(case: Case) -> None:
+    """learn takes as many optimiser steps of a part of a set as of the whole: it counts `epoch_items`, not items."""
+    train, validation, _ = _material(case)
+    part = train.select(range((len(train) + 1) // 2))
+    steps = [_steps(case, items, validation) for items in (train, dataclasses.replace(part, whole=len(train)))]
+    if not any(steps):
+        raise Skipped("it uses no optimiser of torch, whose steps could be counted")
+    assert steps[0] == steps[1], (
+        f"{steps[0]} steps of {len(train)} items, {steps[1]} of {len(part)} of them: an epoch has `train.epoch_items`"
+    )
+
+
+def augments_each_batch(case: Case) -> None:
+    """learn calls `augment` with a batch of items, the generator and the model, so that adaptations reach it."""
+
+    def augment(batch: Data, rng: Generator, model: nn.Module) -> Data:
+        raise _Reached(batch, rng, model)
+
+    train, validation, _ = _material(case)
+    _model(case)
+    try:
+        case.plugin.learn(train, validation, Generator().manual_seed(0), augment=augment)
+    except _Reached as call:
+        batch, rng, model = call.args
+        assert type(batch) is type(train), f"augment was given {type(batch).__name__}, expected {type(train).__name__}"
+        assert isinstance(rng, Generator), f"augment was given {type(rng).__name__}, expected the generator"
+        assert isinstance(model, nn.Module), f"augment was given {type(model).__name__}, expected the model"
+    else:
+        raise AssertionError("learn never called the augment that it was given: adaptations could not reach it")
+
+
 def generates(case: Case) -> None:
     """generate gives valid new data, as many items as asked for."""
     few = _few(case)
@@ -137,6 +168,10 @@ def views_what_it_reads(case: Case) -> None:
     assert items == list(range(len(few))), f"the first column names items {items}, expected 0..{len(few) - 1}"
     first = case.plugin.view(few.select([0]))
     assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, "an item alone is read in another way"
+
+
+class _Reached(Exception):
+    """Ends a training at the first batch that is augmented."""
 
 
 def _untrained(case: Case, train: Data) -> nn.Module:
@@ -193,6 +228,19 @@ def _learnt(case: Case) -> tuple[Any, list[Epoch]]:
     return case.plugin.learn(train, validation, Generator().manual_seed(0), log=lines.append), lines
 
 
+def _steps(case: Case, train: Data, validation: Data) -> int:
+    """How many steps the optimisers take in a training."""
+    from torch.optim import optimizer
+
+    taken: list[Any] = []
+    handle = optimizer.register_optimizer_step_post_hook(lambda *given: taken.append(None))
+    try:
+        case.plugin.learn(train, validation, Generator().manual_seed(0))
+    finally:
+        handle.remove()
+    return len(taken)
+
+
 CHECKS = (
     makes_a_model,
     loss_is_one_number_an_item,
@@ -202,11 +250,21 @@ CHECKS = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
     logs_its_training,
+    takes_as_many_steps_of_a_part,
+    augments_each_batch,
     generates,
     names_its_validity_checks,
     views_what_it_reads,
 )
-SLOW = (learns_clean_data, learns_the_same_from_the_same_seed, logs_its_training, generates, names_its_validity_checks)
+SLOW = (
+    learns_clean_data,
+    learns_the_same_from_the_same_seed,
+    logs_its_training,
+    takes_as_many_steps_of_a_part,
+    augments_each_batch,
+    generates,
+    names_its_validity_checks,
+)
 
 
 def _reads_loudness(case: Case) -> bool:
@@ -218,6 +276,7 @@ def _reads_loudness(case: Case) -> bool:
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    takes_as_many_steps_of_a_part: lambda case: hasattr(case.plugin, "epochs"),
     generates: lambda case: case.plugin.implements("generate"),
     names_its_validity_checks: lambda case: case.plugin.implements("validity"),
     views_what_it_reads: lambda case: case.plugin.implements("view"),

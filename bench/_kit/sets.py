@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Data, Epoch, Log, Rolls, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Data, Epoch, Log, Rolls, silent_log
 from bench.training.learning import seeded
 
 CASES = ("several", "one", "stereo", "short", "silent")
@@ -128,13 +128,13 @@ class Reader(Attacker[Data]):
         return (predicted - seen).square().mean((1, 2))
 
     def learn(
-        self, train: Data, validation: Data, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Data, validation: Data, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         model = self.model(train, rng)
         descent = torch.optim.Adam(model.parameters(), self.lr)
         best, kept = float("inf"), copy.deepcopy(model)
         for step in range(1, self.epochs + 1):
-            loss = self.loss(model, augment(train, rng)).mean()
+            loss = self.loss(model, augment(train, rng, model) if augment else train).mean()
             descent.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             descent.step()

@@ -50,12 +50,11 @@ from bench.api.contract import (
     Plugin,
     Sweep,
     silent_log,
-    unchanged,
 )
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import Control, DomainName, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log", "unchanged",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log",
 ]  # fmt: skip

@@ -18,20 +18,24 @@ from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requi
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "Sweep", "silent_log", "unchanged",
+    "Sweep", "silent_log",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
-Augment: TypeAlias = Callable[[Any, Generator], Any]  # a batch and a generator -> a batch
+Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
+"""Changes a batch of the training: (batch, generator, the model as it is at this step) -> batch."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What one stage of a plugin occupies; the executors reserve it and set torch's threads to `cpus`."""
+    """What one stage of a plugin occupies: the executors reserve it, and set torch's threads to `cpus`.
+
+    Several stages share an accelerator as long as the sum of what they need fits into its memory.
+    """
 
     cpus: int = 1
-    gpus: float = 0.0  # a fraction shares one accelerator
-    memory_gb: float = 2.0
+    memory_gb: float = 2.0  # of the machine
+    accelerator_gb: float = 2.0  # of an accelerator, where there is one; 0: it always runs on processors
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,6 @@ class Epoch:
 
 
 Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
-
-
-def unchanged(batch: Any, rng: Generator) -> Any:
-    """The augmentation that does nothing."""
-    return batch
 
 
 def silent_log(epoch: Epoch) -> None:
@@ -103,7 +102,7 @@ class Plugin:
     """What it takes or gives: "audio" (`Clips`), "midi" (`Rolls`)."""
 
     needs: ClassVar[Needs] = Needs()
-    """Processors, accelerators and memory of one stage."""
+    """Processors, memory and accelerator memory of one stage."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Parameters for the budgets "smoke" and "full"; the fields' own defaults are the preset "small"."""
@@ -111,7 +110,11 @@ class Plugin:
     paper: ClassVar[str] = ""
     """The source of the idea: authors, year, venue."""
 
-    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint")
+    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint", "resources")
+
+    def resources(self) -> Needs:
+        """Say what one stage needs with these parameters, if that depends on them; by default `needs`."""
+        return self.needs
 
     def inventory(self) -> Mapping[str, str]:
         """Say which weights, data or programs may be absent.
@@ -232,7 +235,7 @@ class Attacker(Plugin, ABC, Generic[S]):
     lr: float = 1e-3
     """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""
 
-    _optional = ("inventory", "fingerprint", "generate", "validity", "prior", "view")
+    _optional = ("inventory", "fingerprint", "resources", "generate", "validity", "prior", "view")
 
     @abstractmethod
     def model(self, like: S, rng: Generator) -> nn.Module:
@@ -253,7 +256,7 @@ class Attacker(Plugin, ABC, Generic[S]):
 
     @abstractmethod
     def learn(
-        self, train: S, validation: S, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: S, validation: S, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         """Train a model by its own loop, by `self.loss`, within its own budget.
 
@@ -261,7 +264,8 @@ class Attacker(Plugin, ABC, Generic[S]):
             train: the training set.
             validation: a clean set for the choice of the checkpoint.
             rng: the only source of random numbers.
-            augment: applied to each batch.
+            augment: called with each batch of items, the generator and the model as it is, before the loss is taken;
+                None where no batch is changed, so that features may be computed once.
             log: called once an epoch.
 
         Returns:
@@ -322,7 +326,7 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
-    _optional = ("inventory", "fingerprint", "transform", "augment", "train")
+    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train")
 
     def transform(self, data: S, rng: Generator) -> S:
         """Change the published set once, before training (mp3, resample, denoise, filter out what looks protected)."""
@@ -338,7 +342,12 @@ class Adaptation(Plugin, Generic[S]):
         Returns:
             A model that `attacker.quality` can score.
         """
-        augment = self.augment if self.implements("augment") else unchanged
+
+        def augment(batch: S, rng: Generator, model: nn.Module) -> S:
+            return self.augment(batch, rng)
+
+        if not self.implements("augment"):
+            return attacker.learn(train, validation, rng, log=log)
         return attacker.learn(train, validation, rng, augment=augment, log=log)
 
 

@@ -34,6 +34,7 @@ class Clips:
     texts: tuple[str, ...] = ()  # one a clip where the data has descriptions, else empty
     stems: Tensor | None = None  # float32 [clip, stem, channel, sample]; they add up to `audio`
     stem_names: tuple[str, ...] = ()
+    whole: int = 0  # how many items the set has of which this is a part; 0: it is no part, see `epoch_items`
 
     def __post_init__(self) -> None:
         _require(self.audio.dim() == 3, f"audio has shape {tuple(self.audio.shape)}, expected [clip, channel, sample]")
@@ -98,6 +99,15 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def epoch_items(self) -> int:
+        """How many items make one epoch of training.
+
+        More than the set has where it is a part of a larger one: arms that are trained on a part take as many optimiser
+        steps as those that are trained on the whole, so that what differs is the data.
+        """
+        return self.whole or len(self)
 
     @property
     def device(self) -> torch.device:
@@ -183,6 +193,7 @@ class Rolls:
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    whole: int = 0
 
     def __post_init__(self) -> None:
         shape = tuple(self.velocity.shape)
@@ -198,6 +209,15 @@ class Rolls:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def epoch_items(self) -> int:
+        """How many items make one epoch of training.
+
+        More than the set has where it is a part of a larger one: arms that are trained on a part take as many optimiser
+        steps as those that are trained on the whole, so that what differs is the data.
+        """
+        return self.whole or len(self)
 
     @property
     def device(self) -> torch.device:

@@ -49,14 +49,15 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
 
 def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
-    if name.endswith(".py"):
+    own = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
+    if own:
         fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
     else:
         fitting = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
     if len(fitting) > 1:
         raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
     if not fitting:
-        if name.endswith(".py"):
+        if own:
             plugins.load("defenses", name)  # says what is wrong with the file
         raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
     return fitting[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from bench.trials.agenda import Event, Watch
+from bench.trials.scheduler import Event, Watch
 
 Style = Literal["auto", "rich", "plain", "none"]
 

@@ -68,11 +68,15 @@ def doctor(*, store: str | None = None, clean: bool = False) -> int:
 
 
 def _machine() -> Iterator[str]:
-    import torch
+    from bench.devices import chosen
 
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: presets smoke and small are for this"
     yield f"python    {platform.python_version()} on {platform.platform()}"
-    yield f"cores     {len(os.sched_getaffinity(0))}, accelerator: {gpu}"
+    yield f"cores     {len(os.sched_getaffinity(0))}"
+    here = chosen("auto")
+    for each in here:
+        yield f"device    {each.device}: {each.name}, {each.memory_gb:.0f} GB: --device auto uses it"
+    if not here:
+        yield "device    cpu: no accelerator that torch can use; presets smoke and small are for processors"
 
 
 def _packages() -> Iterator[str]:

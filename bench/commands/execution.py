@@ -20,8 +20,8 @@ from bench.results.names import digest
 from bench.results.record import Record
 from bench.results.suite import Suite
 from bench.trials import matrix
-from bench.trials.agenda import Stopped
 from bench.trials.run import Work, execute, prepare
+from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
 from bench.trials.trial import Trial
 
@@ -63,7 +63,7 @@ def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
     plan = work.plan
     say(f"{len(plan.cells)} trials, {len(plan.stages)} stages, {len(work.present)} already in {work.store.url}")
     with watching(how.display, work.missing) as watch:
-        return execute(work, records, watch, on=how.on, jobs=how.jobs, command=command_line())
+        return execute(work, records, watch, on=how.on, jobs=how.jobs, device=how.device, command=command_line())
 
 
 def stopped() -> int:

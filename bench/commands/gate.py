@@ -71,7 +71,7 @@ def gate(
     from bench.regression import text
     from bench.results import suite as suites
     from bench.results.board import find_suite
-    from bench.trials.agenda import Stopped
+    from bench.trials.scheduler import Stopped
     from bench.trials.store import Store, default_url
 
     file = find_suite(suite)
@@ -134,7 +134,9 @@ def _accept(
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
     accepted = baselines.of(suite, measured, reason)
-    if held:
+    if held and (other := regression.other_device(held, measured)):
+        say(f"not compared with the baseline before it: {other}")
+    elif held:
         report = regression.judge(held, measured, suite.gate)
         print(text_table(*text.rows(report)))
         for verdict in report.verdicts:

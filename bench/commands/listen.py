@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.commands.options import Display, Many
+from bench.commands.options import Device, Display, Many
 from bench.errors import DataError, UsageError
 from bench.exits import OK
 
@@ -44,6 +44,7 @@ def listen(
     store: Many = None,
     make: Annotated[bool, Parameter(negative="")] = False,
     plugin: Many = None,
+    device: Device = "auto",
     display: Display = "auto",
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> int:
@@ -61,6 +62,8 @@ def listen(
         Run the trial again where its sets are gone.
     plugin
         For --make: the file of a plugin that is not installed, as FILE or NAME=FILE. Repeat for several.
+    device
+        For --make: auto (an accelerator where there is one), cpu, cuda, or cuda:N.
     display
         Progress as bars, as lines, or not at all.
     open_
@@ -82,7 +85,7 @@ def listen(
     if asked.trial.control == "clean":
         raise DataError(f"{asked.name} is of clean data: nothing was protected, so there is nothing to compare")
     if make and not any(each.has(asked.stages["protected_set"]) for each in stores):
-        asked = _again(asked, stores[0], plugin_files(plugin or []), display)
+        asked = _again(asked, stores[0], plugin_files(plugin or []), device, display)
         siblings: tuple[Record, ...] = (asked,)
     else:
         siblings = tuple(one for one in _beside(path) if cell_of(one) == cell_of(asked))
@@ -138,7 +141,7 @@ def _beside(path: Path) -> Iterator[Record]:
             yield record.load(other)
 
 
-def _again(asked: Record, store: Store, files: Mapping[str, Path], display: Display) -> Record:
+def _again(asked: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
     """The trial run once more, with the code that is here."""
     from bench.commands.display import watching
     from bench.trials.again import trial_of
@@ -147,7 +150,7 @@ def _again(asked: Record, store: Store, files: Mapping[str, Path], display: Disp
     print(f"running {asked.name} again with the code that is installed here", file=sys.stderr)
     work = prepare([trial_of(asked, files)], store)
     with watching(display, work.missing) as watch:
-        (made,) = execute(work, store.root / "records" / "listen", watch)
+        (made,) = execute(work, store.root / "records" / "listen", watch, device=device)
     if made.status != "ok":
         raise DataError(f"{made.name} failed: {(made.error or {}).get('message', '')}")
     return made

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
+Device = Annotated[str, Parameter(allow_leading_hyphen=False)]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -33,6 +34,8 @@ class Execution:
     """Where the stages run."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
     """Processes; default: one a core."""
+    device: str = "auto"
+    """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""
     store: str | None = None
     """Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache."""
     display: Display = "auto"

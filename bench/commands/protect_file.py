@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bench.commands.options import Sets
+from bench.commands.options import Device, Sets
 from bench.exits import OK
 from bench.vocabulary import Preset
 
@@ -33,6 +33,7 @@ def protect(
     preset: Preset = "small",
     seed: int = 0,
     set_: Sets = None,
+    device: Device = "auto",
     force: bool = False,
 ) -> int:
     """Protect a sound file or a MIDI file and say what that did to the sound or the notes.
@@ -54,10 +55,12 @@ def protect(
         Of the defense's random numbers.
     set_
         A parameter, as NAME.KEY=VALUE.
+    device
+        auto (an accelerator where there is one), cpu, cuda, or cuda:N.
     force
         Write over an existing file.
     """
     from bench.commands.protect import protect_file
 
-    protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force)
+    protect_file(source, out, defense, attacker, preset, seed, set_ or [], force=force, device=device)
     return OK

@@ -43,7 +43,8 @@ def protect_score(
     protected: list[Notes] = []
     for pieces in batches:
         clean = frame.rolls(pieces)
-        protected.append(frame.notes(_paired(clean, maker.protect(clean, knowledge, rng)), pieces))
+        changed = maker.protect(clean.to(rng.device), knowledge, rng).to("cpu")
+        protected.append(frame.notes(_paired(clean, changed), pieces))
     notes = transferred(frame, protected)
     if not len(notes):
         raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")

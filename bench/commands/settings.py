@@ -9,8 +9,11 @@ from typing import Any
 
 from bench import plugins
 from bench.errors import UsageError, unknown
+from bench.sources import plain_name
 
 NONE = "none"  # in place of an adaptation: none at all
+
+_PLURAL = {singular: plural for plural, singular in plugins.SINGULAR.items()}
 
 __all__ = ["parse_settings", "plugin_files", "toml_value"]
 
@@ -27,12 +30,13 @@ def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) 
         name, dot, key = left.strip().rpartition(".")
         if not (equals and dot and key):
             raise UsageError(f"--set {setting}: expected NAME.KEY=VALUE, e.g. --set defense.epsilon=0.05")
-        kinds = [kind for kind, names in named.items() if name == kind or name in map(_short, names)]
+        called = {(kind, plugin): _called(kind, plugin) for kind, names in named.items() for plugin in names}
+        kinds = [kind for kind in named if name == kind or any(name in called[kind, each] for each in named[kind])]
         if not kinds:
-            everyone = {*named, *(_short(plugin) for names in named.values() for plugin in names)}
+            everyone = {*named, *(each for words in called.values() for each in words)}
             raise UsageError(f"--set {setting}: {unknown('plugin of this run', name, everyone)}")
         pairs = [(kind, plugin) for kind in kinds for plugin in named[kind]]
-        owners = [pair for pair in pairs if _short(pair[1]) == name or (pair[0] == name and _has(*pair, key))]
+        owners = [pair for pair in pairs if name in called[pair] or (pair[0] == name and _has(*pair, key))]
         if not owners:
             raise UsageError(f"--set {setting}: no {name} of this run has a parameter '{key}'")
         for kind, plugin in owners:
@@ -45,21 +49,23 @@ def plugin_files(words: Sequence[str]) -> dict[str, Path]:
     files = {}
     for word in words:
         name, equals, path = word.rpartition("=")
-        file = Path(path)
+        file = Path(path) / "__init__.py" if Path(path).is_dir() else Path(path)
         if file.suffix != ".py" or not file.is_file() or bool(equals) != bool(name):
-            raise UsageError(f"--plugin {word}: expected a Python file, or NAME=FILE")
-        files[name or file.stem] = file
+            raise UsageError(f"--plugin {word}: expected a Python file, a folder with __init__.py, or NAME=FILE")
+        files[name or plain_name(file)] = file
     return files
 
 
 def _has(kind: str, plugin: str, key: str) -> bool:
-    kinds = {singular: plural for plural, singular in plugins.SINGULAR.items()}
-    return plugin != NONE and key in getattr(plugins.load(kinds[kind], plugin), "__dataclass_fields__", {})
+    return plugin != NONE and key in getattr(plugins.load(_PLURAL[kind], plugin), "__dataclass_fields__", {})
 
 
-def _short(plugin: str) -> str:
-    """A plugin's name on the command line: of a user's file, its stem."""
-    return Path(plugin).stem if plugin.endswith(".py") else plugin
+def _called(kind: str, plugin: str) -> tuple[str, ...]:
+    """What a plugin may be called in --set: its name; of a user's file its plain name, or its path without `.py`."""
+    located = plugins.locate(_PLURAL[kind], plugin)
+    if not located.endswith(".py"):
+        return (plugin,)
+    return plain_name(Path(located)), plugin.removesuffix(".py")
 
 
 def toml_value(text: str) -> Any:

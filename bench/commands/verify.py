@@ -102,8 +102,8 @@ def _print_wrong(problems: Sequence[str]) -> None:
 def _run_again(chosen: Sequence[Record], all_: Sequence[Record], trials: Mapping[str, Trial], how: Execution) -> int:
     """Run some records' trials again in a store of their own and print whether each holds; the exit code."""
     from bench.commands.display import watching
-    from bench.trials.agenda import Stopped
     from bench.trials.run import execute, prepare
+    from bench.trials.scheduler import Stopped
     from bench.trials.store import Store
 
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
@@ -112,7 +112,7 @@ def _run_again(chosen: Sequence[Record], all_: Sequence[Record], trials: Mapping
             print(f"  {len(work.present)} of {len(work.plan.stages)} stages were already in {work.store.url}")
         try:
             with watching(how.display, work.missing) as watch:
-                again = execute(work, Path(folder) / "records", watch, on=how.on, jobs=how.jobs)
+                again = execute(work, Path(folder) / "records", watch, on=how.on, jobs=how.jobs, device=how.device)
         except Stopped:
             print("stopped", file=sys.stderr)
             return INTERRUPTED

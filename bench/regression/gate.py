@@ -39,6 +39,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK, WORSE
 from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
 from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
@@ -48,7 +49,7 @@ from bench.results.record import Record
 from bench.results.statistics import holm
 from bench.results.suite import Limits
 
-__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge"]
+__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge", "other_device"]
 
 Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
 EXITS: Mapping[Word, int] = {
@@ -122,7 +123,12 @@ def judge(
 
     Returns:
         A verdict for every cell that the baseline, the records or the suite name.
+
+    Raises:
+        UsageError: the records were made on another kind of device than the baseline.
     """
+    if other := other_device(baseline, records):
+        raise UsageError(other)
     old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
     wanted = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
     wrong = faults(records, wanted)
@@ -144,6 +150,19 @@ def judge(
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
     return Report(baseline.suite, tuple(verdicts), len(p_values))
+
+
+def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
+    """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
+    told = made_at(record for record in records if record.status == "ok").get("accelerator")
+    accepted = baseline.place.get("accelerator", NONE)
+    if told is None or told == accepted:
+        return ""
+    then, now = (name.replace(NONE, "processors") for name in (accepted, told))
+    return (
+        f"the baseline was made on {then}, these records on {now}, and scores of different devices are not compared: "
+        f"run the gate on {then} (--device), or accept a baseline made on {now}"
+    )
 
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:

@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log, unchanged
+from bench.api import Augment, Clips, Log
 from bench.errors import DataError
 from bench.training.learning import fit
 
@@ -105,17 +105,27 @@ def learn(
     validation: Clips,
     rng: Generator,
     *,
-    augment: Augment,
+    augment: Augment | None,
     log: Log,
     schedule: Callable[[float], float] | None = None,
 ) -> nn.Module:
-    """A model trained for `attacker.epochs`, at its peak accuracy on `validation`, which is asked once an epoch.
+    """Train a classifier for `attacker.epochs`, each of `train.epoch_items` clips.
 
-    schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
+    Args:
+        attacker: its fields give the budget.
+        train: the training set.
+        validation: a clean set; the accuracy on it is asked once an epoch.
+        rng: the only source of random numbers.
+        augment: applied to each batch.
+        log: called once an epoch.
+        schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
+
+    Returns:
+        The model at its peak accuracy on `validation`.
     """
     model = attacker.model(train, rng)
-    once = augment is unchanged and isinstance(model, Fronted)
-    per_epoch = -(-len(train) // attacker.batch)
+    once = augment is None and isinstance(model, Fronted)
+    per_epoch = -(-train.epoch_items // attacker.batch)
     return fit(
         model,
         _on_features if once else attacker.loss,

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Augment, Epoch, Log, silent_log, unchanged
+from bench.api import Augment, Epoch, Log, silent_log
 
 __all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
 
@@ -38,7 +38,7 @@ def fit(
     lr: float,
     quality: Callable[[nn.Module, Any], float],
     evaluate_every: int,
-    augment: Augment = unchanged,
+    augment: Augment | None = None,
     log: Log = silent_log,
     schedule: Callable[[float], float] | None = None,
     clip: float = 1.0,
@@ -69,7 +69,8 @@ def fit(
                 group["lr"] = lr * schedule(step / steps)
 
             model.train()
-            mean = loss(model, augment(train.select(index), rng)).mean()
+            chosen = train.select(index)
+            mean = loss(model, augment(chosen, rng, model) if augment else chosen).mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()  # type: ignore[no-untyped-call]
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():

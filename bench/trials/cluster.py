@@ -11,6 +11,7 @@ Lines of progress stay on the nodes: an actor to carry them would be one more th
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -20,16 +21,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.devices import CONTEXT_GB, CPU, accelerators
 from bench.errors import UsageError
-from bench.trials.agenda import MOST_ATTEMPTS, Agenda, Stopped, Watch
-from bench.trials.parcels import packed, perform_parcel
 from bench.trials.plan import Plan, Stage
-from bench.trials.stages import Outcome
+from bench.trials.remote import perform_remote, serialised
+from bench.trials.scheduler import MOST_ATTEMPTS, Outcome, Scheduler, Stopped, Watch
 from bench.trials.store import Store
 
 _GIB = 2**30
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing but keys goes through it
 _GRACE_SECONDS = 5.0
+_ASK_SECONDS = 60.0  # for a node to say how much memory its accelerator has
+_LEAST_ACCELERATOR_GB = 16.0
 _ANSWER_SECONDS = 20.0  # for a process to import Ray and be answered, which takes 1.3 s where all is well
 _EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # a frame of HTTP/2: length 0, type 4, no flags, stream 0
 _QUESTION = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=5)"
@@ -43,13 +46,28 @@ Resources = Mapping[str, float]
 
 
 def run(
-    plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: int | None = None
+    plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: int | None = None, device: str = "auto"
 ) -> dict[str, Outcome]:
-    """Do every stage of the plan that is not present; how each of them ended.
+    """Do every stage of the plan that is not present.
 
-    jobs: processors of a cluster started here; None takes all. Raises `Stopped` on Ctrl-C and `UsageError` where Ray is
-    not installed or the cluster cannot be reached.
+    Args:
+        plan: the stages.
+        present: keys of those that are in the store.
+        store_url: the store, which every node must reach.
+        watch: is told what happens.
+        jobs: processors of a cluster started here; None takes all.
+        device: "cpu" for processors alone, "cuda" where a cluster without accelerators is an error. Which of a node's
+            accelerators a stage gets is Ray's choice.
+
+    Returns:
+        How each stage ended, by key.
+
+    Raises:
+        Stopped: on Ctrl-C.
+        UsageError: Ray is not installed, or the cluster cannot be reached or has no accelerator that was asked for.
     """
+    if device not in ("auto", CPU, "cuda"):
+        raise UsageError(f"--device {device} with --on ray: expected auto, cpu or cuda; Ray chooses the accelerator")
     # A driver started by `uv run` would otherwise make every worker build an environment of its own.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -59,30 +77,33 @@ def run(
         import ray
     except ImportError as error:
         raise UsageError("--on ray needs Ray: pip install 'cloakbench[ray]'") from error
-    agenda = Agenda(plan, present, watch)
+    scheduler = Scheduler(plan, present, watch)
     _connect(ray, jobs)
     running: dict[Any, Stage] = {}
     try:
-        task = ray.remote(perform_parcel)
-        once = ray.remote(max_calls=1)(perform_parcel)  # a worker that lives on would keep its accelerator's memory
+        task = ray.remote(perform_remote)
+        once = ray.remote(max_calls=1)(perform_remote)  # a worker that lives on would keep its accelerator's memory
         nodes, looked = _nodes(ray), time.monotonic()
-        while agenda.open:
+        if device == "cuda" and not any(node.get("GPU") for node in nodes):
+            raise UsageError("--device cuda: no node of the cluster has an accelerator; give --device auto or cpu")
+        accelerator_gb = _accelerator_gb(ray, nodes) if device != CPU else 0.0
+        while scheduler.open:
             if time.monotonic() - looked > _LOOK_SECONDS:
                 nodes, looked = _nodes(ray), time.monotonic()
-            for stage in agenda.ready(_ahead(nodes) - len(running)):
-                options = _options(stage, nodes)
-                chosen = once if options["num_gpus"] else task
-                running[chosen.options(**options).remote(packed(stage), store_url)] = stage
-                agenda.start(stage)
+            for stage in scheduler.ready(_ahead(nodes) - len(running)):
+                options = _options(stage, nodes, accelerator_gb)
+                remote, where = (once, "cuda") if options["num_gpus"] else (task, CPU)
+                running[remote.options(**options).remote(serialised(stage, where), store_url)] = stage
+                scheduler.start(stage)
             finished, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
             for reference in finished:
-                agenda.finish(_outcome(ray, reference, running.pop(reference), store_url))
+                scheduler.finish(_outcome(ray, reference, running.pop(reference), store_url))
     except KeyboardInterrupt as interrupt:
         _cancel(ray, list(running))
         raise Stopped from interrupt
     finally:
         ray.shutdown()
-    return agenda.outcomes
+    return scheduler.outcomes
 
 
 def _connect(ray: Any, jobs: int | None) -> None:
@@ -148,23 +169,63 @@ def _speaks_http2(connection: socket.socket) -> bool:
 
 def _nodes(ray: Any) -> list[Resources]:
     """What each living node has, and each kind of node that an autoscaler may add."""
-    config = ray._private.state.state.get_cluster_config()  # the only place where Ray tells; None without an autoscaler
-    groups = config.node_group_configs if config else ()
-    able = [dict(group.resources) for group in groups if group.max_count]
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]] + able
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]] + _kinds_of_nodes(ray)
+
+
+def _kinds_of_nodes(ray: Any) -> list[Resources]:
+    """The kinds of node that an autoscaler may add; none where Ray does not tell.
+
+    Ray has no public call for it. A version without this one is used by the nodes that live.
+    """
+    try:
+        config = ray._private.state.state.get_cluster_config()
+    except AttributeError:
+        return []
+    return [dict(group.resources) for group in (config.node_group_configs if config else ()) if group.max_count]
+
+
+def _accelerator_gb(ray: Any, nodes: Sequence[Resources]) -> float:
+    """The memory of one of the cluster's accelerators, of which a stage then reserves a fraction.
+
+    A node that has one is asked. What no node can tell yet, or in time, is taken for the least that is in use.
+    """
+    if not any(node.get("GPU") for node in nodes):
+        return 0.0
+    asked = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_first_accelerator_gb).remote()
+    answered, _ = ray.wait([asked], timeout=_ASK_SECONDS)
+    if not answered:
+        ray.cancel(asked)
+        return _LEAST_ACCELERATOR_GB
+    return float(ray.get(asked)) or _LEAST_ACCELERATOR_GB
+
+
+def _first_accelerator_gb() -> float:
+    return next((each.memory_gb for each in accelerators()), 0.0)
 
 
 def _ahead(nodes: Sequence[Resources]) -> int:
     return max(_LEAST_AHEAD, int(_AHEAD_A_PROCESSOR * sum(node.get("CPU", 0.0) for node in nodes)))
 
 
-def _options(stage: Stage, nodes: Sequence[Resources]) -> dict[str, Any]:
+def _options(stage: Stage, nodes: Sequence[Resources], accelerator_gb: float) -> dict[str, Any]:
     """What the stage reserves: its needs, or what the node that comes nearest to them has.
 
     A stage that asked for more than any node has would wait for ever. Without any accelerator it runs on processors.
+
+    Args:
+        stage: the stage.
+        nodes: what each node has.
+        accelerator_gb: memory of one accelerator; 0: none is used.
     """
     needs = stage.needs
-    wanted = {"GPU": needs.gpus, "CPU": float(needs.cpus), "memory": needs.memory_gb * _GIB}
+    share = (
+        min(1.0, math.ceil(100 * (needs.accelerator_gb + CONTEXT_GB) / accelerator_gb) / 100) if accelerator_gb else 0.0
+    )
+    wanted = {
+        "GPU": share if needs.accelerator_gb > 0 else 0.0,
+        "CPU": float(needs.cpus),
+        "memory": needs.memory_gb * _GIB,
+    }
     offers = [{name: min(most, node.get(name, 0.0)) for name, most in wanted.items()} for node in nodes]
     best = max(offers, key=lambda offer: (offer["GPU"], offer["CPU"], offer["memory"]), default=wanted)
     return {

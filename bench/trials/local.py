@@ -1,8 +1,9 @@
-"""Run a plan on this machine: in this process, or with a process a core for independent stages.
+"""Run a plan on this machine: in this process, or with one process for each of several independent stages.
 
 Workers are spawned, never forked: torch's threads do not survive a fork. A worker that dies (out of memory, SIGKILL)
-takes only its stage with it, which runs again. A worker whose driver dies leaves at once. Workers ignore Ctrl-C: the
-driver stops them.
+takes only its stage with it, which runs again. A worker whose driver dies exits at once. Workers ignore Ctrl-C: the
+driver stops them. A stage starts when a processor, the machine's memory and, if it uses one, an accelerator's memory
+have room for what its plugins say that they need.
 """
 
 from __future__ import annotations
@@ -12,36 +13,62 @@ import os
 import signal
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from bench.trials.agenda import Agenda, Event, Stopped, Watch
+from bench.devices import CONTEXT_GB, CPU, Accelerator, Placement, host_memory_gb
 from bench.trials.plan import Plan, Stage
-from bench.trials.stages import Outcome, perform
+from bench.trials.scheduler import Event, Outcome, Scheduler, Stopped, Watch
+from bench.trials.stages import perform
 
 
-def run(plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: int = 1) -> dict[str, Outcome]:
-    """Do every stage of the plan that is not present; how each of them ended.
+def run(
+    plan: Plan,
+    present: Iterable[str],
+    store_url: str,
+    watch: Watch,
+    jobs: int = 1,
+    accelerators: tuple[Accelerator, ...] = (),
+) -> dict[str, Outcome]:
+    """Do every stage of the plan that is not present.
 
-    jobs: processes; 1 runs in this process, where a debugger works. Raises `Stopped` on Ctrl-C.
+    Args:
+        plan: the stages.
+        present: keys of those that are in the store.
+        store_url: the store.
+        watch: is told what happens.
+        jobs: processes; 1 runs in this process, where a debugger works.
+        accelerators: those that stages may use.
+
+    Returns:
+        How each stage ended, by key.
+
+    Raises:
+        Stopped: on Ctrl-C.
     """
-    agenda = Agenda(plan, present, watch)
+    scheduler = Scheduler(plan, present, watch)
+    placement = Placement(accelerators, host_memory_gb())
     try:
         if jobs <= 1:
-            _run_here(agenda, store_url, watch)
+            _run_in_process(scheduler, placement, store_url, watch)
         else:
-            _run_apart(agenda, store_url, watch, jobs)
+            _Pool(scheduler, placement, store_url, watch, jobs).run()
     except KeyboardInterrupt as interrupt:
         raise Stopped from interrupt
-    return agenda.outcomes
+    return scheduler.outcomes
 
 
-def _run_here(agenda: Agenda, store_url: str, watch: Watch) -> None:
-    while ready := agenda.ready(1):
+def _run_in_process(scheduler: Scheduler, placement: Placement, store_url: str, watch: Watch) -> None:
+    while ready := scheduler.ready(1):
         stage = ready[0]
-        agenda.start(stage)
-        agenda.finish(perform(stage, store_url, lambda line, stage=stage: watch(Event("progress", stage, line))))  # type: ignore[misc]
+        scheduler.start(stage)
+        device = placement.device_for(stage.needs.accelerator_gb, {}) or CPU
+
+        def report(line: str, stage: Stage = stage) -> None:
+            watch(Event("progress", stage, line))
+
+        scheduler.finish(perform(stage, store_url, report, device))
 
 
 @dataclass
@@ -49,98 +76,118 @@ class _Worker:
     process: Any
     pipe: Connection
     stage: Stage | None = None
+    device: str = CPU  # of the stage
+    contexts: set[str] = field(default_factory=set)  # accelerators that the process has used, and holds memory of
 
 
-def _run_apart(agenda: Agenda, store_url: str, watch: Watch, jobs: int) -> None:
-    workers: list[_Worker] = []
-    try:
-        while agenda.open:
-            _assign(agenda, workers, store_url, jobs)
-            busy = [worker for worker in workers if worker.stage]
-            if not busy:
-                raise RuntimeError("no stage can start and none is running: the plan has a hole")
-            heard = set(wait([item for worker in busy for item in (worker.pipe, worker.process.sentinel)]))
-            for worker in busy:
-                if heard & {worker.pipe, worker.process.sentinel}:
-                    _hear(agenda, workers, worker, watch)
-    finally:
-        for worker in workers:
-            worker.process.kill()
-        for worker in workers:
-            worker.process.join()
+class _Pool:
+    """Worker processes and the stages that they are at."""
 
+    def __init__(self, scheduler: Scheduler, placement: Placement, store_url: str, watch: Watch, jobs: int):
+        self._scheduler, self._placement = scheduler, placement
+        self._store_url, self._watch, self._jobs = store_url, watch, jobs
+        self._workers: list[_Worker] = []
 
-def _assign(agenda: Agenda, workers: list[_Worker], store_url: str, jobs: int) -> None:
-    """Give ready stages to idle workers, as long as processors and accelerators last."""
-    for stage in agenda.ready():
-        running = [worker.stage for worker in workers if worker.stage]
-        processors = sum(min(stage.needs.cpus, jobs) for stage in running)
-        if processors >= jobs:
+    def run(self) -> None:
+        try:
+            while self._scheduler.open:
+                self._assign()
+                busy = [worker for worker in self._workers if worker.stage]
+                if not busy:
+                    raise RuntimeError(
+                        f"scheduler deadlock: {self._scheduler.pending} stages pending, none runnable; "
+                        f"missing parents: {', '.join(self._scheduler.missing_parents) or 'none'}"
+                    )
+                active = set(wait([item for worker in busy for item in (worker.pipe, worker.process.sentinel)]))
+                for worker in busy:
+                    if active & {worker.pipe, worker.process.sentinel}:
+                        self._receive(worker)
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+            for worker in self._workers:
+                worker.process.join()
+
+    def _assign(self) -> None:
+        """Give ready stages to idle workers, as long as processors and memory last."""
+        for stage in self._scheduler.ready():
+            running = [worker.stage for worker in self._workers if worker.stage]
+            processors = sum(min(stage.needs.cpus, self._jobs) for stage in running)
+            if processors >= self._jobs:
+                return
+            if processors + min(stage.needs.cpus, self._jobs) > self._jobs:
+                continue
+            if not self._placement.holds(stage.needs.memory_gb, (stage.needs.memory_gb for stage in running)):
+                continue
+            device = self._placement.device_for(stage.needs.accelerator_gb, self._used_gb())
+            if device is None:
+                continue
+            worker = self._idle_worker(device)
+            worker.stage, worker.device = stage, device
+            worker.contexts |= {device} - {CPU}
+            worker.pipe.send((stage, device))
+            self._scheduler.start(stage)
+
+    def _used_gb(self) -> dict[str, float]:
+        """Accelerator memory that is reserved: by running stages, and by CUDA for every process that has used it."""
+        used: dict[str, float] = {}
+        for worker in self._workers:
+            for device in worker.contexts:
+                used[device] = used.get(device, 0.0) + CONTEXT_GB
+            if worker.stage and worker.device != CPU:
+                used[worker.device] += worker.stage.needs.accelerator_gb
+        return used
+
+    def _idle_worker(self, device: str) -> _Worker:
+        """A worker without a stage, if possible one that has used the device already."""
+        idle = [worker for worker in self._workers if not worker.stage]
+        idle.sort(key=lambda worker: device not in worker.contexts and device != CPU)
+        return idle[0] if idle else self._spawn_worker()
+
+    def _spawn_worker(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_worker_main, args=(theirs, self._store_url), daemon=True, name="bench-worker")
+        process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+    def _receive(self, worker: _Worker) -> None:
+        """Take one message from a worker, or notice that it is gone."""
+        stage = worker.stage
+        if stage is None:
             return
-        accelerators = sum(stage.needs.gpus for stage in running)
-        if processors + min(stage.needs.cpus, jobs) > jobs:
-            continue
-        if running and accelerators + stage.needs.gpus > _accelerators():
-            continue
-        worker = next((worker for worker in workers if not worker.stage), None) or _hire(workers, store_url)
-        worker.stage = stage
-        worker.pipe.send(stage)
-        agenda.start(stage)
+        try:
+            message = worker.pipe.recv() if worker.pipe.poll() else None
+        except (EOFError, ConnectionResetError):
+            message = None
+        if isinstance(message, Outcome):
+            worker.stage = None
+            self._scheduler.finish(message)
+        elif message is not None:
+            self._watch(Event("progress", stage, message))
+        elif not worker.process.is_alive():
+            self._workers.remove(worker)
+            code = worker.process.exitcode
+            why = f"the worker was killed by {signal.Signals(-code).name}" if code < 0 else f"the worker left ({code})"
+            self._scheduler.lose(stage, why)
 
 
-def _hear(agenda: Agenda, workers: list[_Worker], worker: _Worker, watch: Watch) -> None:
-    """Take one message from a worker, or notice that it is gone."""
-    stage = worker.stage
-    if stage is None:
-        return
-    try:
-        message = worker.pipe.recv() if worker.pipe.poll() else None
-    except (EOFError, ConnectionResetError):
-        message = None
-    if isinstance(message, Outcome):
-        worker.stage = None
-        agenda.finish(message)
-    elif message is not None:
-        watch(Event("progress", stage, message))
-    elif not worker.process.is_alive():
-        workers.remove(worker)
-        code = worker.process.exitcode
-        agenda.lose(
-            stage, f"the worker was killed by {signal.Signals(-code).name}" if code < 0 else f"the worker left ({code})"
-        )
-
-
-def _hire(workers: list[_Worker], store_url: str) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, store_url), daemon=True, name="bench-worker")
-    process.start()
-    theirs.close()
-    workers.append(_Worker(process, ours))
-    return workers[-1]
-
-
-def _serve(pipe: Connection, store_url: str) -> None:
+def _worker_main(pipe: Connection, store_url: str) -> None:
     """A worker's life: one stage after the other, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_driver, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     while True:
         try:
-            stage = pipe.recv()
+            stage, device = pipe.recv()
         except EOFError:
             return
-        pipe.send(perform(stage, store_url, pipe.send))
+        pipe.send(perform(stage, store_url, pipe.send, device))
 
 
-def _leave_with_driver() -> None:
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
         os._exit(1)
-
-
-def _accelerators() -> float:
-    """How many this machine has; a stage that asks for one where there is none runs on the processor."""
-    import torch
-
-    return float(torch.cuda.device_count()) or float("inf")

@@ -153,6 +153,7 @@ def resolve(
 
     domain: set as the plugin's field `domain`, if it has one and the user did not give it.
     """
+    name = plugins.locate(kind, name)
     cls = plugins.load(kind, name)
     chosen = dict(given)
     if domain and "domain" in {field.name for field in fields(cls)}:
@@ -170,7 +171,7 @@ def resolve(
         label=label,
         control=plugin.control if isinstance(plugin, Defense) else Control.NONE,
         hooks=hooks,
-        needs=plugin.needs,
+        needs=plugin.resources(),
         traits=_traits(plugin),
     )
 

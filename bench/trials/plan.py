@@ -47,14 +47,12 @@ class Stage:
 
     @property
     def needs(self) -> Needs:
-        """The most that any of its plugins needs; reading and writing sets is nobody's need."""
+        """The most that any of its plugins needs; reading, writing and auditing sets needs no accelerator."""
         needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
-        if not needs:
-            return Needs()
         return Needs(
-            cpus=max(need.cpus for need in needs),
-            gpus=max(need.gpus for need in needs),
-            memory_gb=max(need.memory_gb for need in needs),
+            cpus=max((need.cpus for need in needs), default=Needs.cpus),
+            memory_gb=max((need.memory_gb for need in needs), default=Needs.memory_gb),
+            accelerator_gb=max((need.accelerator_gb for need in needs), default=0.0),
         )
 
 
@@ -258,6 +256,9 @@ class _TrialStages:
                 validation = self._adapt(validation, "the validation set")
         title = f"learn {self._on}, {self._what(arm)}, seed {trial.seed}"
         parents = {"train": items, "validation": validation}
+        if items.task == "adapt" or arm.train == "remainder":
+            # Other items than were published: the optimiser takes as many steps as for those all the same.
+            parents["whole"] = self._loaded["train"]
         return self._build("learn", title, {"attacker": trial.attacker, "adaptation": hooked}, self._seed, parents)
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ PACKAGES = ("cloakbench", "torch", "numpy", "scipy", "transformers", "soundfile"
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """JSON: bench's commit, whether its checkout was changed, Python, packages, processor, accelerator."""
+    """JSON: bench's commit, whether its checkout was changed, Python, packages, processor."""
     return {
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "processors": os.cpu_count(),
-        "accelerator": _accelerator(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
 
@@ -60,10 +58,3 @@ def _processor() -> str:
         return platform.processor()
     found = re.search(r"model name\s*:\s*(.+)", text)
     return found.group(1).strip() if found else platform.processor()
-
-
-def _accelerator() -> str | None:
-    torch = sys.modules.get("torch")  # a plan that is all done never imports it for this
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_name(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.results.record import (
@@ -16,10 +16,13 @@ from bench.results.record import (
     check_record,
     mean,
 )
+from bench.results.roles import map_parts
 from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part
+
+_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
 
 __all__ = ["attacker_checks", "checks_again", "failed", "of"]
 
@@ -69,7 +72,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         input_change=artefact("view", "view.json", {}).get("changed", []),
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
-        provenance={"command": command, **metas["protected"]["made"]},
+        provenance={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},
     )
 
 
@@ -87,7 +90,7 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
         error=dict(error),
         trial=_asked(cell),
         stages=dict(cell.keys),
-        provenance={"command": command, **provenance()},
+        provenance={"command": command, **provenance(), "accelerator": None},
     )
 
 
@@ -118,6 +121,14 @@ def attacker_checks(
     return [check_record(check) for check in attacker.validity(*means)]
 
 
+def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
+    """Which devices made the stages that compute on one: None for processors alone."""
+    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
+    if names == {None}:
+        return None
+    return " and ".join(sorted(name or "processor" for name in names))
+
+
 def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
     """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
     return meta["task"] == "protect" and "audibility.json" in meta["files"]
@@ -137,15 +148,10 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
 def _asked(cell: Cell) -> TrialRecord:
     """Return what was asked."""
     trial = cell.trial
+    parts = map_parts(trial, lambda role, part: _recorded(part))
     return TrialRecord(
-        dataset=_recorded(trial.dataset),
-        defense=_recorded(trial.defense),
+        **parts,
         knowledge=trial.knowledge,
-        surrogates=[_recorded(part) for part in trial.surrogates],
-        expects=[_recorded(part) for part in trial.expects],
-        reference=_recorded(trial.reference) if trial.reference else None,
-        adaptation=_recorded(trial.adaptation) if trial.adaptation else None,
-        attacker=_recorded(trial.attacker),
         seed=trial.seed,
         preset=trial.preset,
         control=trial.defense.control,

@@ -11,9 +11,8 @@ from typing import Literal
 from bench.errors import DataError, UsageError
 from bench.results.record import Record
 from bench.trials import recording
-from bench.trials.agenda import Event, Watch
 from bench.trials.plan import Cell, Plan, plan
-from bench.trials.stages import Outcome
+from bench.trials.scheduler import Event, Outcome, Watch
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
@@ -41,45 +40,66 @@ def prepare(trials: Iterable[Trial], store: Store) -> Work:
 
 
 def execute(
-    work: Work, records: Path, watch: Watch, *, on: Place = "local", jobs: int | None = None, command: str = ""
+    work: Work,
+    records: Path,
+    watch: Watch,
+    *,
+    on: Place = "local",
+    jobs: int | None = None,
+    device: str = "auto",
+    command: str = "",
 ) -> list[Record]:
-    """Do what is missing and write every trial's record into `records`; the records in the order of the trials.
+    """Do what is missing and write every trial's record into a folder, as soon as it can be written.
 
-    jobs: processes here, or processors of a Ray cluster started here; None takes one a core. Raises
-    `agenda.Stopped` on Ctrl-C, when every record that could be written has been, and `DataError`, with no record
-    written, where bad input (a data set that is not there) leaves nothing that could be tried. Raises `UsageError` for
-    less than one job.
+    Args:
+        work: the plan and what of it is done.
+        records: the folder.
+        watch: is told what happens.
+        on: "local" or "ray".
+        jobs: processes here, or processors of a Ray cluster started here; None takes one a core.
+        device: "auto", "cpu", "cuda" or "cuda:N", see `bench.devices`.
+        command: what the user typed, for the records.
+
+    Returns:
+        The records in the order of the trials.
+
+    Raises:
+        Stopped: on Ctrl-C, when every record that could be written has been.
+        DataError: bad input (a data set that is not there) leaves nothing that could be tried; no record is written.
+        UsageError: there is no such device, or less than one job was asked for.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs = {jobs}: expected 1 or more; by default one a core")
-    desk = _Desk(work, records, command)
-    desk.settle(work.present)
+    writer = RecordWriter(work, records, command)
+    writer.stages_done(work.present)
     if not work.missing:
-        return desk.in_order()
+        return writer.in_order()
     work.store.probe()
 
     def seen(event: Event) -> None:
         if event.kind == "done":
-            desk.settle([event.stage.key])
+            writer.stages_done([event.stage.key])
         watch(event)
 
     if on == "ray":
         from bench.trials import cluster
 
-        outcomes = cluster.run(work.plan, work.present, work.store.url, seen, jobs)
+        outcomes = cluster.run(work.plan, work.present, work.store.url, seen, jobs, device)
     else:
+        from bench import devices
         from bench.trials import local
 
-        wanted = len(os.sched_getaffinity(0)) if jobs is None else jobs
-        outcomes = local.run(work.plan, work.present, work.store.url, seen, min(wanted, work.missing))
+        wanted = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
+        accelerators = devices.chosen(device)
+        outcomes = local.run(work.plan, work.present, work.store.url, seen, wanted, accelerators)
     errors = [outcome for outcome in outcomes.values() if outcome.error]
-    if errors and not desk.in_order() and all(outcome.bad_input for outcome in errors):
+    if errors and not writer.in_order() and all(outcome.bad_input for outcome in errors):
         raise DataError(str(errors[0].error and errors[0].error["message"]))
-    desk.fail(outcomes)
-    return desk.in_order()
+    writer.fail(outcomes)
+    return writer.in_order()
 
 
-class _Desk:
+class RecordWriter:
     """Writes each record once, as soon as its stages are there. The driver is the only writer."""
 
     def __init__(self, work: Work, folder: Path, command: str):
@@ -91,7 +111,8 @@ class _Desk:
                 self._cells_of.setdefault(key, []).append(index)
         self._records: dict[int, Record] = {}
 
-    def settle(self, keys: Iterable[str]) -> None:
+    def stages_done(self, keys: Iterable[str]) -> None:
+        """Write the records whose last stages these are."""
         for key in keys:
             for index in self._cells_of.get(key, []):
                 self._lacking[index].discard(key)
@@ -99,6 +120,7 @@ class _Desk:
                     self._write(index, recording.of(self._cell(index), self._work.store, self._command))
 
     def fail(self, outcomes: dict[str, Outcome]) -> None:
+        """Write a record that says why for every trial one of whose stages failed."""
         for index, keys in self._lacking.items():
             errors = [outcomes[key] for key in self._cell(index).keys.values() if key in outcomes and key in keys]
             failed = next((outcome for outcome in errors if outcome.error), None)
@@ -108,11 +130,12 @@ class _Desk:
                 self._write(index, recording.failed(self._cell(index), error, self._command))
 
     def in_order(self) -> list[Record]:
+        """The records that are written, in the order of the trials."""
         return [self._records[index] for index in sorted(self._records)]
 
     def _cell(self, index: int) -> Cell:
         return self._work.plan.cells[index]
 
-    def _write(self, index: int, made: Record) -> None:
-        self._records[index] = made
-        made.save(self._folder)
+    def _write(self, index: int, written: Record) -> None:
+        self._records[index] = written
+        written.save(self._folder)

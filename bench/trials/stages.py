@@ -20,32 +20,24 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
-from bench.errors import BenchError, DataError, PluginError, unknown
+from bench.api import Clips, Data, Epoch, Knowledge, Log
+from bench.devices import CPU, name_of
+from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
-from bench.trials import measuring
+from bench.trials import measuring, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.plan import Stage
 from bench.trials.provenance import provenance
 from bench.trials.recording import attacker_checks
+from bench.trials.scheduler import Outcome
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part
 
 Report = Callable[[str], None]  # a line for people: how far a stage is
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage ended. `error` is None where its artefact is in the store."""
-
-    key: str
-    seconds: float
-    error: dict[str, str] | None = None  # type, message, tail of the traceback
-    bad_input: bool = False  # the user can mend it: missing data, a parameter that makes no sense
 
 
 def generator(task: str, seed: int, device: torch.device | str = "cpu") -> Generator:
@@ -54,26 +46,38 @@ def generator(task: str, seed: int, device: torch.device | str = "cpu") -> Gener
     return Generator(device=device).manual_seed(state)
 
 
-def perform(stage: Stage, store_url: str, report: Report = lambda line: None) -> Outcome:
-    """Do one stage and put its artefact into the store. A plugin's own error is the outcome, never raised."""
+def perform(stage: Stage, store_url: str, report: Report = lambda line: None, device: str = CPU) -> Outcome:
+    """Do one stage and put its artefact into the store.
+
+    Args:
+        stage: what to do.
+        store_url: where its parents are and its artefact goes.
+        report: is told how far the stage is.
+        device: where its tensors are, such as "cuda:0".
+
+    Returns:
+        How it ended. An error of a plugin, and its attempt to end the process, are outcomes and never raised.
+    """
     started = time.perf_counter()
     try:
         store = Store(store_url)
         if not store.has(stage.key):
             with exit_raises():
-                _do(stage, store, report)
+                _do(stage, store, report, torch.device(device))
     except (Exception, SystemExit) as error:
         reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
 
 
-def _do(stage: Stage, store: Store, report: Report) -> None:
+def _do(stage: Stage, store: Store, report: Report, device: torch.device) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
+    if device.type != CPU:
+        torch.cuda.reset_peak_memory_stats(device)
     threads = torch.get_num_threads()
     torch.set_num_threads(stage.needs.cpus)
     try:
-        work = _Work(stage, store, _device(stage), report)
+        work = _Work(stage, store, device, report)
         with store.write(stage.key) as (folder, meta):
             meta |= {"schema": 1, "task": stage.task, "title": stage.title, "parents": dict(stage.parents)}
             meta |= TASKS[stage.task](work, folder) or {}
@@ -82,9 +86,14 @@ def _do(stage: Stage, store: Store, report: Report) -> None:
                 "cpu_seconds": round(time.process_time() - cpu, 3),
                 "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             }
+            if device.type != CPU:
+                meta["cost"]["peak_accelerator_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
             meta["made"] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **provenance()}
+            meta["made"]["accelerator"] = name_of(str(device))
     finally:
         torch.set_num_threads(threads)
+        if device.type != CPU:
+            torch.cuda.empty_cache()  # the next stage of this device may be another process's
 
 
 @dataclass(frozen=True)
@@ -163,50 +172,17 @@ def _audit(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _mix(work: _Work, folder: Path) -> dict[str, Any]:
-    """Protected clips for a share of the set and the unprotected rest; without a protected set, that rest alone."""
-    data, share = work.data("train"), work.stage.options["share"]
-    chosen = _chosen(data, share, work.rng())
+    """Publish protected items for a share of the set and the rest as it is; without a protected set, keep that rest."""
+    data = work.data("train")
+    protected = shares.protected_items(data, work.stage.options["share"], work.rng())
     if "protected" in work.stage.parents:
-        data = _mixed(data, work.data("protected"), chosen)
+        data = shares.mixed(data, work.data("protected"), protected)
     else:
-        data = data.select((~chosen).nonzero()[:, 0])
+        data = data.select((~protected).nonzero()[:, 0])
         if not len(data):
             raise DataError(f"{work.stage.title}: nothing is left unprotected, expected a smaller share")
     save_data(folder, data)
-    return {**_counts(data), "protected": int(chosen.sum()), "alignment": alignment_hash(load_data(folder))}
-
-
-def _mixed(data: Data, protected: Data, chosen: torch.Tensor) -> Data:
-    """The protected set's items where `chosen`, else the data's."""
-
-    def pick(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
-        return new.where(chosen.view(-1, *[1] * (old.dim() - 1)), old)
-
-    lengths = pick(protected.lengths, data.lengths)
-    if isinstance(data, Clips) and isinstance(protected, Clips):
-        return replace(data.with_audio(pick(protected.audio, data.audio)), lengths=lengths)
-    assert isinstance(data, Rolls)
-    assert isinstance(protected, Rolls)
-    velocity, onset = pick(protected.velocity, data.velocity), pick(protected.onset, data.onset)
-    return replace(data, velocity=velocity, onset=onset, lengths=lengths)
-
-
-def _chosen(data: Data, share: float | str, rng: Generator) -> torch.Tensor:
-    """bool [item]: a share of each class's items, or all items of the class that is named."""
-    if isinstance(share, str):
-        if data.labels is None or share not in data.classes:
-            raise DataError(unknown("class to protect alone", share, data.classes))
-        return data.labels == data.classes.index(share)
-    order = torch.rand(len(data), generator=rng, device=rng.device).to(data.device)
-    labels = torch.zeros_like(data.lengths) if data.labels is None else data.labels
-    # Each class's items take the places 0, 1, 2 … of its own random order.
-    sorted_first = torch.argsort(labels.double() + order)
-    counts = torch.bincount(labels, minlength=1)
-    place = torch.empty_like(labels)
-    place[sorted_first] = (
-        torch.arange(len(data), device=data.device) - (counts.cumsum(0) - counts)[labels[sorted_first]]
-    )
-    return place < (share * counts[labels]).round()
+    return {**_counts(data), "protected": int(protected.sum()), "alignment": alignment_hash(load_data(folder))}
 
 
 def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
@@ -222,7 +198,12 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     train, validation = work.data("train"), work.data("validation")
     published = work.store.meta(work.stage.parents["train"]).get("alignment")
     if published and published != alignment_hash(train):
-        raise DataError(f"{work.stage.title}: names and sounds of the training set do not pair as when it was made")
+        raise DataError(
+            f"{work.stage.title}: the training set is misaligned: its alignment hash {alignment_hash(train)[:8]} "
+            f"differs from {published[:8]}, recorded when it was written"
+        )
+    if "whole" in work.stage.parents:
+        train = replace(train, whole=work.store.meta(work.stage.parents["whole"])["items"])
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
     if adaptation is None:
@@ -312,7 +293,8 @@ def _paired(data: Data, protected: Any, stage: Stage) -> Data:
         if strangers := misaligned(data, protected):
             name, other = strangers[0]
             raise PluginError(
-                f"{what}: {len(strangers)} clips hold another's recording, first '{name}' that of '{other}'"
+                f"{what}: {len(strangers)} protected clips contain the wrong recording "
+                f"(first: '{name}' contains '{other}')"
             )
     return checked
 
@@ -343,10 +325,6 @@ def _built(part: Part) -> Any:
     if part.data and plugin.fingerprint() != part.data:
         raise DataError(f"the files of '{part.title}' here are not those that were planned with: run the command again")
     return plugin
-
-
-def _device(stage: Stage) -> torch.device:
-    return torch.device("cuda" if stage.needs.gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
 def _described(error: BaseException) -> dict[str, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from bench.api import Needs
 from bench.results import cells
 from bench.results.names import NONE, file_name, row_name
+from bench.sources import plain_name
 from bench.vocabulary import Kind
 
 SPLITS = ("train", "validation", "test")
@@ -45,7 +46,7 @@ class Part:
 
     @property
     def _plain_name(self) -> str:
-        return PurePath(self.name).stem if self.name.endswith(".py") else self.name
+        return plain_name(Path(self.name)) if self.name.endswith(".py") else self.name
 
     @property
     def title(self) -> str:

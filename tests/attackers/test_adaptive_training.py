@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, silent_log, unchanged
+from bench.api import Clips, silent_log
 from bench.errors import DataError, UsageError
 from bench.training import hardening
 
@@ -104,42 +104,34 @@ def test_training_depends_on_the_generator_alone(name: str) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_hardened_attacker_is_its_own_but_for_the_loss() -> None:
-    attacker = Linear(steps=7)
-    data = Tones(clips=6).load("train")
-    twin = hardening.hardened(attacker, lambda attacker, model, batch: batch.with_audio(batch.audio * 0))
-    model = attacker.model(data, rng())
-    assert isinstance(twin, Linear)
-    assert (twin.steps, twin.lr) == (7, attacker.lr)
-    silent = data.with_audio(data.audio * 0)
-    assert torch.equal(twin.loss(model, data), attacker.loss(model, silent))
-    with torch.no_grad():  # as validation asks
-        assert torch.equal(twin.loss(model, data), attacker.loss(model, data))
-        assert torch.equal(twin.quality(model, data)["accuracy"], attacker.quality(model, data)["accuracy"])
-    assert torch.equal(attacker.loss(model, data), Linear().loss(model, data))
+def test_every_batch_is_hardened_for_the_model_as_it_is_and_the_validation_set_is_not() -> None:
+    data = Tones(clips=6)
+    train, validation = data.load("train"), data.load("validation")
+    weights, sizes = [], []
+
+    def harden(model: nn.Module, batch: Clips) -> Clips:
+        weights.append(float(model.weight.detach().abs().sum()))
+        sizes.append(len(batch))
+        return batch.with_audio(batch.audio * 0)
+
+    attacker = Linear(steps=3)
+    model = hardening.learn(attacker, harden, train, validation, rng(), silent_log)
+    assert sizes == [len(train)] * 3
+    assert weights[0] == float(attacker.model(train, rng()).weight.detach().abs().sum()), (
+        "the first batch meets the fresh model"
+    )
+    silent = attacker.learn(train.with_audio(train.audio * 0), validation, rng())
+    assert torch.equal(model.weight, silent.weight), "trained on the hardened batches alone"
 
 
-def test_features_may_not_be_computed_before_training() -> None:
-    given = []
-
-    class Curious(Linear):
+def test_an_attacker_that_trains_on_tokens_is_refused() -> None:
+    class Tokens(Linear):
         def learn(self, train: Clips, validation: Clips, rng: Generator, *, augment: Any, log: Any) -> nn.Module:
-            given.append(augment)
-            return super().learn(train, validation, rng, augment=augment, log=log)
+            return augment(train.audio.long(), rng, None)
 
     data = Tones(clips=4)
-    train = data.load("train")
-    build("worst_of").train(Curious(steps=1), train, data.load("validation"), rng(), log=silent_log)
-    assert given[0] is not unchanged
-    assert given[0](train, rng()) is train
-
-
-def test_a_batch_without_sound_is_refused() -> None:
-    rolls = sets.melodies(2)
-    attacker = sets.Reader()
-    twin = hardening.hardened(attacker, lambda attacker, model, batch: batch)
-    with pytest.raises(DataError, match="trains on Rolls, expected Clips"):
-        twin.loss(attacker.model(rolls, rng()), rolls)
+    with pytest.raises(DataError, match="Tokens trains on Tensor, expected Clips"):
+        build("worst_of").train(Tokens(), data.load("train"), data.load("validation"), rng(), log=silent_log)
 
 
 def test_looking_for_the_worst_moves_no_running_mean_and_keeps_modes() -> None:

@@ -1,5 +1,6 @@
 """Classifiers: their sizes, M5's two ways through the same function, features made once, and that they learn digits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, unchanged
+from bench.api import Clips, Epoch
 from bench.errors import DataError
 from bench.training import classification
 
@@ -87,7 +88,7 @@ def test_features_made_once_train_the_same_model(name: str) -> None:
     train, validation, test = sets.material("audio")
     assert isinstance(train, Clips)
     once = attacker.learn(train, validation, rng())
-    anew = attacker.learn(train, validation, rng(), augment=lambda batch, _: unchanged(batch, rng()))
+    anew = attacker.learn(train, validation, rng(), augment=lambda batch, rng, model: batch)
     for a, b in zip(once.state_dict().values(), anew.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
     assert set(attacker.quality(once, test)) == {"accuracy", "log likelihood"}
@@ -131,3 +132,20 @@ def test_spoken_digits_are_learnt(name: str, least: float, bench_data: Path, mon
     )
     assert len(epochs) == 9
     assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > least
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ast"])
+@pytest.mark.parametrize("items", [0, 2, 7])  # of 40: n/32 rounded up to a pair, and one that fills no batch
+def test_a_part_of_a_set_takes_as_many_steps_as_the_whole(name: str, items: int) -> None:
+    """Arms that are trained on a part (the unprotected rest, clean subsets) are given the same effort."""
+    data = ten_classes(clips=40, samples=2000)
+    attacker = plugins.build("attackers", name, {"epochs": 2, "batch": 8})
+    parts = [data, replace(data.select(range(items or 40)), whole=40 if items else 0)]
+    steps, evaluations = [], []
+    for part in parts:
+        epochs: list[Epoch] = []
+        attacker.learn(part, data, rng(), log=epochs.append)
+        steps.append(epochs[-1].step)
+        evaluations.append(len(epochs))
+    assert steps == [2 * 40 // 8] * 2
+    assert evaluations[0] == evaluations[1]

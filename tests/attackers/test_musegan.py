@@ -253,11 +253,11 @@ def test_what_comes_back_is_the_best_that_was_seen() -> None:
 def test_a_batch_is_augmented_before_it_is_read() -> None:
     data, gan = rolls(6), quick()
 
-    def silenced(batch: Rolls, rng: Generator) -> Rolls:
+    def silenced(batch: Rolls, rng: Generator, model: Any) -> Rolls:
         return replace(batch, velocity=batch.velocity * 0, onset=batch.onset & False)
 
     lines: list[list[Any]] = [[], []]
-    for log, augment in zip(lines, (lambda batch, rng: batch, silenced), strict=True):
+    for log, augment in zip(lines, (lambda batch, rng, model: batch, silenced), strict=True):
         gan.learn(data, data, rng(), augment=augment, log=log.append)
     assert lines[0][0] == lines[1][0], "counting is of the set as it is"
     assert lines[1][1].loss < 0.8 * lines[0][1].loss, "silence is easily told"

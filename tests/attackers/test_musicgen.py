@@ -313,7 +313,7 @@ def test_learning_depends_on_the_generator_alone(attacker: Any) -> None:
 def test_an_augmentation_sees_sound_not_codes(attacker: Any) -> None:
     seen = []
 
-    def quieter(batch: Clips, generator: Generator) -> Clips:
+    def quieter(batch: Clips, generator: Generator, model: Any) -> Clips:
         seen.append(batch)
         return batch.with_audio(0.5 * batch.audio)
 

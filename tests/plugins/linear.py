@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Epoch, Log, silent_log, unchanged
+from bench.api import Attacker, Augment, Clips, Epoch, Log, silent_log
 
 
 class _Model(nn.Module):
@@ -37,12 +37,12 @@ class Linear(Attacker[Clips]):
         return functional.cross_entropy(model(batch.audio), batch.labels, reduction="none")
 
     def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment = unchanged, log: Log = silent_log
+        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         model = self.model(train, rng)
         parameters = tuple(model.parameters())
         for step in range(self.steps):
-            loss = self.loss(model, augment(train, rng)).mean()
+            loss = self.loss(model, augment(train, rng, model) if augment else train).mean()
             slopes = torch.autograd.grad(loss, parameters)
             with torch.no_grad():  # by hand: importing torch.optim costs seconds
                 for parameter, slope in zip(parameters, slopes, strict=True):

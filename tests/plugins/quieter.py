@@ -21,4 +21,7 @@ class Quieter(Adaptation[Clips]):
     def train(
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: torch.Generator, *, log: Log
     ) -> nn.Module:
-        return attacker.learn(train, validation, rng, augment=self.augment, log=log)
+        def augment(batch: Clips, rng: torch.Generator, model: nn.Module) -> Clips:
+            return self.augment(batch, rng)
+
+        return attacker.learn(train, validation, rng, augment=augment, log=log)

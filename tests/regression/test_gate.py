@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.regression import baseline as baselines
 from bench.regression import junit
 from bench.regression.baseline import Baseline
@@ -386,3 +386,14 @@ def valid_junit(root: ET.Element) -> None:
             assert float(case.get("time") or "x") >= 0
             assert [child.tag for child in case] in ([], ["failure"], ["error"], ["system-out"])
             assert all(child.get("type") for child in case if child.tag != "system-out")
+
+
+def test_records_of_another_device_are_not_compared() -> None:
+    elsewhere = {**PLACE, "accelerator": "NVIDIA H200"}
+    there = [each.model_copy(update={"made": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
+    with pytest.raises(UsageError, match="made on processors, these records on NVIDIA H200, and scores of different"):
+        judge(base(records("cloak", USUAL)), there)
+    with pytest.raises(UsageError, match="these records on NVIDIA H200, processors"):  # some there, some here
+        judge(base(records("cloak", USUAL)), [*CLEAN, *there[len(CLEAN) :]])
+    accepted = baselines.of(SUITE, there, "why")
+    assert judge(accepted, there).exit == 0

@@ -108,7 +108,7 @@ def test_a_batch_that_is_not_finite_is_skipped() -> None:
 def test_augment_sees_every_batch() -> None:
     sizes = []
 
-    def augment(batch: Clips, rng: Generator) -> Clips:
+    def augment(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
         sizes.append(len(batch))
         return batch
 

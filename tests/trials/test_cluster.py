@@ -28,8 +28,8 @@ from bench.results import record
 from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
 from bench.trials.matrix import expand
-from bench.trials.parcels import packed, perform_parcel
 from bench.trials.plan import plan, stage
+from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial
@@ -210,22 +210,22 @@ def part(kind: str, name: str, digest: str = "", **needs: float) -> Part:
 def test_a_stage_reserves_its_needs_or_what_the_nearest_node_has() -> None:
     head = {"CPU": 16.0, "memory": 64.0 * 2**30}
     worker = {"CPU": 4.0, "GPU": 1.0, "memory": 16.0 * 2**30}
-    loading = stage("load", "", {"dataset": part("datasets", "chorales", cpus=64, gpus=1.0)}, {}, {})
-    assert _options(loading, [head, worker])["num_gpus"] == 0  # reading is nobody's need
+    loading = stage("load", "", {"dataset": part("datasets", "chorales", cpus=64, accelerator_gb=40)}, {}, {})
+    assert _options(loading, [head, worker], 80.0)["num_gpus"] == 0  # reading is nobody's need
 
-    def asked(nodes: list[dict[str, float]], **needs: float) -> tuple[float, float, float]:
+    def asked(nodes: list[dict[str, float]], of: float = 80.0, **needs: float) -> tuple[float, float, float]:
         attacker = part("attackers", "linear", "any", **needs)
-        options = _options(stage("learn", "", {"attacker": attacker}, {}, {}), nodes)
+        options = _options(stage("learn", "", {"attacker": attacker}, {}, {}), nodes, of)
         return options["num_cpus"], options["num_gpus"], options["memory"] / 2**30
 
-    assert asked([head, worker], cpus=2, gpus=0.5, memory_gb=8) == (2, 0.5, 8)
-    assert asked([head, worker], cpus=8, gpus=1.0, memory_gb=32) == (
-        4,
-        1.0,
-        16,
-    )  # all of it on one node, not the best of each
-    assert asked([head], cpus=8, gpus=1.0, memory_gb=32) == (8, 0.0, 32)  # without any accelerator: on processors
-    assert asked([head, worker], cpus=32) == (16, 0.0, 2)
+    assert asked([head, worker], cpus=2, accelerator_gb=39.5, memory_gb=8) == (2, 0.5, 8)
+    # All of it on one node, not the best of each; more than an accelerator has is one accelerator.
+    assert asked([head, worker], cpus=8, accelerator_gb=100, memory_gb=32) == (4, 1.0, 16)
+    assert asked([head], cpus=8, accelerator_gb=40, memory_gb=32) == (8, 0.0, 32)  # without any: on processors
+    assert asked([head, worker], cpus=32, accelerator_gb=0) == (16, 0.0, 2)
+    assert asked([head, worker], of=0.0, cpus=2, accelerator_gb=40)[1] == 0.0  # --device cpu
+    fractions = [asked([worker], of=16.0, accelerator_gb=size)[1] for size in (1.5, 2.0)]
+    assert fractions == [0.13, 0.16]  # rounded up: eight of the first would not fit
 
 
 def test_nodes_that_an_autoscaler_may_add_count() -> None:
@@ -239,6 +239,8 @@ def test_nodes_that_an_autoscaler_may_add_count() -> None:
     forbidden = SimpleNamespace(resources={"CPU": 64, "GPU": 8}, max_count=0)
     assert _nodes(ray_with(None)) == [{"CPU": 2.0}]
     assert _nodes(ray_with([allowed, forbidden])) == [{"CPU": 2.0}, {"CPU": 8, "GPU": 1}]
+    other = SimpleNamespace(_private=SimpleNamespace(), nodes=ray_with(None).nodes)  # a Ray that no longer has the call
+    assert _nodes(other) == [{"CPU": 2.0}]
 
 
 def test_a_users_plugin_travels_and_computes_the_same(small_trials: Trials, tmp_path: Path) -> None:
@@ -247,10 +249,10 @@ def test_a_users_plugin_travels_and_computes_the_same(small_trials: Trials, tmp_
     given = {"plugin": str(tmp_path / "tones.py")}
     (trial,) = small_trials(defenses=["clean"], seeds=[0], dataset={"tones": given})
     load = next(iter(plan([trial]).stages.values()))
-    parcel = packed(load)
+    task = serialised(load)
     (tmp_path / "tones.py").write_text("raise RuntimeError('an older file of the same name')")
     plugins.digest.cache_clear()
-    assert perform_parcel(parcel, str(tmp_path / "store")).error is None
+    assert perform_remote(task, str(tmp_path / "store")).error is None
     assert Store(tmp_path / "store").has(load.key)
 
 
@@ -258,12 +260,12 @@ def test_other_code_and_another_store_do_nothing(small_trials: Trials, tmp_path:
     (trial,) = small_trials(defenses=["clean"], seeds=[0])
     stages = list(plan([trial]).stages.values())
     learn = next(made for made in stages if made.task == "learn")
-    lost = perform_parcel(packed(learn), str(tmp_path / "store"))
+    lost = perform_remote(serialised(learn), str(tmp_path / "store"))
     assert lost.bad_input
     assert lost.error is not None
     assert "every node must reach one store" in lost.error["message"]
     other = stage("load", "load", {"dataset": part("datasets", "chorales", "0123456789abcdef")}, {"split": "train"}, {})
-    wrong = perform_parcel(packed(other), str(tmp_path / "store"))
+    wrong = perform_remote(serialised(other), str(tmp_path / "store"))
     assert wrong.bad_input
     assert wrong.error is not None
     assert "install the same version on every node" in wrong.error["message"]

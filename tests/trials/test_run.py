@@ -13,8 +13,8 @@ import pytest
 
 from bench.results import record
 from bench.results.record import Record
-from bench.trials.agenda import Event
 from bench.trials.run import Place, execute, prepare
+from bench.trials.scheduler import Event
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
@@ -55,6 +55,7 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert len(shortcut.arms["protected"]["accuracy"]) == len(shortcut.ids) == len(shortcut.groups) == 24
     assert set(found["labels", "quieter", 1].arms) == {"protected", "clean", "clean_adapted", "untrained"}
     assert shortcut.provenance["packages"]["torch"]
+    assert shortcut.provenance["accelerator"] is None
     assert shortcut.cost["protected_set"]["cpu_seconds"] >= 0
     assert shortcut.cost["audit"]["cpu_seconds"] >= 0
     assert "audit" not in found["clean", "none", 0].stages

@@ -45,6 +45,24 @@ def test_a_share_protects_so_many_of_each_class_and_leaves_the_rest(small_trials
     assert record.alignment["mixed_set"] != record.alignment["protected_set"]
 
 
+def test_what_is_trained_on_a_part_takes_as_many_steps(small_trials: Trials, tmp_path: Path) -> None:
+    """For an attacker that counts epochs: the unprotected rest, and a set from which an adaptation left items out."""
+    counts, drops = tmp_path / "counts.py", tmp_path / "drops.py"
+    folder = Path(__file__).parents[1] / "plugins"
+    source = (folder / "linear.py").read_text()
+    assert "range(self.steps)" in source
+    counts.write_text(source.replace("range(self.steps)", "range(2 * train.epoch_items)"))
+    drops.write_text(
+        (folder / "halves.py").read_text().replace("data.with_audio(data.audio * 0.5)", "data.select(range(8))")
+    )
+    given = {"attacker": {"linear": {"plugin": str(counts)}}, "adaptation": {"halves": {"plugin": str(drops)}}}
+    (record,) = run(small_trials(defenses=["hiss"], seeds=[0], shares=[0.5], adaptations=["halves"], **given), tmp_path)
+    assert record.status == "ok", record.error
+    assert {arm: len(epochs) for arm, epochs in record.epochs.items()} == {
+        "protected": 48, "clean": 48, "clean_adapted": 48, "remainder": 48
+    }  # fmt: skip
+
+
 def test_the_same_clips_are_drawn_for_every_defense_and_others_for_another_seed(
     small_trials: Trials, tmp_path: Path
 ) -> None:
@@ -117,11 +135,11 @@ def test_shuffling_between_protect_and_learn_changes_no_hash_and_a_swap_is_caugh
         again = replace(learned, key=number * 31 + "0", parents={**learned.parents, "train": number * 32})
         messages.append((perform(again, store.url).error or {}).get("message", ""))
     assert messages[0] == ""
-    assert "do not pair as when it was made" in messages[1]
+    assert "the training set is misaligned: its alignment hash" in messages[1]
 
 
 def test_a_defense_that_shuffles_its_clips_is_caught(small_trials: Trials, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="clips hold another's recording, first 'train-"):
+    with pytest.raises(DataError, match="protected clips contain the wrong recording \\(first: 'train-"):
         run(small_trials(defenses=["swaps"], seeds=[0]), tmp_path)
 
 

@@ -16,36 +16,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import plugins
+from bench.devices import CPU
 from bench.errors import BenchError, DataError, PluginError
+from bench.sources import folder_files
 from bench.trials.plan import Stage
-from bench.trials.stages import Outcome, perform
+from bench.trials.scheduler import Outcome
+from bench.trials.stages import perform
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-Files = Mapping[str, bytes]  # path below the plugin's folder -> content
+Files = Mapping[str, bytes]  # path below the folder that the plugin lies in -> content
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RemoteTask:
     """A stage with the source of its plugins that are users' files, by digest."""
 
     stage: Stage
     sources: Mapping[str, Files]
+    device: str = CPU
 
 
-def packed(stage: Stage) -> Parcel:
+def serialised(stage: Stage, device: str = CPU) -> RemoteTask:
     """The stage and the files that it needs; none for plugins that are found by name."""
     own = {part.digest: part for parts in stage.parts.values() for part in parts if part.name.endswith(".py")}
-    return Parcel(stage, {digest: _files(part) for digest, part in own.items()})
+    return RemoteTask(stage, {digest: _files(part) for digest, part in own.items()}, device)
 
 
-def perform_parcel(parcel: Parcel, store_url: str) -> Outcome:
+def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
     """Do a stage that was sent here. What does not fit is its outcome: other code, a parent that this machine's store
     does not hold.
     """
-    stage = parcel.stage
+    stage = task.stage
     try:
-        stage = _unpacked(parcel)
+        stage = _restored(task)
         store = Store(store_url)
         for role, key in stage.parents.items():
             if not store.has(key):
@@ -56,19 +60,19 @@ def perform_parcel(parcel: Parcel, store_url: str) -> Outcome:
     except BenchError as error:
         described = {"type": type(error).__name__, "message": str(error), "tail": ""}
         return Outcome(stage.key, 0.0, described, bad_input=True)
-    return perform(stage, store_url)
+    return perform(stage, store_url, device=task.device)
 
 
-def _unpacked(parcel: Parcel) -> Stage:
+def _restored(task: RemoteTask) -> Stage:
     """The stage with its plugins as this machine has them. Raises `PluginError` where their source is another one."""
     parts = {
-        role: tuple(_here(part, parcel.sources.get(part.digest)) for part in listed)
-        for role, listed in parcel.stage.parts.items()
+        role: tuple(_local_part(part, task.sources.get(part.digest)) for part in listed)
+        for role, listed in task.stage.parts.items()
     }
-    return replace(parcel.stage, parts=parts)
+    return replace(task.stage, parts=parts)
 
 
-def _here(part: Part, files: Files | None) -> Part:
+def _local_part(part: Part, files: Files | None) -> Part:
     name = part.name if files is None else str(_written(part, files))
     found = plugins.digest(part.kind, name)
     if found != part.digest:
@@ -83,13 +87,12 @@ def _files(part: Part) -> Files:
     path = Path(part.name).expanduser().resolve()
     if path.name != "__init__.py":
         return {path.name: path.read_bytes()}
-    found = [file for file in path.parent.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    return {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in found}
+    return {file.relative_to(path.parent.parent).as_posix(): file.read_bytes() for file in folder_files(path.parent)}
 
 
 def _written(part: Part, files: Files) -> Path:
     """The plugin's own file, below a folder that is named by its digest and appears at once."""
-    stem = Path(part.name).expanduser().resolve()
+    entry = Path(part.name).expanduser().resolve()
     parent = Path(tempfile.gettempdir()) / f"cloakbench-plugins-{os.getuid()}"
     parent.mkdir(mode=0o700, exist_ok=True)
     if parent.stat().st_uid != os.getuid():
@@ -106,4 +109,4 @@ def _written(part: Part, files: Files) -> Path:
         except OSError:  # another worker of this machine was first
             if not folder.is_dir():
                 raise
-    return folder / stem.name
+    return folder / entry.parent.name / entry.name if entry.name == "__init__.py" else folder / entry.name

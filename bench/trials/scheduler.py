@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.trials.plan import Plan, Stage
-from bench.trials.stages import Outcome
 
 MOST_ATTEMPTS = 3  # how often a stage may lose its worker before it counts as failed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended. `error` is None where its artefact is in the store."""
+
+    key: str
+    seconds: float
+    error: dict[str, str] | None = None  # type, message, tail of the traceback
+    bad_input: bool = False  # the user can mend it: missing data, a parameter that makes no sense
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Stopped(Exception):
     """The user asked to stop: what is in the store stays, the rest is not done."""
 
 
-class Agenda:
+class Scheduler:
     """Stages that remain, those that may run, and what follows from each end.
 
     A failed stage's descendants are skipped; everything else goes on.
@@ -61,6 +70,17 @@ class Agenda:
     def open(self) -> bool:
         """Whether anything is running or can still run."""
         return bool(self.running or self._waiting)
+
+    @property
+    def missing_parents(self) -> list[str]:
+        """The keys that stages still wait for and that nothing here will make: what a deadlock is about."""
+        expected = self._waiting.keys() | self.running
+        return sorted({parent for parents in self._waiting.values() for parent in parents if parent not in expected})
+
+    @property
+    def pending(self) -> int:
+        """How many stages have not begun."""
+        return len(self._waiting)
 
     def ready(self, most: int | None = None) -> list[Stage]:
         """The stages that may start now, those with the longest work behind them first; no more than `most`."""
