@@ -127,7 +127,7 @@ def _opening(path: Path) -> tuple[str, str]:
     """A record's name and key, without reading all of it."""
     with path.open(encoding="utf-8") as file:
         text = file.read(_OPENING)
-    key = re.search(r'"key": "([0-9a-f]+)"', text)
+    key = re.search(r'"key": ?"([0-9a-f]+)"', text)
     return path.stem, key[1] if key else ""
 
 

@@ -22,9 +22,9 @@ from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
-
 __all__ = ["attacker_checks", "checks_again", "failed", "of"]
+
+_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -122,7 +122,7 @@ def attacker_checks(
 
 
 def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
-    """Which devices made the stages that compute on one: None for processors alone."""
+    """Return which devices made the stages that compute on one: None for processors alone."""
     names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
     if names == {None}:
         return None

@@ -88,7 +88,7 @@ def test_a_void_cell_is_shown_and_does_not_count() -> None:
     assert any("(void)" in cell for cell in response_table(views(records))[1][0])
     (alone,) = table.rows(seeds("cloak", 0.9, 0.9, attacker_checks=[gate]))
     assert alone.best is None
-    line = main_table(views(seeds("cloak", 0.9, 0.9, gates=[gate])))[1][0]
+    line = main_table(views(seeds("cloak", 0.9, 0.9, attacker_checks=[gate])))[1][0]
     assert line[0] == "void"
     assert "+0.100" in line  # shown all the same
     assert table.check_summaries(records)[0].passed is False
