@@ -6,9 +6,11 @@ imports at its head only what is light, so that its --help is quick.
 
 from __future__ import annotations
 
+import ast
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -21,23 +23,16 @@ from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
 
-# The first line of each command's docstring (a test compares them), so that `bench --help` imports no command.
-SUMMARIES = {
-    "list": "Show the plugins: name, what it is, where it comes from.",
-    "new": "Write a working plugin and its test, to be changed into your own, and say the next commands.",
-    "check": "Run the conformance kit over a plugin, one line a check.",
-    "run": "Put a defense against an attacker; print the table with arms, controls, interval and audibility.",
-    "matrix": "Run a suite: the TOML file that names a matrix of trials.",
-    "gate": "Run a suite and fail if protection regressed. Exit codes: 1 regressed or to be accepted, 3 incomplete.",
-    "verify": "Check records that somebody else made: arithmetic, provenance, and a sample that is run again.",
-    "leaderboard": "Render records into web pages with sound, and into Markdown, CSV, JSON and SQLite.",
-    "listen": "Hear a trial: clean, protected, the noise alone, after the response, and what models generate.",
-    "export": "Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.",
-    "protect": "Protect a sound file or a MIDI file and say what that did to the sound or the notes.",
-    "doctor": "Say what is installed, which weights and data sets are found, and what each lacking thing disables.",
+# In the order of the help. The module is imported when its command is used.
+_COMMANDS = {
+    name: f"bench.commands.{module}"
+    for name, module in {
+        **{name: name for name in ("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen")},
+        "export": "export",
+        "protect": "protect_file",
+        "doctor": "doctor",
+    }.items()
 }
-_MODULES = {"protect": "protect_file"}
-
 app = App(
     name="bench",
     help="The adversarial benchmark for unlearnable audio and music: every defense against every attacker.",
@@ -51,8 +46,21 @@ app = App(
         "  bench protect song.wav -o protected.wav --defense harmonycloak\n"
     ),
 )
-for _name, _summary in SUMMARIES.items():
-    app.command(f"bench.commands.{_MODULES.get(_name, _name)}:app", name=_name, help=_summary)
+
+
+def _summary(module: str) -> str:
+    """The first line of the docstring of a module's command, without importing the module."""
+    file = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and any(
+            ast.unparse(each) == "app.default" for each in node.decorator_list
+        ):
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    raise LookupError(f"{module} has no function decorated by app.default")
+
+
+for _name, _module in _COMMANDS.items():
+    app.command(f"{_module}:app", name=_name, help=_summary(_module))
 
 
 def main(words: Sequence[str] | None = None) -> None:

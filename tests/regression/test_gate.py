@@ -390,7 +390,7 @@ def valid_junit(root: ET.Element) -> None:
 
 def test_records_of_another_device_are_not_compared() -> None:
     elsewhere = {**PLACE, "accelerator": "NVIDIA H200"}
-    there = [each.model_copy(update={"made": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
+    there = [each.model_copy(update={"provenance": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
     with pytest.raises(UsageError, match="made on processors, these records on NVIDIA H200, and scores of different"):
         judge(base(records("cloak", USUAL)), there)
     with pytest.raises(UsageError, match="these records on NVIDIA H200, processors"):  # some there, some here
