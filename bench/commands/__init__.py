@@ -23,16 +23,12 @@ from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
 
-# In the order of the help. The module is imported when its command is used.
-_COMMANDS = {
-    name: f"bench.commands.{module}"
-    for name, module in {
-        **{name: name for name in ("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen")},
-        "export": "export",
-        "protect": "protect_file",
-        "doctor": "doctor",
-    }.items()
-}
+# The module of the same name is imported when a command is used.
+_COMMANDS = (
+    *("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen", "export", "protect"),
+    "doctor",
+)
+
 app = App(
     name="bench",
     help="The adversarial benchmark for unlearnable audio and music: every defense against every attacker.",
@@ -48,19 +44,17 @@ app = App(
 )
 
 
-def _summary(module: str) -> str:
-    """The first line of the docstring of a module's command, without importing the module."""
-    file = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+def _summary(command: str) -> str:
+    """The first line of a command's docstring, read without importing its module."""
+    file = Path(__file__).with_name(f"{command}.py")
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and any(
-            ast.unparse(each) == "app.default" for each in node.decorator_list
-        ):
+        if isinstance(node, ast.FunctionDef) and "app.default" in map(ast.unparse, node.decorator_list):
             return (ast.get_docstring(node) or "").partition("\n")[0]
-    raise LookupError(f"{module} has no function decorated by app.default")
+    raise LookupError(f"{file} has no function decorated by app.default")
 
 
-for _name, _module in _COMMANDS.items():
-    app.command(f"{_module}:app", name=_name, help=_summary(_module))
+for _command in _COMMANDS:
+    app.command(f"bench.commands.{_command}:app", name=_command, help=_summary(_command))
 
 
 def main(words: Sequence[str] | None = None) -> None:
