@@ -176,7 +176,8 @@ def others(data: bytes) -> list[object]:
 
 def events(content: bytes) -> list[tuple[int, int, bytes]]:
     """Tick (none for the end of the track, which may move), status and data bytes of every event, and what is left."""
-    found, at, tick, running, ended = [], 0, 0, 0, False
+    found: list[tuple[int, int, bytes]] = []
+    at, tick, running, ended = 0, 0, 0, False
     while at < len(content) and not (found and found[-1][0] < 0 and content[at] >= 0xF4):
         shift = 0
         while content[at] & 0x80:
