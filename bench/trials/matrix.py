@@ -37,6 +37,7 @@ error that names the nearest one.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -50,12 +51,24 @@ import pydantic
 
 from bench import plugins
 from bench.api import Adaptation, Attacker, Dataset, Defense, Plugin
-from bench.errors import UsageError, unknown
+from bench.errors import PluginError, UsageError, unknown
+from bench.names import check_label, check_suite_name, suite_name_from
+from bench.results.measures import AUDIBILITY, CEILINGS
+from bench.sources import plain_name
+from bench.trials.labels import labels
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import PRESETS, Control, Kind
 
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 NONE = "none"  # the adaptation that is no adaptation
+MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
+_KIND_OF_ROLE: dict[str, Kind] = {
+    "dataset": "datasets",
+    "defense": "defenses",
+    "reference": "defenses",
+    "attacker": "attackers",
+    "adaptation": "adaptations",
+}
 Parameters = dict[str, dict[str, Any]]
 
 
@@ -82,7 +95,7 @@ class Limits(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    tolerance: Annotated[float, pydantic.Field(ge=0)] = 0.02
+    tolerance: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.02
     alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
 
 
@@ -109,18 +122,38 @@ class Suite(pydantic.BaseModel):
     attacker: Parameters = {}
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
-    budget: dict[str, float] = {}
+    budget: dict[str, Annotated[float, pydantic.Field(allow_inf_nan=False)]] = {}
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
+    _folder: Path | None = pydantic.PrivateAttr(None)  # of its file: where its relative paths start
 
     def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
-        """The plugin behind a name of the suite and the parameters that the suite gives it."""
+        """The plugin behind a name of the suite, of a user's file its path, and the parameters that the suite gives."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
         if kind == "defenses":
             params.pop("expects", None)
-        return str(params.pop("plugin", name)), params
+        return plugins.locate(kind, str(params.pop("plugin", name)), self._folder), params
+
+    def labels(self, kind: Kind) -> dict[str, str]:
+        """What tables call every plugin of a kind that the suite names."""
+        located = {name: self.given(kind, name)[0] for name in self.named(kind)}
+        own = {
+            name for name, plugin in located.items()
+            if plugin.endswith(".py") and plugins.locate(kind, name, self._folder) == plugin
+        }  # fmt: skip
+        return labels(located, own)
+
+    def named(self, kind: Kind) -> list[str]:
+        """Every name of a kind in the suite's lists."""
+        listed: dict[Kind, Sequence[str]] = {
+            "datasets": self.datasets,
+            "defenses": [*self.defenses, *self.controls],
+            "attackers": [*self.attackers, *self.bag],
+            "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
+        }
+        return list(dict.fromkeys(listed[kind]))
 
     def expected(self, defense: str) -> list[str]:
         """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
@@ -141,16 +174,23 @@ class Expansion:
 def read(path: Path) -> Suite:
     """A suite from its file. Raises `UsageError` with one line."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"the suite {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the suite {path} is not TOML: {error}") from error
-    return suite(data, str(path))
+    data.setdefault("name", suite_name_from(path.stem))
+    return suite(data, str(path), path.absolute().parent)
 
 
-def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
-    """A suite from a mapping, its keys and values checked."""
+def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None = None) -> Suite:
+    """A suite from a mapping, its keys and values checked.
+
+    Args:
+        data: the keys of a suite's file.
+        where: what a message begins with.
+        folder: where relative paths of plugins and data start; by default the current folder.
+    """
     for key in data:
         if key not in Suite.model_fields:
             raise UsageError(f"{where}: {unknown('key', key, Suite.model_fields)}")
@@ -161,6 +201,7 @@ def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
         at = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
     _check(made, where)
+    made._folder = folder
     return made
 
 
@@ -169,6 +210,7 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
+    tally = _Tally()
     rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
         (control, defense)
@@ -183,14 +225,47 @@ def expand(suite: Suite) -> Expansion:
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
-        why = resolver.mismatch(chosen) if seeds else ""
+        why = resolver.mismatch({**chosen, "reference": reference or NONE}) if seeds else ""
+        if seeds:
+            tally.count({**chosen, "reference": reference or NONE}, why)
         if why:
             left_out[why] = None
             continue
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
-            trials.setdefault(trial.name, trial)
+            if trials.setdefault(trial.name, trial) != trial:
+                raise UsageError(
+                    f"two cells of suite '{suite.name}' would share the record {trial.name}.json, the second that of "
+                    f"'{trial.row}' against '{trial.attacker.title}': rename one in the suite"
+                )
+    for name in trials:
+        check_label(name, f"suite '{suite.name}': a record")
+    tally.check(resolver)
     return Expansion(tuple(trials.values()), tuple(left_out))
+
+
+class _Tally:
+    """Which plugins of a suite are in a trial, and why others are in none."""
+
+    def __init__(self) -> None:
+        self._used: set[tuple[Kind, str]] = set()
+        self._lost: dict[tuple[Kind, str], tuple[str, str]] = {}
+
+    def count(self, cell: Mapping[str, str], why: str) -> None:
+        """Note a cell; `why` it cannot be, if so."""
+        for role, name in cell.items():
+            kind = _KIND_OF_ROLE[role]
+            if why and name != NONE:
+                self._lost.setdefault((kind, name), (why, cell["attacker"]))
+            elif not why:
+                self._used.add((kind, name))
+
+    def check(self, resolver: _Resolver) -> None:
+        """Raise `UsageError` for a plugin that fits nothing it was named with, and say what would fit."""
+        for kind, name in self._lost:
+            if (kind, name) not in self._used:
+                why, attacker = self._lost[kind, name]
+                raise UsageError(f"{why}{resolver.fitting(kind, name, attacker)}")
 
 
 class _Resolver:
@@ -200,6 +275,7 @@ class _Resolver:
         self._suite = suite
         self._parts: dict[tuple[str, str, str], Part] = {}
         self._domains: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(chosen["attacker"])
@@ -226,11 +302,16 @@ class _Resolver:
         known = self._parts.get((kind, name, domain))
         if known is None:
             plugin, given = self._suite.given(kind, name)
-            known = resolve(
-                kind, plugin, given, self._suite.preset, label="" if name == plugin else name, domain=domain
-            )
+            label = self._label(kind, name)
+            plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
+            known = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
             self._parts[kind, name, domain] = known
         return known
+
+    def _label(self, kind: Kind, name: str) -> str:
+        if kind not in self._labels:
+            self._labels[kind] = self._suite.labels(kind)
+        return self._labels[kind].get(name, name)
 
     def control(self, kind: Kind, name: str) -> str:
         return self.part(kind, name).control
@@ -275,12 +356,22 @@ class _Resolver:
     def mismatch(self, chosen: Mapping[str, str]) -> str:
         """Why these plugins cannot meet in one trial, or nothing."""
         domain = self.domain(chosen["attacker"])
-        for kind in ("datasets", "defenses", "adaptations"):
-            name = chosen[plugins.SINGULAR[kind]]
+        for role in ("dataset", "defense", "reference", "adaptation"):
+            kind, name = _KIND_OF_ROLE[role], chosen[role]
             if name != NONE and domain not in (able := self.domains(kind, name)):
                 what = plugins.SINGULAR[kind]
                 return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
         return ""
+
+    def fitting(self, kind: Kind, name: str, attacker: str) -> str:
+        """Which built-in plugins of a kind fit: with an attacker, or of attackers what one takes."""
+        wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
+        fits = []
+        for other in plugins.names(kind):
+            with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
+                if other != name and wanted & set(plugins.load(kind, other).domains):
+                    fits.append(other)
+        return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
 
 
 def resolve(
@@ -345,8 +436,12 @@ def _matches(value: Any, asked: Any) -> bool:
 
 
 def _check(suite: Suite, where: str) -> None:
+    check_suite_name(suite.name, where)
     if not suite.attackers:
         raise UsageError(f"{where} names no attacker")
+    for measure in suite.budget:
+        if measure not in MEASURES:
+            raise UsageError(f"{where}: [budget] {unknown('measure', measure, MEASURES)}")
     if not suite.seeds:
         raise UsageError(f"{where} names no seed")
     for share in suite.shares:
@@ -355,16 +450,13 @@ def _check(suite: Suite, where: str) -> None:
     for value, known, what in (*((name, KNOWLEDGE, "knowledge") for name in suite.knowledge), (suite.preset, PRESETS, "preset")):  # fmt: skip  # noqa: E501
         if value not in known:
             raise UsageError(f"{where}: {unknown(what, value, known)}")
-    listed: dict[str, Sequence[str]] = {
-        "dataset": suite.datasets,
-        "defense": [*suite.defenses, *suite.controls],
-        "attacker": [*suite.attackers, *suite.bag],
-        "adaptation": [*suite.adaptations, *suite.expects, *itertools.chain(*map(suite.expected, suite.defense))],
-    }
-    for kind, names in listed.items():
-        for name in getattr(suite, kind):
+    for kind, table in plugins.SINGULAR.items():
+        names = suite.named(kind)
+        for name in names:
+            check_label(name, where)
+        for name in getattr(suite, table):
             if names and name not in names:
-                raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
+                raise UsageError(f"{where}: [{table}.{name}] is not used: {unknown(table, name, names)}")
     cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:
