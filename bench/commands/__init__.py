@@ -6,6 +6,7 @@ imports at its head only what is light, so that its --help is quick.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
+from bench.files import printable
 from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
@@ -55,6 +57,9 @@ for _name, _summary in SUMMARIES.items():
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command and exit. Bad input is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # no sign of a table is worth a traceback where it cannot be shown
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         with exit_raises():
             code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
@@ -78,6 +83,9 @@ def main(words: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK
+    except OSError as error:  # a disk that is full, a folder that was taken away
+        named = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        code = _refuse(f"{named}{(error.strerror or str(error)).lower()}")
     raise SystemExit(code if isinstance(code, int) else OK)
 
 

@@ -26,7 +26,7 @@ from bench.trials import matrix, record
 from bench.trials.matrix import Suite
 from bench.trials.record import Record
 
-__all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
+__all__ = ["Board", "Standing", "boards", "find_suite", "records_folder", "standings", "suite_files"]
 
 Standing = Literal["ranked", "no budget", "too loud", "void"]
 
@@ -169,7 +169,7 @@ def _standing(board: Board, row: Row) -> Standing:
 def suite_files(folder: Path | None = None) -> dict[str, Path]:
     """The suites of a folder, by default of `leaderboards/`, whose records are there."""
     place = folder or plugins.home() / "leaderboards"
-    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(_records_of(path).glob("*.json"))}
+    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(records_folder(path).glob("*.json"))}
 
 
 def find_suite(name: str) -> Path:
@@ -195,17 +195,39 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
     known = suite_files()
     if records is not None and len(names) != 1:
         raise UsageError(f"--records goes with one suite, found {len(names)}")
-    chosen = [_file(name, known) for name in names] or list(known.values())
-    if not chosen:
+    files = [_file(name, known) for name in names] or list(known.values())
+    if not files:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    return [_board(path, records or _records_of(path)) for path in chosen]
+    chosen = {file.resolve(): file for file in files}  # a suite that is named twice is shown once
+    found = [_board(path, records or _made_records(path)) for path in chosen.values()]
+    called: dict[str, Path] = {}
+    for board, path in zip(found, chosen.values(), strict=True):
+        other = called.setdefault(board.name.casefold(), path)
+        if other != path:
+            raise UsageError(f"{other} and {path} are both called '{board.name}': expected suites of different names")
+    return found
+
+
+def records_folder(file: Path) -> Path:
+    """Where a suite's records lie that was run without --records: beside its file, called by the file."""
+    return file.absolute().parent / "records" / file.stem
+
+
+def _made_records(file: Path) -> Path:
+    """The folder that holds a suite's records: an older version called it by the suite's name, not its file's."""
+    own = records_folder(file)
+    if own.is_dir() or not file.is_file():
+        return own
+    name = matrix.read(file).name
+    named = own.with_name(name)
+    return own if file.with_name(f"{name}.toml").is_file() or not named.is_dir() else named
 
 
 def _board(path: Path, folder: Path) -> Board:
+    suite = matrix.read(path)
     made = record.load_all(folder) if folder.is_dir() else []
     if not made:
-        raise DataError(f"{folder} holds no record of the suite '{path.stem}': run `bench matrix {path}` first")
-    suite = matrix.read(path)
+        raise DataError(f"{folder} holds no record of the suite {path.name}: run `bench matrix {path}` first")
     return Board(suite, tuple(sorted(made, key=lambda one: _place(suite, one))), path)
 
 
@@ -236,10 +258,6 @@ def _file(name: str, known: dict[str, Path]) -> Path:
     if name not in known:
         raise UsageError(unknown("suite with records", name, known))
     return known[name]
-
-
-def _records_of(path: Path) -> Path:
-    return path.parent / "records" / path.stem
 
 
 def _beats(one: Row, other: Row, axis: str) -> bool:
