@@ -43,8 +43,8 @@ def matrix(
         A Markdown file to write the tables to.
     """
     from bench.commands.execution import prepared, run_suite
-    from bench.results.board import records_folder
-    from bench.trials.matrix import read
+    from bench.results.sources import records_folder
+    from bench.results.suite import read
 
     suite = read(file)
     if not dry_run:

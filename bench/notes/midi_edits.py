@@ -27,6 +27,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import DRUM_CHANNEL, Score
 from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
 from bench.notes.smf import PROGRAM
@@ -53,10 +54,14 @@ class Frame:
         score = self.score
         if score.ticks_per_beat < self.steps_per_beat:
             found = f"{score.ticks_per_beat} ticks a beat"
-            raise DataError(f"{score.path}: the file counts {found}, expected at least {self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: the file counts {found}, expected at least {self.steps_per_beat}"
+            )
         if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
             beats = score.length // score.ticks_per_beat
-            raise DataError(f"{score.path}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}"
+            )
 
     @property
     def size(self) -> int:
@@ -78,14 +83,15 @@ class Frame:
         roll = torch.full((max(int(notes.roll.max()) if len(notes) else 0, max(pieces)) + 1,), -1)
         roll[torch.tensor(pieces)] = torch.arange(len(pieces))
         notes = replace(notes, roll=roll[notes.roll], track=track[notes.track])
+        name = printable(self.score.path.stem)
         velocity, onset = grid(notes[notes.roll >= 0], len(pieces), len(self.score.parts), self.size)
         left = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
         return Rolls(
             velocity=velocity,
             onset=onset,
             programs=tuple(part.program for part in self.score.parts),
-            ids=tuple(f"{self.score.path.stem}-{number:05d}" for number in pieces),
-            groups=(self.score.path.stem,) * len(pieces),
+            ids=tuple(f"{name}-{number:05d}" for number in pieces),
+            groups=(name,) * len(pieces),
             lengths=left.clamp(max=self.size),
             tempo=torch.full((len(pieces),), self.score.tempo),
             steps_per_beat=self.steps_per_beat,

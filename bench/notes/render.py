@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.api import Clips, Rolls
 from bench.errors import DataError, PluginError, UsageError
+from bench.files import printable
 from bench.notes.rolls import DRUMS, Notes, notes_of
 
 __all__ = ["render", "soundfont"]
@@ -115,12 +116,12 @@ def _synthesizer(rate: int, font: str | Path | None) -> Any:
         raise PluginError("rendering needs tinysoundfont: pip install --no-deps tinysoundfont==0.3.7") from error
     path = Path(font) if font is not None else soundfont()
     if not path.is_file():
-        raise DataError(f"{path}: no such file, expected a soundfont (.sf2)")
+        raise DataError(f"{printable(path)}: no such file, expected a soundfont (.sf2)")
     synth = tinysoundfont.Synth(gain=QUIET_DB, samplerate=rate)
     try:
         synth.sfload(str(path))
     except RuntimeError as error:
-        raise DataError(f"{path}: not a soundfont (.sf2) that can be read") from error
+        raise DataError(f"{printable(path)}: not a soundfont (.sf2) that can be read") from error
     return synth
 
 

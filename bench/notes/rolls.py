@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import DRUM_CHANNEL, DRUMS, Score, read_score
 
 __all__ = ["DRUMS", "Notes", "disjoint", "grid", "notes_of", "quantised", "read_midi", "steps_in", "write_midi"]
@@ -171,15 +172,14 @@ def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
     length = steps_in(score, steps_per_beat)
     if length * len(score.parts) * 128 > LARGEST_ROLL:
         most = LARGEST_ROLL // (128 * len(score.parts) * steps_per_beat)
-        raise DataError(
-            f"{path}: {length // steps_per_beat} beats in {len(score.parts)} tracks, expected at most {most} beats"
-        )
+        found = f"{length // steps_per_beat} beats in {len(score.parts)} tracks"
+        raise DataError(f"{printable(path)}: {found}, expected at most {most} beats")
     grids = grid(notes, 1, len(score.parts), length)
     return Rolls(
         *grids,
         programs=tuple(part.program for part in score.parts),
-        ids=(score.path.stem,),
-        groups=(score.path.stem,),
+        ids=(printable(score.path.stem),),
+        groups=(printable(score.path.stem),),
         lengths=torch.tensor([length]),
         tempo=torch.tensor([score.tempo]),
         steps_per_beat=steps_per_beat,

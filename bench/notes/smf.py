@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import DataError
+from bench.files import printable
 
 __all__ = [
     "END_OF_TRACK", "META", "NOTE_OFF", "NOTE_ON", "PROGRAM", "SYSTEM", "Event", "Smf", "Track", "parse", "read_bytes",
@@ -135,13 +136,13 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if not path.is_file():
-            raise DataError(f"{path}: no such file, expected a MIDI file")
+            raise DataError(f"{printable(path)}: no such file, expected a MIDI file")
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise DataError(f"{path}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
+            raise DataError(f"{printable(path)}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
 
 
 def parse(data: bytes, path: str | Path) -> Smf:
@@ -158,7 +159,7 @@ def parse(data: bytes, path: str | Path) -> Smf:
         start, stop = _content(data)
         return _parsed(data, start, stop)
     except _DamageError as damage:
-        raise DataError(f"{path}: not a MIDI file that can be read ({len(data)} bytes; {damage})") from None
+        raise DataError(f"{printable(path)}: not a MIDI file that can be read ({len(data)} bytes; {damage})") from None
 
 
 def varlen(value: int) -> bytes:

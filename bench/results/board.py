@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,17 +16,20 @@ from typing import Literal
 
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
-from bench.results import statistics, table
+from bench.names import suite_name_from
+from bench.results import sources, statistics, table
+from bench.results import suite as suites
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import DASH
 from bench.results.measures import AXES, CEILINGS, measure
+from bench.results.names import NONE
+from bench.results.record import Record
+from bench.results.sources import Source, suite_files
+from bench.results.suite import Suite
 from bench.results.table import CheckSummary, Row
 from bench.results.views import RowView, row_views
-from bench.trials import matrix, record
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
 
-__all__ = ["Board", "Standing", "boards", "find_suite", "records_folder", "standings", "suite_files"]
+__all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
 
 Standing = Literal["ranked", "no budget", "too loud", "void"]
 
@@ -166,12 +169,6 @@ def _standing(board: Board, row: Row) -> Standing:
     return "ranked" if board.suite.budget else "no budget"
 
 
-def suite_files(folder: Path | None = None) -> dict[str, Path]:
-    """The suites of a folder, by default of `leaderboards/`, whose records are there."""
-    place = folder or plugins.home() / "leaderboards"
-    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(records_folder(path).glob("*.json"))}
-
-
 def find_suite(name: str) -> Path:
     """The file of a suite: a path that ends in .toml, or the name of a suite that comes with bench.
 
@@ -187,55 +184,55 @@ def find_suite(name: str) -> Path:
 
 
 def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:
-    """The boards of some suites, by name or file; of all that have records where none is named.
+    """Read the boards of some suites or runs.
 
-    records: a folder of records in place of the one beside the suite; for one suite only. Raises `UsageError` for an
-    unknown suite and `DataError` where it has no records.
+    Args:
+        names: Suites by name or file, folders of records or archives; none for every suite that has records.
+        records: A folder of records or an archive in place of those of the suite; for one suite only.
+
+    Raises:
+        UsageError: A suite is unknown.
+        DataError: There are no records.
     """
-    known = suite_files()
     if records is not None and len(names) != 1:
         raise UsageError(f"--records goes with one suite, found {len(names)}")
-    files = [_file(name, known) for name in names] or list(known.values())
-    if not files:
+    chosen = list(names) or list(suite_files())
+    if not chosen:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    chosen = {file.resolve(): file for file in files}  # a suite that is named twice is shown once
-    found = [_board(path, records or _made_records(path)) for path in chosen.values()]
-    called: dict[str, Path] = {}
-    for board, path in zip(found, chosen.values(), strict=True):
-        other = called.setdefault(board.name.casefold(), path)
-        if other != path:
-            raise UsageError(f"{other} and {path} are both called '{board.name}': expected suites of different names")
-    return found
+    found = {source.path.resolve(): source for source in map(sources.find, chosen)}  # one named twice is shown once
+    called: dict[str, Source] = {}
+    read = [board(source, records) for source in found.values()]
+    for one, source in zip(read, found.values(), strict=True):
+        other = called.setdefault(one.name.casefold(), source)
+        if other is not source:
+            places = " and ".join(str(each.suite or each.path) for each in (other, source))
+            raise UsageError(f"{places} are both called '{one.name}': expected suites of different names")
+    return read
 
 
-def records_folder(file: Path) -> Path:
-    """Where a suite's records lie that was run without --records: beside its file, called by the file."""
-    return file.absolute().parent / "records" / file.stem
+def board(source: Source, records: Path | None = None) -> Board:
+    """Read a suite's board, or that of records which no suite asked for.
 
+    Args:
+        source: The suite's records; of records without a suite the board is in the order of their names.
+        records: A folder of records or an archive in place of those.
 
-def _made_records(file: Path) -> Path:
-    """The folder that holds a suite's records: an older version called it by the suite's name, not its file's."""
-    own = records_folder(file)
-    if own.is_dir() or not file.is_file():
-        return own
-    name = matrix.read(file).name
-    named = own.with_name(name)
-    return own if file.with_name(f"{name}.toml").is_file() or not named.is_dir() else named
-
-
-def _board(path: Path, folder: Path) -> Board:
-    suite = matrix.read(path)
-    made = record.load_all(folder) if folder.is_dir() else []
-    if not made:
-        raise DataError(f"{folder} holds no record of the suite {path.name}: run `bench matrix {path}` first")
-    return Board(suite, tuple(sorted(made, key=lambda one: _place(suite, one))), path)
+    Raises:
+        DataError: There are no records, or one is none.
+    """
+    suite = suites.read(source.suite) if source.suite else None
+    read = sources.read(replace(source, path=records) if records else source).values()
+    if suite is None:
+        name = suite_name_from(source.name)
+        return Board(Suite(name=name), tuple(sorted(read, key=lambda record: record.name)))
+    return Board(suite, tuple(sorted(read, key=lambda record: _place(suite, record))), source.suite)
 
 
 def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
     """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
     trial = made.trial
     reference = trial.reference.label if trial.reference else trial.defense.label
-    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
+    adaptation = trial.adaptation.label if trial.adaptation else NONE
     asked = (
         (suite.datasets, trial.dataset.label),
         (suite.attackers, trial.attacker.label),
@@ -247,17 +244,6 @@ def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
         (suite.adaptations, adaptation),
     )
     return (*(listed.index(name) if name in listed else len(listed) for listed, name in asked), trial.seed, made.name)  # type: ignore[arg-type]
-
-
-def _file(name: str, known: dict[str, Path]) -> Path:
-    path = Path(name)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise UsageError(f"the suite {path} is not there: expected a TOML file, or one of {', '.join(known)}")
-        return path
-    if name not in known:
-        raise UsageError(unknown("suite with records", name, known))
-    return known[name]
 
 
 def _beats(one: Row, other: Row, axis: str) -> bool:

@@ -138,13 +138,13 @@ def test_the_impossible_is_refused_with_the_nearest_good_value(call: Callable[[]
 def test_the_mp3_stream_has_the_bit_rate_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame headers say it: the bit rate index is in the upper half of the third byte."""
     streams = []
-    opened = codecs.Forward
+    opened = codecs.NonSeekableSoundFile
 
     def spy(stream: object) -> object:
         streams.append(stream.getvalue())  # type: ignore[attr-defined]
         return opened(stream)
 
-    monkeypatch.setattr(codecs, "Forward", spy)
+    monkeypatch.setattr(codecs, "NonSeekableSoundFile", spy)
     for rate, kbps in ((44_100, 32), (44_100, 192), (16_000, 8), (16_000, 144), (8_000, 64)):
         codecs.mp3(chirp(rate, 0.3), rate, kbps)
         first = streams[-1].index(b"\xff")

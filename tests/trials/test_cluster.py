@@ -24,9 +24,10 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.trials import record
+from bench.results import record
+from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
-from bench.trials.matrix import expand, read
+from bench.trials.matrix import expand
 from bench.trials.plan import plan, stage
 from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare

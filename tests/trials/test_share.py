@@ -10,9 +10,9 @@ import torch
 
 from bench.errors import DataError, UsageError
 from bench.results import table
+from bench.results.record import Record
 from bench.trials.artefacts import load_data, save_data
 from bench.trials.plan import plan
-from bench.trials.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.stages import perform
 from bench.trials.store import Store

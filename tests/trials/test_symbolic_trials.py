@@ -7,9 +7,10 @@ import pytest
 
 from bench.report import losses, markdown, music
 from bench.results.board import Board
-from bench.trials.matrix import Suite, expand, suite
+from bench.results.record import Record
+from bench.results.suite import Suite, suite
+from bench.trials.matrix import expand
 from bench.trials.plan import plan
-from bench.trials.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 
@@ -52,9 +53,9 @@ def test_the_untrained_arm_is_the_prior_of_the_clean_set(asked: Suite) -> None:
 
 
 def test_a_record_says_what_share_of_the_input_changed(records: dict[tuple[str, str], Record]) -> None:
-    assert set(records["clean", "reading"].view["changed"]) == {0.0}
-    assert set(records["constant_epsilon", "blind"].view["changed"]) == {0.0}
-    changed = records["constant_epsilon", "reading"].view["changed"]
+    assert set(records["clean", "reading"].input_change) == {0.0}
+    assert set(records["constant_epsilon", "blind"].input_change) == {0.0}
+    changed = records["constant_epsilon", "reading"].input_change
     assert len(changed) == 48
     assert min(changed) > 0.5  # type: ignore[type-var]
 
