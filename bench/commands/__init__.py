@@ -24,7 +24,7 @@ __all__ = ["app", "main"]
 # The first line of each command's docstring (a test compares them), so that `bench --help` imports no command.
 SUMMARIES = {
     "list": "Show the plugins: name, what it is, where it comes from.",
-    "new": "Write a working plugin and its test, to be changed into your own, and say the next commands.",
+    "new": "Write a working plugin and its tests, to be changed into your own, and print the next commands.",
     "check": "Run the conformance kit over a plugin, one line a check.",
     "run": "Put a defense against an attacker; print the table with arms, controls, interval and audibility.",
     "matrix": "Run a suite: the TOML file that names a matrix of trials.",
