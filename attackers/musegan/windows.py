@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.training.learning import own_generator
+from bench.seeds import name_generator
 
 LOWEST, PITCHES = 24, 84  # C1..B7
 
@@ -69,6 +69,6 @@ def shuffled(windows: Rolls) -> Rolls:
     beat, (count, tracks, steps) = windows.steps_per_beat, windows.velocity.shape[:3]
     order = torch.empty(count, tracks, steps // beat)
     for i, name in enumerate(windows.ids):
-        torch.rand(order[i].shape, generator=own_generator(name), out=order[i])
+        torch.rand(order[i].shape, generator=name_generator(name), out=order[i])
     step = (order.argsort(2)[..., None] * beat + torch.arange(beat)).flatten(2).to(windows.device)
     return sounding(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))

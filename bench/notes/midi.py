@@ -133,9 +133,15 @@ def score_of(data: bytes, path: Path) -> Score:
 
 
 def note_event(track: Track, event: Event) -> tuple[int, int] | None:
-    """Pitch and velocity of a strike or a release, whose velocity is 0; None for any other event.
+    """Read an event as a strike or a release.
 
-    A velocity byte of 128 and more counts as 127. A pitch byte of 128 and more is none of MIDI's: no note.
+    Args:
+        track: the track.
+        event: one of its events.
+
+    Returns:
+        Pitch and velocity, 0 for a release; None for any other event. A velocity byte of 128 and more counts as 127; a
+        pitch byte of 128 and more is none of MIDI's: no note.
     """
     if event.status & 0xE0 != NOTE_OFF or track.content[event.data] >= 0x80:
         return None

@@ -36,7 +36,7 @@ END_OF_TRACK = 0x2F  # meta type
 _CHUNK = 8  # bytes of a chunk's tag and length
 _LONGEST_DELTA = 1 << 28  # what a variable-length quantity of four bytes holds
 _DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}  # by system status
-_DATA_BYTES |= {kind | channel: 1 if kind in (0xC0, 0xD0) else 2 for kind in range(0x80, 0xF0, 16) for channel in range(16)}  # fmt: skip  # noqa: E501
+_DATA_BYTES |= {status: 1 if status & 0xE0 == 0xC0 else 2 for status in range(0x80, 0xF0)}
 
 
 class Event(NamedTuple):
@@ -129,10 +129,13 @@ class Smf:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a MIDI file.
+    """Read the bytes of a MIDI file.
+
+    Args:
+        path: the file.
 
     Raises:
-        DataError: the file is missing, too large, or cannot be read.
+        DataError: it is missing, too large, or cannot be read.
     """
     try:
         if not path.is_file():
@@ -152,6 +155,9 @@ def parse(data: bytes, path: str | Path) -> Smf:
         data: the whole file.
         path: its name, for messages.
 
+    Returns:
+        The file; `to_bytes()` gives `data` again.
+
     Raises:
         DataError: the bytes are no MIDI file, or its events or tracks are cut short.
     """
@@ -163,7 +169,11 @@ def parse(data: bytes, path: str | Path) -> Smf:
 
 
 def varlen(value: int) -> bytes:
-    """A number as a variable-length quantity, such as a delta time: seven bits a byte, the highest first."""
+    """Encode a number as a variable-length quantity, such as a delta time: seven bits a byte, the highest first.
+
+    Args:
+        value: 0 or more.
+    """
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(0x80 | value & 0x7F)

@@ -11,7 +11,6 @@ Conventions
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Augment, Epoch, Log, silent_log
 
-__all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
+__all__ = ["batches", "cosine", "fit", "seeded"]
 
 
 def fit(
@@ -72,7 +71,7 @@ def fit(
             chosen = train.select(index)
             mean = loss(model, augment(chosen, rng, model) if augment else chosen).mean()
             optimizer.zero_grad(set_to_none=True)
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():
                 optimizer.step()
             losses.append(mean.detach())
@@ -125,8 +124,3 @@ def _state(model: nn.Module, trained: list[nn.Parameter]) -> dict[str, Tensor]:
     mine = {id(parameter) for parameter in trained}
     frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) not in mine}
     return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in frozen}
-
-
-def own_generator(name: str) -> Generator:
-    """Random numbers that an item's id alone decides: the same on every machine, whatever set the item is part of."""
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))
