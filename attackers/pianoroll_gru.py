@@ -129,7 +129,7 @@ class PianorollGru(Attacker[Rolls]):
     def view(self, data: Rolls) -> Tensor:
         """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""
         cells = (data.velocity > 0).nonzero()
-        loud = (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones(len(cells))
+        loud = (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(cells[:, 0])
         cells[:, 3] += data.lowest
         return torch.cat([cells, loud.to(cells)[:, None]], 1)
 
@@ -173,9 +173,10 @@ def _nats(model: nn.Module, read: Tensor, played: Tensor, inside: Tensor) -> Ten
 def _shuffled(rolls: Rolls) -> Rolls:
     """Every roll's beats in an order that its id alone decides; what is not a whole beat stays at the end."""
     steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
-    order = torch.arange(steps).repeat(len(rolls), 1)
+    order = torch.arange(steps, device="cpu").repeat(len(rolls), 1)
+    within = torch.arange(beat, device="cpu")
     for i, (name, length) in enumerate(zip(rolls.ids, rolls.lengths.tolist(), strict=True)):
-        beats = torch.randperm(length // beat, generator=own_generator(name))
-        order[i, : len(beats) * beat] = (beats[:, None] * beat + torch.arange(beat)).flatten()
+        beats = torch.randperm(length // beat, generator=own_generator(name), device="cpu")
+        order[i, : len(beats) * beat] = (beats[:, None] * beat + within).flatten()
     place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
     return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))

@@ -164,7 +164,7 @@ def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
     """Each clip's frames in an order that its id alone decides; the codebooks of a frame stay together."""
     codes = whole.codes.clone()
     for i, (name, length) in enumerate(zip(ids, whole.lengths.tolist(), strict=True)):
-        order = torch.randperm(length, generator=own_generator(name)).to(codes.device)
+        order = torch.randperm(length, generator=own_generator(name), device="cpu").to(codes.device)
         codes[i, :, :length] = codes[i, :, order]
     return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
 

@@ -190,7 +190,10 @@ def shuffled(rolls: Rolls) -> Rolls:
     """Every roll's notes with one another's times: which note begins when, and how long it lasts, its id decides."""
     notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
-    orders = [torch.randperm(n, generator=own_generator(name)) for n, name in zip(counts, rolls.ids, strict=True)]
+    orders = [
+        torch.randperm(n, generator=own_generator(name), device="cpu")
+        for n, name in zip(counts, rolls.ids, strict=True)
+    ]
     dealt = torch.cat(orders).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
     moved = replace(notes, start=notes.start[dealt], duration=notes.duration[dealt])
     shape = (len(rolls), len(rolls.programs), rolls.velocity.shape[2], rolls.lowest, rolls.velocity.shape[3])

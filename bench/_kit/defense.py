@@ -23,6 +23,7 @@ from bench._kit.case import (
     valid,
     with_sound,
 )
+from bench._kit.device import elsewhere
 from bench.api import Clips, Data, Defense, Knowledge
 
 
@@ -191,7 +192,7 @@ def _does_nothing(plugin: Defense[Any]) -> bool:
 
 def _reference(data: Data) -> Data:
     """A protected set for matched controls to be as audible as: clips at some 20 dB, rolls with softer notes."""
-    wave = torch.linspace(0, 997.0, sound(data).shape[2]).sin().view(1, 1, -1, *[1] * (sound(data).dim() - 3))
+    wave = torch.linspace(0, 997.0, sound(data).shape[2], device=data.device).sin().view(1, 1, -1, *[1] * (sound(data).dim() - 3))
     return with_sound(data, sound(data) * (0.85 + 0.1 * wave))
 
 
@@ -199,6 +200,14 @@ def _timbre(data: Data) -> Tensor:
     """[item, feature], unit length: what an item sounds like on the whole, whatever was added or moved about in it."""
     feature = torch.fft.rfft(data.audio.mean(1)).abs() if isinstance(data, Clips) else data.velocity.sum((1, 2))
     return torch.nn.functional.normalize(feature - feature.mean(0), dim=1)
+
+
+def works_on_the_datas_device(case: Case) -> None:
+    """protect makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
+    for name in ("several", "stems") if case.domain == "audio" else ("several",):
+        data = sets.example(case.domain, name)
+        with elsewhere(case.plugin, "protect"):
+            _protected(case, data)
 
 
 CHECKS = (
@@ -220,6 +229,7 @@ CHECKS = (
     stays_within_epsilon,
     changes_what_an_attacker_reads,
     matches_its_reference,
+    works_on_the_datas_device,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",

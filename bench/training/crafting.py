@@ -241,7 +241,7 @@ def fresh(
 
 def pretrained(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
     """The surrogates as they come out of their own training on the clean clips, of which every tenth is held out."""
-    held_out = torch.arange(len(data)) % _HELD_OUT == _HELD_OUT - 1
+    held_out = torch.arange(len(data), device=data.device) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
         train, validation = data, data
     else:
@@ -324,7 +324,7 @@ def _still(models: Sequence[nn.Module]) -> Iterator[None]:
 def _parts(noise: Noise, clips: int, steps: int, batch: int, rng: Generator) -> Iterator[Tensor]:
     """Which clips are worked on at once: all in turn, or random ones for each step of a shared noise."""
     if not noise.shared:
-        yield from torch.split(torch.arange(clips), batch)
+        yield from torch.split(torch.arange(clips, device=noise.unit.device), batch)
         return
     order = batches(clips, 4 * batch, rng)
     for _ in range(steps):
