@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.training.acceleration import differentiable_recurrence
 from bench.training.learning import fit, own_generator, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
@@ -129,7 +130,9 @@ class PianorollGru(Attacker[Rolls]):
     def view(self, data: Rolls) -> Tensor:
         """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""
         cells = (data.velocity > 0).nonzero()
-        loud = (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(cells[:, 0])
+        loud = (
+            (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(cells[:, 0])
+        )
         cells[:, 3] += data.lowest
         return torch.cat([cells, loud.to(cells)[:, None]], 1)
 
@@ -147,7 +150,8 @@ class _Network(nn.Module):
         """Log odds [roll, step, cell] of the frame after each, the first of which is step `first`, and the state."""
         step = (first + torch.arange(frames.shape[1], device=frames.device)) % self.bar
         clock = functional.one_hot(step, self.bar).to(frames.dtype).expand(len(frames), -1, -1)
-        hidden, state = self.body(torch.cat([frames, clock], 2), state)
+        with differentiable_recurrence(self.body):
+            hidden, state = self.body(torch.cat([frames, clock], 2), state)
         return self.head(hidden) + self.lasts * (frames > 0), state
 
 

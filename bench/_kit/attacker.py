@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy
 import torch
@@ -129,6 +130,18 @@ def works_on_the_datas_device(case: Case) -> None:
         if name in ("model", "loss", "quality") or plugin.implements(name):
             with elsewhere(plugin, name):
                 call()
+    moved: list[Any] = []
+    real = nn.Module.to
+
+    def moves(network: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        moved.append((args, kwargs))
+        return real(network, *args, **kwargs)
+
+    with mock.patch.object(nn.Module, "to", moves):
+        plugin.model(few, rng())
+    assert any(few.device in (*args, *kwargs.values()) for args, kwargs in moved), (
+        "model never moves its network to the data's device: .to(like.device)"
+    )
 
 
 def logs_its_training(case: Case) -> None:

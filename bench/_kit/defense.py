@@ -192,7 +192,11 @@ def _does_nothing(plugin: Defense[Any]) -> bool:
 
 def _reference(data: Data) -> Data:
     """A protected set for matched controls to be as audible as: clips at some 20 dB, rolls with softer notes."""
-    wave = torch.linspace(0, 997.0, sound(data).shape[2], device=data.device).sin().view(1, 1, -1, *[1] * (sound(data).dim() - 3))
+    wave = (
+        torch.linspace(0, 997.0, sound(data).shape[2], device=data.device)
+        .sin()
+        .view(1, 1, -1, *[1] * (sound(data).dim() - 3))
+    )
     return with_sound(data, sound(data) * (0.85 + 0.1 * wave))
 
 
