@@ -18,8 +18,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.seeds import name_orders
 from bench.training.acceleration import differentiable_recurrence
-from bench.training.learning import fit, own_generator, seeded
+from bench.training.learning import fit, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
 _RARE = -5.0  # log odds of a cell that sounds, before anything is learnt,
@@ -179,8 +180,7 @@ def _shuffled(rolls: Rolls) -> Rolls:
     steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
     order = torch.arange(steps, device="cpu").repeat(len(rolls), 1)
     within = torch.arange(beat, device="cpu")
-    for i, (name, length) in enumerate(zip(rolls.ids, rolls.lengths.tolist(), strict=True)):
-        beats = torch.randperm(length // beat, generator=own_generator(name), device="cpu")
+    for i, beats in enumerate(name_orders(rolls.ids, (rolls.lengths // beat).tolist())):
         order[i, : len(beats) * beat] = (beats[:, None] * beat + within).flatten()
     place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
     return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))

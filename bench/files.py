@@ -8,6 +8,7 @@ what it was and the draft is gone; that holds for Ctrl-C and for SIGTERM and SIG
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import secrets
 import shutil
@@ -21,10 +22,14 @@ from types import FrameType
 
 from bench.errors import DataError, UsageError
 
-__all__ = ["check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
+__all__ = ["Terminated", "check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
+
+
+class Terminated(SystemExit):
+    """The process was sent SIGTERM or SIGHUP while it wrote a file; the exit code is 128 + the signal, as a shell's."""
 
 
 def check_source(source: Path) -> None:
@@ -37,6 +42,8 @@ def check_source(source: Path) -> None:
         DataError: it is missing, a folder, a device or pipe, or must not be read. One line.
     """
     with io_errors(source, "read"):
+        if not source.exists():
+            raise DataError(_missing(source))
         mode = source.stat().st_mode
         if stat.S_ISDIR(mode):
             raise DataError(f"'{printable(source)}' is a folder, expected a file")
@@ -161,6 +168,17 @@ def printable(path: str | os.PathLike[str]) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+def _missing(file: Path) -> str:
+    """Say that there is no such file, with the nearest name beside it."""
+    try:
+        beside = [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return f"no file '{printable(file)}': there is no folder '{printable(file.parent)}'"
+    near = difflib.get_close_matches(file.name, beside, n=1, cutoff=0.6)
+    hint = f": did you mean '{printable(near[0])}'?" if near else f" in the folder '{printable(file.parent)}'"
+    return f"no file '{printable(file)}'{hint}"
+
+
 def _reason(error: BaseException) -> str:
     """Return the operating system's words for an error, lower case."""
     return str(getattr(error, "strerror", None) or error).lower()
@@ -174,13 +192,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `SystemExit` inside the block, so that drafts are removed."""
+    """Let SIGTERM and SIGHUP raise `Terminated` inside the block, so that drafts are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Terminated(128 + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from bench.regression.baseline import Baseline
     from bench.regression.gate import Report
     from bench.results.cells import Cell
+    from bench.results.suite import Suite
     from bench.results.table import Row
-    from bench.trials.matrix import Suite
 
 __all__ = ["bench_row"]
 
@@ -65,15 +65,14 @@ class _SuiteFile(pytest.File):
         from bench.commands.execution import expanded
         from bench.errors import BenchError
         from bench.regression import baseline
-        from bench.results.cells import cell_of
-        from bench.trials import matrix
+        from bench.results import suite as suites
 
         named = self.config.getoption("--bench-baseline")
         place = Path(named) if named else self.path.with_name("baseline.json")
         try:
-            self.suite: Suite = matrix.read(self.path)
+            self.suite: Suite = suites.read(self.path)
             self.held: Baseline = baseline.accepted(place, self.suite, str(self.path))
-            self.due = [(cell_of(trial), trial.seed) for trial in expanded(self.suite)]
+            self.due = [(trial.cell, trial.seed) for trial in expanded(self.suite)]
         except BenchError as error:
             raise self.CollectError(str(error)) from error
         self._report: Report | Exception | None = None
@@ -133,10 +132,10 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
     def row(suite: str | Path, defense: str) -> Row:
         from bench.commands.execution import gate_records
         from bench.errors import UsageError, unknown
+        from bench.results import suite as suites
         from bench.results import table
-        from bench.trials import matrix
 
-        asked = matrix.read(Path(suite))
+        asked = suites.read(Path(suite))
         made = gate_records(asked, _silent(pytestconfig))
         rows = {row.defense: row for row in table.rows(made, asked.budget)}
         if defense not in rows:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Generic, Literal, Protocol, TypeVar, get_args
+
+from bench.errors import UsageError, unknown
 
 __all__ = [
-    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per", "Preset",
-    "Requirement", "Status", "Task", "ValidityCheck",
+    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per", "PerDomain",
+    "Preset", "Requirement", "Status", "Task", "ValidityCheck",
 ]  # fmt: skip
 
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
@@ -64,3 +66,42 @@ class ValidityCheck:
     value: float
     limit: float
     meaning: str
+
+
+class _OfDomain(Protocol):
+    """A set of items, or its class."""
+
+    @property
+    def domain(self) -> DomainName: ...
+
+
+T = TypeVar("T")
+
+
+class PerDomain(Generic[T]):
+    """One value for each kind of data; asking for a kind that is not known is an error, never the last branch.
+
+    Every place where audio and MIDI differ is such a table, so that a third kind of data fails at once where it is not
+    yet provided for.
+
+    Args:
+        values: domain -> value, for every domain that there is.
+
+    Raises:
+        TypeError: if a domain is missing or unknown.
+    """
+
+    def __init__(self, **values: T):
+        if values.keys() != set(DOMAINS):
+            raise TypeError(f"values for {', '.join(values)}: expected one for each of {', '.join(DOMAINS)}")
+        self._values = values
+
+    def __getitem__(self, domain: str) -> T:
+        """The value for a domain by name. Raises `UsageError` for one that is not known."""
+        if domain not in self._values:
+            raise UsageError(unknown("domain", domain, DOMAINS))
+        return self._values[domain]
+
+    def of(self, data: _OfDomain) -> T:
+        """The value for the domain of a set."""
+        return self[data.domain]

@@ -19,8 +19,9 @@ from typing import Any
 
 from bench.report.site import build
 from bench.results.board import Board
-from bench.trials.matrix import expand, suite
-from bench.trials.record import Record
+from bench.results.record import Record
+from bench.results.suite import suite
+from bench.trials.matrix import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 
@@ -63,9 +64,10 @@ def board(count: int, folder: Path) -> Board:
 def _named(record: Record, at: int) -> Record:
     name = f"hiss-{at:04d}"
     defense = record.trial.defense.model_copy(update={"label": name})
-    trial = record.trial.model_copy(update={"row": name, "defense": defense})
-    denied = (record.denied or 0.0) + at * 0.618 % 1
-    return record.model_copy(update={"name": record.name.replace("hiss", name), "trial": trial, "denied": denied})
+    trial = record.trial.model_copy(update={"defense": defense})
+    moved = [(value or 0.0) - at * 0.618 % 1 for value in record.arms["protected"][record.metric]]
+    arms = {**record.arms, "protected": {**record.arms["protected"], record.metric: moved}}
+    return record.model_copy(update={"trial": trial, "arms": arms})
 
 
 def measured(page: Any, address: str) -> dict[str, float]:

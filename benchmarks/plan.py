@@ -21,11 +21,12 @@ from typing import Any
 
 from bench.report import terminal
 from bench.results.board import Board
-from bench.trials import local, record, run
-from bench.trials.matrix import Suite, expand, suite
+from bench.results.record import GateRecord, Record, load_all
+from bench.results.suite import Suite, suite
+from bench.trials import local, recording, run
+from bench.trials.matrix import expand
 from bench.trials.plan import Cell, Stage, plan
-from bench.trials.record import GateRecord, Record
-from bench.trials.stages import Outcome
+from bench.trials.scheduler import Outcome
 from bench.trials.store import Store
 
 _ITEMS = 24  # held-out items of each made-up record
@@ -60,23 +61,24 @@ _NUMBERS = [_numbers(random.Random(index)) for index in range(64)]
 def made_up(cell: Cell, store: Store, command: str = "") -> Record:
     """A record such as training would give, as far as the tables read it."""
     arms, snr = _NUMBERS[int(cell.key[:4], 16) % len(_NUMBERS)]
-    return record.failed(cell, {}, command).model_copy(
+    return recording.failed(cell, {}, command).model_copy(
         update={
             "status": "ok",
             "error": None,
             "metric": "accuracy",
             "arms": arms,
-            "denied": 0.3,
             "ids": [f"item-{index}" for index in range(_ITEMS)],
             "groups": [f"speaker-{index // 4}" for index in range(_ITEMS)],
-            "gates": [GateRecord(name="learns", passed=True, value=9.0, limit=3.0, meaning="better than untrained")],
+            "attacker_checks": [
+                GateRecord(name="learns", passed=True, value=9.0, limit=3.0, meaning="better than untrained")
+            ],
             "audibility": {"snr_db": snr, "masked_energy": [value / 40 for value in snr]},
             "cost": {"protected_set": {"seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_mb": 1.0}},
         }
     )
 
 
-def ended(stage: Stage, store_url: str, report: Any = None) -> Outcome:
+def ended(stage: Stage, store_url: str, report: Any = None, device: str = "cpu") -> Outcome:
     """In place of `stages.perform`."""
     return Outcome(stage.key, 0.0)
 
@@ -95,7 +97,7 @@ def main() -> None:
         into[name] = round(time.perf_counter() - started, 2)
         return made
 
-    local.perform, record.of = ended, made_up  # type: ignore[assignment]
+    local.perform, recording.of = ended, made_up  # type: ignore[attr-defined]
     trials = timed("expand", lambda: expand(matrix(wanted))).trials
     planned = timed("plan", lambda: plan(trials))
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +109,7 @@ def main() -> None:
         # The disk's own time, an fsync a record: shown, and no part of the bar.
         timed("write", lambda: run.execute(done, written, lambda event: None), disk)
         timed("write again", lambda: run.execute(done, written, lambda event: None), disk)
-        timed("read", lambda: record.load_all(written), disk)
+        timed("read", lambda: load_all(written), disk)
         records = timed("records", lambda: [made_up(cell, store) for cell in planned.cells])
     board = Board(matrix(wanted), tuple(records))
     rows = timed("rows", lambda: board.views)

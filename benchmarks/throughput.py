@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.results.suite import suite
 from bench.trials import cluster, local
-from bench.trials.matrix import expand, suite
+from bench.trials.matrix import expand
 from bench.trials.plan import Plan, plan
 from bench.trials.scheduler import Event, Watch
 from bench.trials.stages import perform

@@ -15,18 +15,18 @@ The shapes follow MuseGAN (Dong et al., AAAI 2018): 84 pitches from C1, bars of 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.render import render
 from bench.notes.rolls import DRUMS, Notes, grid
+from bench.seeds import name_generator
 
 TRACKS = ("drums", "piano", "guitar", "bass", "strings")
 PROGRAMS = (DRUMS, 0, 27, 33, 48)
@@ -183,8 +183,7 @@ class _Draws:
     """Columns of one uniform table [song, number], handed out from left to right."""
 
     def __init__(self, name: str, songs: int, numbers: int) -> None:
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-        self._table = torch.rand(songs, numbers, generator=Generator().manual_seed(seed))
+        self._table = torch.rand(songs, numbers, generator=name_generator(name))
         self._used = 0
 
     def uniform(self, *shape: int) -> Tensor:

@@ -18,7 +18,6 @@ put them, with MusPy, repeats unrolled, on a grid of sixteenths.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, PluginError, UsageError, unknown
 from bench.notes.render import render
 from bench.notes.rolls import Notes, grid
+from bench.seeds import name_generator, unit_hash
 
 PARTS = ("soprano", "alto", "tenor", "bass")
 # General MIDI programs of the four parts, in one family.
@@ -185,13 +185,8 @@ def _tunes(split: str) -> list[list[str]]:
     """The tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
-    placed = sorted((_hash(tune[0]), tune) for tune in tunes)
+    placed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
     return [tune for place, tune in placed if lower <= place < BOUNDS[split]]
-
-
-def _hash(name: str) -> float:
-    """0..1, the same on every machine and for ever."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -302,8 +297,7 @@ def _steps(ticks: Tensor, resolution: int) -> Tensor:
 
 def _generator(*names: object) -> Generator:
     """Seeded by names, so that a clip is the same whatever else is loaded with it."""
-    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return name_generator("/".join(map(str, names)))
 
 
 def _tempo(piece: _Piece, seed: int) -> float:

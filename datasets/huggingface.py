@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, PluginError, UsageError, unknown
+from bench.seeds import unit_hash
 from bench.sound.files import read, resample
 
 SPLITS = ("train", "validation", "test")
@@ -192,7 +193,7 @@ class HuggingFace(Dataset[Clips]):
         """Which of our splits a row belongs to."""
         if source != self.train:
             return "validation" if source == self.validation else "test"
-        place, share = _hash(group), self.share
+        place, share = unit_hash(group), self.share
         if not self.test:
             if place < share:
                 return "test"
@@ -254,7 +255,7 @@ class _Row:
 
     @property
     def place(self) -> float:
-        return _hash(f"{self.source} {self.number}")
+        return unit_hash(f"{self.source} {self.number}")
 
 
 def _library() -> Any:
@@ -266,11 +267,6 @@ def _library() -> Any:
     if not hasattr(datasets, "load_dataset_builder"):
         raise PluginError("this data set needs the Hugging Face library: pip install 'cloakbench[huggingface]'")
     return datasets
-
-
-def _hash(name: str) -> float:
-    """0..1, the same on every machine and for ever."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def _digest(root: Path) -> str:

@@ -32,7 +32,8 @@ from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import MIDI_SUFFIXES, read_score
 from bench.notes.pianorolls import read_pianorolls
 from bench.notes.rolls import Notes, quantised
-from bench.notes.windows import PROGRAMS, TRACKS, Window, cut, families, hashed, in_turn, rolls_of
+from bench.notes.windows import PROGRAMS, TRACKS, Window, cut, families, in_turn, rolls_of
+from bench.seeds import unit_hash
 
 FOLDERS = ("lpd_5", "lpd_5_cleansed", "lmd_matched", "lmd_full")
 SHARES = {"train": 0.8, "validation": 0.9, "test": 1.0}  # upper ends of the hash, 0..1
@@ -82,7 +83,7 @@ class Lakh(Dataset[Rolls]):
         wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         root, files = self._files()
         lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        placed = sorted((hashed(piece), piece) for piece in files)
+        placed = sorted((unit_hash(piece), piece) for piece in files)
         pieces: list[list[Window]] = []
         damaged: list[str] = []
         tried = 0
@@ -157,7 +158,7 @@ class Lakh(Dataset[Rolls]):
         notes, tempo = (_from_rolls if file.suffix == ".npz" else _from_midi)(file, self.steps_per_beat)
         notes = cut(notes, self.bars * BEATS * self.steps_per_beat)
         names = {number: f"{piece}-{number:04d}" for number in set(notes.roll.tolist())}
-        order = sorted(names, key=lambda number: hashed(names[number]))[: self.per_piece]
+        order = sorted(names, key=lambda number: unit_hash(names[number]))[: self.per_piece]
         return [Window(names[n], piece, notes[notes.roll == n], tempo) for n in order]
 
 

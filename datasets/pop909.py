@@ -33,7 +33,8 @@ from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.midi import Score, read_score
 from bench.notes.rolls import Notes, quantised
-from bench.notes.windows import Window, cut, hashed, in_turn, rolls_of
+from bench.notes.windows import Window, cut, in_turn, rolls_of
+from bench.seeds import unit_hash
 
 TRACKS = ("melody", "bridge", "piano")
 SHARES = {"train": 0.7, "validation": 0.85, "test": 1.0}  # upper ends of the hash, 0..1
@@ -111,7 +112,7 @@ class Pop909(Dataset[Rolls]):
     def _files(self, split: str) -> list[Path]:
         """The songs of a split, in the order of their hashes."""
         lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        placed = sorted((hashed(file.stem), file) for file in self._songs())
+        placed = sorted((unit_hash(file.stem), file) for file in self._songs())
         return [file for place, file in placed if lower <= place < SHARES[split]]
 
     def _songs(self) -> list[Path]:
@@ -146,7 +147,7 @@ class Pop909(Dataset[Rolls]):
         whole = -(-int(notes.end.max()) // bar) // self.bars
         notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
         names = {number: f"{file.stem}-{number:03d}" for number in set(notes.roll.tolist()) if number < whole}
-        order = sorted(names, key=lambda number: hashed(names[number]))
+        order = sorted(names, key=lambda number: unit_hash(names[number]))
         tempo = score.tempo
         return [Window(names[n], file.stem, _alone(notes, n), tempo) for n in order]
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 from torch import Generator
 
-from bench.api import Data, Defense, Epoch, Knowledge
-from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
+from bench.api import Data, Defense, Knowledge
+from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,11 @@ class ConstantEpsilon(Defense[Data]):
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
-        noise = Noise.silent(data, room(data, self.epsilon, padding=self.padding), self.per)
+        noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), self.per)
         schedule = Schedule(
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,
             stop=self.stop, batch=self.batch, lr=self.lr, alternation=self.alternation,
         )  # fmt: skip
         against = surrogates(knowledge, "constant_epsilon", data.domain)
-        losses = min_min(noise, data, against, rng, schedule, knowledge.expects)
-        for number, loss in enumerate(losses, 1):
-            knowledge.log(Epoch(number, loss))
+        min_min(noise, data, against, rng, schedule, knowledge.expects, knowledge.log)
         return noise.everywhere(data)

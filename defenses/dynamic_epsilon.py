@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Defense, Knowledge
 from bench.sound.segments import continuous_mask, stepped_mask
-from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
+from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class DynamicEpsilon(Defense[Clips]):
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
-        bound = room(data, self.epsilon, padding=self.padding) * self._mask(data)
+        bound = noise_bound(data, self.epsilon, padding=self.padding) * self._mask(data)
         noise = Noise.silent(data, bound, self.per)
         schedule = Schedule(
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,
             stop=self.stop, batch=self.batch, lr=self.lr, alternation=self.alternation,
         )  # fmt: skip
-        min_min(noise, data, surrogates(knowledge, "dynamic_epsilon"), rng, schedule, knowledge.expects)
+        min_min(noise, data, surrogates(knowledge, "dynamic_epsilon"), rng, schedule, knowledge.expects, knowledge.log)
         return noise.everywhere(data)
 
     def _mask(self, data: Clips) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from bench.api import Clips, Defense, Knowledge
 from bench.training.classification import classes, labels
-from bench.training.crafting import fresh, heard, surrogates
+from bench.training.crafting import apply_expected_adaptation, init_surrogates, surrogates
 from bench.training.learning import batches, seeded
 
 _QUIET = 1e-3  # least share of the envelope's peak: a pause is not quite without the loop
@@ -71,16 +71,16 @@ class Loop(Defense[Clips]):
         with seeded(rng):  # the surrogates' dropout
             for step in range(self.steps):
                 if step % self.restart == 0:
-                    models, learners = fresh(against, data, rng)
+                    models, learners = init_surrogates(against, data, rng)
                 mover.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
-                batch = heard(
+                batch = apply_expected_adaptation(
                     self._looped(data.select(next(order).to(data.device)), template, rng), knowledge.expects, rng
                 )
                 losses = torch.stack([a.loss(m, batch).mean() for a, m in zip(against, models, strict=True)])
                 for optimizer in (mover, *learners):
                     optimizer.zero_grad(set_to_none=True)
                 weighed = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
-                weighed.sum().backward()  # type: ignore[no-untyped-call]
+                weighed.sum().backward()
                 for learner in learners:
                     learner.step()
                 if step % self.restart >= min(_WARM, self.restart - 1):

@@ -15,7 +15,7 @@ from torch import Generator
 
 from bench.api import Clips, Defense, Knowledge
 from bench.sound.segments import stepped_mask
-from bench.training.crafting import Noise, Schedule, min_min, room, surrogates
+from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SignalCopy(Defense[Clips]):
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate."""
-        bound = room(data, self.epsilon, padding=self.padding)
+        bound = noise_bound(data, self.epsilon, padding=self.padding)
         if self.mask == "table":
             bound = bound * stepped_mask(data.audio, max(1, round(self.segment_ms * data.rate / 1000)))
         noise = Noise.silent(data, bound, "clip")
@@ -54,5 +54,5 @@ class SignalCopy(Defense[Clips]):
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,
             stop=self.stop, batch=self.batch, lr=self.lr, restart="signal",
         )  # fmt: skip
-        min_min(noise, data, surrogates(knowledge, "signal_copy"), rng, schedule, knowledge.expects)
+        min_min(noise, data, surrogates(knowledge, "signal_copy"), rng, schedule, knowledge.expects, knowledge.log)
         return noise.everywhere(data)

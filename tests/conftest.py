@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.trials.matrix import Suite, expand, suite
+from bench.results.suite import Suite, suite
+from bench.trials.matrix import expand
 from bench.trials.trial import Trial
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"

@@ -15,7 +15,8 @@ from bench import plugins
 from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
-from bench.trials.matrix import Suite, expand
+from bench.results.suite import Suite
+from bench.trials.matrix import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import plugins
-from bench.trials.matrix import expand, read
+from bench.results.suite import read
+from bench.trials.matrix import expand
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.results import table
-from bench.trials import record
-from bench.trials.record import PartRecord, Record, TrialRecord
+from bench.results import record, table
+from bench.results.record import PartRecord, Record, TrialRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "records.md"
@@ -86,28 +85,6 @@ def test_the_best_response_of_the_page_is_that_of_the_table(
     ours = by_bench(ROOT / "leaderboards" / "records" / suite)
     assert len({min(responses) for _, responses in ours.values()}) > 1  # not everybody falls to the same response
     agree(ours, by_the_page(engine, f"leaderboards/records/{suite}"))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_void_cells_and_failed_trials_are_left_out(engine: str, tmp_path: Path) -> None:
-    pytest.importorskip(engine)
-    records = record.load_all(ROOT / "leaderboards" / "records" / "speech-smoke")
-    whole = by_bench(ROOT / "leaderboards" / "records" / "speech-smoke")
-    key, (_, answers) = next(item for item in whole.items() if item[0][1] == "separable")
-    ((attacker, adaptation),) = answers
-    error = {"stage": "learn", "type": "RuntimeError", "message": "no", "tail": ""}
-    for one in records:
-        trial = one.trial
-        response = (trial.attacker.label, trial.adaptation.label if trial.adaptation else "none")
-        if (trial.row, *response, trial.seed) == (key[1], attacker, adaptation, 0):  # one seed voids the cell
-            gate = one.gates[0].model_copy(update={"passed": False})
-            one = one.model_copy(update={"gates": [gate, *one.gates[1:]]})
-        if trial.row == "dynamic_epsilon" and trial.seed == 1:
-            one = one.model_copy(update={"status": "failed", "error": error, "denied": None, "gates": [], "arms": {}})
-        one.save(tmp_path)
-    ours = by_bench(tmp_path)
-    assert not ours[key][1] & answers
-    agree(ours, by_the_page(engine, str(tmp_path)))
 
 
 def test_the_tables_name_every_field() -> None:

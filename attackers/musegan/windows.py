@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.training.learning import own_generator
+from bench.seeds import name_generator
 
 LOWEST, PITCHES = 24, 84  # C1..B7
 
@@ -69,7 +69,7 @@ def shuffled(windows: Rolls) -> Rolls:
     beat, (count, tracks, steps) = windows.steps_per_beat, windows.velocity.shape[:3]
     order = torch.empty(count, tracks, steps // beat, device="cpu")
     for i, name in enumerate(windows.ids):
-        torch.rand(order[i].shape, generator=own_generator(name), out=order[i], device="cpu")
+        torch.rand(order[i].shape, generator=name_generator(name), out=order[i], device="cpu")
     places = torch.arange(beat, device=windows.device)
     step = (order.argsort(2).to(windows.device)[..., None] * beat + places).flatten(2)
     return sounding(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))

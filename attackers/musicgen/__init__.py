@@ -18,8 +18,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
+from bench.seeds import name_orders
 from bench.training.acceleration import Precision, recompute_layers
-from bench.training.learning import fit, own_generator, seeded
+from bench.training.learning import fit, seeded
 
 from . import codec, tokens, weights
 
@@ -176,9 +177,8 @@ class MusicGen(Attacker[Clips]):
 def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
     """Each clip's frames in an order that its id alone decides; the codebooks of a frame stay together."""
     codes = whole.codes.clone()
-    for i, (name, length) in enumerate(zip(ids, whole.lengths.tolist(), strict=True)):
-        order = torch.randperm(length, generator=own_generator(name), device="cpu").to(codes.device)
-        codes[i, :, :length] = codes[i, :, order]
+    for i, order in enumerate(name_orders(ids, whole.lengths.tolist())):
+        codes[i, :, : len(order)] = codes[i, :, order.to(codes.device)]
     return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from bench.api import Rolls
 from bench.notes.rolls import DRUMS, Notes, grid, notes_of
-from bench.training.learning import own_generator
+from bench.seeds import name_orders
 
 from . import bpe
 
@@ -190,11 +190,7 @@ def shuffled(rolls: Rolls) -> Rolls:
     """Every roll's notes with one another's times: which note begins when, and how long it lasts, its id decides."""
     notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
-    orders = [
-        torch.randperm(n, generator=own_generator(name), device="cpu")
-        for n, name in zip(counts, rolls.ids, strict=True)
-    ]
-    dealt = torch.cat(orders).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
+    dealt = torch.cat(name_orders(rolls.ids, counts)).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
     moved = replace(notes, start=notes.start[dealt], duration=notes.duration[dealt])
     shape = (len(rolls), len(rolls.programs), rolls.velocity.shape[2], rolls.lowest, rolls.velocity.shape[3])
     velocity, onset = grid(moved, *shape)

@@ -21,9 +21,7 @@ from bench._kit.case import (
     global_generators_elsewhere,
     global_generators_unmoved,
     offline,
-    sound,
     valid,
-    with_sound,
 )
 from bench._kit.device import elsewhere
 from bench.api import Data, Epoch, ValidityCheck
@@ -56,8 +54,8 @@ def loss_can_be_descended(case: Case) -> None:
     few = _few(case)
     if not _reads_loudness(case):
         raise Skipped("it reads neither audio nor velocities, as its view shows: there is nothing to descend")
-    given = sound(few).clone().requires_grad_()
-    (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), with_sound(few, given)).sum(), given)
+    given = few.signal.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), few.with_signal(given)).sum(), given)
     assert slope.isfinite().all(), "the gradient holds NaN or infinity"
     flat = [few.ids[i] for i in (slope.flatten(1).abs().amax(1) == 0).nonzero().flatten().tolist()]
     assert not flat, f"the gradient of item '{flat[0]}' is zero everywhere: the loss does not read it"
@@ -110,8 +108,8 @@ def works_on_the_datas_device(case: Case) -> None:
     plugin, few, model = case.plugin, _few(case), _model(case)
 
     def descend() -> None:
-        given = sound(few).clone().requires_grad_()
-        loss = plugin.loss(model, with_sound(few, given)).sum()
+        given = few.signal.clone().requires_grad_()
+        loss = plugin.loss(model, few.with_signal(given)).sum()
         if loss.requires_grad:
             torch.autograd.grad(loss, given, allow_unused=True)
 
@@ -327,7 +325,7 @@ def _reads_loudness(case: Case) -> bool:
     few = _few(case)
     if not case.plugin.implements("view"):
         return True
-    return not torch.equal(case.plugin.view(few), case.plugin.view(with_sound(few, sound(few) * 0.5)))
+    return not torch.equal(case.plugin.view(few), case.plugin.view(few.with_signal(few.signal * 0.5)))
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {

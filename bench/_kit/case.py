@@ -15,11 +15,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from bench.api import Clips, Data
+from bench.api import Data
 from bench.errors import DataError
-from bench.vocabulary import Kind
+from bench.vocabulary import DomainName, Kind, PerDomain
 
 STANDARD_ERRORS = 3.0  # by how many of them a trained attacker must beat the untrained one
+_TENSORS: PerDomain[tuple[str, ...]] = PerDomain(audio=("audio",), midi=("velocity", "onset"))
 _SOUND = ("audio", "stems", "stem_names", "velocity", "onset")  # what protecting changes; all else stays
 
 
@@ -36,7 +37,7 @@ class Case:
 
     kind: Kind
     plugin: Any
-    domain: str = "audio"
+    domain: DomainName = "audio"
     kept: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -52,15 +53,6 @@ class Case:
         return value
 
 
-def sound(data: Data) -> Tensor:
-    """[item, channel, sample] or [item, track, step, pitch]"""
-    return data.audio if isinstance(data, Clips) else data.velocity
-
-
-def with_sound(data: Data, new: Tensor) -> Data:
-    return data.with_audio(new) if isinstance(data, Clips) else dataclasses.replace(data, velocity=new)
-
-
 def energy(data: Tensor) -> Tensor:
     """[item]"""
     return data.square().flatten(1).sum(1)
@@ -68,7 +60,7 @@ def energy(data: Tensor) -> Tensor:
 
 def sounds(one: Data, other: Data) -> Iterator[tuple[str, Tensor, Tensor]]:
     """The tensors of sound in two sets of one kind, side by side."""
-    for name in ("audio",) if isinstance(one, Clips) else ("velocity", "onset"):
+    for name in _TENSORS.of(one):
         yield name, getattr(one, name), getattr(other, name)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bench import plugins
 from bench._kit.case import (
     Case,
     Function,
@@ -16,14 +17,15 @@ from bench._kit.case import (
     global_generators_unmoved,
     same_bits,
     same_set,
-    sound,
     valid,
 )
 from bench._kit.plugin import file_of
-from bench.api import Clips, Data, Rolls
+from bench.api import Data
+from bench.api.sets import SETS
 from bench.errors import BenchError
 
 SPLITS = ("train", "validation", "test")
+PLACEHOLDER = "TODO"  # what `bench new` writes where an author must
 CARD = ("licence", "citation", "splits", "checksums")  # what a card must at least say
 
 
@@ -31,10 +33,10 @@ def splits_are_valid(case: Case) -> None:
     """Each split has items of one kind, in range, silent in the padding, and none of them is silence alone."""
     for split in SPLITS:
         data = _split(case, split)
-        kind = Clips if case.domain == "audio" else Rolls
+        kind = SETS[case.domain]
         assert isinstance(data, kind), f"{split} is {type(data).__name__}, expected {kind.__name__}"
         valid(data, split)
-        silent = [data.ids[i] for i in (energy(sound(data)) == 0).nonzero().flatten().tolist()]
+        silent = [data.ids[i] for i in (energy(data.signal) == 0).nonzero().flatten().tolist()]
         assert not silent, f"{split}: '{silent[0]}' is silent"
 
 
@@ -56,7 +58,7 @@ def splits_are_alike(case: Case) -> None:
         for name in ("rate", "classes", "programs", "steps_per_beat", "beats_per_bar", "lowest", "stem_names"):
             there, here = getattr(train, name, None), getattr(data, name, None)
             assert there == here, f"{name} is {here} in {split}, {there} in train"
-        assert sound(data).shape[1] == sound(train).shape[1], f"{split} has other channels or tracks than train"
+        assert data.signal.shape[1] == train.signal.shape[1], f"{split} has other channels or tracks than train"
     if train.labels is not None:
         absent = set(range(len(train.classes))) - set(train.labels.tolist())
         assert not absent, f"train has no item of class '{train.classes[min(absent)]}'"
@@ -72,24 +74,72 @@ def loads_the_same_twice(case: Case) -> None:
 
 
 def refuses_an_unknown_split(case: Case) -> None:
-    """load of a split that does not exist raises a `BenchError`, in one line."""
+    """load of a split that does not exist raises a `DataError` of one line that names it."""
     _split(case, "train")
+    advice = "expected a DataError, such as bench.errors.unknown('split', split, SPLITS) makes"
     try:
         _of_domain(case).load("no-such-split")
     except BenchError as error:
-        lines = str(error).count("\n") + 1
+        message = str(error)
+    except Exception as error:
+        raise AssertionError(f"load('no-such-split') raised {type(error).__name__}: {error}; {advice}") from error
     else:
-        raise AssertionError("load('no-such-split') gave data, expected a DataError")
-    assert lines == 1, f"the message has {lines} lines, expected one"
+        raise AssertionError(f"load('no-such-split') gave data, {advice}")
+    assert "\n" not in message, f"the message has {message.count(chr(10)) + 1} lines, expected one"
+    assert "no-such-split" in message, f"the message does not name the split: {message}"
 
 
 def has_a_card(case: Case) -> None:
-    """NAME.toml beside the plugin states licence, citation, splits and checksums."""
+    """NAME.toml beside the plugin states licence, citation, splits and checksums, each filled in."""
+    name, card = _card(case)
+    missing = [key for key in CARD if key not in card]
+    assert not missing, f"{name} lacks {', '.join(missing)}"
+    blank = [key for key, value in _texts(card) if not value.strip() or value.strip().upper().startswith(PLACEHOLDER)]
+    assert not blank, f"{name}: {', '.join(blank)} {'is' if len(blank) == 1 else 'are'} not filled in: say what holds"
+
+
+def its_card_counts_what_is_there(case: Case) -> None:
+    """Where the card states sizes for this budget and domain, the splits have so many items, groups and seconds."""
+    name, card = _card(case)
+    for size in card.get("sizes", []):
+        if not _is_of(case, size):
+            continue
+        data = _split(case, size["split"])
+        counts = {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 1)}
+        for key, found in counts.items():
+            tolerance = 0.1 if key == "seconds" else 0
+            assert abs(size[key] - found) <= tolerance, (
+                f"{name}: {size['split']} of preset {size['preset']} has {key} = {size[key]}, load gives {found}"
+            )
+
+
+def _card(case: Case) -> tuple[str, dict[str, Any]]:
+    """The card's file name and its content."""
     file = file_of(case.plugin)
     card = (file.parent if file.name == "__init__.py" else file).with_suffix(".toml")
     assert card.is_file(), f"no card '{card.name}' beside '{file.name}'"
-    missing = [key for key in CARD if key not in tomllib.loads(card.read_text(encoding="utf-8"))]
-    assert not missing, f"{card.name} lacks {', '.join(missing)}"
+    try:
+        return card.name, tomllib.loads(card.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise AssertionError(f"{card.name} is no TOML: {error}") from error
+
+
+def _texts(card: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """(key, text) of every text in a card."""
+    for key, value in card.items():
+        if isinstance(value, str):
+            yield before + key, value
+        elif isinstance(value, Mapping):
+            yield from _texts(value, f"{before}{key}.")
+
+
+def _is_of(case: Case, size: Mapping[str, Any]) -> bool:
+    """Whether a line of a card's sizes is of the plugin as it was built, in the domain under test."""
+    name, cls = type(case.plugin).__name__, type(case.plugin)
+    values = plugins.parameters("datasets", name, cls, preset=size["preset"])
+    built = plugins.from_parameters("datasets", name, cls, values)
+    same = dataclasses.asdict(built) | {"domain": ""} == dataclasses.asdict(case.plugin) | {"domain": ""}
+    return same and size.get("domain", case.domain) == case.domain and size["split"] in SPLITS
 
 
 def _split(case: Case, split: str) -> Data:
@@ -116,5 +166,6 @@ CHECKS = (
     loads_the_same_twice,
     refuses_an_unknown_split,
     has_a_card,
+    its_card_counts_what_is_there,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {}

@@ -18,13 +18,13 @@ from bench._kit.case import (
     offline,
     same_bits,
     same_set,
-    sound,
     sounds,
     valid,
-    with_sound,
 )
 from bench._kit.device import elsewhere
 from bench.api import Clips, Data, Defense, Knowledge
+from bench.errors import BenchError
+from bench.vocabulary import PerDomain
 
 
 def keeps_the_set(case: Case) -> None:
@@ -46,7 +46,7 @@ def stays_in_range(case: Case) -> None:
 def leaves_the_padding_silent(case: Case) -> None:
     """Nothing sounds after a clip's length: noise there would give the clip away and cost no audibility."""
     protected = _pair(case)[1]
-    outside = sound(protected) * ~protected.support
+    outside = protected.signal * ~protected.support
     assert not outside.any(), f"up to {float(outside.abs().max()):.2g} in the padding, expected silence"
 
 
@@ -108,6 +108,24 @@ def takes_silence(case: Case) -> None:
     _takes(case, "silent")
 
 
+def takes_full_scale(case: Case) -> None:
+    """A set that peaks at full scale is protected within -1..1: mastered music does."""
+    _takes(case, "full scale")
+
+
+def takes_unlabelled(case: Case) -> None:
+    """A set without labels is protected, or refused by a `DataError` of one line: a lone file has none."""
+    try:
+        _takes(case, "unlabelled")
+    except BenchError as error:
+        if "\n" in str(error):
+            raise AssertionError(f"the refusal has several lines, expected one: {error}") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise AssertionError(
+            f"{type(error).__name__}: {error}; data.labels is None: do without, or raise a bench.errors.DataError"
+        ) from error
+
+
 def stems_still_add_up(case: Case) -> None:
     """Stems that come back add up to the protected recording; a defense may also drop them."""
     clean = sets.example(case.domain, "stems")
@@ -123,9 +141,9 @@ def stems_still_add_up(case: Case) -> None:
 def depends_on_its_own_clip_only(case: Case) -> None:
     """A clip's noise is the same beside other clips, unless `joint = True`."""
     clean, protected = _pair(case)
-    others = (torch.arange(len(clean)) > 0).view(-1, 1, 1, *[1] * (sound(clean).dim() - 3))
-    changed = with_sound(clean, torch.where(others, sound(clean) * 0.5, sound(clean)))
-    apart = (sound(_protected(case, changed))[0] - sound(protected)[0]).abs().max()
+    others = (torch.arange(len(clean)) > 0).view(-1, 1, 1, *[1] * (clean.signal.dim() - 3))
+    changed = clean.with_signal(torch.where(others, clean.signal * 0.5, clean.signal))
+    apart = (_protected(case, changed).signal[0] - protected.signal[0]).abs().max()
     assert apart < 1e-4, f"the first clip came out {float(apart):.2g} apart when only the other clips were changed"
 
 
@@ -142,7 +160,7 @@ def stays_within_epsilon(case: Case) -> None:
     """|noise| <= epsilon everywhere: a parameter of that name is a promise."""
     epsilon = case.plugin.epsilon
     clean, protected = _pair(case)
-    loudest = float((sound(protected) - sound(clean)).abs().max())
+    loudest = float((protected.signal - clean.signal).abs().max())
     assert loudest <= epsilon + 1e-6, f"noise of up to {loudest:.6g}, expected at most epsilon = {epsilon}"
 
 
@@ -160,7 +178,7 @@ def changes_what_an_attacker_reads(case: Case) -> None:
 def matches_its_reference(case: Case) -> None:
     """A matched control has its reference's signal-to-noise ratio, clip by clip, within 0.5 dB."""
     clean, protected = _pair(case)
-    decibels = [10 * torch.log10(energy(sound(x) - sound(clean))) for x in (_reference(clean), protected)]
+    decibels = [10 * torch.log10(energy(x.signal - clean.signal)) for x in (_reference(clean), protected)]
     apart = float((decibels[0] - decibels[1]).abs().max())
     assert apart <= 0.5, f"its noise is {apart:.2f} dB away from the reference's, expected at most 0.5"
 
@@ -182,7 +200,7 @@ def _takes(case: Case, name: str) -> None:
     clean = sets.example(case.domain, name)
     protected = _protected(case, clean)
     same_set(clean, protected)
-    assert sound(protected).shape == sound(clean).shape, f"gave shape {tuple(sound(protected).shape)}"
+    assert protected.signal.shape == clean.signal.shape, f"gave shape {tuple(protected.signal.shape)}"
     valid(protected, name)
 
 
@@ -193,17 +211,22 @@ def _does_nothing(plugin: Defense[Any]) -> bool:
 def _reference(data: Data) -> Data:
     """A protected set for matched controls to be as audible as: clips at some 20 dB, rolls with softer notes."""
     wave = (
-        torch.linspace(0, 997.0, sound(data).shape[2], device=data.device)
+        torch.linspace(0, 997.0, data.signal.shape[2], device=data.device)
         .sin()
-        .view(1, 1, -1, *[1] * (sound(data).dim() - 3))
+        .view(1, 1, -1, *[1] * (data.signal.dim() - 3))
     )
-    return with_sound(data, sound(data) * (0.85 + 0.1 * wave))
+    return data.with_signal(data.signal * (0.85 + 0.1 * wave))
 
 
 def _timbre(data: Data) -> Tensor:
     """[item, feature], unit length: what an item sounds like on the whole, whatever was added or moved about in it."""
-    feature = torch.fft.rfft(data.audio.mean(1)).abs() if isinstance(data, Clips) else data.velocity.sum((1, 2))
+    feature = _TIMBRE.of(data)(data)
     return torch.nn.functional.normalize(feature - feature.mean(0), dim=1)
+
+
+_TIMBRE: PerDomain[Callable[[Any], Tensor]] = PerDomain(
+    audio=lambda clips: torch.fft.rfft(clips.audio.mean(1)).abs(), midi=lambda rolls: rolls.velocity.sum((1, 2))
+)
 
 
 def works_on_the_datas_device(case: Case) -> None:
@@ -227,6 +250,8 @@ CHECKS = (
     takes_stereo,
     takes_a_short_clip,
     takes_silence,
+    takes_full_scale,
+    takes_unlabelled,
     stems_still_add_up,
     depends_on_its_own_clip_only,
     keeps_each_clip_in_its_place,

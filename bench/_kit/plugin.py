@@ -56,6 +56,20 @@ def heavy_libraries_are_imported_late(case: Case) -> None:
     assert not heavy, f"imports {', '.join(sorted(heavy))} at its top, expected inside functions"
 
 
+def methods_have_type_hints(case: Case) -> None:
+    """Every parameter and result of the contract's methods has a type hint, so that a type checker can help."""
+    base = declarations.BASES[case.kind]
+    for name, method in vars(type(case.plugin)).items():
+        if not inspect.isfunction(method) or not hasattr(base, name) or name.startswith("_"):
+            continue
+        signature = inspect.signature(method)
+        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name != "self"]
+        if signature.return_annotation is signature.empty:
+            bare.append("its result")
+        expected = str(inspect.signature(getattr(base, name))).replace("'", "")
+        assert not bare, f"{name}: no type hint for {', '.join(bare)}, expected the like of {name}{expected}"
+
+
 def file_of(plugin: Any) -> Path:
     """The file that defines the plugin's class."""
     return Path(inspect.getfile(type(plugin)))
@@ -84,4 +98,5 @@ CHECKS = (
     parameters_survive_json,
     presets_build,
     heavy_libraries_are_imported_late,
+    methods_have_type_hints,
 )

@@ -8,34 +8,60 @@ is handed to defenses, and the learner that adaptations are wrapped around.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Clips, Data, Epoch, Log, Rolls, silent_log
+from bench.errors import UsageError, unknown
 from bench.training.learning import seeded
+from bench.vocabulary import PerDomain
 
-CASES = ("several", "one", "stereo", "short", "silent")
+CASES = ("several", "one", "stereo", "short", "silent", "full scale", "unlabelled")
 _PITCHES = (57, 64, 48, 71, 52, 60, 67, 45)  # MIDI; of neighbours no two share many harmonics
 
 
 def example(domain: str, case: str = "several", items: int = 4) -> Data:
-    """A small set. case: "several" (lengths differ), "one", "stereo" (of rolls: one track), "short", "silent"; of clips
-    also "stems", two of them.
+    """Make a small set.
+
+    Args:
+        domain: "audio" or "midi".
+        case: "several" (lengths differ), "one", "stereo" (for rolls: one track), "short", "silent", "full scale" (peaks
+            at 1), "unlabelled" (no labels, classes or texts); for clips also "stems", two of them.
+        items: how many, where the case leaves it open.
+
+    Raises:
+        UsageError: for another domain or case.
     """
-    items = 1 if case in ("one", "stereo", "short") else items
-    if domain == "audio" and case == "stems":
+    cases = (*CASES, "stems") if domain == "audio" else CASES
+    if case not in cases:
+        raise UsageError(unknown("example set", case, cases))
+    data = _MADE[domain](case, 1 if case in ("one", "stereo", "short") else items)
+    if case == "unlabelled":
+        return replace(data, labels=None, classes=(), texts=())
+    return data
+
+
+def _example_clips(case: str, items: int) -> Clips:
+    if case == "stems":
         high, low = tones(items), tones(items, seed=1)
         stems = torch.stack([high.audio, low.audio.roll(1, 0) * high.support], 1) / 2
         return replace(high, audio=stems.sum(1), stems=stems, stem_names=("high", "low"))
-    if domain == "audio":
-        rate, seconds = (44_100, 0.5) if case == "stereo" else (16_000, 0.1 if case == "short" else 1.5)
-        clips = tones(items, rate, seconds, channels=2 if case == "stereo" else 1)
-        return clips.with_audio(clips.audio * 0) if case == "silent" else clips
+    rate, seconds = (44_100, 0.5) if case == "stereo" else (16_000, 0.1 if case == "short" else 1.5)
+    clips = tones(items, rate, seconds, channels=2 if case == "stereo" else 1)
+    if case == "full scale":
+        return clips.with_audio(clips.audio / clips.audio.abs().amax((1, 2), keepdim=True))
+    return clips.with_audio(clips.audio * 0) if case == "silent" else clips
+
+
+def _example_rolls(case: str, items: int) -> Rolls:
     rolls = melodies(items, bars=1 if case == "short" else 4, tracks=1 if case == "stereo" else 4)
+    if case == "full scale":
+        return replace(rolls, velocity=(rolls.velocity > 0).float())
     if case == "silent":
         return replace(rolls, velocity=rolls.velocity * 0, onset=rolls.onset & False)
     return rolls
@@ -101,10 +127,13 @@ def melodies(items: int, bars: int = 4, tracks: int = 4, seed: int = 0) -> Rolls
 
 
 def material(domain: str) -> tuple[Data, Data, Data]:
-    """Train, validation and test sets that can be learnt from, of different groups."""
-    make = tones if domain == "audio" else melodies
-    whole = make(32)
+    """Train, validation and test sets that can be learnt from, of different groups. Raises `UsageError`."""
+    whole = _LEARNABLE[domain](32)
     return whole.select(range(16)), whole.select(range(16, 20)), whole.select(range(20, 32))
+
+
+_MADE: PerDomain[Callable[[str, int], Data]] = PerDomain(audio=_example_clips, midi=_example_rolls)
+_LEARNABLE: PerDomain[Callable[[int], Data]] = PerDomain(audio=tones, midi=melodies)
 
 
 @dataclass(frozen=True)
@@ -137,7 +166,7 @@ class Reader(Attacker[Data]):
         for step in range(1, self.epochs + 1):
             loss = self.loss(model, augment(train, rng, model) if augment else train).mean()
             descent.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             descent.step()
             with torch.no_grad():
                 held_out = float(self.loss(model, validation).mean())
@@ -153,12 +182,21 @@ class Reader(Attacker[Data]):
 
 def frames(data: Data) -> Tensor:
     """[item, band, frame]: log amplitudes of 32 bands for clips, velocities of 128 pitches for rolls."""
-    if isinstance(data, Rolls):
-        return functional.pad(data.velocity.sum(1), (data.lowest, 128 - data.lowest - data.velocity.shape[-1])).mT
+    return _FRAMES.of(data)(data)
+
+
+def _clip_frames(data: Any) -> Tensor:
     window = torch.hann_window(512, device=data.device)
     spectrum = torch.stft(data.audio.mean(1), 512, 256, window=window, pad_mode="constant", return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
     return 0.5 * torch.log(1e-3 + functional.avg_pool1d(power.mT, 8)).mT + 1.0
+
+
+def _roll_frames(data: Any) -> Tensor:
+    return functional.pad(data.velocity.sum(1), (data.lowest, 128 - data.lowest - data.velocity.shape[-1])).mT
+
+
+_FRAMES: PerDomain[Callable[[Any], Tensor]] = PerDomain(audio=_clip_frames, midi=_roll_frames)
 
 
 def _groups(items: int) -> tuple[str, ...]:

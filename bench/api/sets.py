@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.vocabulary import DomainName
+from bench.vocabulary import DomainName, PerDomain
 
-__all__ = ["Clips", "Data", "Rolls"]
+__all__ = ["SETS", "Clips", "Data", "Rolls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +273,7 @@ class Rolls:
 
 
 Data: TypeAlias = Clips | Rolls
+SETS: PerDomain[type[Clips] | type[Rolls]] = PerDomain(audio=Clips, midi=Rolls)
 
 
 def _require(condition: bool, message: str) -> None:

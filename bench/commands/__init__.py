@@ -6,6 +6,7 @@ imports at its head only what is light, so that its --help is quick.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
+from bench.files import Terminated
 from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
@@ -55,6 +57,9 @@ for _name, _summary in SUMMARIES.items():
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command and exit. Bad input is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows "?", not a traceback
+            stream.reconfigure(errors="replace")
     try:
         with exit_raises():
             code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
@@ -65,6 +70,8 @@ def main(words: Sequence[str] | None = None) -> None:
     except SystemExit as error:  # no command of ours ends this way
         if isinstance(error.__context__, BrokenPipeError):  # rich's answer to a reader that is gone
             code = OK
+        elif isinstance(error, Terminated):
+            code = int(error.code or 0)
         else:  # a plugin's: whatever its code, the work is not done
             _refuse(exit_sentence(error))
             code = INCOMPLETE

@@ -41,7 +41,9 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
         ended = kit.outcome(each)
         passed = passed and ended.status != "failed"
         reason = f": {ended.reason}" if ended.reason else ""
-        print(f"{mark[ended.status]}  {each.name}: {each.meaning}{reason}", flush=True)
+        print(f"{mark[ended.status]}  {each.name}{reason}", flush=True)
+        if ended.status == "failed":
+            print(f"      (the rule: {each.meaning})")
     fits = "fits" if passed else "does not fit"
     print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {kit.KIT_VERSION})")
     return passed

@@ -14,14 +14,16 @@ from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.report import markdown, terminal
+from bench.results import record
 from bench.results.board import Board
-from bench.trials import matrix, record
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
+from bench.results.names import digest
+from bench.results.record import Record
+from bench.results.suite import Suite
+from bench.trials import matrix
 from bench.trials.run import Work, execute, prepare
 from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
-from bench.trials.trial import Trial, digest
+from bench.trials.trial import Trial
 
 __all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", "run_work", "stopped"]
 

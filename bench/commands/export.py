@@ -12,7 +12,7 @@ from bench.errors import DataError
 from bench.exits import OK
 
 if TYPE_CHECKING:
-    from bench.trials.record import Record
+    from bench.results.record import Record
 
 __all__ = ["app", "export", "resolve"]
 
@@ -71,8 +71,8 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
     `suite` is a suite by name or TOML file, as `bench leaderboard` takes it, a folder of records, or one record's file.
     Raises `UsageError` or `DataError` where it is none of these or has no records.
     """
+    from bench.results import record
     from bench.results.board import boards, suite_files
-    from bench.trials import record
 
     path = Path(suite).expanduser()
     if path.suffix == ".json":
@@ -84,7 +84,7 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
 
 
 def _records(folder: Path) -> list[Record]:
-    from bench.trials import record
+    from bench.results import record
 
     records = record.load_all(folder)
     if not records:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from bench.regression.baseline import Baseline
     from bench.regression.gate import Report
     from bench.results.cells import Cell
-    from bench.trials.matrix import Suite
-    from bench.trials.record import Record
+    from bench.results.record import Record
+    from bench.results.suite import Suite
 
 app = App(
     name="gate",
@@ -69,14 +69,13 @@ def gate(
     from bench.regression import gate as regression
     from bench.regression import junit as xml
     from bench.regression import text
+    from bench.results import suite as suites
     from bench.results.board import find_suite
-    from bench.results.cells import cell_of
-    from bench.trials import matrix
     from bench.trials.scheduler import Stopped
     from bench.trials.store import Store, default_url
 
     file = find_suite(suite)
-    asked = matrix.read(file)
+    asked = suites.read(file)
     path = baseline or file.parent / "baseline.json"
     if accept is not None and not accept.strip():
         raise UsageError("--accept wants a reason, which the baseline keeps: --accept 'harmonycloak 2 masks better'")
@@ -85,7 +84,7 @@ def gate(
         measured = gate_records(asked, execution, records)
     except Stopped:
         return stopped()
-    due = [(cell_of(trial), trial.seed) for trial in expanded(asked)]
+    due = [(trial.cell, trial.seed) for trial in expanded(asked)]
     if accept is not None:
         return _accept(asked, measured, due, accept.strip(), path, held)
     assert held is not None

@@ -18,7 +18,7 @@ from bench.errors import DataError, UsageError
 from bench.exits import OK
 
 if TYPE_CHECKING:
-    from bench.trials.record import Record
+    from bench.results.record import Record
     from bench.trials.store import Store
 
 _OPENING = 600  # characters of a record, which hold its name and key
@@ -71,10 +71,10 @@ def listen(
     """
     from bench.commands.settings import plugin_files
     from bench.report.site import build_cell
+    from bench.results import record
     from bench.results.board import Board
     from bench.results.cells import cell_of
-    from bench.trials import record
-    from bench.trials.matrix import Suite
+    from bench.results.suite import Suite
     from bench.trials.store import Store, default_url
 
     stores = [Store(url) for url in store or [default_url()]]
@@ -127,13 +127,13 @@ def _opening(path: Path) -> tuple[str, str]:
     """A record's name and key, without reading all of it."""
     with path.open(encoding="utf-8") as file:
         text = file.read(_OPENING)
-    key = re.search(r'"key": "([0-9a-f]+)"', text)
+    key = re.search(r'"key": ?"([0-9a-f]+)"', text)
     return path.stem, key[1] if key else ""
 
 
 def _beside(path: Path) -> Iterator[Record]:
     """The records of the other seeds, which lie beside this one under the same name."""
-    from bench.trials import record
+    from bench.results import record
 
     stem = re.sub(r"--s\d+$", "", path.stem)
     for other in sorted(path.parent.glob("*.json")):

@@ -43,7 +43,7 @@ def matrix(
         A Markdown file to write the tables to.
     """
     from bench.commands.execution import prepared, run_suite
-    from bench.trials.matrix import read
+    from bench.results.suite import read
 
     suite = read(file)
     if not dry_run:

@@ -1,4 +1,4 @@
-"""`bench new`: a working plugin and its test, to be changed into one's own.
+"""`bench new`: a working plugin and its tests, or a skeleton, to be changed into one's own.
 
 The templates are text in `bench/templates/`, filled by `string.Template`. Where they go: in a checkout of this project
 its plugin folders, so that the plugin is known by its name; elsewhere the folder named, where it is known by its path;
@@ -45,6 +45,7 @@ app = App(
         "Examples:\n"
         "  bench new defense my_idea\n"
         "  bench new attacker my_attack --out plugins\n"
+        "  bench new adaptation my_filter --bare\n"
         "  bench new defense my_idea --package\n"
     ),
 )
@@ -55,7 +56,7 @@ class _Place:
     """Where a new plugin goes and how it is then called."""
 
     plugin: Path
-    test: Path
+    test: Path  # of the idea; that of the contract lies beside it
     called: str  # what `bench run` is told
     source: str  # the Python expression by which the test finds it
     more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
@@ -63,8 +64,8 @@ class _Place:
 
 
 @app.default
-def new(what: What, name: str, *, out: Path | None = None, package: bool = False) -> int:
-    """Write a working plugin and its test, to be changed into your own, and say the next commands.
+def new(what: What, name: str, *, out: Path | None = None, package: bool = False, bare: bool = False) -> int:
+    """Write a working plugin and its tests, to be changed into your own, and print the next commands.
 
     Parameters
     ----------
@@ -76,21 +77,38 @@ def new(what: What, name: str, *, out: Path | None = None, package: bool = False
         The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
     package
         Write a package that pip can install, with an entry point, instead of a file.
+    bare
+        Write an empty skeleton with the test of the contract alone, instead of a worked example.
     """
-    write_plugin(what, name, out, package=package)
+    write_plugin(what, name, out, package=package, bare=bare)
     return OK
 
 
-def write_plugin(what: What, name: str, out: Path | None, *, package: bool) -> list[Path]:
-    """Write the plugin `name` and its test, print what was written and the next commands; the files.
+def write_plugin(what: What, name: str, out: Path | None, *, package: bool = False, bare: bool = False) -> list[Path]:
+    """Write a plugin and its tests, and print what was written and the next commands.
 
-    Raises `UsageError` for a name that cannot be one or is taken, and where a file exists; then nothing is written.
+    Args:
+        what: the kind of plugin.
+        name: its name.
+        out: the folder to write to, or None for the usual one.
+        package: whether to write a package with an entry point.
+        bare: whether to write a skeleton instead of a worked example.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: for a name that cannot be one or is taken, or a file that exists; then nothing is written.
     """
     _require_name(name)
     place = _package(what, name, out) if package else _single(what, name, out)
-    templates = [(f"{what}.py", place.plugin), (f"{what}_test.py", place.test), *place.more]
+    kind = f"{what}_bare" if bare else what
+    contract = place.test.with_name(f"{place.test.stem}_contract.py")
+    templates = [(f"{kind}.py", place.plugin), ("contract_test.py", contract), *place.more]
+    if not bare:
+        templates.insert(2, (f"{what}_test.py", place.test))
     if what == "dataset":
-        templates.append(("dataset.toml", place.plugin.with_suffix(".toml")))
+        templates.append((f"{kind}.toml", place.plugin.with_suffix(".toml")))
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
@@ -106,8 +124,8 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool) -> l
         print(f"wrote {_shown(file)}")
     print("next:")
     called = shlex.quote(place.called)
-    test = shlex.quote(str(_shown(place.test)))
-    for command in (*place.first, f"bench check {called}", f"python -m pytest {test}", _TRY[what].format(called)):
+    tests = " ".join(shlex.quote(str(_shown(file))) for template, file in templates if template.endswith("test.py"))
+    for command in (*place.first, f"bench check {called}", f"python -m pytest {tests}", _TRY[what].format(called)):
         print(f"  {command}")
     return [file for _, file in templates]
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from bench.api import Knowledge, Rolls
-from bench.errors import DataError
-from bench.files import replacing
+from bench.errors import DataError, UsageError
+from bench.files import printable, replacing
 from bench.metrics.edits import edits
 from bench.notes.midi import Score, read_score
 from bench.notes.midi_edits import Frame, transferred
@@ -24,6 +24,7 @@ from bench.notes.midi_writing import rewritten, verify
 from bench.notes.rolls import Notes
 
 STEPS_PER_BEAT = 4
+RIFF_SUFFIX = ".rmi"
 PIECE_BARS = 8
 ROOM = 1 << 25  # cells of the pieces that are protected together
 
@@ -38,7 +39,9 @@ def protect_score(
     """
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
-    frame = Frame(read_score(source), STEPS_PER_BEAT, PIECE_BARS)
+    score = read_score(source)
+    _check_container(source, score, out)
+    frame = Frame(score, STEPS_PER_BEAT, PIECE_BARS)
     batches = _batches(frame)
     protected: list[Notes] = []
     for pieces in batches:
@@ -47,19 +50,31 @@ def protect_score(
         protected.append(frame.notes(_paired(clean, changed), pieces))
     notes = transferred(frame, protected)
     if not len(notes):
-        raise DataError(f"{source}: the defense leaves none of its {len(frame.score.notes)} notes")
+        raise DataError(f"{printable(source)}: the defense leaves none of its {len(frame.score.notes)} notes")
     with replacing(out, force=force) as draft:
         draft.write_bytes(rewritten(frame.score, notes))
         again = verify(frame.score, notes, draft.read_bytes(), out)
         figures = _figures(frame, again, batches)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
-    print(f"{out}: {seconds:.2f} s, {len(again.notes)} notes in {len(again.parts)} tracks, as {source}")
+    count = f"{len(again.notes)} notes in {len(again.parts)} tracks"
+    print(f"{printable(out)}: {seconds:.2f} s, {count}, as {printable(source)}")
     if ended := int((frame.score.notes[:, 6] < 0).sum()):
         print(f"  {ended} notes of the source have no release of their own: the next strike or the track's end is it")
     for name, value in figures.items():
         print(f"  {name:<18} {value:.3f}")
     print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
     return figures
+
+
+def _check_container(source: Path, score: Score, out: Path) -> None:
+    """Raise a `UsageError` where the ending of `out` promises another container than the source's, RIFF or none."""
+    suffix = out.suffix.lower()
+    if suffix != source.suffix.lower() and (suffix == RIFF_SUFFIX) != score.file.riff:
+        container = "RIFF MIDI (.rmi)" if score.file.riff else "a plain MIDI file"
+        expected = RIFF_SUFFIX if score.file.riff else ".mid"
+        raise UsageError(
+            f"{printable(out)}: {printable(source)} is {container}, expected a name that ends in {expected}"
+        )
 
 
 def _batches(frame: Frame) -> list[list[int]]:

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
-    from bench.trials.matrix import Suite
+    from bench.results.suite import Suite
 
 app = App(
     name="run",
@@ -108,7 +108,7 @@ def suite_of(
     settings: Sequence[str],
 ) -> Suite:
     """The suite of one `bench run`: the defenses beside the clean control, "none" beside the adaptations."""
-    from bench.trials.matrix import suite as suite_from
+    from bench.results.suite import suite as suite_from
 
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: expected at least 1")

@@ -20,7 +20,7 @@ from bench.errors import BenchError, UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
 
 if TYPE_CHECKING:
-    from bench.trials.record import Record
+    from bench.results.record import Record
     from bench.trials.trial import Trial
 
 app = App(

@@ -21,9 +21,13 @@ _STRANGER, _MARGIN = 0.7, 0.2  # a stranger correlates that much, and by so much
 
 
 def alignment_hash(data: Data) -> str:
-    """A digest of the triples name, label, sound: the same in whatever order they come, other if any pair is swapped.
+    """Hash the triples name, label, sound of a set.
 
-    Sound is taken at 16 bits, as it is published.
+    Args:
+        data: clips, taken at 16 bits as they are published, or rolls.
+
+    Returns:
+        32 hexadecimal digits, the same in any order of the items, another if any pair is swapped.
     """
     sound = data.audio if isinstance(data, Clips) else data.velocity
     whole = (sound.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
@@ -36,10 +40,17 @@ def alignment_hash(data: Data) -> str:
 
 
 def misaligned(clean: Clips, protected: Clips) -> list[tuple[str, str]]:
-    """Pairs (name, whose recording it holds instead), by correlation; empty where every clip is its own.
+    """Find clips that hold the recording of another clip, by correlation.
 
-    clean, protected: the same ids in the same order. Looks at no more than 256 clips. In a swapped set every stranger
-    is found once; a template that was added to a whole class may look like one recording too, but to all of them.
+    A template that was added to a whole class may look like one recording too, but to all of its clips; it is not
+    reported.
+
+    Args:
+        clean: the set.
+        protected: the same ids in the same order. At most 256 clips are compared, evenly spread.
+
+    Returns:
+        Pairs (name, the name of the clip whose recording it holds); empty where every clip holds its own.
     """
     index = torch.linspace(0, len(clean) - 1, min(_COMPARED, len(clean)), device=clean.device).round().long()
     originals, copies = (_normalised(clips.audio[index]) for clips in (clean, protected))

@@ -54,12 +54,23 @@ class Extrapolation(NamedTuple):
 
 
 def distances(real: Clips, other: Clips, rng: Generator, embedding: str = "logmel") -> dict[str, float]:
-    """All distances of `other` from `real`, by names like `fad[logmel]`.
+    """Compute all distances of a set from a real one.
 
-    `fad`, `fad_infinity` and its `fad_infinity_r2`, `kad`; `fad_floor` and `kad_floor`: the same between random halves
-    of the real set (at half the N, where FAD's bias is twice as large); `rows`: the smaller N. What too few clips
-    cannot give is NaN: below 2 rows everything, below 4 the floors, below 2 (features + 1) `fad_infinity`.
-    Raises `UsageError` for an unknown embedding, `DataError` for rates that differ or weights that are not there.
+    Args:
+        real: the reference clips.
+        other: clips at the same rate.
+        rng: random numbers.
+        embedding: one of `EMBEDDINGS`.
+
+    Returns:
+        By names like `fad[logmel]`: `fad`, `fad_infinity` and its `fad_infinity_r2`, `kad`; `fad_floor` and
+        `kad_floor`, the same between random halves of the real set (at half the N, where FAD's bias is twice as large);
+        `rows`, the smaller N. What too few clips cannot give is NaN: below 2 rows everything, below 4 the floors, below
+        2 (features + 1) `fad_infinity`.
+
+    Raises:
+        UsageError: the embedding is unknown.
+        DataError: the rates differ, or the embedding's weights are missing.
     """
     if embedding not in EMBEDDINGS:
         raise UsageError(unknown("embedding", embedding, EMBEDDINGS))
@@ -81,10 +92,17 @@ def distances(real: Clips, other: Clips, rng: Generator, embedding: str = "logme
 
 
 def frechet(x: Tensor, y: Tensor) -> float:
-    """Frechet distance of Gaussians fitted to rows [n, d] and [m, d]: `|mx - my|^2 + Tr(Cx + Cy - 2 (Cx Cy)^(1/2))`.
+    """Compute the Frechet distance of Gaussians: `|mx - my|^2 + Tr(Cx + Cy - 2 (Cx Cy)^(1/2))`.
 
     The trace of the root is the sum of the roots of the eigenvalues of the symmetric `Cx^(1/2) Cy Cx^(1/2)`: real,
     and finite where n < d leaves the covariances singular. Covariances are unbiased (n - 1).
+
+    Args:
+        x: rows [n, d] to which the first Gaussian is fitted.
+        y: rows [m, d] of the second.
+
+    Returns:
+        The distance, 0 or more.
     """
     x, y = _rows(x, y)
     root = _root(torch.cov(x.T).reshape(x.shape[1], -1))
@@ -95,12 +113,24 @@ def frechet(x: Tensor, y: Tensor) -> float:
 
 
 def fad_infinity(x: Tensor, y: Tensor, rng: Generator, *, paired: bool = False, sizes: int = _SIZES) -> Extrapolation:
-    """Frechet distance for N to infinity (Chong and Forsyth 2020; Gui et al. 2024, fadtk).
+    """Extrapolate the Frechet distance to N = infinity (Chong and Forsyth 2020; Gui et al. 2024, fadtk).
 
     Random subsets of both sets, without replacement, from all rows down to as few as a fifth or d + 1; the intercept of
-    the line through their distances over 1 / N. `r2` near 0 says that there was no bias to see, or too few rows.
-    Subsets of *both* sets are taken, since a small reference is as biased as a small sample. Raises `DataError` below
-    2 (d + 1) rows.
+    the line through their distances over 1 / N. Subsets of *both* sets are taken, since a small reference is as biased
+    as a small sample.
+
+    Args:
+        x: rows [n, d] of the reference.
+        y: rows [m, d].
+        rng: random numbers.
+        paired: row i of both comes from the same clip.
+        sizes: how many sizes of subsets.
+
+    Returns:
+        The intercept and the fit's `r2`, near 0 where there was no bias to see, or too few rows.
+
+    Raises:
+        DataError: fewer than 2 (d + 1) rows.
     """
     x, y = _rows(x, y)
     least = min(len(x), len(y))
@@ -121,10 +151,18 @@ def fad_infinity(x: Tensor, y: Tensor, rng: Generator, *, paired: bool = False, 
 
 
 def kad(x: Tensor, y: Tensor, *, paired: bool = False) -> float:
-    """Kernel audio distance of y [m, d] from the reference x [n, d]: 100 times the unbiased squared MMD.
+    """Compute the kernel audio distance, 100 times the unbiased squared MMD (Chung et al. 2025).
 
-    Gaussian kernel `exp(-|a - b|^2 / (2 s^2))`; s is the median distance between rows of the *reference* x, so that the
-    ruler stays the same for all that is measured against it. `paired`: row i of both comes from the same clip.
+    Gaussian kernel `exp(-|a - b|^2 / (2 s^2))`; s is the median distance between rows of the *reference*, so that all
+    that is measured against it has one scale.
+
+    Args:
+        x: rows [n, d] of the reference.
+        y: rows [m, d].
+        paired: row i of both comes from the same clip.
+
+    Returns:
+        The distance: 0 on average for equal distributions, below 0 by chance.
     """
     x, y = _rows(x, y)
     sample = x[torch.linspace(0, len(x) - 1, min(len(x), _MEDIAN_ROWS), device=x.device).long()]
@@ -142,7 +180,17 @@ def kad(x: Tensor, y: Tensor, *, paired: bool = False) -> float:
 def split_half_floor(
     x: Tensor, rng: Generator, distance: Callable[[Tensor, Tensor], float] = frechet, splits: int = 5
 ) -> float:
-    """What is left of a distance where there is none: the mean of its size between random halves of one set [n, d]."""
+    """Compute the mean size of a distance between random halves of one set, its value where there is no difference.
+
+    Args:
+        x: rows [n, d].
+        rng: random numbers.
+        distance: of two sets of rows.
+        splits: how many random halvings.
+
+    Raises:
+        DataError: fewer than 4 rows.
+    """
     if len(x) < 4:
         raise DataError(f"{len(x)} rows cannot be halved, expected at least 4")
     half, total = len(x) // 2, 0.0
@@ -285,7 +333,7 @@ def _model(name: str, folder: str) -> Any:
 
 def _loaded(name: str, folder: str, rate: int) -> Any:
     if name == "vggish":  # by itself: the package would ask the network for the branch of a repository that is here
-        model = torch.hub.load(str(Path(folder, _VGGISH_CODE)), "vggish", source="local")  # type: ignore[no-untyped-call]
+        model = torch.hub.load(str(Path(folder, _VGGISH_CODE)), "vggish", source="local")
         model.postprocess = False
         model.embeddings = torch.nn.Sequential(*list(model.embeddings.children())[:-1])  # before the last activation
         return model

@@ -1,9 +1,7 @@
-"""What protecting a set of rolls changed: velocities, notes and cells, one number a roll.
+"""What protection changed in a set of rolls: velocities, notes and cells, one number a roll.
 
 Conventions: clean and protected are `Rolls` of the same ids, tracks and shape. A note exists in both if one of the same
-track, onset and pitch does. Velocities are in MIDI units, not rounded. Results are float64 [roll]; what is a share is
-one of the clean roll's notes or cells, so NaN for a clean roll without any. Raises `DataError` where the set is empty
-or the two do not pair.
+track, onset and pitch does. Velocities are in MIDI units, not rounded.
 """
 
 from __future__ import annotations
@@ -23,16 +21,27 @@ _AT_ONCE = 1 << 22  # cells worked on at once: what bounds the memory
 
 
 def edits(clean: Rolls, protected: Rolls) -> dict[str, Tensor]:
-    """By name, each float64 [roll]:
+    """Measure the changes of notes between a clean set and its protected twin.
 
-    * of the notes that exist in both, NaN where there are none: "velocity_change", the mean of |v' - v|;
-      "velocity_peak", its largest; "velocity_gain_db", the mean of 40 log10(v' / v), the loudness that the DLS
-      velocity law gives it (amplitude as v squared);
-    * "notes_added", "notes_removed": notes that exist in one of the two only, over the clean notes;
-      "notes_altered": notes that exist in both with different durations, over the clean notes;
-    * "sounding_change": cells that sound in one of the two only, over the clean sounding cells.
+    Args:
+        clean: the set.
+        protected: the same ids, tracks and shape.
 
-    A note that is split at a ghost is one altered note and two added ones.
+    Returns:
+        By name, each float64 [roll]:
+
+        * for notes that exist in both, NaN where there are none: "velocity_change", the mean of |v' - v|;
+          "velocity_peak", its maximum; "velocity_gain_db", the mean of 40 log10(v' / v), the change of loudness by the
+          DLS velocity law (amplitude as v squared);
+        * "notes_added", "notes_removed": notes that exist in one of the two only, over the clean notes;
+          "notes_altered": notes that exist in both with different durations, over the clean notes;
+        * "sounding_change": cells that sound in one of the two only, over the clean sounding cells.
+
+        A share is NaN for a clean roll without notes. A note that is split at a ghost is one altered note and two added
+        ones.
+
+    Raises:
+        DataError: the set is empty, or the two do not pair.
     """
     _require_pair(clean, protected)
     at_once = max(1, _AT_ONCE // max(1, clean.velocity[0].numel()))

@@ -1,4 +1,4 @@
-"""How much of what an attacker reads of its training set a defense changed."""
+"""Share of an attacker's training input that a defense changed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from torch import Tensor
 
 
 def view_change(clean: Tensor, protected: Tensor, items: int) -> Tensor:
-    """The share of an attacker's input that a defense changed: float64 [item] in 0..1; NaN for an item without any.
+    """Compute the share of an attacker's input that a defense changed.
 
-    clean, protected: int64 [element, 1 + field], the item first, as an attacker's `view` gives them. The elements of an
-    item are a multiset: 1 - (elements in both) / (elements of the larger one), so that the order does not count.
+    The elements of an item are a multiset, so that their order does not count: 1 - (elements in both) / (elements of
+    the larger one).
+
+    Args:
+        clean: int64 [element, 1 + field], the item's number first, as an attacker's `view` gives them.
+        protected: the same for the protected set.
+        items: how many items the set has.
+
+    Returns:
+        float64 [item] in 0..1; NaN for an item without elements.
     """
     rows, place = torch.unique(torch.cat([clean, protected]), dim=0, return_inverse=True)
     before, after = (torch.bincount(at, minlength=len(rows)) for at in place.split([len(clean), len(protected)]))

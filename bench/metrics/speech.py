@@ -33,20 +33,36 @@ _TOO_SHORT = 1e-5  # what pystoi says where it cannot tell
 
 
 def speech_quality(clean: Clips, protected: Clips, limit: int | None = 128) -> dict[str, Tensor]:
-    """`pesq` and `stoi` by name, [clip]; all NaN where the package of that name is not installed.
+    """Compute `pesq` and `stoi`.
 
-    limit: so many clips, evenly spread over the set, are measured; None: all of them. The sampling error of the mean
-    is then a clip's spread over sqrt(limit): on spoken digits at 27 dB, 0.07 of PESQ and 0.002 of STOI.
+    Args:
+        clean: the clips.
+        protected: the same ids.
+        limit: how many clips, evenly spread over the set, are measured; None: all. The sampling error of the mean is
+            then a clip's standard deviation over sqrt(limit): on spoken digits at 27 dB, 0.07 of PESQ and 0.002 of
+            STOI.
+
+    Returns:
+        By name, [clip]; all NaN where the package of that name is not installed.
     """
     return {"pesq": pesq(clean, protected, limit), "stoi": stoi(clean, protected, limit)}
 
 
 def pesq(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
-    """Perceptual evaluation of speech quality, a mean opinion score of about 1 to 4.6 (MOS-LQO).
+    """Compute the perceptual evaluation of speech quality, a mean opinion score of about 1 to 4.6 (MOS-LQO).
 
-    At 8 kHz narrow band (ITU-T P.862.1, at most 4.549), at 16 kHz wide band (P.862.2, at most 4.644; the two scales do
-    not compare); other rates are resampled to 16 kHz, from below that too. All NaN without the package `pesq`.
-    Raises `DataError` where the two sets do not pair.
+    Args:
+        clean: the clips. At 8 kHz the measure is narrow band (ITU-T P.862.1, at most 4.549), at 16 kHz wide band
+            (P.862.2, at most 4.644; the two scales do not compare); other rates are resampled to 16 kHz, also lower
+            ones.
+        protected: the same ids.
+        limit: how many clips are measured; None: all.
+
+    Returns:
+        [clip]; all NaN without the package `pesq`.
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     if importlib.util.find_spec("pesq") is None:
         return _unknown(clean, protected)
@@ -64,10 +80,19 @@ def pesq(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
 
 
 def stoi(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
-    """Short-time objective intelligibility, at most 1 (Taal et al. 2011). All NaN without the package `pystoi`.
+    """Compute the short-time objective intelligibility (Taal et al. 2011).
 
-    NaN too where less than 0.4 s of the recording lies within 40 dB of its loudest frame.
-    Raises `DataError` where the two sets do not pair.
+    Args:
+        clean: the clips.
+        protected: the same ids.
+        limit: how many clips are measured; None: all.
+
+    Returns:
+        [clip], at most 1; NaN where less than 0.4 s of the recording lies within 40 dB of its loudest frame; all NaN
+        without the package `pystoi`.
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     if importlib.util.find_spec("pystoi") is None:
         return _unknown(clean, protected)

@@ -1,8 +1,8 @@
-"""Whether music still belongs to a style: what its nearest real neighbours are labelled.
+"""Style of music, judged by the labels of its nearest real neighbours.
 
 The HarmonyCloak paper (Table 10) asks listeners what share of the rock that a model generates is judged to be rock.
-Here the neighbours judge: a roll belongs to a style if its nearest real rolls are all of one. That needs no model that
-could have learnt from what is judged, and works for generators that are not told which style to write.
+Here neighbours judge: a roll belongs to a style if its nearest real rolls are all of that class. This needs no model
+that could have learnt from what is judged, and works for generators that are not told which style to write.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ _FLOOR = 0.02  # of a feature's deviation, all features lying in 0..1: what hard
 
 
 def style_purity(real: Rolls, rolls: Rolls, neighbours: int = 3) -> float:
-    """The share of rolls whose nearest `neighbours` in the real, labelled set are all of one class, 0..1.
+    """Compute the share of rolls whose nearest neighbours in a real, labelled set are all of one class.
 
-    Euclidean distances of `bench.metrics.symbolic.features`, each divided by its deviation in the real set. A roll that
-    is in both sets (by id and features) is no neighbour of its own. NaN for fewer than two classes or too few rolls.
+    Args:
+        real: the labelled set.
+        rolls: the set to judge. A roll that is in both sets (by id and features) is no neighbour of its own.
+        neighbours: how many count, by Euclidean distance of `bench.metrics.symbolic.features`, each feature divided by
+            its standard deviation in the real set.
+
+    Returns:
+        0..1; NaN for fewer than two classes or too few rolls.
     """
     if real.labels is None or len(set(real.labels.tolist())) < 2 or len(real) <= neighbours or not len(rolls):
         return math.nan

@@ -1,8 +1,8 @@
-"""What multi-track music is like, in the metrics of MuseGAN and muspy, for whole sets of rolls at once.
+"""Metrics of multi-track music as in MuseGAN and muspy, for whole sets of rolls at once.
 
 * Metrics by track, float64 [roll, track] (`tonal_distance`: [roll, pair]), from `symbolic_tracks`, which states their
-  conventions. A bar is `beats_per_bar * steps_per_beat` steps, whatever that is.
-* `paper_*`: the same as published code computes them, mistakes included, from `symbolic_paper`.
+  conventions. A bar is `beats_per_bar * steps_per_beat` steps.
+* `paper_*`: the same as published code computes them, errors included, from `symbolic_paper`.
 * `overall` treats a piece as a whole, as muspy does; `describe` is the column of a table.
 * `random_notes` and `shuffled_tracks`, the reference rows of every table, and `features` and `overlapped_area`, which
   compare sets, from `symbolic_sets`.
@@ -65,20 +65,35 @@ _OF_TRACKS = {
 
 
 def describe(rolls: Rolls) -> dict[str, float]:
-    """Means over the set, for tables: each over the rolls in which the metric is defined, NaN where there is none.
+    """Average all metrics over the set, for tables.
 
-    "EB[bass]", "polyphony[bass]", "notes a bar[bass]" for every track, "UPC[bass]" and "QN[bass]" for melodic ones,
-    "DP" if there are drums, "TD[bass-piano]" for every pair of melodic tracks (names in alphabetical order), and all
-    that `overall` has. A track without a name of its own is "track 0" and so on.
+    Args:
+        rolls: the set. A track without a name of its own is called "track 0" and so on.
+
+    Returns:
+        Name -> mean over the rolls in which the metric is defined, NaN where there is none: "EB[bass]",
+        "polyphony[bass]", "notes a bar[bass]" for every track, "UPC[bass]" and "QN[bass]" for melodic ones, "DP" if
+        there are drums, "TD[bass-piano]" for every pair of melodic tracks (names in alphabetical order), and all that
+        `overall` has.
+
+    Raises:
+        DataError: the set is empty.
     """
     found = _joined([_by_track(block, _names(rolls)) | _whole(block) for block in events(rolls)])
     return {name: float(values.nanmean()) for name, values in found.items()}
 
 
 def overall(rolls: Rolls) -> dict[str, Tensor]:
-    """The metrics of muspy by name, float64 [roll]: the melodic tracks as one; what is about time, with the drums.
+    """Compute the metrics of muspy: pitch for the melodic tracks as one, time for all tracks as one.
 
-    The names are those of the metrics, with spaces. NaN where the metric has it.
+    Args:
+        rolls: the set.
+
+    Returns:
+        Name of the metric, with spaces -> float64 [roll]; NaN where the metric has it.
+
+    Raises:
+        DataError: the set is empty.
     """
     return _joined([_whole(block) for block in events(rolls)])
 

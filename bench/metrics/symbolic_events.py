@@ -1,6 +1,6 @@
-"""What sounds in a set of rolls, as columns: the few cells and notes that the symbolic metrics look at.
+"""What sounds in a set of rolls, as columns: the few cells and notes that the symbolic metrics read.
 
-A roll is mostly silent (1 cell of 100 sounds in POP909), so all that touches every cell is done once, here, a few rolls
+A roll is mostly silent (1 cell of 100 sounds in POP909), so all work on every cell is done once, here, for a few rolls
 at a time; the metrics of `symbolic_tracks` count rows of these columns. `merged` makes one track of several.
 """
 
@@ -30,9 +30,20 @@ _AT_ONCE = 1 << 23  # cells of rolls worked on at once: what bounds the memory
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """All that sounds in some rolls. A row is a track of a roll: roll * tracks + track. Everything is int64.
+    """All that sounds in some rolls, as int64 columns in the order of row, pitch and step.
 
-    Cells and notes come in the order of row, pitch and step; the notes are those of `bench.notes.rolls.notes_of`.
+    Attributes:
+        row: [cell], the track of a roll that the cell is in: roll * tracks + track.
+        pitch: [cell], MIDI 0..127.
+        step: [cell].
+        note_row: [note], as `row`; the notes are those of `bench.notes.rolls.notes_of`.
+        note_pitch: [note], MIDI 0..127.
+        start: [note], steps.
+        duration: [note], steps.
+        lengths: [roll], steps.
+        programs: one per track.
+        steps_per_beat: of the rolls.
+        beats_per_bar: of the rolls.
     """
 
     row: Tensor  # [cell]
@@ -78,16 +89,38 @@ class Events:
         return self.count(self.row, (self.step, max(1, int(self.lengths.max()))))
 
     def spans(self, size: int) -> Tensor:
-        """int64 [roll]: how many spans of `size` steps a roll has, the last one cut short or not."""
+        """Count the spans of `size` steps in each roll, the last one cut short or not.
+
+        Args:
+            size: steps.
+
+        Returns:
+            int64 [roll].
+        """
         return -(-self.lengths // size)
 
     def sounding_in(self, size: int) -> Tensor:
-        """float64 [roll, track, span]: sounding cells in each span of `size` steps."""
+        """Count sounding cells in each span of `size` steps.
+
+        Args:
+            size: steps.
+
+        Returns:
+            float64 [roll, track, span].
+        """
         whole = functional.pad(self.sounding, (0, -self.sounding.shape[2] % size))
         return whole.reshape(*self.shape, -1, size).sum(3)
 
     def count(self, row: Tensor, *at: tuple[Tensor, int]) -> Tensor:
-        """float64 [roll, track, ...]: how often each row, and each value of the columns `at` (column, size), occurs."""
+        """Count how often each row, and each value of further columns, occurs.
+
+        Args:
+            row: int64 [n], rows.
+            at: further columns, each int64 [n] with the number of its values.
+
+        Returns:
+            float64 [roll, track, ...], one further dimension per column.
+        """
         sizes = [size for _, size in at]
         index = row
         for column, size in at:
@@ -97,9 +130,16 @@ class Events:
 
 
 def events(rolls: Rolls) -> Iterator[Events]:
-    """The events of a set, of a few rolls at a time, in order; the first roll of each is its roll 0.
+    """Yield the events of a set, a few rolls at a time, in order.
 
-    Raises `DataError` for an empty set.
+    Args:
+        rolls: the set; of a block, the first roll is its roll 0.
+
+    Yields:
+        The events of a block of rolls.
+
+    Raises:
+        DataError: the set is empty.
     """
     count, tracks, steps, pitches = rolls.velocity.shape
     if count == 0:
@@ -126,9 +166,15 @@ def events(rolls: Rolls) -> Iterator[Events]:
 
 
 def merged(events: Events, drums: bool = False) -> Events:
-    """One track of all melodic ones; of all tracks if `drums`.
+    """Merge tracks into one.
 
-    A cell in which several tracks sound is one cell; every note stays one, also those that coincide.
+    Args:
+        events: of some rolls.
+        drums: merge all tracks; else the melodic ones alone.
+
+    Returns:
+        Events of one melodic track. A cell in which several tracks sound is one cell; every note stays, also notes that
+        coincide.
     """
     tracks = len(events.programs)
     keep = torch.ones_like(events.drums) if drums else ~events.drums
@@ -150,7 +196,14 @@ def merged(events: Events, drums: bool = False) -> Events:
 
 
 def of_rolls(of: Callable[Concatenate[Events, P], Tensor]) -> Callable[Concatenate[Rolls | Events, P], Tensor]:
-    """A metric of `Events` that takes `Rolls` as well, and works through them in blocks."""
+    """Let a metric of `Events` take `Rolls` as well, worked through in blocks.
+
+    Args:
+        of: the metric, from events to a tensor [roll, ...].
+
+    Returns:
+        The metric, of events or of rolls.
+    """
 
     def metric(music: Rolls | Events, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         if isinstance(music, Events):

@@ -1,17 +1,17 @@
-"""The symbolic metrics as published code computes them, mistakes included: for comparison with published tables only.
+"""The symbolic metrics as published code computes them, errors included: for comparison with published tables only.
 
 Code of MuseGAN (github salu133445/musegan) and pypianoroll 1.0.4, read and, for pypianoroll, run:
 
-* "v1", `v1/musegan/eval/metrics.py`, which the tables of arXiv 1709.06298 come from: every bar is taken by itself.
+* "v1", `v1/musegan/eval/metrics.py`, which the tables of arXiv 1709.06298 come from: every bar on its own.
 * "v2", `src/musegan/metrics.py`: the whole array at once.
 * "pypianoroll", `pypianoroll/metrics.py`.
 
-What they share and what is wrong with it: a binary roll, so that a note struck again at once is one long note; and
-`chroma` by a reshape to (12, -1), which adds up neighbouring semitones (7 of 84 pitches, 10 of 128) where pitch classes
-were meant. The rest is told at each function. The right values stand in `symbolic_tracks`, without `paper_`.
+Errors that they share: a binary roll, so that a note struck again at once is one long note; and `chroma` by a reshape
+to (12, -1), which adds up neighbouring semitones (7 of 84 pitches, 10 of 128) where pitch classes were meant. Each
+function states its own. The right values stand in `symbolic_tracks`, without `paper_`.
 
-Conventions: float64 [roll, track], or [roll, pair] as in `pairs`. The published code means over the whole set;
-here each roll is a set of its own, of bars as many as it has, the last one filled up with silence. NaN as there.
+Conventions: float64 [roll, track], or [roll, pair] as in `pairs`. The published code averages over the whole set;
+here each roll is a set of its own, of as many bars as it has, the last one filled up with silence. NaN as there.
 """
 
 from __future__ import annotations
@@ -42,28 +42,45 @@ _V1_PERIOD = (1, 0.3, 0, 0, 0, 0.3)
 
 
 def paper_empty_bar_rate(rolls: Rolls) -> Tensor:
-    """v2's "empty bar rate" [roll, track]: the share of bars that are NOT empty. (v1 has it right.)
+    """Compute v2's "empty bar rate", the share of bars that are NOT empty; v1 has it right.
 
-    pypianoroll's `empty_beat_rate` is upside down in the same way.
+    pypianoroll's `empty_beat_rate` has the same error.
+
+    Args:
+        rolls: the set.
+
+    Returns:
+        float64 [roll, track] in 0..1.
     """
     bars, inside = _bars(rolls)
     return _mean(bars.any(4).any(3).double(), inside)
 
 
 def paper_pitches_used(rolls: Rolls) -> Tensor:
-    """v2's "pitches used per bar" [roll, track]: sounding cells in a bar, so that a held note counts at every step.
+    """Compute v2's "pitches used per bar", the sounding cells in a bar: a held note counts at every step.
 
-    Empty bars count as 0. (v1 counts distinct pitches.)
+    v1 counts distinct pitches.
+
+    Args:
+        rolls: the set.
+
+    Returns:
+        float64 [roll, track], mean over all bars.
     """
     bars, inside = _bars(rolls)
     return _mean(bars.sum((3, 4)).double(), inside)
 
 
 def paper_used_pitch_classes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor:
-    """UPC [roll, track] on groups of neighbouring semitones instead of pitch classes.
+    """Compute UPC on groups of neighbouring semitones instead of pitch classes.
 
-    v1: distinct groups in a bar, mean over the bars that are not empty. v2: pairs of step and group in a bar, mean over
-    all bars: up to 12 times the steps of a bar.
+    Args:
+        rolls: the set.
+        code: "v1": distinct groups in a bar, mean over the bars that are not empty. "v2": pairs of step and group in a
+            bar, mean over all bars.
+
+    Returns:
+        float64 [roll, track]; v1: 0..12, v2: up to 12 times the steps of a bar.
     """
     bars, inside = _bars(rolls)
     groups = _grouped(bars) > 0
@@ -73,12 +90,18 @@ def paper_used_pitch_classes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> 
 
 
 def paper_qualified_notes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor:
-    """QN [roll, track] with the threshold of 2 steps that all published code has, where the paper says 3.
+    """Compute QN with the threshold of 2 steps that all published code has, where the paper says 3.
 
-    v1: the share in each bar, notes cut at the bar line, mean over the bars that are not empty. v2 and pypianoroll:
-    beginnings and ends are listed step by step, the k-th is paired with the k-th, and their distance in *cells* of the
-    flattened roll is held against 2. A note of one step is a whole row of cells long: nearly every note is qualified.
-    (pypianoroll's stops with an error if the roll is of booleans, since their differences are never negative.)
+    Args:
+        rolls: the set.
+        code: "v1": the share in each bar, notes cut at the bar line, mean over the bars that are not empty. "v2", which
+            pypianoroll has as well: begins and ends are listed step by step, the k-th is paired with the k-th, and
+            their distance in *cells* of the flattened roll is compared with 2. A note of one step is a whole row of
+            cells long, so nearly every note is qualified. (pypianoroll's stops with an error for a boolean roll, whose
+            differences are never negative.)
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for a track without notes.
     """
     if code == "v1":
         bars, inside = _bars(rolls)
@@ -96,12 +119,20 @@ def paper_qualified_notes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Ten
 
 
 def paper_drum_pattern(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor:
-    """DP [roll, track], NaN for melodic tracks: what lies on a mask with a tolerance, bars of 4/4.
+    """Compute DP on a mask with a tolerance, for bars of 4/4.
 
-    v1: onsets on [1, .3, 0, 0, 0, .3] repeated, the best of 6 shifts, mean over the bars that are not empty; made for
-    96 steps a bar, and here of any multiple of 6. A beat that is late as a whole is thus in the pattern. v2: sounding
-    *cells*, held ones included, on a mask with tolerance .1 that depends on the steps a bar; 0 for no notes. At 16
-    steps it is [1, .1] repeated: whoever plays at random gets .55. Raises `DataError` for steps a bar without a mask.
+    Args:
+        rolls: the set.
+        code: "v1": onsets on [1, .3, 0, 0, 0, .3] repeated, the best of 6 shifts, mean over the bars that are not
+            empty; made for 96 steps a bar, here for any multiple of 6. A beat that is late as a whole counts as in the
+            pattern. "v2": sounding *cells*, held ones included, on a mask with tolerance .1 that depends on the steps
+            of a bar. At 16 steps it is [1, .1] repeated: random playing gets .55.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for melodic tracks; without notes NaN in v1 and 0 in v2.
+
+    Raises:
+        DataError: bars of this many steps have no mask.
     """
     drums = torch.tensor([program == DRUMS for program in rolls.programs], device=rolls.device)
     bars, inside = _bars(rolls)
@@ -122,13 +153,21 @@ def paper_drum_pattern(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor
 
 
 def paper_tonal_distance(rolls: Rolls, code: Literal["v1", "v2", "pypianoroll"] = "v1") -> Tensor:
-    """TD [roll, pair] on groups of neighbouring semitones instead of pitch classes.
+    """Compute TD on groups of neighbouring semitones instead of pitch classes.
 
-    v1: mean over the beats of a bar, NaN if a track is silent in one of them; mean over the bars that are not NaN.
-    v2: mean over all beats, NaN if a track is silent in one. pypianoroll: chroma normalised step by step, then summed
-    over the *steps* of a beat with the weights that were meant for pitch classes, and the norm over all beats at once,
-    which grows with the root of their number: beyond the 2.83 that a tonal distance can have. NaN if a track is silent
-    at one step. Raises `DataError` for "pypianoroll" but at 12 steps a beat: at others it stops with an error.
+    Args:
+        rolls: the set.
+        code: "v1": mean over the beats of a bar, NaN if a track is silent in one of them; mean over the bars that are
+            not NaN. "v2": mean over all beats, NaN if a track is silent in one. "pypianoroll": chroma normalised step
+            by step, then summed over the *steps* of a beat with the weights that were meant for pitch classes, and the
+            norm over all beats at once, which grows with the root of their number beyond the 2.83 of a tonal distance;
+            NaN if a track is silent at one step.
+
+    Returns:
+        float64 [roll, pair].
+
+    Raises:
+        DataError: "pypianoroll" at other than 12 steps a beat, where its code stops with an error.
     """
     first, second = torch.tensor(pairs(rolls), dtype=torch.int64, device=rolls.device).reshape(-1, 2).unbind(1)
     matrix = tonal_matrix(rolls.device)

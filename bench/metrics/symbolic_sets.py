@@ -1,8 +1,8 @@
-"""Sets of rolls against sets of rolls: what a roll is like in numbers, how two sets overlap, and the reference rows.
+"""Sets of rolls against sets of rolls: features of a roll, the overlap of two sets, and the reference rows of tables.
 
-`random_notes` and `shuffled_tracks` stand in every table of symbolic metrics beside the real set. A metric that cannot
-tell them from it says nothing about a model either: MuseGAN's own tonal distance moves by 0.02 to 0.1 when the tracks
-of different songs are put together.
+`random_notes` and `shuffled_tracks` stand in every table of symbolic metrics beside the real set. A metric that does
+not separate them from it says nothing about a model either: MuseGAN's own tonal distance moves by 0.02 to 0.1 when the
+tracks of different songs are put together.
 """
 
 from __future__ import annotations
@@ -36,28 +36,44 @@ _POINTS = 1024  # at which its densities are compared
 
 
 def features(rolls: Rolls) -> Tensor:
-    """float32 [roll, feature], every feature in 0..1: what a roll is like, for distances between sets of rolls.
+    """Describe each roll by features in 0..1, for distances between sets of rolls.
 
     In this order, each for all tracks, or for the melodic ones (*): EB; QN *; UPC / 12 *; notes a bar n as n / (n + 4);
-    polyphony p as p / (p + 1); mean duration d in beats as d / (d + 1); the notes' histogram of pitch classes [12] *
-    and that of positions in the bar [step]; then DP of drums, and TD / (2 sqrt(2)) of pairs. x / (x + c) is the
-    logistic function of log x: equal ratios count alike, and nothing runs away.
+    polyphony p as p / (p + 1); mean duration d in beats as d / (d + 1); the histogram of the notes' pitch classes [12]
+    * and of their positions in the bar [step]; then DP of drums, and TD / (2 sqrt(2)) of pairs. x / (x + c) is the
+      logistic
+    function of log x, so that equal ratios count alike and no feature is unbounded.
 
-    What is undefined is 0.5 where it is a share or a distance (QN, DP, TD), as far from one end as from the other; in
-    a silent track EB is 1 and all else 0. Two sets compare where their tracks, bars and steps a beat are the same.
+    Args:
+        rolls: the set. Two sets compare where their tracks, bars and steps a beat are the same.
+
+    Returns:
+        float32 [roll, feature]. Undefined shares and distances (QN, DP, TD) are 0.5, as far from one end as from the
+        other; in a silent track EB is 1 and all else 0.
+
+    Raises:
+        DataError: the set is empty.
     """
     return torch.cat([_features(block) for block in events(rolls)])
 
 
 def overlapped_area(a: Tensor, b: Tensor) -> float:
-    """How much the distances from a to b look like those within a: 1 = as if b were more of a, 0 = nothing alike.
+    """Compare the distances from a to b with those within a.
 
-    a, b: the reference [n] or [n, feature] and what is compared with it [m] or [m, feature]. Euclidean distances of all
-    pairs within a, and of all pairs of a and b; a Gaussian kernel density (Scott's rule) of each; the area under the
-    lower of the two. Yang and Lerch, Neural Computing and Applications 2020, for one feature or for one vector of them.
-    No more than 200 rows of either set are looked at, evenly spread. Where all distances are the same number there is
-    no density: then the area is 1 if those of both kinds are that number, else 0. Raises `DataError` below 3 rows of
-    a, without a row of b, for features that do not fit, or values that are not finite.
+    Euclidean distances of all pairs within a, and of all pairs of a and b; a Gaussian kernel density (Scott's rule) of
+    each; the area under the lower of the two. Yang and Lerch, Neural Computing and Applications 2020, for one feature
+    or for a vector of them.
+
+    Args:
+        a: the reference, [n] or [n, feature].
+        b: what is compared with it, [m] or [m, feature]. At most 200 rows of either set are used, evenly spread.
+
+    Returns:
+        The area in 0..1: 1 where b is like more of a, 0 where nothing is alike. Where all distances of one kind are the
+        same number, 1 if those of both kinds are that number, else 0.
+
+    Raises:
+        DataError: fewer than 3 rows of a, no row of b, features that do not fit, or values that are not finite.
     """
     from scipy.stats import gaussian_kde
 
@@ -79,11 +95,18 @@ def overlapped_area(a: Tensor, b: Tensor) -> float:
 
 
 def random_notes(rolls: Rolls, rng: Generator) -> Rolls:
-    """The same rolls with every note somewhere else: how many there are, how long and how loud is kept, all else lost.
+    """Move every note elsewhere at random: number, durations and velocities of the notes are kept, all else is lost.
 
-    A note's pitch is uniform over the pitches that the set uses (drums over those of drums, melodic tracks over those
-    of melodic ones), its onset over all steps from which it still fits into the roll. A note that falls on another one
-    of its track and pitch is drawn again; what 100 rounds cannot place is left to `grid`, which cuts the earlier note.
+    The pitch of a note is uniform over the pitches that the set uses (for drums, those of drums; for melodic tracks,
+    those of melodic ones), its onset over all steps from which it still fits into the roll. A note that falls on
+    another one of its track and pitch is drawn again, up to 100 times; then `grid` cuts the earlier note.
+
+    Args:
+        rolls: the set.
+        rng: random numbers.
+
+    Returns:
+        Rolls in the shape of `rolls`.
     """
     notes = notes_of(rolls)
     device = notes.roll.device
@@ -113,10 +136,17 @@ def random_notes(rolls: Rolls, rng: Generator) -> Rolls:
 
 
 def shuffled_tracks(rolls: Rolls, rng: Generator) -> Rolls:
-    """The same tracks put together anew: no two tracks of a roll come from the same roll, and none is used twice.
+    """Combine tracks of different rolls: no two tracks of a roll come from the same roll, and none is used twice.
 
-    A roll keeps its first track and its length; a track that is longer is cut, a shorter one ends early. Raises
-    `DataError` for fewer rolls than tracks.
+    Args:
+        rolls: the set.
+        rng: random numbers.
+
+    Returns:
+        Rolls that keep their first track and their length; a longer track is cut, a shorter one ends early.
+
+    Raises:
+        DataError: fewer rolls than tracks.
     """
     count, tracks = rolls.velocity.shape[:2]
     if count < tracks:

@@ -1,13 +1,13 @@
-"""Symbolic metrics by track, right as they are defined: what `symbolic` gathers, describes and compares.
+"""Symbolic metrics of one track, as they are defined; `symbolic` gathers, describes and compares them.
 
 Conventions
 -----------
-* A metric takes `Rolls`, or the `Events` of some of them, and gives float64 [roll, track] (tonal distance:
-  [roll, pair]); NaN where it is undefined, which each docstring says. Nothing here has a gradient. Raises `DataError`
-  for an empty set.
-* Only steps within `lengths` count. A bar or a beat that the length cuts short counts as one.
-* A cell sounds where its velocity is above 0; notes are those of `bench.notes.rolls`. Drums are program 128; a drum
-  "pitch" names an instrument, so what is about pitch is NaN for drums.
+* A metric takes `Rolls`, or the `Events` of some of them, and returns float64 [roll, track] (tonal distance:
+  [roll, pair]); NaN where it is undefined, as each docstring says. No metric has a gradient. Every metric raises
+  `DataError` for an empty set.
+* Only steps within `lengths` count. A bar or a beat that the length cuts short counts as a whole one.
+* A cell sounds where its velocity is above 0; notes are those of `bench.notes.rolls`. Drums are program 128; their
+  "pitch" names an instrument, so metrics of pitch are NaN for drums.
 
 MuseGAN: Dong et al., AAAI 2018, arXiv 1709.06298; muspy: Dong et al., ISMIR 2020.
 """
@@ -35,26 +35,45 @@ _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 @of_rolls
 def empty_bar_rate(music: Events) -> Tensor:
-    """EB [roll, track]: the share of bars without a sounding cell, held notes included. NaN for a roll of no length."""
+    """Compute EB, the share of bars without a sounding cell; a held note sounds.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for a roll of no length.
+    """
     return _empty(music, music.bar)
 
 
 @of_rolls
 def empty_beat_rate(music: Events) -> Tensor:
-    """[roll, track]: the share of beats without a sounding cell. NaN for a roll of no length.
+    """Compute the share of beats without a sounding cell.
 
-    muspy counts one beat too many where the music ends on a beat, and takes a beat for sounding in which a note ends
-    at once.
+    muspy counts one beat too many where the music ends on a beat, and counts a beat as sounding in which a note only
+    ends.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for a roll of no length.
     """
     return _empty(music, music.steps_per_beat)
 
 
 @of_rolls
 def used_pitch_classes(music: Events) -> Tensor:
-    """UPC [roll, track]: distinct pitch classes (pitch % 12) in a bar, 0..12, mean over the bars that are not empty.
+    """Compute UPC, the distinct pitch classes (pitch % 12) in a bar, mean over the bars that are not empty.
 
     Empty bars are left out as in MuseGAN's tables, so that UPC and EB do not measure the same. A held note counts in
-    every bar in which it sounds. NaN for drums and for a silent track.
+    every bar in which it sounds.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..12; NaN for drums and for a silent track.
     """
     bars = max(1, int(music.spans(music.bar).max()))
     classes = (music.count(music.row, (music.step // music.bar, bars), (music.pitch % 12, 12)) > 0).sum(3).double()
@@ -63,12 +82,18 @@ def used_pitch_classes(music: Events) -> Tensor:
 
 @of_rolls
 def qualified_notes(music: Events, least: int | None = None) -> Tensor:
-    """QN [roll, track]: the share of notes of at least `least` steps. NaN for drums and for a track without notes.
+    """Compute QN, the share of notes of at least `least` steps; low where music is fragmented.
 
-    It shows music that is cut to pieces. The paper's threshold is 3 steps of 24 a beat, a 32nd note; the published code
-    has 2 steps of 12. By default `least` is a 32nd note, and 2 steps where the grid is too coarse for it, since no note
-    is shorter than one: 3 steps at 24 a beat, 2 at 12, and 2 (an eighth note) at 4. There 3 steps would be a dotted
-    eighth, and ordinary eighths would count as fragments. Values at different steps a beat do not compare.
+    The paper's threshold is 3 steps of 24 a beat, a 32nd note; the published code has 2 steps of 12. At 4 steps a beat
+    a threshold of 3 would be a dotted eighth, and ordinary eighths would count as fragments.
+
+    Args:
+        music: rolls, or the events of some of them.
+        least: steps; by default a 32nd note, but at least 2 steps: 3 at 24 steps a beat, 2 at 12 and at 4.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for drums and for a track without notes. Values at different steps a beat
+        do not compare.
     """
     least = max(2, -(-music.steps_per_beat // 8)) if least is None else least
     row = music.note_row
@@ -77,11 +102,18 @@ def qualified_notes(music: Events, least: int | None = None) -> Tensor:
 
 @of_rolls
 def drum_pattern(music: Events, pulses: int | None = None) -> Tensor:
-    """DP [roll, track]: the share of drum notes that begin on a pulse, `pulses` of them a beat.
+    """Compute DP, the share of drum notes that begin on a pulse, without tolerance or shift.
 
-    NaN for melodic tracks and for drums without a note. MuseGAN's 16-beat pattern has 4 pulses a beat, its 8-beat
-    pattern 2. By default 4 where the grid is finer than that, else 2, 3 or 1, always fewer than the steps of a beat:
-    4 at 24, 12 and 8 steps a beat, 2 at 4 and 6. Neither a tolerance nor a shift: see `symbolic_paper` for those.
+    MuseGAN's 16-beat pattern has 4 pulses a beat, its 8-beat pattern 2; `symbolic_paper` has its tolerance and its
+    shift.
+
+    Args:
+        music: rolls, or the events of some of them.
+        pulses: of a beat; by default the first of 4, 2, 3 that divides the steps of a beat and is fewer, else 1: 4 at
+            24, 12 and 8 steps a beat, 2 at 4 and 6.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for melodic tracks and for drums without a note.
     """
     beat = music.steps_per_beat
     if pulses is None:
@@ -94,11 +126,17 @@ def drum_pattern(music: Events, pulses: int | None = None) -> Tensor:
 
 @of_rolls
 def tonal_distance(music: Events) -> Tensor:
-    """TD [roll, pair]: distance of two tracks in Harte's tonal space, mean over the beats in which both sound, 0..2.83.
+    """Compute TD, the distance of two tracks in tonal space: mean over the beats in which both sound.
 
-    A beat's chroma (sounding cells by pitch class) is normalised to sum 1 and mapped by `tonal_matrix`; L2 norm of the
-    difference. The largest distance, 2 sqrt(2), is a tritone's. The pairs are those of `pairs`: melodic tracks only.
-    NaN where two tracks never sound in the same beat. Harte, Sandler and Gasser, AMCMM 2006.
+    The chroma of a beat (sounding cells by pitch class), normalised to sum 1, is mapped by `tonal_matrix`; the distance
+    is the L2 norm of the difference. Harte, Sandler and Gasser, AMCMM 2006.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, pair] in 0..2.83 (2 sqrt(2), a tritone), pairs as in `pairs`, melodic tracks only; NaN where two
+        tracks never sound in the same beat.
     """
     beats = max(1, int(music.spans(music.steps_per_beat).max()))
     chroma = music.count(music.row, (music.step // music.steps_per_beat, beats), (music.pitch % 12, 12))
@@ -112,24 +150,42 @@ def tonal_distance(music: Events) -> Tensor:
 
 @of_rolls
 def polyphony(music: Events) -> Tensor:
-    """[roll, track]: pitches that sound at once, mean over the steps in which any does. NaN for a silent track."""
+    """Compute the pitches that sound at once: mean over the steps in which any sounds.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track], at least 1; NaN for a silent track.
+    """
     return music.count(music.row) / (music.sounding > 0).sum(2)
 
 
 @of_rolls
 def polyphony_rate(music: Events, least: int = 2) -> Tensor:
-    """[roll, track]: the share of all steps in which at least `least` pitches sound. NaN for a roll of no length.
+    """Compute the share of all steps in which at least `least` pitches sound, MuseGAN's polyphonicity.
 
-    MuseGAN's polyphonicity. muspy calls the limit 2 and then counts steps of more than two: `least` = 3.
+    Args:
+        music: rolls, or the events of some of them.
+        least: pitches; muspy states the limit 2 but counts steps of more than two, which is `least` = 3.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for a roll of no length.
     """
     return (music.sounding >= least).sum(2) / music.lengths.double()[:, None]
 
 
 @of_rolls
 def scale_consistency(music: Events) -> Tensor:
-    """[roll, track]: the share of notes in the major or minor scale that holds most of them.
+    """Compute the share of notes in the major or minor scale that holds most of them.
 
-    NaN for drums and for a track without notes. A natural minor scale has the pitches of a major one: 12 scales.
+    A natural minor scale has the pitches of a major one, so 12 scales are tried.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..1; NaN for drums and for a track without notes.
     """
     root, degree = torch.arange(12)[:, None], torch.tensor(_MAJOR)
     scales = torch.zeros(12, 12, dtype=torch.float64).scatter(1, (root + degree) % 12, 1.0).to(music.lengths.device)
@@ -138,7 +194,14 @@ def scale_consistency(music: Events) -> Tensor:
 
 @of_rolls
 def pitch_range(music: Events) -> Tensor:
-    """[roll, track]: semitones from the lowest pitch to the highest. NaN for drums and for a silent track."""
+    """Compute the semitones from the lowest pitch to the highest.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track]; NaN for drums and for a silent track.
+    """
     used = music.pitches > 0
     lowest, highest = used.byte().argmax(2), 127 - used.byte().flip(2).argmax(2)
     return _melodic(music, torch.where(used.any(2), (highest - lowest).double(), math.nan))
@@ -146,34 +209,67 @@ def pitch_range(music: Events) -> Tensor:
 
 @of_rolls
 def pitches_used(music: Events) -> Tensor:
-    """[roll, track]: distinct pitches. NaN for drums, 0 for a silent track."""
+    """Count distinct pitches.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track], 0 for a silent track; NaN for drums.
+    """
     return _melodic(music, (music.pitches > 0).sum(2).double())
 
 
 @of_rolls
 def pitch_classes_used(music: Events) -> Tensor:
-    """[roll, track]: distinct pitch classes in the whole roll, 0..12. NaN for drums, 0 for a silent track."""
+    """Count distinct pitch classes in the whole roll.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..12, 0 for a silent track; NaN for drums.
+    """
     return _melodic(music, (music.classes > 0).sum(2).double())
 
 
 @of_rolls
 def pitch_entropy(music: Events) -> Tensor:
-    """[roll, track]: entropy of the notes' pitches, bits. NaN for drums and for a track without notes."""
+    """Compute the entropy of the pitches of the notes.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track], bits; NaN for drums and for a track without notes.
+    """
     return _melodic(music, _entropy(music.pitches))
 
 
 @of_rolls
 def pitch_class_entropy(music: Events) -> Tensor:
-    """[roll, track]: entropy of the notes' pitch classes, 0..3.58 bits. NaN for drums and for a track without notes."""
+    """Compute the entropy of the pitch classes of the notes.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..3.58 bits; NaN for drums and for a track without notes.
+    """
     return _melodic(music, _entropy(music.classes))
 
 
 @of_rolls
 def groove_consistency(music: Events) -> Tensor:
-    """[roll, track]: 1 minus the share of steps at which one bar has an onset and the next has none, or the reverse.
+    """Compute 1 minus the share of steps at which only one of two neighbouring bars has an onset.
 
-    Mean over neighbouring bars; NaN for fewer than two bars. Wu and Yang, ISMIR 2020. muspy counts one bar too many
-    where the music ends on a bar line.
+    Wu and Yang, ISMIR 2020. muspy counts one bar too many where the music ends on a bar line.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track] in 0..1, mean over neighbouring bars; NaN for fewer than two bars.
     """
     bars = music.spans(music.bar)
     most = max(1, int(bars.max()))
@@ -186,25 +282,53 @@ def groove_consistency(music: Events) -> Tensor:
 
 @of_rolls
 def notes_per_bar(music: Events) -> Tensor:
-    """[roll, track]: notes over bars, the empty ones included. NaN for a roll of no length."""
+    """Compute notes over bars, empty bars included.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track]; NaN for a roll of no length.
+    """
     return music.count(music.note_row) / music.spans(music.bar).double()[:, None]
 
 
 @of_rolls
 def mean_duration(music: Events) -> Tensor:
-    """[roll, track]: mean duration of a note, beats. NaN for a track without notes."""
+    """Compute the mean duration of a note.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        float64 [roll, track], beats; NaN for a track without notes.
+    """
     row = music.note_row
     steps = torch.bincount(row, music.duration.double(), math.prod(music.shape)).reshape(music.shape)
     return steps / music.count(row) / music.steps_per_beat
 
 
 def pairs(music: Rolls | Events) -> list[tuple[int, int]]:
-    """The pairs of melodic tracks, the lower index first: the columns of `tonal_distance`."""
+    """List the pairs of melodic tracks, the columns of `tonal_distance`.
+
+    Args:
+        music: rolls, or the events of some of them.
+
+    Returns:
+        Track numbers, the lower one first.
+    """
     return list(combinations([track for track, program in enumerate(music.programs) if program != DRUMS], 2))
 
 
 def tonal_matrix(device: torch.device | str = "cpu") -> Tensor:
-    """float64 [6, 12]: pitch classes on the circles of fifths, minor and major thirds; radii 1, 1 and 0.5."""
+    """Return the map from chroma to tonal space: circles of fifths, minor and major thirds, radii 1, 1 and 0.5.
+
+    Args:
+        device: where the matrix lies.
+
+    Returns:
+        float64 [6, 12]: coordinate, pitch class. Harte, Sandler and Gasser, AMCMM 2006.
+    """
     classes = torch.arange(12, dtype=torch.float64, device=device)
     circles = [(1.0, 7 / 6), (1.0, 3 / 2), (0.5, 2 / 3)]
     return torch.stack(

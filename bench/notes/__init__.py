@@ -1,1 +1,72 @@
-"""What notes are: MIDI files, piano rolls, edits of them, and their sound. Knows nothing of trials."""
+"""Notes: MIDI files, piano rolls, note lists, edits of them, and their sound. Knows nothing of trials.
+
+The names below may be relied on by plugins, and so may `bench.notes.render.render`, which plays rolls by a soundfont.
+The modules say which conventions hold: `rolls` for piano rolls and note lists, `midi` for files in ticks.
+"""
+
+from bench.notes.midi import DRUMS, MIDI_SUFFIXES, Part, Score, read_score
+from bench.notes.note_edits import Maskers, cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
+from bench.notes.pianorolls import PianoRolls, read_pianorolls
+from bench.notes.restrikes import dominant, remerge, split, threshold_velocity
+from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, read_midi, steps_in, write_midi
+from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
+from bench.notes.windows import (
+    LOWEST,
+    PITCHES,
+    PROGRAMS,
+    TRACKS,
+    Window,
+    cut,
+    families,
+    folded,
+    in_turn,
+    joined,
+    rolls_of,
+    stacked,
+)
+
+__all__ = [
+    "DRUMS",
+    "LOWEST",
+    "MIDI_SUFFIXES",
+    "PITCHES",
+    "PROGRAMS",
+    "SOFTEST",
+    "TRACKS",
+    "Maskers",
+    "Notes",
+    "Part",
+    "PianoRolls",
+    "Score",
+    "Window",
+    "beginnings",
+    "cells_of",
+    "cut",
+    "dealt",
+    "disjoint",
+    "dominant",
+    "families",
+    "folded",
+    "grid",
+    "in_turn",
+    "joined",
+    "lengthened",
+    "maskers",
+    "medians",
+    "notes_of",
+    "quantised",
+    "ranks",
+    "read_midi",
+    "read_pianorolls",
+    "read_score",
+    "remerge",
+    "rolls_of",
+    "rounded",
+    "split",
+    "stacked",
+    "steps_in",
+    "sustained",
+    "threshold_velocity",
+    "to_rolls",
+    "write_midi",
+]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.smf import NOTE_OFF, NOTE_ON, PROGRAM, Event, Smf, Track, parse, read_bytes
 
 __all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Part", "Score", "note_event", "read_score", "score_of"]
@@ -119,22 +120,28 @@ def score_of(data: bytes, path: Path) -> Score:
     """
     file = parse(data, path)
     if file.kind not in (0, 1):
-        raise DataError(f"{path}: a MIDI file of format {file.kind}, expected format 0 or 1")
+        raise DataError(f"{printable(path)}: a MIDI file of format {file.kind}, expected format 0 or 1")
     if file.division >= 0x8000:
-        raise DataError(f"{path}: the MIDI file counts in SMPTE time code, expected ticks a quarter note")
+        raise DataError(f"{printable(path)}: the MIDI file counts in SMPTE time code, expected ticks a quarter note")
     if file.division == 0:
-        raise DataError(f"{path}: the MIDI file states 0 ticks a quarter note, expected at least 1")
+        raise DataError(f"{printable(path)}: the MIDI file states 0 ticks a quarter note, expected at least 1")
     parts, names, notes = _collect(file)
     if not notes:
-        raise DataError(f"{path}: the MIDI file holds no notes, expected at least one")
+        raise DataError(f"{printable(path)}: the MIDI file holds no notes, expected at least one")
     table = torch.tensor(notes, dtype=torch.int64)
     return Score(path, file, tuple(parts), tuple(names), _lasting(table, parts))
 
 
 def note_event(track: Track, event: Event) -> tuple[int, int] | None:
-    """Pitch and velocity of a strike or a release, whose velocity is 0; None for any other event.
+    """Read an event as a strike or a release.
 
-    A velocity byte of 128 and more counts as 127. A pitch byte of 128 and more is none of MIDI's: no note.
+    Args:
+        track: the track.
+        event: one of its events.
+
+    Returns:
+        Pitch and velocity, 0 for a release; None for any other event. A velocity byte of 128 and more counts as 127; a
+        pitch byte of 128 and more is none of MIDI's: no note.
     """
     if event.status & 0xE0 != NOTE_OFF or track.content[event.data] >= 0x80:
         return None

@@ -1,19 +1,21 @@
-"""A defense's edits of a MIDI file: its notes as rolls, and what changed in the rolls carried back to the ticks.
+"""A defense's edits of a MIDI file: the file's notes as rolls, and the changes of the rolls transferred back to ticks.
 
-A roll is quantised, the file is not, so the protected file is never written from the roll. Each note of the protected
-rolls takes its begin and end from the clean ones, and thereby from the file:
+A roll is quantised and the file is not, so the protected file is never written from the roll. The protected rolls are
+compared with the clean ones, and each protected note takes its ticks as follows:
 
-begin  where a clean note begins: that note's own tick. Within a clean note: the note is split at the tick of the step.
-       In silence: at the tick of the step, not before the pitch has ended.
-end    where a clean note ends: that note's own tick. Within a clean note: at the tick of the step, which shortens or
-       splits it. In silence: at the tick of the step, or where the pitch is struck next, or at the end of the file.
+* Begin. At the begin of a clean note: the tick of that note. Inside a clean note, which it splits: the tick of the
+  step. In silence: the tick of the step, but not before the pitch has ended.
+* End. At the end of a clean note: the tick of that end. Inside a clean note, which it shortens or splits: the tick of
+  the step. In silence: the tick of the step, but at most the next strike of the pitch or the end of the file.
 
-So what a defense does not touch stays at its tick, and no pitch of a channel sounds twice at a time where it did not
-before. Pieces are cut every few bars: a note held over the seam is struck again in the second piece, where a new
-velocity says nothing to the file, unless the note was split before; it takes silence there to end it. A note that
-shares the cell of its onset with a longer one is not in the rolls and keeps what it was. In a part whose program is not
-the channel's at that time no new note begins. The rolls' bars are those of the first metre; all else in the file stays,
-message by message.
+Hence notes that a defense leaves alone keep their ticks, and no pitch of a channel sounds twice at a time where it did
+not before. Further rules:
+
+* Rolls are pieces of a few bars. A note held over a seam begins anew in the second piece; a new velocity there has no
+  effect on the file unless the note was split before, and only silence ends the note there.
+* A note that shares the cell of its onset with a longer one is not in the rolls and stays.
+* A part whose program is not the channel's at some tick gets no new note there.
+* The bars of the rolls are those of the first metre.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import DRUM_CHANNEL, Score
 from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_in
 from bench.notes.smf import PROGRAM
@@ -40,9 +43,15 @@ _NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """How a file is seen as rolls: its parts are the tracks, its pieces of `size` steps the rolls; silent ones are out.
+    """The view of a file as rolls: parts are tracks, pieces of `bars` bars are rolls, silent pieces are left out.
 
-    Raises `DataError` where the file is too long or counts fewer ticks than steps a beat.
+    Attributes:
+        score: the file.
+        steps_per_beat: steps a quarter note.
+        bars: of a piece.
+
+    Raises:
+        DataError: the file is too long, or counts fewer ticks than steps a beat.
     """
 
     score: Score
@@ -53,10 +62,14 @@ class Frame:
         score = self.score
         if score.ticks_per_beat < self.steps_per_beat:
             found = f"{score.ticks_per_beat} ticks a beat"
-            raise DataError(f"{score.path}: the file counts {found}, expected at least {self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: the file counts {found}, expected at least {self.steps_per_beat}"
+            )
         if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
             beats = score.length // score.ticks_per_beat
-            raise DataError(f"{score.path}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}")
+            raise DataError(
+                f"{printable(score.path)}: {beats} beats, expected at most {LONGEST // self.steps_per_beat}"
+            )
 
     @property
     def size(self) -> int:
@@ -68,7 +81,15 @@ class Frame:
         return sorted(set(cut(quantised(self.score, self.steps_per_beat), self.size).roll.tolist()))
 
     def rolls(self, pieces: Sequence[int], score: Score | None = None) -> Rolls:
-        """The pieces of these numbers as one set; of `score`, the same file edited, if it is given."""
+        """Return pieces as one set.
+
+        Args:
+            pieces: their numbers.
+            score: the same file edited, to be seen in the same pieces.
+
+        Returns:
+            Rolls [piece, part, step, 128 pitches].
+        """
         shown = score or self.score
         place = {part: number for number, part in enumerate(self.score.parts)}
         track = torch.tensor([place[part] for part in shown.parts])
@@ -78,14 +99,15 @@ class Frame:
         roll = torch.full((max(int(notes.roll.max()) if len(notes) else 0, max(pieces)) + 1,), -1)
         roll[torch.tensor(pieces)] = torch.arange(len(pieces))
         notes = replace(notes, roll=roll[notes.roll], track=track[notes.track])
+        name = printable(self.score.path.stem)
         velocity, onset = grid(notes[notes.roll >= 0], len(pieces), len(self.score.parts), self.size)
         left = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
         return Rolls(
             velocity=velocity,
             onset=onset,
             programs=tuple(part.program for part in self.score.parts),
-            ids=tuple(f"{self.score.path.stem}-{number:05d}" for number in pieces),
-            groups=(self.score.path.stem,) * len(pieces),
+            ids=tuple(f"{name}-{number:05d}" for number in pieces),
+            groups=(name,) * len(pieces),
             lengths=left.clamp(max=self.size),
             tempo=torch.full((len(pieces),), self.score.tempo),
             steps_per_beat=self.steps_per_beat,
@@ -94,17 +116,30 @@ class Frame:
         )
 
     def notes(self, rolls: Rolls, pieces: Sequence[int]) -> Notes:
-        """The notes of a set of pieces, their starts counted from the beginning of the file."""
+        """List the notes of pieces.
+
+        Args:
+            rolls: a set of pieces.
+            pieces: their numbers.
+
+        Returns:
+            Notes of roll 0, starts counted from the beginning of the file.
+        """
         notes = notes_of(rolls.to("cpu"))
         start = notes.start + torch.tensor(pieces)[notes.roll] * self.size
         return replace(notes, roll=torch.zeros_like(notes.roll), start=start)
 
 
 def transferred(frame: Frame, protected: Sequence[Notes]) -> Tensor:
-    """The file's notes after the edits, int64 [note, 7] like `Score.notes`.
+    """Transfer the edits of a defense to the notes of the file.
 
-    The last two columns are the messages of the clean note that the new one begins or ends with: the strike is -1 for
-    a note that begins elsewhere, the release may be one whose tick has changed.
+    Args:
+        frame: the file.
+        protected: the notes of all pieces after the defense, as `Frame.notes` lists them.
+
+    Returns:
+        int64 [note, 7] like `Score.notes`. The last two columns are events of the clean note that a note begins or ends
+        with: the strike is -1 for a note that begins elsewhere, the release may be one whose tick has changed.
     """
     score = frame.score
     lookup = _Clean(frame)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import Part, Score, note_event, score_of
 from bench.notes.smf import END_OF_TRACK, META, NOTE_OFF, NOTE_ON, SYSTEM, Event, Smf, Track, varlen
 
@@ -246,14 +247,16 @@ def verify(score: Score, notes: Tensor, data: bytes, path: Path) -> Score:
     meant, read = _facts(score, notes), _facts(again, again.notes)
     if meant != read:
         odd = next(iter(set(meant) ^ set(read)), None)
-        raise DataError(f"{path}: written with {len(meant)} notes, read with {len(read)}; first odd one {odd}")
+        raise DataError(
+            f"{printable(path)}: written with {len(meant)} notes, read with {len(read)}; first odd one {odd}"
+        )
     one, other = _chunks(score.file), _chunks(again.file)
     if one != other:
         odd_chunk = next((n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
-        raise DataError(f"{path}: chunk {odd_chunk} was read back with other bytes than the source's")
+        raise DataError(f"{printable(path)}: chunk {odd_chunk} was read back with other bytes than the source's")
     for number, (track, written) in enumerate(zip(score.file.tracks, again.file.tracks, strict=True)):
         if _rest(track) != _rest(written):
-            raise DataError(f"{path}: track {number} was read back with other events beside its notes")
+            raise DataError(f"{printable(path)}: track {number} was read back with other events beside its notes")
     return again
 
 

@@ -1,7 +1,7 @@
-"""Edits of notes on the grid: written back as rolls, dealt anew within groups, held longer, bounded by their maskers.
+"""Edits of notes on the grid: note lists to rolls, values permuted within groups, durations, bounds by masking notes.
 
-A *group* is whatever notes may trade places within: those of a roll, or of a track of a roll. Everything is a sort or a
-scatter over all notes of a set at once.
+A *group* is a set of notes that may exchange values: those of a roll, or of a track of a roll. Everything is a sort or
+a scatter over all notes of a set at once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,17 @@ DEALS = 100  # each leaves a part of what is wrong
 
 
 def to_rolls(notes: Notes, like: Rolls) -> Rolls:
-    """The notes as rolls in the shape of `like`; what lies beyond a roll's length is cut off.
+    """Write notes as rolls in the shape of another set.
 
-    Overlaps are settled as `bench.notes.rolls.grid` settles them. Raises `DataError` for a pitch out of range.
+    Args:
+        notes: the notes; overlaps are settled as `bench.notes.rolls.grid` settles them.
+        like: the set; what lies beyond the length of a roll is cut off.
+
+    Returns:
+        `like` with these notes.
+
+    Raises:
+        DataError: a pitch is out of range.
     """
     end = torch.minimum(notes.end, like.lengths[notes.roll])
     rolls, tracks, steps, pitches = like.velocity.shape
@@ -35,12 +43,28 @@ def to_rolls(notes: Notes, like: Rolls) -> Rolls:
 
 
 def cells_of(notes: Notes, rolls: Rolls) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the notes begin: the index of their first cells in tensors [roll, track, step, pitch]."""
+    """Return where notes begin, as an index into tensors of the set.
+
+    Args:
+        notes: the notes.
+        rolls: their set.
+
+    Returns:
+        int64 [note] each: roll, track, step and pitch cell of the first cell.
+    """
     return notes.roll, notes.track, notes.start, notes.pitch - rolls.lowest
 
 
 def ranks(group: Tensor, rng: Generator) -> Tensor:
-    """int64 [note]: a random number of its own for each note among the n of its group, 0 .. n - 1. group: int64."""
+    """Draw a random rank for each note among the n notes of its group.
+
+    Args:
+        group: int64 [note].
+        rng: random numbers.
+
+    Returns:
+        int64 [note], 0 .. n - 1, each once in a group.
+    """
     order = torch.rand(len(group), generator=rng, device=rng.device).to(group.device).argsort()
     order = order[group[order].argsort(stable=True)]
     rank = torch.empty_like(order)
@@ -49,10 +73,16 @@ def ranks(group: Tensor, rng: Generator) -> Tensor:
 
 
 def dealt(group: Tensor, rng: Generator, wrong: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """int64 [note]: for each note a note of its group, each once, at random; `values[dealt(...)]` deals them anew.
+    """Draw a random permutation of the notes within each group; `values[dealt(...)]` permutes values.
 
-    wrong: dealt notes -> bool [note], those that got what they cannot have; they are dealt again among themselves and
-    as many others, `DEALS` times at most.
+    Args:
+        group: int64 [note].
+        rng: random numbers.
+        wrong: maps an int64 [note] permutation to bool [note], notes that got a value which they cannot have. They are
+            permuted again with as many others, `DEALS` times at most.
+
+    Returns:
+        int64 [note], for each note a note of its group, each once.
     """
     place = torch.arange(len(group), device=group.device)
     again = torch.ones_like(group, dtype=torch.bool)
@@ -70,7 +100,15 @@ def dealt(group: Tensor, rng: Generator, wrong: Callable[[Tensor], Tensor] | Non
 
 
 def medians(values: Tensor, group: Tensor) -> Tensor:
-    """[note]: the median of the values of each note's group, the lower one of two."""
+    """Return the median of each note's group.
+
+    Args:
+        values: [note].
+        group: int64 [note].
+
+    Returns:
+        [note]; for an even number of notes the lower of the two middle values.
+    """
     order = values.argsort(stable=True)
     order = order[group[order].argsort(stable=True)]
     middle = _first(group) + (torch.bincount(group) - 1).clamp(min=0) // 2
@@ -78,10 +116,20 @@ def medians(values: Tensor, group: Tensor) -> Tensor:
 
 
 def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Generator) -> Notes:
-    """Notes held longer, in random order until `cells` int64 [roll] more cells sound, each by at most `most` [roll].
+    """Lengthen notes, in random order, until a given number of further cells sound.
 
-    No note is held into the next one of its pitch, nor beyond the roll's length: where all are held so far, fewer cells
-    sound. The notes come as `bench.notes.rolls.notes_of` orders them.
+    No note is held into the next one of its pitch, nor beyond the length of the roll: where all notes are held so far,
+    fewer cells sound.
+
+    Args:
+        notes: in the order of `bench.notes.rolls.notes_of`.
+        like: their set.
+        cells: int64 [roll], how many more cells shall sound.
+        most: int64 [roll], the most steps that are added to one note.
+        rng: random numbers.
+
+    Returns:
+        The notes with their new durations.
     """
     same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
     limit = like.lengths[notes.roll]
@@ -97,7 +145,14 @@ def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Gene
 
 @dataclass(frozen=True, eq=False)
 class Maskers:
-    """The dominant note of every window, and how loud noise on it may be: [roll, track, window] each."""
+    """The dominant note of every window, and the bounds of noise on it: [roll, track, window] each.
+
+    Attributes:
+        pitch: int64, the cell of the dominant pitch, -1 without one.
+        low: H, the least audible velocity, 0..1.
+        high: kappa M, the velocity of the masking note lowered by the offset; no noise where it is not above `low`.
+        size: steps of a window.
+    """
 
     pitch: Tensor  # int64, the cell of the dominant pitch, -1 without one
     low: Tensor  # H, velocities 0..1
@@ -110,16 +165,34 @@ class Maskers:
         return (self.pitch >= 0) & (self.high > self.low)
 
     def of(self, notes: Notes, lowest: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For each note whether it is the dominant one of an open window, and the two bounds there: [note]."""
+        """Look up the windows of notes.
+
+        Args:
+            notes: the notes.
+            lowest: the lowest pitch of their set.
+
+        Returns:
+            bool [note], whether the note is the dominant one of a window with room for noise; the two bounds there,
+            [note] each.
+        """
         at = (notes.roll, notes.track, notes.start // self.size)
         return self.open[at] & (self.pitch[at] == notes.pitch - lowest), self.low[at], self.high[at]
 
 
 def maskers(rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: float = 0.0) -> Maskers:
-    """The bounds of HarmonyCloak in windows of `size` steps: from H(f) to M, lowered by `offset_db` (DLS velocity law).
+    """Compute HarmonyCloak's bounds of velocity noise in windows: from H(f) to M.
 
-    M is the velocity of the loudest note of the dominant pitch in the window. Of drums, whose pitch is no frequency, H
+    M is the velocity of the loudest note of the dominant pitch in the window. For drums, whose pitch is no frequency, H
     is velocity 1.
+
+    Args:
+        rolls: the set.
+        size: steps of a window.
+        level_127_db: dB SPL at the listener of a note of velocity 127.
+        offset_db: how far M is lowered, by the velocity law of DLS (40 log10 v dB).
+
+    Returns:
+        The bounds.
     """
     velocity = rolls.velocity.detach()
     pitch = dominant(rolls, size)

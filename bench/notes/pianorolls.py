@@ -38,7 +38,15 @@ _Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, eq=False)
 class PianoRolls:
-    """The notes of a file. A roll has no onsets: cells side by side at one pitch and velocity are one note."""
+    """The notes of a file. Cells side by side at one pitch and velocity are one note, since the format has no onsets.
+
+    Attributes:
+        notes: of roll 0, with the tracks and steps of the file.
+        programs: one a track, 128 for drums.
+        steps_per_beat: steps a quarter note.
+        downbeat: the step of the first down-beat that is stated, else 0.
+        tempo: beats a minute, the mean that keeps the duration; MIDI's default, 120, where none is stated.
+    """
 
     notes: Notes  # roll 0, the file's tracks and steps
     programs: tuple[int, ...]  # one a track, 128 = drums
@@ -48,7 +56,17 @@ class PianoRolls:
 
 
 def read_pianorolls(path: str | Path) -> PianoRolls:
-    """One file. Raises `DataError`, one line, where it is damaged, too large, without notes, or holds objects."""
+    """Read one file.
+
+    Args:
+        path: an .npz file as pypianoroll saves it.
+
+    Returns:
+        Its notes, programs and tempo.
+
+    Raises:
+        DataError: the file is damaged, too large, without notes, or holds pickled objects.
+    """
     file = Path(path)
     arrays, info = _unpacked(file)
     resolution = info.get("beat_resolution")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.api import Clips, Rolls
 from bench.errors import DataError, PluginError, UsageError
+from bench.files import printable
 from bench.notes.rolls import DRUMS, Notes, notes_of
 
 __all__ = ["render", "soundfont"]
@@ -32,7 +33,14 @@ FADE = 0.005  # seconds, where a piece ends before its clip does
 
 
 def soundfont() -> Path:
-    """The General MIDI soundfont that comes with pretty_midi. Raises `PluginError` where it is not installed."""
+    """Find the General MIDI soundfont that comes with pretty_midi.
+
+    Returns:
+        The path of TimGM6mb.sf2.
+
+    Raises:
+        PluginError: pretty_midi is not installed.
+    """
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
     if path is None or not path.is_file():
@@ -52,15 +60,27 @@ def render(
     keep_stems: bool = True,
     font: str | Path | None = None,
 ) -> Clips:
-    """Play every roll of a set: audio float32 [roll, channel, sample] and stems [roll, track, channel, sample].
+    """Play every roll of a set by a soundfont.
 
-    rate: samples a second. programs: [roll][track], General MIDI 0..127 or 128 for drums, where the rolls' own shall
-    not count. channels: 1, the mean of left and right, or 2. seconds: the length of every clip; by default the
-    longest roll and its release. release: seconds that a piece may sound on after its last step; what follows is zero
-    and left out of `lengths`. peak: of the mix, in 0..1. Ids, groups, labels and texts are those of the rolls.
+    Args:
+        rolls: the set.
+        rate: samples a second.
+        programs: [roll][track], General MIDI 0..127 or 128 for drums, in place of the rolls' own.
+        channels: 1, the mean of left and right, or 2.
+        seconds: length of every clip; by default that of the longest roll with its release.
+        release: seconds that a piece may sound on after its last step; what follows is zero and not part of `lengths`.
+        peak: of the mix, in 0..1.
+        keep_stems: return the tracks one by one as well.
+        font: a soundfont (.sf2); by default `soundfont()`.
 
-    Raises `PluginError` where tinysoundfont or the soundfont is not installed, `DataError` for a file that is no
-    soundfont, `UsageError` for a number that makes no sense.
+    Returns:
+        Clips: audio float32 [roll, channel, sample], stems [roll, track, channel, sample]; ids, groups, labels and
+        texts are those of the rolls.
+
+    Raises:
+        PluginError: tinysoundfont or the soundfont is not installed.
+        DataError: the file is no soundfont.
+        UsageError: a number is out of range.
     """
     if channels not in (1, 2):
         raise UsageError(f"channels = {channels}, expected 1 (mono) or 2 (stereo)")
@@ -115,12 +135,12 @@ def _synthesizer(rate: int, font: str | Path | None) -> Any:
         raise PluginError("rendering needs tinysoundfont: pip install --no-deps tinysoundfont==0.3.7") from error
     path = Path(font) if font is not None else soundfont()
     if not path.is_file():
-        raise DataError(f"{path}: no such file, expected a soundfont (.sf2)")
+        raise DataError(f"{printable(path)}: no such file, expected a soundfont (.sf2)")
     synth = tinysoundfont.Synth(gain=QUIET_DB, samplerate=rate)
     try:
         synth.sfload(str(path))
     except RuntimeError as error:
-        raise DataError(f"{path}: not a soundfont (.sf2) that can be read") from error
+        raise DataError(f"{printable(path)}: not a soundfont (.sf2) that can be read") from error
     return synth
 
 

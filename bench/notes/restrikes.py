@@ -1,8 +1,8 @@
-"""Notes that are struck again: where it is possible, how it is written, and how it is undone.
+"""Notes that are struck again: where this is possible, how it is written, and how it is undone.
 
-Two notes of one pitch cannot overlap on a channel: parsers at hand cut the first, swap the two or lengthen it. So a
+Two notes of one pitch cannot overlap on a channel: common parsers cut the first, swap the two or lengthen it. So a
 *ghost*, a note inside a note of the same pitch, is written as three notes that abut: note | ghost | note. On the grid
-nothing but onsets and velocities change; a MIDI file holds the result exactly.
+only onsets and velocities change; a MIDI file holds the result exactly.
 """
 
 from __future__ import annotations
@@ -22,19 +22,31 @@ __all__ = ["dominant", "remerge", "split", "threshold_velocity"]
 
 
 def threshold_velocity(pitch: Tensor, level_127_db: float = 80.0) -> Tensor:
-    """H(f), the least MIDI velocity 1..127 that is heard in quiet, of MIDI pitches of any shape.
+    """Compute H(f), the least MIDI velocity that is audible in quiet.
 
-    `H(f) = clip(ceil(127 * 10^((T_q(f) - L_127) / 40)), 1, 127)`: Terhardt's threshold in quiet T_q in dB SPL, and the
-    velocity law of DLS, a gain of 40 log10(v / 127) dB. level_127_db: dB SPL at the listener of a note of velocity 127.
+    `H(f) = clip(ceil(127 * 10^((T_q(f) - L_127) / 40)), 1, 127)`: Terhardt's threshold in quiet T_q in dB SPL (Acustica
+    1979), and the velocity law of DLS, a gain of 40 log10(v / 127) dB.
+
+    Args:
+        pitch: MIDI pitches, any shape.
+        level_127_db: dB SPL at the listener of a note of velocity 127.
+
+    Returns:
+        float64 in the shape of `pitch`, whole numbers 1..127.
     """
     hz = 440.0 * 2 ** ((pitch.double() - 69) / 12)
     return (127 * 10 ** ((threshold_in_quiet(hz) - level_127_db) / 40)).ceil().clamp(1, 127)
 
 
 def dominant(rolls: Rolls, window: int) -> Tensor:
-    """int64 [roll, track, window]: the pitch cell of the largest cumulative velocity in every `window` steps.
+    """Find the pitch of the largest cumulative velocity in every window.
 
-    -1 where nothing sounds. The last window may be cut short by the end of the rolls.
+    Args:
+        rolls: the set.
+        window: steps; the last window may be cut short by the end of the rolls.
+
+    Returns:
+        int64 [roll, track, window], the pitch cell, -1 where nothing sounds.
     """
     velocity = rolls.velocity.detach()
     whole = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % window))
@@ -43,10 +55,15 @@ def dominant(rolls: Rolls, window: int) -> Tensor:
 
 
 def split(rolls: Rolls, where: Tensor, velocity: Tensor) -> Rolls:
-    """The rolls with a ghost of one step at the cells `where` that lie inside a note: note | ghost | note.
+    """Add ghosts of one step: note | ghost | note.
 
-    where: bool [roll, track, step, pitch]; cells that are silent or begin a note are passed over. velocity: the same
-    shape, 0..1, read where a ghost begins, differentiable. The note goes on at its own velocity, if it goes on.
+    Args:
+        rolls: the set.
+        where: bool [roll, track, step, pitch]; cells that are silent or begin a note are passed over.
+        velocity: the same shape, 0..1, read where a ghost begins, differentiable.
+
+    Returns:
+        Rolls in which a note goes on at its own velocity after a ghost, if it goes on.
     """
     begins, sounds = beginnings(rolls), rolls.velocity.detach() > 0
     ghost = where & sounds & ~begins
@@ -56,11 +73,15 @@ def split(rolls: Rolls, where: Tensor, velocity: Tensor) -> Rolls:
 
 
 def remerge(rolls: Rolls, longest: int = 1) -> Rolls:
-    """Undo re-strikes of at most `longest` steps: note | ghost | note, or note | ghost at its end, is one note again.
+    """Undo ghosts: note | ghost | note, or note | ghost at its end, becomes one note again.
 
     A ghost is softer than the note that it abuts on the left. Where the note on its right is as loud as that one, to a
-    whole MIDI velocity, it goes back as well. A note that is itself struck again within is none. Undoes `split`, and
-    any genuine repeat as short and softer that leaves no gap.
+    whole MIDI velocity, it is merged as well. A note that is itself struck again within is no ghost. This undoes
+    `split`, and merges any genuine repeat that is as short and softer and leaves no gap.
+
+    Args:
+        rolls: the set.
+        longest: the most steps of a ghost.
     """
     notes = notes_of(rolls)  # neighbours in the list are neighbours in time
     loud = (notes.velocity * 127).round()

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.files import printable
 from bench.notes.midi import DRUM_CHANNEL, DRUMS, Score, read_score
 
 __all__ = ["DRUMS", "Notes", "disjoint", "grid", "notes_of", "quantised", "read_midi", "steps_in", "write_midi"]
@@ -38,7 +39,16 @@ LARGEST_ROLL = 1 << 27  # cells of one roll, 5 bytes each
 
 @dataclass(frozen=True, eq=False)
 class Notes:
-    """Notes as columns of equal length, in any order."""
+    """Notes as columns of equal length, in any order.
+
+    Attributes:
+        roll: int64 [note], the number of the roll in the set.
+        track: int64 [note].
+        start: int64 [note], steps.
+        duration: int64 [note], steps, at least 1.
+        pitch: int64 [note], MIDI 0..127.
+        velocity: float32 [note], 0..1.
+    """
 
     roll: Tensor  # int64 [note]: which roll of the set
     track: Tensor  # int64 [note]
@@ -63,7 +73,11 @@ class Notes:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[float]] | Tensor) -> Notes:
-        """From rows (roll, track, start, duration, pitch, velocity)."""
+        """Build notes from rows.
+
+        Args:
+            rows: [note, 6]: roll, track, start, duration, pitch, velocity.
+        """
         table = torch.as_tensor(rows, dtype=torch.float64).reshape(-1, 6)
         roll, track, start, duration, pitch = table[:, :5].long().unbind(1)
         return cls(roll, track, start, duration, pitch, table[:, 5].float())
@@ -72,11 +86,23 @@ class Notes:
 def grid(
     notes: Notes, rolls: int, tracks: int, steps: int, lowest: int = 0, pitches: int = 128
 ) -> tuple[Tensor, Tensor]:
-    """Notes as the two tensors of a `Rolls`: velocity float32 and onset bool, [roll, track, step, pitch].
+    """Write notes as the two tensors of a `Rolls`.
 
     What lies before step 0 or from `steps` on is cut off; a note that begins before step 0 and still sounds there
-    begins at 0. Of two notes of the same pitch, the later one ends the earlier; of two that begin together, the
-    longer stays. Raises `DataError` where a pitch is outside `lowest .. lowest + pitches - 1`.
+    begins at 0. If two notes of one pitch overlap, the later one ends the earlier; if they begin together, the longer
+    one stays.
+
+    Args:
+        notes: the notes.
+        rolls, tracks, steps: sizes of the tensors.
+        lowest: the lowest pitch.
+        pitches: how many pitches.
+
+    Returns:
+        velocity float32 and onset bool, [roll, track, step, pitch].
+
+    Raises:
+        DataError: a pitch is outside `lowest .. lowest + pitches - 1`.
     """
     shape = (rolls, tracks, steps, pitches)
     start, end = notes.start.clamp(min=0), notes.end.clamp(max=steps)
@@ -99,9 +125,14 @@ def grid(
 
 
 def disjoint(notes: Notes) -> tuple[Notes, Tensor]:
-    """The notes without overlaps, ordered by roll, track, pitch and start, and their places (int64) among those given.
+    """Remove overlaps: if two notes of one pitch overlap, the later one ends the earlier; if they begin together, the
+    longer one stays.
 
-    Of two notes of the same pitch, the later one ends the earlier; of two that begin together, the longer stays.
+    Args:
+        notes: in any order.
+
+    Returns:
+        The notes, ordered by roll, track, pitch and start, and the index int64 [note] of each among those given.
     """
     tracks, span = (int(column.max()) + 1 if len(notes) else 1 for column in (notes.track, notes.start))
     key = (notes.roll * tracks + notes.track) * 128 + notes.pitch
@@ -115,7 +146,14 @@ def disjoint(notes: Notes) -> tuple[Notes, Tensor]:
 
 
 def notes_of(rolls: Rolls) -> Notes:
-    """The notes of a set, ordered by roll, track, pitch and start. A note's velocity is that of its first cell."""
+    """List the notes of a set.
+
+    Args:
+        rolls: the set.
+
+    Returns:
+        Notes ordered by roll, track, pitch and start. The velocity of a note is that of its first cell.
+    """
     sounds = (rolls.velocity.detach() > 0).transpose(2, 3)  # [roll, track, pitch, step]: a note's cells side by side
     before = torch.nn.functional.pad(sounds, (1, 0))[..., :-1]
     begins = sounds & (rolls.onset.transpose(2, 3) | ~before)
@@ -130,8 +168,16 @@ def notes_of(rolls: Rolls) -> Notes:
 def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
     """Write one roll of a set as a MIDI file of format 1, one track a track, silent ones too.
 
-    The velocity is rounded to 1..127, the tempo to whole microseconds a beat. Where the music ends is the end of every
-    track. Raises `DataError` for more than 15 melodic tracks: MIDI has no channel for them.
+    The velocity is rounded to 1..127, the tempo to whole microseconds a beat. The end of the music is the end of every
+    track.
+
+    Args:
+        rolls: the set.
+        index: which roll.
+        path: the file.
+
+    Raises:
+        DataError: more than 15 melodic tracks, for which MIDI has no channels.
     """
     import mido
 
@@ -161,25 +207,32 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
 
 
 def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
-    """One MIDI file as a set of one roll: pitches 0..127, one track a part (`bench.notes.midi`).
+    """Read a MIDI file as a set of one roll: pitches 0..127, one track a part (`bench.notes.midi`).
 
-    The id and the group are the file's name without suffix. Raises `DataError`, one line, for a file that is missing,
-    too large, damaged, without notes, or so long that its roll would not fit in memory.
+    Args:
+        path: the file.
+        steps_per_beat: steps a quarter note.
+
+    Returns:
+        One roll; its id and its group are the file's name without suffix.
+
+    Raises:
+        DataError: the file is missing, too large, damaged, without notes, or so long that its roll would not fit in
+        memory.
     """
     score = read_score(path)
     notes = quantised(score, steps_per_beat)
     length = steps_in(score, steps_per_beat)
     if length * len(score.parts) * 128 > LARGEST_ROLL:
         most = LARGEST_ROLL // (128 * len(score.parts) * steps_per_beat)
-        raise DataError(
-            f"{path}: {length // steps_per_beat} beats in {len(score.parts)} tracks, expected at most {most} beats"
-        )
+        found = f"{length // steps_per_beat} beats in {len(score.parts)} tracks"
+        raise DataError(f"{printable(path)}: {found}, expected at most {most} beats")
     grids = grid(notes, 1, len(score.parts), length)
     return Rolls(
         *grids,
         programs=tuple(part.program for part in score.parts),
-        ids=(score.path.stem,),
-        groups=(score.path.stem,),
+        ids=(printable(score.path.stem),),
+        groups=(printable(score.path.stem),),
         lengths=torch.tensor([length]),
         tempo=torch.tensor([score.tempo]),
         steps_per_beat=steps_per_beat,
@@ -189,9 +242,16 @@ def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
 
 
 def quantised(score: Score, steps_per_beat: int, origin: int = 0) -> Notes:
-    """A score's notes on the grid that has a step at tick `origin`, in the score's order: roll 0, a track a part.
+    """Round the notes of a score to steps.
 
-    They may overlap there: notes that follow each other within one step.
+    Args:
+        score: the score.
+        steps_per_beat: steps a quarter note.
+        origin: the tick of step 0.
+
+    Returns:
+        Notes in the order of the score, of roll 0, a track a part. Notes that follow each other within one step
+        overlap.
     """
     part, begin, end, pitch, velocity = score.notes[:, :5].unbind(1)
     start = _steps(begin - origin, steps_per_beat, score.ticks_per_beat)
@@ -200,7 +260,12 @@ def quantised(score: Score, steps_per_beat: int, origin: int = 0) -> Notes:
 
 
 def steps_in(score: Score, steps_per_beat: int) -> int:
-    """Steps that hold the whole file: all its notes and all its ticks."""
+    """Count the steps that hold a whole file, all its notes and all its ticks.
+
+    Args:
+        score: the score.
+        steps_per_beat: steps a quarter note.
+    """
     last = int(quantised(score, steps_per_beat).end.max())
     return max(last, -(-score.length * steps_per_beat // score.ticks_per_beat))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import DataError
+from bench.files import printable
 
 __all__ = [
     "END_OF_TRACK", "META", "NOTE_OFF", "NOTE_ON", "PROGRAM", "SYSTEM", "Event", "Smf", "Track", "parse", "read_bytes",
@@ -35,7 +36,7 @@ END_OF_TRACK = 0x2F  # meta type
 _CHUNK = 8  # bytes of a chunk's tag and length
 _LONGEST_DELTA = 1 << 28  # what a variable-length quantity of four bytes holds
 _DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}  # by system status
-_DATA_BYTES |= {kind | channel: 1 if kind in (0xC0, 0xD0) else 2 for kind in range(0x80, 0xF0, 16) for channel in range(16)}  # fmt: skip  # noqa: E501
+_DATA_BYTES |= {status: 1 if status & 0xE0 == 0xC0 else 2 for status in range(0x80, 0xF0)}
 
 
 class Event(NamedTuple):
@@ -128,20 +129,23 @@ class Smf:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a MIDI file.
+    """Read the bytes of a MIDI file.
+
+    Args:
+        path: the file.
 
     Raises:
-        DataError: the file is missing, too large, or cannot be read.
+        DataError: it is missing, too large, or cannot be read.
     """
     try:
         if not path.is_file():
-            raise DataError(f"{path}: no such file, expected a MIDI file")
+            raise DataError(f"{printable(path)}: no such file, expected a MIDI file")
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise DataError(f"{path}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
+            raise DataError(f"{printable(path)}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
 
 
 def parse(data: bytes, path: str | Path) -> Smf:
@@ -151,6 +155,9 @@ def parse(data: bytes, path: str | Path) -> Smf:
         data: the whole file.
         path: its name, for messages.
 
+    Returns:
+        The file; `to_bytes()` gives `data` again.
+
     Raises:
         DataError: the bytes are no MIDI file, or its events or tracks are cut short.
     """
@@ -158,11 +165,15 @@ def parse(data: bytes, path: str | Path) -> Smf:
         start, stop = _content(data)
         return _parsed(data, start, stop)
     except _DamageError as damage:
-        raise DataError(f"{path}: not a MIDI file that can be read ({len(data)} bytes; {damage})") from None
+        raise DataError(f"{printable(path)}: not a MIDI file that can be read ({len(data)} bytes; {damage})") from None
 
 
 def varlen(value: int) -> bytes:
-    """A number as a variable-length quantity, such as a delta time: seven bits a byte, the highest first."""
+    """Encode a number as a variable-length quantity, such as a delta time: seven bits a byte, the highest first.
+
+    Args:
+        value: 0 or more.
+    """
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(0x80 | value & 0x7F)

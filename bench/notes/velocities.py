@@ -18,16 +18,28 @@ SOFTEST = 1 / 127
 
 
 def beginnings(rolls: Rolls) -> Tensor:
-    """bool [roll, track, step, pitch]: where a note begins, if only because the cell before it is silent."""
+    """Find the cells where notes begin; a cell after a silent one begins a note even without an onset flag.
+
+    Args:
+        rolls: the set.
+
+    Returns:
+        bool [roll, track, step, pitch].
+    """
     sounds = rolls.velocity.detach() > 0
     before = torch.nn.functional.pad(sounds, (0, 0, 1, 0))[:, :, :-1]
     return sounds & (rolls.onset | ~before)
 
 
 def sustained(rolls: Rolls, velocity: Tensor) -> Rolls:
-    """The same notes, every cell at what `velocity` [roll, track, step, pitch] says at the note's onset.
+    """Set velocities of whole notes: every cell takes the velocity at the onset of its note. Differentiable.
 
-    Differentiable in `velocity`. What it says elsewhere is of no account.
+    Args:
+        rolls: the set.
+        velocity: [roll, track, step, pitch], 0..1, read where notes begin.
+
+    Returns:
+        The same notes at these velocities.
     """
     begins = beginnings(rolls)
     steps = torch.arange(begins.shape[2], device=begins.device).view(-1, 1)
@@ -36,5 +48,9 @@ def sustained(rolls: Rolls, velocity: Tensor) -> Rolls:
 
 
 def rounded(velocity: Tensor) -> Tensor:
-    """To whole MIDI velocities up to 127, as a file holds them; the gradient passes straight through."""
+    """Round to whole MIDI velocities up to 127, as a file holds them; the gradient passes straight through.
+
+    Args:
+        velocity: any shape, 0..1.
+    """
     return velocity + ((velocity.detach() * 127).round().clamp(max=127) / 127 - velocity.detach())

@@ -29,10 +29,10 @@ import pydantic
 from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.results.cells import Cell, cell_of
-from bench.trials.matrix import NONE, Suite
-from bench.trials.record import Number, PartRecord, Record, numbers
+from bench.results.names import NONE, digest
+from bench.results.record import Number, PartRecord, Record, numbers
+from bench.results.suite import Suite
 from bench.trials.store import write_text
-from bench.trials.trial import digest
 
 __all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
 
@@ -168,9 +168,9 @@ def made_at(records: Iterable[Record]) -> dict[str, str]:
     """Where records were made, as far as it decides about the last digits; several places are joined by commas."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
-        packages = record.made.get("packages", {})
+        packages = record.provenance.get("packages", {})
         here = {name: packages.get(name) for name in _PACKAGES}
-        here |= {name: record.made.get(name) for name in ("processor", "accelerator")}
+        here |= {name: record.provenance.get(name) for name in ("processor", "accelerator")}
         for name, value in here.items():
             found[name][str(value or NONE)] = None
     return {name: ", ".join(sorted(values)) for name, values in found.items()}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from bench.regression.baseline import CLEAN, Measured, Used
-from bench.trials.record import Number
+from bench.results.record import Number
 
 __all__ = ["MOVED", "Comparison", "seeds_that_decide", "smallest_drop", "value_text"]
 

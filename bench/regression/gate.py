@@ -44,9 +44,10 @@ from bench.exits import INCOMPLETE, OK, WORSE
 from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
 from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
 from bench.results.cells import Cell, cell_of
+from bench.results.names import NONE
+from bench.results.record import Record
 from bench.results.statistics import holm
-from bench.trials.matrix import NONE, Limits
-from bench.trials.record import Record
+from bench.results.suite import Limits
 
 __all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge", "other_device"]
 

@@ -9,7 +9,7 @@ from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
 from bench.regression.gate import Report, Verdict
 from bench.results.formats import number, text_table
-from bench.trials.matrix import Suite
+from bench.results.suite import Suite
 
 __all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
 

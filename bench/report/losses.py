@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.trials.record import Record
+from bench.results.record import Record
 
 __all__ = ["MEANING", "moved_table"]
 
@@ -35,7 +35,7 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
         trial = record.trial
         if record.status == "ok" and trial.adaptation is None and trial.control != "clean":
             bins[trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label].append(record)
-    told = any(record.crafting for found in bins.values() for record in found)
+    told = any(record.crafting_log for found in bins.values() for record in found)
     body = [[*key, *(_cell(value) for value in _losses(found))] for key, found in bins.items()] if told else []
     return [
         "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
@@ -44,11 +44,11 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
 
 
 def _losses(records: Sequence[Record]) -> list[float]:
-    crafted = [record.crafting for record in records if record.crafting]
+    crafted = [record.crafting_log for record in records if record.crafting_log]
     ends = [[lines[at].get("loss") for lines in crafted] for at in (0, -1)]
     learning = [[_last(record, arm) for record in records] for arm in ("clean", "protected")]
     held_out = [[-record.mean(arm) for record in records] for arm in ("clean", "protected")]
-    changed = [value for record in records for value in record.view.get("changed", [])]
+    changed = [value for record in records for value in record.input_change]
     columns: list[Sequence[float | None]] = [*ends, *learning, *held_out, changed]
     return [_mean(values) for values in columns]
 

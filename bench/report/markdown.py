@@ -14,9 +14,9 @@ from bench.report.columns import Table, checks_table, main_table, response_table
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number, text_table
 from bench.results.measures import CEILINGS
+from bench.results.record import Record
+from bench.results.suite import Suite
 from bench.results.views import RowView
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
 
 __all__ = ["epochs_table", "limits", "page", "summary"]
 

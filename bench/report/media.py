@@ -25,8 +25,8 @@ from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
 from bench.results.measures import AXES, CEILINGS
+from bench.results.record import Record
 from bench.trials.artefacts import load_data
-from bench.trials.record import Record
 from bench.trials.store import Store
 
 __all__ = ["Exhibit", "Gallery", "Version"]
@@ -198,11 +198,11 @@ def _chosen(record: Record) -> list[tuple[str, str]]:
     """(title, id) of the item whose audibility is the median, and of the one that is heard most."""
     metric = next((name for name in AXES if any(record.audibility.get(name, []))), "")
     values = [
-        (value, item) for value, item in zip(record.audibility.get(metric, []), record.heard, strict=False)
+        (value, item) for value, item in zip(record.audibility.get(metric, []), record.audibility_ids, strict=False)
         if value is not None
     ]  # fmt: skip
     if not values:
-        return [("first", record.heard[0])] if record.heard else []
+        return [("first", record.audibility_ids[0])] if record.audibility_ids else []
     ordered = sorted(values, reverse=metric not in CEILINGS)
     typical, worst = ordered[len(ordered) // 2], ordered[-1]
     named = [(f"typical ({metric} {typical[0]:.3g})", typical[1])]

@@ -10,8 +10,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.trials.matrix import Published
-from bench.trials.record import Number, Record
+from bench.results.record import Number, Record
+from bench.results.suite import Published
 
 __all__ = ["tables"]
 

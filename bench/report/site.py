@@ -23,7 +23,7 @@ from bench.errors import DataError, UsageError
 from bench.report import markdown, tables, views
 from bench.report.media import Gallery
 from bench.results.board import Board
-from bench.trials.record import Record
+from bench.results.record import Record
 from bench.trials.store import Store
 
 __all__ = ["build", "build_cell"]

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from bench.results.board import Board
 from bench.results.measures import AUDIBILITY
+from bench.results.record import Record, mean
 from bench.results.table import CellScore, Row
 from bench.results.views import RowView
-from bench.trials.record import Record, mean
 from bench.trials.store import write_json
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
@@ -153,7 +153,7 @@ def _trial(board: Board, record: Record) -> Line:
         "adaptation": trial.adaptation.label if trial.adaptation else "none",
         "seed": trial.seed,
         "control": trial.control,
-        "noise_per": trial.per,
+        "noise_per": trial.scope,
         "share": trial.share,
         "status": record.status,
         "denied": record.denied,

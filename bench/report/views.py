@@ -11,10 +11,10 @@ from bench.report.media import Exhibit
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
+from bench.results.record import Record
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
 from bench.trials.again import recorded_parts
-from bench.trials.record import Record
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
 
@@ -121,15 +121,15 @@ def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Ex
         if score.per_seed and not math.isnan(score.denied.mean)
         else "",
         "curves": _curves(records),
-        "checks": list(first.gates),
+        "checks": list(first.checks),
         "audibility": [
             (each.heading, number(view.row.audibility.get(each.name, math.nan), each.form))
             for each in AUDIBILITY
             if each.name in view.row.audibility
         ],
         "parts_listed": _parts(first),
-        "command": board.command if board.file else first.made.get("command", "") or board.command,
-        "made": first.made,
+        "command": board.command if board.file else first.provenance.get("command", "") or board.command,
+        "made": first.provenance,
         "cost": _cost(records),
         "exhibits": list(exhibits),
         "errors": [record for record in records if record.error],

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.results.files import replacing
+from bench.files import io_errors, replacing
 
 __all__ = ["LIMIT", "SHARED", "SUFFIX", "Header", "is_archive", "read", "read_header", "sha256", "write"]
 
@@ -97,7 +97,8 @@ def write(path: Path, suite: str, records: Iterable[Mapping[str, Any]], count: i
     """
     hasher = hashlib.sha256()
     squeeze = lzma.LZMACompressor(format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_FILTERS)
-    with replacing(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft, draft.open("wb") as file:
 
         def put(data: bytes) -> None:
             hasher.update(data)
@@ -158,11 +159,8 @@ def sha256(path: Path) -> str:
     Raises:
         DataError: It cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    with io_errors(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(suite: str, records: Iterable[Mapping[str, Any]], count: int) -> Iterator[bytes]:
@@ -284,7 +282,7 @@ def _text(path: Path, limit: int) -> Iterator[bytes]:
     """Decompress a file a chunk at a time, up to `limit` bytes in all."""
     total = 0
     try:
-        with path.open("rb") as file:
+        with io_errors(path, "read"), path.open("rb") as file:
             expand = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY)
             while not expand.eof:
                 data = file.read(_CHUNK) if expand.needs_input else b""
@@ -297,7 +295,5 @@ def _text(path: Path, limit: int) -> Iterator[bytes]:
                 yield chunk
             if expand.unused_data or file.read(1):
                 raise DataError(f"{path} is damaged: something follows its end")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except lzma.LZMAError as error:
         raise DataError(f"{path} is not an archive of records, or is damaged: {error}") from error

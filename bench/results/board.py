@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,15 +16,17 @@ from typing import Literal
 
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
-from bench.results import statistics, table
+from bench.results import sources, statistics, table
+from bench.results import suite as suites
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import DASH
 from bench.results.measures import AXES, CEILINGS, measure
+from bench.results.names import NONE
+from bench.results.record import Record
+from bench.results.sources import Source, suite_files
+from bench.results.suite import Suite
 from bench.results.table import CheckSummary, Row
 from bench.results.views import RowView, row_views
-from bench.trials import matrix, record
-from bench.trials.matrix import Suite
-from bench.trials.record import Record
 
 __all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
 
@@ -166,12 +168,6 @@ def _standing(board: Board, row: Row) -> Standing:
     return "ranked" if board.suite.budget else "no budget"
 
 
-def suite_files(folder: Path | None = None) -> dict[str, Path]:
-    """The suites of a folder, by default of `leaderboards/`, whose records are there."""
-    place = folder or plugins.home() / "leaderboards"
-    return {path.stem: path for path in sorted(place.glob("*.toml")) if any(_records_of(path).glob("*.json"))}
-
-
 def find_suite(name: str) -> Path:
     """The file of a suite: a path that ends in .toml, or the name of a suite that comes with bench.
 
@@ -187,33 +183,46 @@ def find_suite(name: str) -> Path:
 
 
 def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:
-    """The boards of some suites, by name or file; of all that have records where none is named.
+    """Read the boards of some suites or runs.
 
-    records: a folder of records in place of the one beside the suite; for one suite only. Raises `UsageError` for an
-    unknown suite and `DataError` where it has no records.
+    Args:
+        names: Suites by name or file, folders of records or archives; none for every suite that has records.
+        records: A folder of records or an archive in place of those of the suite; for one suite only.
+
+    Raises:
+        UsageError: A suite is unknown.
+        DataError: There are no records.
     """
-    known = suite_files()
     if records is not None and len(names) != 1:
         raise UsageError(f"--records goes with one suite, found {len(names)}")
-    chosen = [_file(name, known) for name in names] or list(known.values())
+    chosen = list(names) or list(suite_files())
     if not chosen:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    return [_board(path, records or _records_of(path)) for path in chosen]
+    return [board(sources.find(name), records) for name in chosen]
 
 
-def _board(path: Path, folder: Path) -> Board:
-    made = record.load_all(folder) if folder.is_dir() else []
-    if not made:
-        raise DataError(f"{folder} holds no record of the suite '{path.stem}': run `bench matrix {path}` first")
-    suite = matrix.read(path)
-    return Board(suite, tuple(sorted(made, key=lambda one: _place(suite, one))), path)
+def board(source: Source, records: Path | None = None) -> Board:
+    """Read a suite's board, or that of records which no suite asked for.
+
+    Args:
+        source: The suite's records; of records without a suite the board is in the order of their names.
+        records: A folder of records or an archive in place of those.
+
+    Raises:
+        DataError: There are no records, or one is none.
+    """
+    read = sources.read(replace(source, path=records) if records else source).values()
+    if source.suite is None:
+        return Board(Suite(name=source.name), tuple(sorted(read, key=lambda record: record.name)))
+    suite = suites.read(source.suite)
+    return Board(suite, tuple(sorted(read, key=lambda record: _place(suite, record))), source.suite)
 
 
 def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
     """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
     trial = made.trial
     reference = trial.reference.label if trial.reference else trial.defense.label
-    adaptation = trial.adaptation.label if trial.adaptation else matrix.NONE
+    adaptation = trial.adaptation.label if trial.adaptation else NONE
     asked = (
         (suite.datasets, trial.dataset.label),
         (suite.attackers, trial.attacker.label),
@@ -225,21 +234,6 @@ def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
         (suite.adaptations, adaptation),
     )
     return (*(listed.index(name) if name in listed else len(listed) for listed, name in asked), trial.seed, made.name)  # type: ignore[arg-type]
-
-
-def _file(name: str, known: dict[str, Path]) -> Path:
-    path = Path(name)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise UsageError(f"the suite {path} is not there: expected a TOML file, or one of {', '.join(known)}")
-        return path
-    if name not in known:
-        raise UsageError(unknown("suite with records", name, known))
-    return known[name]
-
-
-def _records_of(path: Path) -> Path:
-    return path.parent / "records" / path.stem
 
 
 def _beats(one: Row, other: Row, axis: str) -> bool:

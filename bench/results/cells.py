@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
-from bench.trials.matrix import NONE
-from bench.trials.record import Record
-from bench.trials.trial import Trial
+from bench.results.names import NONE, file_name
+from bench.results.record import Record
 
 __all__ = ["Cell", "cell_of"]
 
@@ -20,17 +20,23 @@ class Cell(NamedTuple):
     attacker: str
     adaptation: str
 
+    @property
+    def name(self) -> str:
+        """The name of its records without the seed."""
+        return file_name(self)
+
+    @property
+    def id(self) -> str:
+        """Six hexadecimal digits of a digest of its name, by which tables call it."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:6]
+
     def __str__(self) -> str:
         response = self.attacker if self.adaptation == NONE else f"{self.attacker} + {self.adaptation}"
         known = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
         return f"{self.dataset}: {self.defense}{known} against {response}"
 
 
-def cell_of(asked: Record | Trial) -> Cell:
-    """The cell of a record, or of a trial that has yet to be run."""
-    if isinstance(asked, Trial):
-        adapted = asked.adaptation.title if asked.adaptation else NONE
-        return Cell(asked.dataset.title, asked.row, asked.knowledge, asked.attacker.title, adapted)
-    trial = asked.trial
-    adapted = trial.adaptation.label if trial.adaptation else NONE
-    return Cell(trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, adapted)
+def cell_of(record: Record) -> Cell:
+    """Return the cell of a record."""
+    trial = record.trial
+    return Cell(trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.response)

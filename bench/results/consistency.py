@@ -1,7 +1,8 @@
 """What in a record contradicts itself, or another record: pure functions, nothing is run and no plugin is imported.
 
-Records are written by `bench.trials.record.of`: the score follows from the arms, the gate from the arms and groups, the
-key from the stages, the name from the trial. Numbers are kept to six digits, so that equal means equal to 2e-6.
+What follows from a record (its score, its name, the common validity check) is not stored in it, so it cannot contradict
+it. What can is the key, which follows from the stages; the shapes and ranges of what was measured; and two records that
+name one stage.
 """
 
 from __future__ import annotations
@@ -11,15 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.trials import record as records
-from bench.trials import trial as trials
-from bench.trials.record import EVALUATED, GateRecord, Number, PartRecord, Record
-from bench.trials.trial import Part, Trial
-from bench.vocabulary import Kind
+from bench.results.names import trial_key
+from bench.results.record import EVALUATED, GateRecord, Number, Record
 
-__all__ = ["clashes", "close", "gate_problems", "problems"]
+__all__ = ["check_problems", "clashes", "close", "problems"]
 
-_ROUNDED = 2e-6  # records keep six digits
 _NEEDED = ("protected", "clean", "untrained")
 _WITHIN = {"accuracy": (0.0, 1.0), "correlation": (-1.0, 1.0), "masked_energy": (0.0, 1.0), "stoi": (-1.0, 1.0)}
 
@@ -44,20 +41,16 @@ def clashes(found: Iterable[Record]) -> list[str]:
     return lines
 
 
-def gate_problems(told: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
-    """How the gates that a record tells differ from those that its arms give."""
-    by_name = {gate.name: gate for gate in told}
-    for gate in expected:
-        found = by_name.get(gate.name)
-        if found is None:
-            yield f"gate '{gate.name}' is missing"
-        elif found.passed != gate.passed or not _same_value(found, gate) or found.limit != gate.limit:
-            yield f"gate '{gate.name}': {found.value}, passed {found.passed}; its arms give {gate.value}, {gate.passed}"
-
-
-def _same_value(told: GateRecord, expected: GateRecord) -> bool:
-    """Compare values; where all groups gain alike, version 1 divided by rounding alone, so any large value will do."""
-    return close(told.value, expected.value, 1e-4) or (told.passed and (told.value or 0.0) > 1e9)
+def check_problems(told: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
+    """Yield how the validity checks that a record tells differ from those that its arms give."""
+    by_name = {check.name: check for check in told}
+    for check in expected:
+        own = by_name.get(check.name)
+        if own is None:
+            yield f"validity check '{check.name}' is missing"
+        elif own.passed != check.passed or not close(own.value, check.value, 1e-4) or own.limit != check.limit:
+            gives = f"its arms give {check.value}, {check.passed}"
+            yield f"validity check '{check.name}': {own.value}, passed {own.passed}; {gives}"
 
 
 def close(a: Number, b: Number, tolerance: float) -> bool:
@@ -70,20 +63,15 @@ def close(a: Number, b: Number, tolerance: float) -> bool:
 def _problems(record: Record, file: Path | None) -> Iterator[str]:
     if file is not None and file.name != f"{record.name}.json":
         yield f"name '{record.name}': the file is called {file.name}"
-    name = _bare(record).name
-    if record.name != name:
-        yield f"name '{record.name}': a record of this trial is called '{name}'"
-    if record.trial.row != _bare(record).row:
-        yield f"row '{record.trial.row}': this trial's row is '{_bare(record).row}'"
     for place in _not_finite(record.model_dump()):
         yield f"{place} is not finite: such numbers are written as null"
-    key = trials.digest({"schema": trials.SCHEMA, "stages": dict(record.stages)})
+    key = trial_key(record.stages)
     if record.key != key:
         yield f"key {record.key[:8]}: its stages give {key[:8]}"
     if record.status == "failed":
         if record.error is None:
             yield "it failed and names no error"
-        if record.denied is not None or record.arms:
+        if record.arms:
             yield "it failed and still has numbers"
         return
     if record.error is not None:
@@ -92,17 +80,11 @@ def _problems(record: Record, file: Path | None) -> Iterator[str]:
     yield from shapes
     if shapes:
         return
-    denied = records.numbers([record.learning_denied])[0]
-    if not close(record.denied, denied, _ROUNDED):
-        yield f"denied {record.denied}: its arms give {denied}"
     yield from _range_problems(record)
     yield from _shared_problems(record)
-    yield from gate_problems(record.gates, [records.common_gate(record.arms, record.metric, record.groups)])
-    for gate in record.gates:
-        if gate.passed and gate.value is None:
-            yield f"gate '{gate.name}' is passed without a value"
-    if record.notes != records.why_null(record):
-        yield "notes: they do not say why just those numbers are null that are"
+    for check in record.attacker_checks:
+        if check.passed and check.value is None:
+            yield f"validity check '{check.name}' is passed without a value"
 
 
 def _shape_problems(record: Record) -> Iterator[str]:
@@ -131,8 +113,8 @@ def _shape_problems(record: Record) -> Iterator[str]:
     if not record.scored:
         yield f"share '{record.trial.share}': no held-out item has that label"
     for metric, values in record.audibility.items():
-        if len(values) != len(record.heard):
-            yield f"audibility.{metric}: {len(values)} values for {len(record.heard)} clips"
+        if len(values) != len(record.audibility_ids):
+            yield f"audibility.{metric}: {len(values)} values for {len(record.audibility_ids)} clips"
 
 
 def _range_problems(record: Record) -> Iterator[str]:
@@ -143,9 +125,9 @@ def _range_problems(record: Record) -> Iterator[str]:
         outside = [value for value in values if value is not None and not low - 1e-6 <= value <= high + 1e-6]
         if outside:
             yield f"{place} holds {outside[0]}, expected {low:g}..{high:g}"
-    for value in record.view.get("changed", []):
+    for value in record.input_change:
         if value is not None and not 0 <= value <= 1:
-            yield f"view.changed holds {value}, expected 0..1"
+            yield f"input_change holds {value}, expected 0..1"
             return
 
 
@@ -173,25 +155,6 @@ def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
     for role, value in record.alignment.items():
         if role in record.stages:
             yield "alignment", record.stages[role], value
-
-
-def _bare(record: Record) -> Trial:
-    """The trial by its names alone: enough for what it and its record are called."""
-    asked = record.trial
-
-    def bare(kind: Kind, part: PartRecord) -> Part:
-        return Part(kind, part.name, {}, "", label=part.label)
-
-    return Trial(
-        dataset=bare("datasets", asked.dataset),
-        defense=bare("defenses", asked.defense),
-        attacker=bare("attackers", asked.attacker),
-        seed=asked.seed,
-        knowledge=asked.knowledge,
-        adaptation=bare("adaptations", asked.adaptation) if asked.adaptation else None,
-        reference=bare("defenses", asked.reference) if asked.reference else None,
-        share=asked.share,
-    )
 
 
 def _not_finite(value: Any, place: str = "") -> Iterator[str]:

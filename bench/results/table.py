@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
+from bench.results.record import GateRecord, Number, Record, mean
 from bench.results.score import cell_estimate
 from bench.results.statistics import Interval, rank
-from bench.trials.record import GateRecord, Number, Record, mean
 
 RowKey = tuple[str, str]  # defense, knowledge
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
@@ -118,7 +118,7 @@ def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
     """The validity checks of every attacker, one each."""
     checks: dict[str, list[GateRecord]] = defaultdict(list)
     for record in records:
-        for check in record.gates:
+        for check in record.checks:
             checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
     return [_worst(name, found) for name, found in checks.items()]
 
@@ -176,7 +176,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells=tuple(_scored(name, found) for name, found in cells.items()),
         audibility=audibility,
         distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
-        per=records[0].trial.per,
+        per=records[0].trial.scope,
         share=records[0].trial.share,
         seconds=sum(spent) / len(spent) if spent else math.nan,
         inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
@@ -208,7 +208,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         denied=estimate.interval,
         per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
         means=means,
-        changed=_mean(record.view.get("changed", []) for record in good),
+        changed=_mean(record.input_change for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),

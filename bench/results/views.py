@@ -9,8 +9,8 @@ from typing import Literal
 
 from bench.results.cells import Cell
 from bench.results.formats import DASH
+from bench.results.record import Record
 from bench.results.table import CellScore, Row
-from bench.trials.record import Record
 
 __all__ = ["CellView", "RowView", "Status", "cell_in", "row_views"]
 

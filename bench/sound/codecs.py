@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.sound.files import Forward
+from bench.sound.decoding import NonSeekableSoundFile
 
-__all__ = ["highest_kbps", "mp3", "mp3_kbps", "opus", "opus_rates", "vorbis"]
+__all__ = ["highest_kbps", "mp3", "mp3_gain", "mp3_kbps", "opus", "opus_rates", "vorbis"]
 
 # The bit rates of MPEG-1 (32 kHz and more), MPEG-2 (16 to 24 kHz) and MPEG-2.5 (less), layer III, in kbit/s.
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -70,6 +70,11 @@ def highest_kbps(rate: int, most: int = 128) -> int:
     return max(kbps for kbps in mp3_kbps(rate) if kbps <= most)
 
 
+def mp3_gain(kbps: int) -> float:
+    """Return the factor by which LAME turns sound down at a constant bit rate of `kbps` kbit/s."""
+    return _LAME_GAIN.get(kbps, _LAME_GAIN_BELOW)
+
+
 def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:
     """MP3 at a constant bit rate of `kbps` kbit/s for all channels together, by LAME, and decoded again.
 
@@ -81,7 +86,7 @@ def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> T
         listed = ", ".join(str(known) for known in possible)
         raise DataError(f"MP3 at {rate} samples a second has no {kbps} kbit/s: nearest is {near} (possible: {listed})")
     level = (possible[-1] - kbps) / (possible[-1] - possible[0])
-    gain = _LAME_GAIN.get(kbps, _LAME_GAIN_BELOW)
+    gain = mp3_gain(kbps)
     coding = _Coding("MP3", "MP3", "MPEG_LAYER_III", level, "CONSTANT", delay=_MP3_DELAY, gain=gain, channels=2)
     return _round_trip(audio, rate, coding, lengths)
 
@@ -142,7 +147,7 @@ def _one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
             compression_level=level, bitrate_mode=coding.mode,
         )  # fmt: skip
         stream.seek(0)
-        with Forward(stream) as file:
+        with NonSeekableSoundFile(stream) as file:
             decoded: np.ndarray = file.read(len(sound) + 8192, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise DataError(f"{coding.name} failed at {rate} samples a second: {error.error_string}") from error

@@ -8,37 +8,28 @@ knows the formats; its MP3 decoder may print remarks of its own on a damaged fil
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
+from bench.files import check_source, io_errors, printable, replacing
+from bench.sound.decoding import Decoder, opened_decoder
+from bench.sound.encoding import LOSSY, WRITABLE, Encoder, coding_for
 
-__all__ = ["AUDIO_SUFFIXES", "Info", "blocks", "info", "read", "require_audible", "resample", "write"]
+__all__ = ["AUDIO_SUFFIXES", "Info", "blocks", "info", "read", "require_audible", "resample", "survey", "write"]
 
-# suffix -> libsndfile's format and the subtype in which we write: the one that loses least.
-_FORMATS = {
-    ".aif": ("AIFF", "FLOAT"),
-    ".aiff": ("AIFF", "FLOAT"),
-    ".flac": ("FLAC", "PCM_24"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".wav": ("WAV", "FLOAT"),
-}
 # Opus is read, not written: libsndfile 1.2 leaves out the last milliseconds that the encoder still holds.
-AUDIO_SUFFIXES = (*_FORMATS, ".opus")
+AUDIO_SUFFIXES = (*WRITABLE, ".opus")
 
-_LOSSY = {"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III", "VORBIS", "OPUS"}
 _BLOCK = 1 << 18  # samples a channel in one read
 _LOUDEST = 1.0 + 1e-4
 _AUDIBLE = 1e-5  # peak; a third of a step of 16 bits
@@ -47,35 +38,25 @@ _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.M
 _UNKNOWN_LENGTH = 0xFFFFFF00
 
 
-class Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its beginning to its end.
-
-    soundfile seeks after every `read`. The MP3 decoder then loses what it carried over, and some 70 samples after each
-    seam are wrong.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 class Info(NamedTuple):
     """What the header of a file says."""
 
     rate: int
     channels: int
-    samples: int
+    samples: int | None  # None: the header does not say
     format: str  # libsndfile's names: "WAV", "FLAC", "MP3", "OGG", "AIFF", ...
     subtype: str  # "PCM_16", "FLOAT", "VORBIS", ...
 
     @property
-    def seconds(self) -> float:
-        return self.samples / self.rate
+    def seconds(self) -> float | None:
+        """Length by the header, s; None where it does not say."""
+        return None if self.samples is None else self.samples / self.rate
 
 
 def info(path: str | os.PathLike[str]) -> Info:
     """What the file's header says, sound unread. Raises `DataError` where there is no audio file."""
     with _opened(path) as sound:
-        return _info(sound)
+        return Info(sound.rate, sound.channels, sound.samples, sound.format, sound.subtype)
 
 
 def read(path: str | os.PathLike[str], *, min_seconds: float = 0.0, audible: bool = False) -> tuple[Tensor, int]:
@@ -86,8 +67,8 @@ def read(path: str | os.PathLike[str], *, min_seconds: float = 0.0, audible: boo
     nature and are clipped to it, as any player does.
     """
     with _opened(path) as sound:
-        rate = int(sound.samplerate)
-        audio = torch.cat([torch.empty(int(sound.channels), 0), *_blocks(sound, path, _BLOCK)], dim=1)
+        rate = sound.rate
+        audio = torch.cat([torch.empty(sound.channels, 0), *_blocks(sound, path, _BLOCK)], dim=1)
     seconds = audio.shape[1] / rate
     if audio.shape[1] == 0 or seconds < min_seconds:
         wanted = f"at least {min_seconds:g} s" if min_seconds > 0 else "some sound"
@@ -108,6 +89,27 @@ def blocks(path: str | os.PathLike[str], samples: int = _BLOCK) -> Iterator[Tens
         yield from _blocks(sound, path, samples)
 
 
+def survey(path: str | os.PathLike[str]) -> tuple[int, float]:
+    """Decode a whole file in bounded memory, to know of every fault before the work.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Samples a channel and the largest absolute value.
+
+    Raises:
+        DataError: as `read` does.
+    """
+    samples, peak = 0, 0.0
+    for block in blocks(path):
+        samples += block.shape[1]
+        peak = max(peak, float(block.abs().max()))
+    if samples == 0:
+        raise DataError(f"'{printable(path)}' holds 0 ms (0 samples), expected some sound")
+    return samples, peak
+
+
 def write(path: str | os.PathLike[str], audio: Tensor, rate: int, subtype: str | None = None) -> None:
     """Write audio [channel, sample] or [sample]; the suffix names the format, `subtype` the coding ("PCM_16", ...).
 
@@ -115,23 +117,22 @@ def write(path: str | os.PathLike[str], audio: Tensor, rate: int, subtype: str |
     written aside, flushed to the disk and renamed. Raises `DataError` for NaN, values outside -1..1, an unknown suffix,
     or what the format cannot hold.
     """
-    target = Path(path)
-    if target.suffix.lower() not in _FORMATS:
-        raise DataError(f"cannot write '{path}': suffix '{target.suffix}', expected one of {' '.join(_FORMATS)}")
-    kind, exact = _FORMATS[target.suffix.lower()]
+    target, name = Path(path), f"cannot write '{printable(path)}'"
     flat = audio.detach().to("cpu", torch.float32)
     flat = flat[None] if flat.dim() == 1 else flat
     if flat.dim() != 2 or flat.numel() == 0:
-        raise DataError(f"cannot write '{path}': shape {tuple(audio.shape)}, expected [channel, sample]")
-    _require_range(flat, f"cannot write '{path}': the audio")
-    aside = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+        raise DataError(f"{name}: shape {tuple(audio.shape)}, expected [channel, sample]")
+    _require_range(flat, f"{name}: the audio")
     try:
-        _write_aside(aside, flat, rate, kind, subtype or exact)
-        os.replace(aside, target)
-    except OSError as error:
-        raise DataError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        coding = coding_for(target.suffix, rate, flat.shape[0], flat.shape[1], subtype=subtype)
+        with replacing(target) as draft:
+            with Encoder(draft, coding) as encoder:
+                encoder.write(flat.T.numpy())
+            encoder.verify()
+    except UsageError as error:
+        raise DataError(str(error)) from error
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 def require_audible(audio: Tensor, what: str = "the audio") -> None:
@@ -161,70 +162,62 @@ def resample(audio: Tensor, rate_from: int, rate_to: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The open `soundfile.SoundFile`; its failures, while it is open too, become `DataError`."""
-    file = Path(path)
-    if not file.exists():
-        raise DataError(_missing(file))
-    if not file.is_file():
-        raise DataError(f"'{path}' is a folder, expected an audio file ({' '.join(AUDIO_SUFFIXES)})")
-    if file.stat().st_size == 0:
-        raise DataError(f"'{path}' is empty (0 bytes), expected an audio file")
-    try:
-        with Forward(file) as sound:
-            if sound.samplerate < 1 or sound.channels < 1:
-                raise DataError(f"'{path}' claims {sound.samplerate} samples a second and {sound.channels} channels")
-            yield sound
-    except soundfile.LibsndfileError as error:
-        raise DataError(_unreadable(file, error)) from error
-    except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-
-
-def _missing(file: Path) -> str:
-    try:
-        beside = [entry.name for entry in file.parent.iterdir()]
-    except OSError:
-        return f"no file '{file}': there is no folder '{file.parent}'"
-    near = difflib.get_close_matches(file.name, beside, n=1, cutoff=0.6)
-    return f"no file '{file}'" + (f": did you mean '{near[0]}'?" if near else f" in the folder '{file.parent}'")
+def _opened(path: str | os.PathLike[str]) -> Iterator[Decoder]:
+    """Open a decoder; its failures, while it is open too, become `DataError`."""
+    file, name = Path(path), f"'{printable(path)}'"
+    with io_errors(path, "read"):
+        check_source(file)
+        if file.stat().st_size == 0:
+            raise DataError(f"{name} is empty (0 bytes), expected an audio file")
+        try:
+            with opened_decoder(file, name) as sound:
+                yield sound
+        except soundfile.LibsndfileError as error:
+            raise DataError(_unreadable(file, error)) from error
 
 
 def _unreadable(file: Path, error: Exception) -> str:
     with file.open("rb") as raw:
         first = raw.read(8)
     reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-    return f"'{file}' cannot be read as audio ({reason}; it begins with {first!r}): damaged, truncated or no audio file"
+    return (
+        f"'{printable(file)}' cannot be read as audio ({reason}; it begins with {first!r}): "
+        "damaged, truncated or no audio file"
+    )
 
 
-def _info(sound: Any) -> Info:
-    return Info(int(sound.samplerate), int(sound.channels), int(sound.frames), str(sound.format), str(sound.subtype))
+def _blocks(sound: Decoder, path: str | os.PathLike[str], samples: int) -> Iterator[Tensor]:
+    """Pieces [channel, sample] until the file ends."""
+    name = f"'{printable(path)}'"
+    _require_whole_chunks(sound, name)
+    waiting: list[np.ndarray] = []  # where streams are joined, blocks are too
+    count = 0
+    for piece in sound.blocks(samples):
+        waiting.append(piece)
+        count += len(piece)
+        while count >= samples:
+            whole = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+            yield _checked(whole[:samples], sound, name)
+            waiting, count = [whole[samples:]], count - samples
+    if count:
+        yield _checked(np.concatenate(waiting), sound, name)
 
 
-def _blocks(sound: Any, path: str | os.PathLike[str], samples: int) -> Iterator[Tensor]:
-    """Pieces [channel, sample] until the file ends; then its claim is compared with what came."""
-    _require_whole_chunks(sound, path)
-    total = 0
-    # `read` and not `blocks`: soundfile's `blocks` repeats stale samples where a truncated MP3 ends.
-    while len(piece := sound.read(samples, dtype="float32", always_2d=True)):
-        total += len(piece)
-        audio = torch.from_numpy(np.ascontiguousarray(piece.T))
-        if sound.subtype in _LOSSY and not audio.isnan().any():
-            audio = audio.clamp(-1.0, 1.0)
-        _require_range(audio, f"'{path}'")
-        yield audio
-    if total < sound.frames:
-        raise DataError(f"'{path}' is truncated: its header claims {sound.frames} samples, {total} can be read")
+def _checked(piece: np.ndarray, sound: Decoder, name: str) -> Tensor:
+    audio = torch.from_numpy(np.ascontiguousarray(piece.T))
+    if sound.subtype in LOSSY and not audio.isnan().any():
+        audio = audio.clamp(-1.0, 1.0)
+    _require_range(audio, name)
+    return audio
 
 
-def _require_whole_chunks(sound: Any, path: str | os.PathLike[str]) -> None:
+def _require_whole_chunks(sound: Decoder, name: str) -> None:
     """libsndfile shortens its count to what a WAV, AIFF or OGG still holds; only its log tells."""
-    log = str(sound.extra_info)
-    short = _SHORT_CHUNK.search(log)
+    short = _SHORT_CHUNK.search(sound.log)
     if short and int(short[2]) < int(short[1]) < _UNKNOWN_LENGTH:
-        raise DataError(f"'{path}' is truncated: its header claims {short[1]} bytes of sound, it holds {short[2]}")
-    if "lacks an end-of-stream bit" in log or "Junk after the last page" in log:
-        raise DataError(f"'{path}' is truncated: its Ogg stream has no proper end")
+        raise DataError(f"{name} is truncated: its header claims {short[1]} bytes of sound, it holds {short[2]}")
+    if "lacks an end-of-stream bit" in sound.log or "Junk after the last page" in sound.log:
+        raise DataError(f"{name} is truncated: its Ogg stream has no proper end")
 
 
 def _require_range(audio: Tensor, what: str) -> None:
@@ -235,18 +228,3 @@ def _require_range(audio: Tensor, what: str) -> None:
         raise DataError(f"{what} holds NaN or infinity, expected -1..1")
     if max(-low, high) > _LOUDEST:
         raise DataError(f"{what} peaks at {max(-low, high):.3f}, expected -1..1: turn it down")
-
-
-def _write_aside(aside: Path, audio: Tensor, rate: int, kind: str, subtype: str) -> None:
-    if not soundfile.check_format(kind, subtype):
-        known = ", ".join(sorted(soundfile.available_subtypes(kind)))
-        raise DataError(f"{kind} files have no subtype '{subtype}', expected one of {known}")
-    with aside.open("xb+") as file:
-        try:
-            soundfile.write(file, audio.T.numpy(), rate, format=kind, subtype=subtype)
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-            reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-            what = f"{audio.shape[0]} channels at {rate} samples a second"
-            raise DataError(f"{kind} ({subtype}) cannot hold {what}: {reason}") from error
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,48 +1,49 @@
 """Crafting of perturbations against surrogates: what the noise-based defenses share.
 
-A perturbation is `bound * unit[key]`: a bound for every sample of every clip, zero where nothing may be added, and a
-unit perturbation within -1..1 for every key. The key of a clip is the clip itself, its class, or the set, so that
-sample-wise, class-wise and universal noise are one code. Signs of gradients are all that moves it (PGD, Madry et al.
-2018), by a step in units of the bound; all clips of a batch at once.
+Signs of gradients move a perturbation (PGD, Madry et al. 2018), by a step in units of its bound (`perturbation.Noise`);
+all items of a batch at once. There are two ways to the gradient:
 
-Of rolls, what is perturbed is the velocity of every note, in place of the audio of a clip: the bound is zero but at
-onsets, a note sounds at the velocity of its onset throughout, and no note falls silent.
+* `min_min` (Huang et al., "Unlearnable Examples", ICLR 2021, eq. 2): surrogates learn from the perturbed items and the
+  noise descends their loss, in turns, until the loss is so small that nothing seems left to learn.
+* `perturb` against `train_surrogates` (Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021): the
+  noise ascends the loss of models that know the clean items, or descends it towards a wrong class.
 
-Two ways to the gradient
-------------------------
-`min_min` (Huang et al., "Unlearnable Examples", ICLR 2021, eq. 2): surrogates learn from the perturbed clips and the
-noise descends their loss, in turns, until the loss is so small that nothing seems left to learn.
-`perturb` against `pretrained` surrogates (Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021): the
-noise ascends the loss of models that know the clean clips, or descends it towards a wrong class.
-
-While the noise moves, the surrogates are in evaluation mode and hold still; every surrogate is read by its own `loss`
-alone, so that classifiers and generators are crafted against alike.
+While the noise moves, the surrogates are in evaluation mode and are not trained; every surrogate is read by its own
+`loss` alone, so that classifiers and generators are crafted against alike.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Adaptation, Attacker, Clips, Data, Knowledge, Rolls
+from bench.api import Adaptation, Attacker, Clips, Data, DomainName, Epoch, Knowledge, Log, silent_log
 from bench.errors import DataError, UsageError
-from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
 from bench.training.learning import batches, seeded
+from bench.training.perturbation import Noise, Scope, noise_bound
 
 __all__ = [
-    "Noise", "Per", "Schedule", "fresh", "heard", "min_min", "perturb", "pretrained", "room", "shifted", "surrogates",
+    "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "frozen", "init_surrogates", "min_min",
+    "noise_bound", "perturb", "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip
 
-Per = Literal["clip", "class", "set"]
+_HELD_OUT = 10  # one item in so many tells a surrogate when to stop
 
-_HELD_OUT = 10  # one clip in so many tells a surrogate when to stop
-_TINY = 1e-9
+
+@dataclass(frozen=True)
+class Descent:
+    """How a perturbation takes sign steps against models that are not trained meanwhile."""
+
+    steps: int  # of each item's perturbation; of a shared one, each on a random batch
+    step: float  # of the bound
+    batch: int = 128  # a shared perturbation takes four times as many
+    upwards: bool = False  # ascend the loss
+    restart: Literal["warm", "signal"] = "warm"  # "signal": begin from clip(x + delta), see `signal_copy`
 
 
 @dataclass(frozen=True)
@@ -60,95 +61,27 @@ class Schedule:
     restart: Literal["warm", "signal"] = "warm"  # "signal": every pass begins from clip(x + delta), see `signal_copy`
 
 
-@dataclass(eq=False)
-class Noise:
-    """A perturbation that is being crafted."""
-
-    bound: Tensor  # [clip, 1, sample] or [roll, track, step, pitch], at least 0
-    unit: Tensor  # [key, channel, sample] or [key, track, step, pitch], within -1..1
-    key: Tensor  # int64 [clip]
-    shared: bool  # whether one unit perturbation serves several clips; if not, each clip's key is its own place
-
-    @classmethod
-    def silent(cls, data: Data, bound: Tensor, per: Per) -> Noise:
-        """No perturbation yet. Raises `DataError` where there should be one a class and the clips have no labels."""
-        if per == "class":
-            if data.labels is None:
-                raise DataError("one perturbation a class, but the clips have no labels: expected per = 'clip'")
-            key, keys = data.labels, len(data.classes)
-        elif per == "clip":
-            key, keys = torch.arange(len(data), device=data.device), len(data)
-        else:
-            key, keys = torch.zeros(len(data), dtype=torch.int64, device=data.device), 1
-        return cls(bound, torch.zeros(keys, *_sound(data).shape[1:], device=data.device), key, per != "clip")
-
-    def of(self, index: Tensor) -> Noise:
-        """The perturbation of the clips at `index`: what they share is this one's own, what is theirs alone a copy."""
-        if self.shared:
-            return Noise(self.bound[index], self.unit, self.key[index], True)
-        return Noise(self.bound[index], self.unit[index], torch.arange(len(index), device=index.device), False)
-
-    def put(self, index: Tensor, part: Noise) -> None:
-        """Take back what was got by `of`, changed."""
-        if not self.shared:
-            self.unit[index] = part.unit
-
-    def added(self, clips: Data) -> Data:
-        """The clips, all that this is for, perturbed."""
-        unit = self.unit[self.key] if self.shared else self.unit
-        if isinstance(clips, Clips):
-            return clips.with_audio((self.bound * unit).add_(clips.audio).clamp_(-1.0, 1.0))
-        return sustained(clips, rounded((clips.velocity + self.bound * unit).clamp(min=SOFTEST)))
-
-    @overload
-    def everywhere(self, data: Clips) -> Clips: ...
-
-    @overload
-    def everywhere(self, data: Rolls) -> Rolls: ...
-
-    def everywhere(self, data: Data) -> Data:
-        """The whole set, perturbed. Where the bound reaches into the padding, the padding counts as recording."""
-        if not isinstance(data, Clips):
-            return self.added(data)
-        reach = (self.bound[:, 0] > 0) * torch.arange(1, data.audio.shape[-1] + 1, device=data.device)
-        return replace(self.added(data), lengths=torch.maximum(data.lengths, reach.amax(1)))
-
-    def move(self, slope: Tensor, step: float) -> None:
-        """One sign step down the slope of a loss with respect to the perturbed audio, or velocities of onsets.
-
-        Where the slope is not a number its sign is 0.
-        """
-        if self.shared:
-            slope = torch.zeros_like(self.unit).index_add_(0, self.key, slope * self.bound)
-        self.unit.add_(slope.sign(), alpha=-step).clamp_(-1.0, 1.0)
-
-    def restart(self, clips: Data) -> None:
-        """From clip(x + delta, +-bound) on, see `signal_copy`; of a perturbation that is not shared."""
-        wrong = self.bound * self.unit + _sound(clips)
-        self.unit = torch.where(self.bound > 0, wrong / self.bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
-
-
-def room(data: Data, epsilon: float, *, padding: bool) -> Tensor:
-    """The constant bound [clip, 1, sample]: epsilon within the recording, or in its padding too.
-
-    Of rolls [roll, track, step, pitch]: epsilon, in whole MIDI velocities, where notes begin.
-    """
-    if not isinstance(data, Clips):
-        return math.floor(127 * epsilon + 1e-6) / 127 * beginnings(data).to(data.velocity.dtype)
-    return epsilon * (torch.ones_like(data.support) if padding else data.support).to(data.audio.dtype)
-
-
 def surrogates(
-    knowledge: Knowledge, name: str, domain: str = "audio", otherwise: str = ""
+    knowledge: Knowledge, name: str, domain: DomainName = "audio", otherwise: str = ""
 ) -> tuple[Attacker[Any], ...]:
-    """The surrogates for recordings or for rolls, or a `UsageError` that names the defense and what to do otherwise."""
-    found = tuple(s for s in knowledge.surrogates if domain in s.domains)
-    if not found:
+    """Return the surrogates that take a domain.
+
+    Args:
+        knowledge: what the defense was handed.
+        name: the defense's own name, for the message.
+        domain: what the surrogates must take.
+        otherwise: what to do without a surrogate, such as ", or optimise = false".
+
+    Raises:
+        UsageError: if there are none.
+    """
+    able = tuple(attacker for attacker in knowledge.surrogates if domain in attacker.domains)
+    if not able:
         raise UsageError(
             f"{name} has no surrogate to descend: knowledge is '{knowledge.name}', expected "
             f"'white-box', 'ensemble' or 'black-box'{otherwise}"
         )
-    return found
+    return able
 
 
 def min_min(
@@ -158,10 +91,25 @@ def min_min(
     rng: Generator,
     schedule: Schedule,
     expects: Sequence[Adaptation[Any]] = (),
+    log: Log = silent_log,
 ) -> list[float]:
-    """Turn surrogates and noise by turns towards one small loss, in place. Returns the loss of every round."""
+    """Train surrogates and move the noise in turns towards one small loss.
+
+    Args:
+        noise: changed in place.
+        data: the clean items.
+        against: the surrogates, trained from their fresh models.
+        rng: the only source of random numbers.
+        schedule: how long they take turns.
+        expects: adaptations that the defender prepares for.
+        log: called once a round.
+
+    Returns:
+        The mean loss of every round.
+    """
+    descent = Descent(schedule.noise_steps, schedule.step, schedule.batch, restart=schedule.restart)
     with seeded(rng):  # the surrogates' dropout
-        models, learners = fresh(against, data, rng, schedule.lr)
+        models, learners = init_surrogates(against, data, rng, schedule.lr)
         order = batches(len(data), schedule.batch, rng)
         losses: list[float] = []
         for _ in range(schedule.rounds):
@@ -169,19 +117,16 @@ def min_min(
             for _ in range(schedule.learner_steps):
                 index = next(order).to(data.device)
                 part = noise.of(index)
-                batch = heard(part.added(data.select(index)), expects, rng)
+                batch = apply_expected_adaptation(part.added(data.select(index)), expects, rng)
                 learning.append(_learnt(batch, against, models, learners, schedule.alternation == "joint"))
-                if (slope := _sound(batch).grad) is not None:
+                if (slope := batch.signal.grad) is not None:
                     part.move(slope, schedule.step)
                     noise.put(index, part)
             if schedule.alternation == "joint":
                 losses.append(float(torch.stack(learning).mean()))
             else:
-                loss = perturb(
-                    noise, data, against, models, rng, steps=schedule.noise_steps, step=schedule.step,
-                    batch=schedule.batch, restart=schedule.restart, expects=expects,
-                )  # fmt: skip
-                losses.append(loss)
+                losses.append(perturb(noise, data, against, models, rng, descent, expects=expects))
+            log(Epoch(len(losses), losses[-1]))
             if losses[-1] < schedule.stop:
                 break
     return losses
@@ -193,44 +138,60 @@ def perturb(
     against: Sequence[Attacker[Any]],
     models: Sequence[nn.Module],
     rng: Generator,
+    descent: Descent,
     *,
-    steps: int,
-    step: float,
-    batch: int,
-    restart: Literal["warm", "signal"] = "warm",
-    upwards: bool = False,
-    target: Callable[[Any], Any] = lambda clips: clips,
+    target: Callable[[Any], Any] = lambda items: items,
     expects: Sequence[Adaptation[Any]] = (),
 ) -> float:
-    """Sign steps of the noise, in place, down the mean of the models' losses; `upwards`, up it.
+    """Move the noise by sign steps down the mean of the models' losses, or up it.
 
-    A perturbation of each clip takes `steps` steps; a shared one as many, each on a random batch of four times the
-    size. target: what the clips are labelled as in the loss. Returns the mean loss before the last step.
+    Args:
+        noise: changed in place.
+        data: the clean items.
+        against: the surrogates, whose `loss` is read.
+        models: one for each surrogate; frozen meanwhile.
+        rng: the only source of random numbers.
+        descent: how many steps, and how large.
+        target: changes the labels that the loss is taken for.
+        expects: adaptations that the defender prepares for.
+
+    Returns:
+        The mean loss before the last step; NaN without a step.
     """
     last: list[Tensor] = []
-    way = -step if upwards else step
-    with _still(models):
-        for index in _parts(noise, len(data), steps, batch, rng):
+    way = -descent.step if descent.upwards else descent.step
+    with frozen(models):
+        for index in _parts(noise, len(data), descent, rng):
             at = index.to(data.device)
-            clips, part = target(data.select(at)), noise.of(at)
-            if restart == "signal":
-                part.restart(clips)
-            for _ in range(1 if noise.shared else steps):
-                audio = _sound(part.added(clips)).requires_grad_()
-                changed = heard(_with_sound(clips, audio), expects, rng)
+            items, part = target(data.select(at)), noise.of(at)
+            if descent.restart == "signal":
+                part.restart(items)
+            for _ in range(1 if noise.shared else descent.steps):
+                signal = part.added(items).signal.requires_grad_()
+                changed = apply_expected_adaptation(items.with_signal(signal), expects, rng)
                 loss = torch.stack([a.loss(m, changed) for a, m in zip(against, models, strict=True)]).mean(0)
                 if loss.requires_grad:  # a model that is blind to velocities has no slope
-                    (slope,) = torch.autograd.grad(loss.sum(), audio)
+                    (slope,) = torch.autograd.grad(loss.sum(), signal)
                     part.move(slope, way)
             noise.put(at, part)
             last.append(loss.detach())
     return float(torch.cat(last).mean()) if last else float("nan")
 
 
-def fresh(
+def init_surrogates(
     against: Sequence[Attacker[Any]], data: Data, rng: Generator, lr: float = 0.0
 ) -> tuple[list[nn.Module], list[torch.optim.Adam]]:
-    """Surrogates that know nothing yet, in training mode, and what trains them; lr: of all, or 0 for their own."""
+    """Build fresh models of the surrogates, in training mode.
+
+    Args:
+        against: the surrogates.
+        data: items of the kind they will learn from.
+        rng: decides the weights.
+        lr: learning rate of all, or 0 for each surrogate's own.
+
+    Returns:
+        The models, and an optimiser for each.
+    """
     models = [attacker.model(data, rng).train() for attacker in against]
     learners = [
         torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr or attacker.lr)
@@ -239,8 +200,8 @@ def fresh(
     return models, learners
 
 
-def pretrained(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
-    """The surrogates as they come out of their own training on the clean clips, of which every tenth is held out."""
+def train_surrogates(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
+    """Train the surrogates by their own `learn` on the clean items, of which every tenth is held out."""
     held_out = torch.arange(len(data), device=data.device) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
         train, validation = data, data
@@ -249,37 +210,40 @@ def pretrained(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> 
     return [attacker.learn(train, validation, rng) for attacker in against]
 
 
-def heard(batch: Any, expects: Sequence[Adaptation[Any]], rng: Generator) -> Any:
-    """The batch as an attacker may hear it: under one of the expected adaptations or none, drawn anew at every step.
+def apply_expected_adaptation(batch: Any, expects: Sequence[Adaptation[Any]], rng: Generator) -> Any:
+    """Change a batch by one of the expected adaptations or none, drawn anew at every call.
 
-    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through).
+    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through). One that drops
+    items, or changes the length without a gradient, is left out.
+
+    Args:
+        batch: a set of items.
+        expects: the adaptations; none leaves the batch as it is.
+        rng: the only source of random numbers.
+
+    Returns:
+        A set of the same kind.
     """
     drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
     for hook in ("transform", "augment") if drawn < len(expects) else ():
         change = expects[drawn].transform if hook == "transform" else expects[drawn].augment
         changed = change(batch, rng)
-        now, was = _sound(changed), _sound(batch)
+        now, was = changed.signal, batch.signal
         if changed.ids != batch.ids or (not now.requires_grad and now.shape != was.shape):
-            continue  # a filter, or a length that no gradient can be carried back from
-        batch = changed if now.requires_grad else _with_sound(changed, now + was - was.detach())
+            continue
+        batch = changed if now.requires_grad else changed.with_signal(now + was - was.detach())
     return batch
 
 
-def shifted(clips: Clips, by: int) -> Clips:
-    """The clips under the labels `by` classes on: the targets of a targeted attack. One class has no other."""
+def shifted_labels(clips: Clips, by: int) -> Clips:
+    """Replace each label by that of the class `by` further on: the targets of a targeted attack.
+
+    Raises:
+        DataError: if the clips have no labels.
+    """
     if clips.labels is None:
         raise DataError("a targeted attack needs labels, expected a data set of classes or targeted = false")
     return replace(clips, labels=(clips.labels + by) % len(clips.classes))
-
-
-def _sound(data: Data) -> Tensor:
-    """[clip, channel, sample] or [roll, track, step, pitch]"""
-    return data.audio if isinstance(data, Clips) else data.velocity
-
-
-def _with_sound(data: Data, sound: Tensor) -> Data:
-    """The same items at other samples or velocities, as they are given."""
-    return data.with_audio(sound) if isinstance(data, Clips) else replace(data, velocity=sound)
 
 
 def _learnt(
@@ -291,21 +255,21 @@ def _learnt(
 ) -> Tensor:
     """One step of every surrogate; returns their mean loss. `joint`: the audio collects its gradient on the way."""
     if joint:
-        _sound(batch).requires_grad_()
+        batch.signal.requires_grad_()
     total = []
     for attacker, model, learner in zip(against, models, learners, strict=True):
         model.train()
         learner.zero_grad(set_to_none=True)
         loss = attacker.loss(model, batch).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         learner.step()
         total.append(loss.detach())
     return torch.stack(total).mean()
 
 
 @contextmanager
-def _still(models: Sequence[nn.Module]) -> Iterator[None]:
-    """In evaluation mode and without gradients of their own; afterwards as before."""
+def frozen(models: Sequence[nn.Module]) -> Iterator[None]:
+    """Set models to evaluation mode, without gradients of their own, for a block."""
     trained = [p for model in models for p in model.parameters() if p.requires_grad]
     modes = [model.training for model in models]
     for model in models:
@@ -321,11 +285,11 @@ def _still(models: Sequence[nn.Module]) -> Iterator[None]:
             model.train(mode)
 
 
-def _parts(noise: Noise, clips: int, steps: int, batch: int, rng: Generator) -> Iterator[Tensor]:
-    """Which clips are worked on at once: all in turn, or random ones for each step of a shared noise."""
+def _parts(noise: Noise, items: int, descent: Descent, rng: Generator) -> Iterator[Tensor]:
+    """Which items are worked on at once: all in turn, or random ones for each step of a shared noise."""
     if not noise.shared:
-        yield from torch.split(torch.arange(clips, device=noise.unit.device), batch)
+        yield from torch.split(torch.arange(items, device=noise.unit.device), descent.batch)
         return
-    order = batches(clips, 4 * batch, rng)
-    for _ in range(steps):
+    order = batches(items, 4 * descent.batch, rng)
+    for _ in range(descent.steps):
         yield next(order)

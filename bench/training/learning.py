@@ -11,7 +11,6 @@ Conventions
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from torch import Generator, Tensor, nn
 from bench.api import Augment, Epoch, Log, silent_log
 from bench.training.acceleration import Precision, autocast
 
-__all__ = ["batches", "cosine", "fit", "own_generator", "seeded"]
+__all__ = ["batches", "cosine", "fit", "seeded"]
 
 
 def fit(
@@ -76,7 +75,7 @@ def fit(
             with autocast(precision, trained[0].device):
                 mean = loss(model, chosen).mean()
             optimizer.zero_grad(set_to_none=True)
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():
                 optimizer.step()
             losses.append(mean.detach())
@@ -129,8 +128,3 @@ def _state(model: nn.Module, trained: list[nn.Parameter]) -> dict[str, Tensor]:
     mine = {id(parameter) for parameter in trained}
     frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) not in mine}
     return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in frozen}
-
-
-def own_generator(name: str) -> Generator:
-    """Random numbers that an item's id alone decides: the same on every machine, whatever set the item is part of."""
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))

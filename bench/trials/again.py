@@ -13,9 +13,9 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import BenchError, DataError
+from bench.results.record import PartRecord, Record
 from bench.sources import plain_name
 from bench.trials.matrix import resolve
-from bench.trials.record import PartRecord, Record
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Kind
 
@@ -62,7 +62,7 @@ def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path]
     name = str(own) if own else part.name
     stem = plain_name(own) if own else part.name
     made = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
-    return replace(made, given=dict(part.given))
+    return replace(made, given=dict(part.overrides))
 
 
 def as_recorded(trial: Trial, record: Record) -> Trial:

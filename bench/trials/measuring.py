@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 
 from bench.api import Clips, Data, Rolls
-from bench.trials.record import numbers, numbers_by_name
+from bench.results.record import numbers, numbers_by_name
 
 __all__ = ["audibility", "generated"]
 

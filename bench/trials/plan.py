@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.api import Needs
-from bench.trials.trial import SCHEMA, SPLITS, Part, Trial, digest
+from bench.results.names import KEY_SCHEMA, digest, trial_key
+from bench.trials.trial import SPLITS, Part, Trial
 
 AUDIT = 1  # part of the key of every audit. Raise it when `bench.trials.measuring` measures something else
 
@@ -64,7 +65,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        return digest({"schema": SCHEMA, "stages": dict(self.keys)})
+        return trial_key(self.keys)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def stage(
     listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
     keys = {role: parent.key for role, parent in (parents or {}).items()}
     content = {
-        "schema": SCHEMA,
+        "schema": KEY_SCHEMA,
         "task": task,
         "parts": {role: [part.identity for part in items] for role, items in listed.items()},
         "options": dict(options or {}),

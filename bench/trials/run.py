@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import DataError, UsageError
-from bench.trials import record
+from bench.results.record import Record
+from bench.trials import recording
 from bench.trials.plan import Cell, Plan, plan
-from bench.trials.record import Record
 from bench.trials.scheduler import Event, Outcome, Watch
 from bench.trials.store import Store
 from bench.trials.trial import Trial
@@ -117,7 +117,7 @@ class RecordWriter:
             for index in self._cells_of.get(key, []):
                 self._lacking[index].discard(key)
                 if not self._lacking[index] and index not in self._records:
-                    self._write(index, record.of(self._cell(index), self._work.store, self._command))
+                    self._write(index, recording.of(self._cell(index), self._work.store, self._command))
 
     def fail(self, outcomes: dict[str, Outcome]) -> None:
         """Write a record that says why for every trial one of whose stages failed."""
@@ -127,7 +127,7 @@ class RecordWriter:
             if failed and failed.error and index not in self._records:
                 stage = self._work.plan.stages[failed.key].title
                 error = {"stage": stage} | failed.error
-                self._write(index, record.failed(self._cell(index), error, self._command))
+                self._write(index, recording.failed(self._cell(index), error, self._command))
 
     def in_order(self) -> list[Record]:
         """The records that are written, in the order of the trials."""

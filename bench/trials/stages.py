@@ -27,11 +27,12 @@ from bench.extras import explained
 from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
+from bench.results.record import Number, numbers, numbers_by_name
 from bench.trials import measuring, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.plan import Stage
 from bench.trials.provenance import provenance
-from bench.trials.record import Number, attacker_gates, numbers, numbers_by_name
+from bench.trials.recording import attacker_checks
 from bench.trials.scheduler import Outcome
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part
@@ -249,7 +250,7 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
 def _gates(work: _Work, attacker: Any, clean: Mapping[str, list[Number]]) -> list[dict[str, Any]]:
     """The attacker's own validity checks of the clean arm beside the untrained one."""
     untrained = work.store.json(work.stage.parents["untrained"], "quality.json")["quality"]
-    return [gate.model_dump() for gate in attacker_gates(attacker, clean, untrained)]
+    return [gate.model_dump() for gate in attacker_checks(attacker, clean, untrained)]
 
 
 def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import DataError, UsageError
-from bench.trials import matrix, record, verify
-from bench.trials.record import Record
+from bench.results import record
+from bench.results.record import Record
+from bench.results.suite import Suite
+from bench.results.suite import read as read_suite
+from bench.trials import matrix, verify
 from bench.trials.trial import Trial
 
 __all__ = ["provenance_lines", "read", "sample", "trial_problems"]
@@ -64,9 +67,9 @@ def trial_problems(
     return lines
 
 
-def _trusted(file: Path, own: Collection[Path]) -> matrix.Suite:
+def _trusted(file: Path, own: Collection[Path]) -> Suite:
     """The suite beside the records. Expanding it imports its plugins, so that a file must be one that was given."""
-    suite = matrix.read(file)
+    suite = read_suite(file)
     given = {path.resolve() for path in own}
     named = {*suite.datasets, *suite.defenses, *suite.controls, *suite.attackers, *suite.adaptations, *suite.bag}
     for kind in plugins.FOLDERS:
@@ -81,7 +84,7 @@ def _trusted(file: Path, own: Collection[Path]) -> matrix.Suite:
 
 def provenance_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> Iterator[str]:
     """Which code and machine made the records, and what of it differs here."""
-    git = [one.made.get("git") or {} for one in records]
+    git = [one.provenance.get("git") or {} for one in records]
     commits = Counter((str(each.get("commit", "unknown"))[:12], bool(each.get("dirty"))) for each in git)
     for (commit, dirty), count in commits.most_common():
         yield f"made: {count} by commit {commit}" + (", with changes that are not in it" if dirty else "")

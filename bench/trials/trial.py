@@ -6,19 +6,17 @@ trials into stages of work.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.api import Needs
+from bench.results import cells
+from bench.results.names import NONE, file_name, row_name
 from bench.sources import plain_name
 from bench.vocabulary import Kind
 
-# Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
-SCHEMA = 1
 SPLITS = ("train", "validation", "test")
 
 
@@ -74,10 +72,13 @@ class Trial:
     @property
     def row(self) -> str:
         """The defense's name in a table: with what it is matched to, and with the share of the set that it protects."""
-        name = f"{self.defense.title} ~ {self.reference.title}" if self.reference else self.defense.title
-        if isinstance(self.share, str):
-            return f"{name} on '{self.share}'"
-        return name if self.share == 1 else f"{name} on {100 * self.share:g}%"
+        return row_name(self.defense.title, self.reference.title if self.reference else "", self.share)
+
+    @property
+    def cell(self) -> cells.Cell:
+        """The cell of its result: all of it but the seed, by labels."""
+        adapted = self.adaptation.title if self.adaptation else NONE
+        return cells.Cell(self.dataset.title, self.row, self.knowledge, self.attacker.title, adapted)
 
     @property
     def partial(self) -> bool:
@@ -87,12 +88,4 @@ class Trial:
     @property
     def name(self) -> str:
         """A file name for the trial's record, unique within a suite."""
-        adapted = self.adaptation.title if self.adaptation else "none"
-        parts = (self.dataset.title, self.row, self.knowledge, self.attacker.title, adapted, f"s{self.seed}")
-        return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in part).strip("-.") for part in parts)
-
-
-def digest(value: Any) -> str:
-    """The content key of a JSON value: the first 32 hexadecimal digits of the SHA-256 of its canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return file_name([*self.cell, f"s{self.seed}"])

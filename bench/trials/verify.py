@@ -24,11 +24,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.results.consistency import close, gate_problems
-from bench.trials import record as records
+from bench.results import record as records
+from bench.results.consistency import check_problems, close
+from bench.results.record import Number, PartRecord, Record
+from bench.trials import recording
 from bench.trials.again import as_recorded, recorded_parts
 from bench.trials.plan import plan
-from bench.trials.record import Number, PartRecord, Record
 from bench.trials.trial import Part, Trial
 
 IDENTICAL = 1e-4
@@ -55,15 +56,14 @@ def trial_problems(record: Record, trial: Trial) -> list[str]:
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}': its trial is called '{trial.name}'")
-    told = {"row": trial.row, "control": trial.defense.control}
+    told = {"control": trial.defense.control}
     if trial.defense.digest == record.trial.defense.digest:
-        told["per"] = trial.defense.traits.get("per", "")
+        told["scope"] = trial.defense.traits.get("per", "")
     for field, here in told.items():
         if getattr(record.trial, field) != here:
             lines.append(f"{field} '{getattr(record.trial, field)}': the trial has '{here}'")
     if record.status == "ok" and trial.attacker.digest == record.trial.attacker.digest:
-        expected = records.gates_of(trial.attacker, record.arms, record.metric, record.groups)
-        lines += gate_problems(record.gates, expected)
+        lines += check_problems(record.attacker_checks, recording.checks_again(trial.attacker, record.arms))
     return lines
 
 
@@ -107,7 +107,7 @@ def spread(record: Record, siblings: Iterable[Record]) -> float:
 
 def compare(record: Record, again: Record, over_seeds: float = 0.0, same_code: bool = False) -> Verdict:
     """A record beside the second run of its trial. over_seeds: see `spread`; same_code: no `differences` were found."""
-    told = ("metric", "ids", "groups", "labels", "heard")
+    told = ("metric", "ids", "groups", "labels", "audibility_ids")
     other = [f"{name}: others than when run again" for name in told if getattr(record, name) != getattr(again, name)]
     if other:
         return Verdict("does not hold", record.denied, again.denied, tuple(other))
@@ -129,8 +129,8 @@ def _moved(record: Record, again: Record) -> Iterator[str]:
     for metric, values in again.audibility.items():
         yield _furthest(f"audibility.{metric}", record.audibility.get(metric, []), values)
     yield _furthest("denied", [record.denied], [again.denied])
-    yield _furthest("view.changed", record.view.get("changed", []), again.view.get("changed", []))
-    for field in ("distance", "music", "epochs", "crafting"):
+    yield _furthest("input_change", record.input_change, again.input_change)
+    for field in ("distance", "music", "epochs", "crafting_log"):
         then, now = (dict(_leaves(getattr(made, field), field)) for made in (record, again))
         if then.keys() != now.keys():
             yield f"{field}: other entries than when run again"
@@ -187,7 +187,7 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
 
 def _same_place(record: Record, again: Record) -> bool:
     fields = ("python", "platform", "processor", "packages", "accelerator")
-    then, now = ([made.made.get(field) for field in fields] for made in (record, again))
+    then, now = ([made.provenance.get(field) for field in fields] for made in (record, again))
     return then == now and now[-1] is None
 
 

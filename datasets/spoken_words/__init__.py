@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
+from bench.seeds import name_generator
 from bench.sound.files import resample
 
 from .room import RATE, record
@@ -216,8 +217,7 @@ def _trimmed(word: Tensor) -> Tensor:
 
 def _generator(voice: str) -> torch.Generator:
     """What a voice does is its own, whoever speaks before it: a smaller preset holds the same recordings."""
-    seed = int.from_bytes(hashlib.sha256(voice.encode()).digest()[:7], "big")
-    return torch.Generator().manual_seed(seed)
+    return name_generator(voice)
 
 
 def _whole(bounds: tuple[int, int], rng: torch.Generator) -> int:

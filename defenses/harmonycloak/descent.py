@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Adaptation, Attacker, Epoch, Log
-from bench.training.crafting import heard
+from bench.training.crafting import apply_expected_adaptation
 from bench.training.learning import batches, seeded
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
@@ -72,14 +72,14 @@ def descend(
 
         def losses(turned: Tensor, index: Tensor, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
             protected, penalty = render(turned, index)
-            batch = heard(protected, expects, rng)
+            batch = apply_expected_adaptation(protected, expects, rng)
             each = [models[i][0].loss(models[i][1], batch).mean() for i in chosen]
             return torch.stack(each).mean(), penalty
 
         def move(total: Tensor, turned: Tensor, chosen: Sequence[int], learn: bool) -> Tensor:
             for i in chosen:
                 learners[i].zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             for i in chosen if learn else ():
                 learners[i].step()
             return _stepped(turned, game.inner_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -18,8 +19,8 @@ from bench.commands import main
 from bench.commands.export import export, resolve
 from bench.errors import BenchError, DataError, UsageError
 from bench.report.exporters import facts
-from bench.trials import record
-from bench.trials.record import Record
+from bench.results import record
+from bench.results.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
@@ -137,13 +138,15 @@ def test_exporting_to_mlflow_again_doubles_nothing(
     before = {run.info.run_name: run.info.run_id for run in runs_of(client, "tiny")}
     # One record says something else now, and one run was cut off while it was logged: both are made anew, alone.
     changed, cut = (name for name, one in records.items() if one.trial.row == "labels" and one.status == "ok")
-    records[changed].model_copy(update={"denied": 0.25}).save(tmp_path / "tiny")
+    arms = {arm: records[changed].arms[arm] for arm in ("clean", "untrained")}
+    spoilt = records[changed].model_copy(update={"arms": {**arms, "protected": arms["untrained"]}})
+    spoilt.save(tmp_path / "tiny")
     client.update_run(before[cut], status="RUNNING")
     assert bench(*words) == 0
     after = {run.info.run_name: run.info.run_id for run in runs_of(client, "tiny")}
     assert len(runs_of(client, "tiny")) == len(records)
     assert {name for name in records if before[name] != after[name]} == {changed, cut}
-    assert client.get_run(after[changed]).data.metrics["denied"] == 0.25
+    assert client.get_run(after[changed]).data.metrics["denied"] == 1.0
     client.delete_experiment(client.get_experiment_by_name("tiny").experiment_id)
     assert bench(*words) == 0  # taken out of the bin, with the runs that were replaced
     assert len(runs_of(client, "tiny")) == len(records)
@@ -197,14 +200,15 @@ def test_a_committed_record_reaches_both(
     for to in ("mlflow", "tensorboard"):
         assert bench("export", str(file), "--to", to, "--out", str(tmp_path / to)) == 0
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ  # the consent was for that folder alone
-    data = json.loads(file.read_text())
+    one = record.load(file)
+    data = one.model_dump()
     heard = [value for value in data["audibility"]["pesq"] if value is not None]
     assert 0 < len(heard) < len(data["audibility"]["pesq"])  # some clips have no PESQ: they are left out, not 0
     validation = [(line["step"], line["validation"]) for line in data["epochs"]["protected"]]
     (run,) = runs_of(mlflow_client(tmp_path / "mlflow"), "speech")
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "speech" / COMMITTED)).Reload()
     expected = {
-        "denied": data["denied"],
+        "denied": one.denied,
         "quality/protected": sum(data["arms"]["protected"]["accuracy"]) / 300,
         "audibility/pesq": sum(heard) / len(heard),
         "distance/protected_set/kad.logmel": data["distance"]["protected_set"]["kad[logmel]"],
@@ -217,7 +221,7 @@ def test_a_committed_record_reaches_both(
     assert told == pytest.approx(dict(validation), rel=1e-6)
     assert run.data.params["defense.kind"] == "tones"
     assert run.data.params["defense.plugin"] == "separable"
-    assert run.data.tags["mlflow.source.git.commit"] == data["made"]["git"]["commit"]
+    assert run.data.tags["mlflow.source.git.commit"] == data["provenance"]["git"]["commit"]
     assert run.info.start_time == 1000 * round(events.Scalars("denied")[0].wall_time)
 
 
@@ -227,7 +231,7 @@ def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
     holed = facts.of(
         one.model_copy(
             update={
-                "denied": None,
+                "arms": {},
                 "audibility": {"snr_db": [None, 20.0, 22.0], "pesq": [None]},
                 "epochs": {"clean": [{"step": 0.0, "loss": None}, {"step": 5.0, "loss": 0.5}], "protected": []},
                 "stages": {**one.stages, "clean_set": one.stages["protected_set"]},
@@ -284,8 +288,8 @@ def test_a_suite_is_found_by_name_file_folder_or_record() -> None:
     ("suite", "to", "out", "kind", "says"),
     [
         ("speach", "tensorboard", "logs", UsageError, "did you mean 'speech'?"),
-        ("nowhere.toml", "mlflow", "logs", UsageError, "nowhere.toml is not there"),
-        ("nowhere.json", "mlflow", "logs", DataError, "nowhere.json cannot be read"),
+        ("nowhere.toml", "mlflow", "logs", UsageError, "nowhere.toml does not exist"),
+        ("nowhere.json", "mlflow", "logs", DataError, "no file 'nowhere.json'"),
         (
             str(ROOT / "leaderboards" / "records"),
             "mlflow",
@@ -331,9 +335,7 @@ def test_mlflow_without_a_database_says_what_a_database_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
-    try:
-        import sqlalchemy  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("sqlalchemy") is None:
         assert bench("export", "midi-smoke", "--to", "mlflow", "--out", f"sqlite:///{tmp_path}/runs.db") == 2
         assert "pip install mlflow)" in capsys.readouterr().err
     else:

@@ -10,9 +10,15 @@ import pytest
 from bench import plugins
 from bench.commands import main
 from bench.commands.check import kind_of
+from bench.vocabulary import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"defense": "defenses", "attacker": "attackers", "adaptation": "adaptations", "dataset": "datasets"}
+KINDS: dict[str, Kind] = {
+    "defense": "defenses",
+    "attacker": "attackers",
+    "adaptation": "adaptations",
+    "dataset": "datasets",
+}
 
 
 def bench(*words: str) -> int:
@@ -36,7 +42,41 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for kind in KINDS:
             assert bench("new", kind, f"my_{kind}") == 0
+    card = folder / "my_dataset.toml"
+    card.write_text(card.read_text().replace('"TODO: ', '"for a test: '))
     return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bare_plugin_loads_and_the_kit_says_what_is_not_written(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", kind, "my_idea", "--bare") == 0
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"my_idea.py", "test_my_idea_contract.py"} | ({"my_idea.toml"} if kind == "dataset" else set())
+    capsys.readouterr()
+    assert bench("check", "my_idea.py", "--fast") == 3
+    out = capsys.readouterr().out
+    assert "ok    fits the contract" in out
+    assert "is not written yet" in out
+    if kind == "dataset":
+        assert "my_idea.toml: " in next(line for line in out.splitlines() if "has a card" in line)
+
+
+def test_a_card_that_is_the_templates_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", "dataset", "my_idea") == 0
+    assert bench("check", "my_idea.py") == 3
+    out = capsys.readouterr().out
+    assert "FAIL  has a card: my_idea.toml: homepage, licence, citation are not filled in" in out
+    assert out.count("FAIL") == 1
+    card = tmp_path / "my_idea.toml"
+    card.write_text(card.read_text().replace("TODO: ", "").replace("items = 96", "items = 97"))
+    assert bench("check", "my_idea.py") == 3
+    assert "my_idea.toml: train of preset smoke has items = 97, load gives 96" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,9 +124,13 @@ def test_the_next_commands_are_said(
     monkeypatch.chdir(tmp_path)
     assert bench("new", "defense", "my_idea", "--out", "some where") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["wrote some where/my_idea.py", "wrote some where/test_my_idea.py"]
+    assert lines[:3] == [
+        "wrote some where/my_idea.py",
+        "wrote some where/test_my_idea_contract.py",
+        "wrote some where/test_my_idea.py",
+    ]
     assert "  bench check 'some where/my_idea.py'" in lines
-    assert "  python -m pytest 'some where/test_my_idea.py'" in lines
+    assert "  python -m pytest 'some where/test_my_idea_contract.py' 'some where/test_my_idea.py'" in lines
     assert plugins.load("defenses", "some where/my_idea.py").__name__ == "MyIdea"
 
 
@@ -112,10 +156,12 @@ def test_in_a_checkout_each_file_goes_where_its_like_is(
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "tests")
     assert bench("new", kind, "my_idea") == 0
-    expected = {plugin, test} | ({"datasets/my_idea.toml"} if kind == "dataset" else set())
+    contract = test.replace(".py", "_contract.py")
+    expected = {plugin, test, contract} | ({"datasets/my_idea.toml"} if kind == "dataset" else set())
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*my_idea*")}
     assert made == expected
     assert 'NAME = "my_idea"' in (tmp_path / test).read_text()
+    assert 'NAME = "my_idea"' in (tmp_path / contract).read_text()
     assert "  bench check my_idea\n" in capsys.readouterr().out
 
 

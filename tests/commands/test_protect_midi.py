@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,12 @@ def disputed(path: Path) -> set[tuple[bool, int, int]]:
         (drums, program, pitch, begin, round(midi.tick_to_time(end), 3))
         for drums, program, pitch, begin, end, _ in ours.elements()
     )
-    odd = [*(ours - theirs), *(theirs - ours)]
+    odd: list[tuple[Any, ...]] = [*(ours - theirs), *(theirs - ours)]
     if len(timed) == len(expected):
         pairs = zip(timed, expected, strict=True)
         odd += [two for one, two in pairs if one[:4] != two[:4] or abs(one[4] - two[4]) > 1.5e-3]
     else:
-        odd += [*(Counter(timed) - Counter(expected)), *(Counter(expected) - Counter(timed))]
+        odd += [*(Counter(timed) - Counter(expected)).elements(), *(Counter(expected) - Counter(timed)).elements()]
     return {(drums, pitch, begin) for drums, _, pitch, begin, *_ in odd}
 
 
@@ -274,3 +275,45 @@ def test_what_does_not_fit_a_midi_file_is_refused(tmp_path: Path, capsys: pytest
     assert out.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mid", "out.mid"]
     assert run(source, "-o", out, "--force", *plugin("softer")) == 0
+
+
+def test_other_endings_of_midi_files_are_midi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = everything(tmp_path / "in.mid").read_bytes()
+    wrapped = b"RIFF" + (len(plain) + 12).to_bytes(4, "little") + b"RMIDdata" + len(plain).to_bytes(4, "little") + plain
+    for suffix, data in ((".KAR", plain), (".smf", plain), (".rmi", wrapped), (".mid", wrapped)):
+        source, out = tmp_path / f"source{suffix}", tmp_path / f"out{suffix}"
+        source.write_bytes(data)
+        assert run(source, "-o", out, "--defense", "clean", "--attacker", "none", "--force") == 0
+        assert out.read_bytes() == data
+    capsys.readouterr()
+    for given, name, said in (
+        ("source.rmi", "new.kar", "is RIFF MIDI (.rmi), expected a name that ends in .rmi"),
+        ("source.smf", "new.rmi", "is a plain MIDI file, expected a name that ends in .mid"),
+        ("source.smf", "new.wav", "cannot write '.wav' files"),
+    ):
+        assert run(tmp_path / given, "-o", tmp_path / name, *plugin("softer")) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / name).exists()
+
+
+def test_names_that_are_not_utf8_and_places_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / os.fsdecode(b"s\xff.mid")
+    everything(tmp_path / "in.mid").rename(odd)
+    assert run(odd, "-o", tmp_path / os.fsdecode(b"o\xff.mid"), *cloak("velocity")) == 0
+    assert r"o\xff.mid: " in capsys.readouterr().out
+    odd.write_bytes(b"no music")
+    for source, out, said in (
+        (odd, tmp_path / "new.mid", r"s\xff.mid: not a MIDI file"),
+        (tmp_path, tmp_path / "new.mid", "is a folder, expected a file"),
+        (odd, "/proc/new.mid", "/proc"),
+        (odd, tmp_path / "no" / "new.mid", "does not exist"),
+        (odd, tmp_path / ("n" * 300 + ".mid"), "name of 304 bytes"),
+    ):
+        assert run(source, "-o", out, *plugin("softer")) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert len(err.strip().splitlines()) == 1

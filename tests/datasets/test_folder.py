@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +85,8 @@ def test_long_files_are_cut_and_short_ends_are_padded_or_left_out(tmp_path: Path
     tone(tmp_path / "train" / "a.wav", seconds=2.7)
     tone(tmp_path / "train" / "b.wav", seconds=2.3)
     tone(tmp_path / "train" / "c.wav", seconds=0.2)
+    tone(tmp_path / "validation" / "d.wav")
+    tone(tmp_path / "test" / "e.wav")
     clips = build(tmp_path).load("train").check()
     lengths = dict(zip(clips.ids, clips.lengths.tolist(), strict=True))
     assert lengths == {
@@ -206,7 +212,7 @@ def test_unreadable_files_are_named_and_counted(tmp_path: Path) -> None:
     ("make", "reason"),
     [
         (lambda root: root.rmdir(), "no such folder"),
-        (lambda root: None, "no files of audio"),
+        (lambda root: None, "no files of this domain"),
         (lambda root: tone(root / "a.wav"), "none of the 1 groups falls to"),
         (
             lambda root: [tone(root / split / "a.wav") for split in ("train", "test", "more")],
@@ -233,6 +239,8 @@ def test_a_group_may_not_be_in_two_split_folders(split_folders: Path) -> None:
 def test_midi_is_cut_into_bars_of_five_tracks(tmp_path: Path) -> None:
     song(tmp_path / "train" / "a.mid")
     song(tmp_path / "train" / "b.MID", programs=(0, 40, 90), metre=3)
+    song(tmp_path / "validation" / "c.kar")
+    song(tmp_path / "test" / "d.rmi")
     rolls = build(tmp_path, domain="midi", bars=1).load("train").check()
     assert isinstance(rolls, Rolls)
     assert rolls.velocity.shape[1:] == (5, 16, 128)
@@ -255,10 +263,127 @@ def test_midi_is_cut_into_bars_of_five_tracks(tmp_path: Path) -> None:
         build(tmp_path, domain="midi").load("train")
 
 
+def spread(root: Path, *folders: str) -> Path:
+    """Two files in each folder."""
+    for number, folder in enumerate(folders):
+        tone(root / folder / "a.wav", 300 + number, 0.2)
+        tone(root / folder / "b.wav", 300 + number, 0.2)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folders", "reason"),
+    [
+        (("train", "val"), "found train/ and val/; expected train/ and test/, perhaps validation/; rename"),
+        (("Train", "Validation"), "found Train/ and Validation/; expected train/"),
+        (("train/x", "dev/x"), "found dev/ and train/; expected train/"),
+        (("train",), "found train/; expected train/ and test/"),
+        (("test", "valid"), "found test/ and valid/; expected train/"),
+        (("train", "train-clean"), "'train-clean' lies beside train; expected"),
+        (("train-clean", "test-other"), "'test-other' lies beside train-clean; expected"),
+        (("train", "test", "noise"), "'noise' lies beside test and train; expected"),
+        (("train", "val", "dev", "test"), "dev/ and val/ stand for one split, expected one of them"),
+        (("Train", "train", "test"), "Train/ and train/ stand for one split"),
+        (("dog/train", "dog/test", "cat/train"), "found cat/train/, expected the split above the label: train/cat/"),
+    ],
+)
+def test_splits_that_are_not_whole_are_told_and_no_labels(
+    tmp_path: Path, folders: tuple[str, ...], reason: str
+) -> None:
+    for split in ("train", "validation", "test"):
+        with pytest.raises(DataError) as raised:
+            build(spread(tmp_path, *folders)).load(split)
+        assert reason in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "validation", "test"), ("Train", "Val", "Test"), ("TRAINING", "DEV", "TESTING"),
+        ("train", "valid", "eval"), ("train", "development", "evaluation"),
+    ],
+)  # fmt: skip
+def test_splits_are_known_by_any_usual_name(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    data = build(spread(tmp_path, *(f"{folder}/x" for folder in folders)))
+    for split, folder in zip(("train", "validation", "test"), folders, strict=True):
+        clips = data.load(split)
+        assert set(clips.groups) == {f"{folder}/x/a", f"{folder}/x/b"}
+        assert clips.classes == ("x",)
+
+
+def test_without_a_validation_folder_its_share_of_the_training_groups_is_drawn(tmp_path: Path) -> None:
+    for number in range(40):
+        tone(tmp_path / "train" / f"{number}.wav", seconds=0.2)
+    tone(tmp_path / "test" / "a.wav", seconds=0.2)
+    sets = {
+        split: set(build(tmp_path, validation=0.25).load(split).groups) for split in ("train", "validation", "test")
+    }
+    assert sets["test"] == {"test/a"}
+    assert 3 <= len(sets["validation"]) <= 20  # a share of 0.25 of 40, three standard deviations
+    assert not sets["train"] & sets["validation"]
+    assert len(sets["train"] | sets["validation"]) == 40
+
+
+@pytest.mark.parametrize("folders", [("train", "car"), ("cat", "dog"), ("train-x", "train-y"), ("testimony", "trains")])
+def test_labels_may_be_called_like_a_split(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    assert build(spread(tmp_path, *folders), validation=0, test=0).load("train").classes == tuple(sorted(folders))
+
+
+def test_a_table_says_that_names_of_splits_are_labels(tmp_path: Path) -> None:
+    spread(tmp_path, "x/train", "x/dev")
+    rows = "".join(f"x/{label}/{name}.wav,{label}\n" for label in ("train", "dev") for name in "ab")
+    table(tmp_path, "file,label\n" + rows)
+    assert build(tmp_path, validation=0, test=0).load("train").classes == ("dev", "train")
+
+
+def test_files_of_other_endings_are_counted_and_told(tmp_path: Path) -> None:
+    spread(tmp_path, ".")
+    for name in ("c.m4a", "d.m4a", "cover.jpg", "README", "e.mid"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.warns(
+        UserWarning, match=r"5 of 7 files are left out \(2 \.m4a, 1 no ending, 1 \.jpg, 1 \.mid\); expected \.aif"
+    ):
+        build(tmp_path, validation=0, test=0).load("train")
+    (tmp_path / "a.wav").unlink()
+    (tmp_path / "b.wav").unlink()
+    with pytest.raises(DataError, match=r"no files of this domain.*1 files of midi are there: set domain=midi"):
+        build(tmp_path).load("train")
+
+
+def test_names_that_are_not_utf8_are_shown_and_not_in_the_way(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"s\xffng.mid")
+    song(tmp_path / "a.mid").rename(odd)
+    data = build(tmp_path, domain="midi", validation=0, test=0)
+    rolls = data.load("train").check()
+    assert set(rolls.groups) == {r"s\xffng"}
+    json.dumps(rolls.ids, ensure_ascii=False).encode()
+    assert len(data.fingerprint()) == 16
+    song(tmp_path / r"s\xffng.mid")
+    with pytest.raises(DataError, match=r"two files are called 's\\xffng\.mid', rename one"):
+        data.load("train")
+    odd.write_bytes(b"no music")
+    (tmp_path / r"s\xffng.mid").unlink()
+    with pytest.raises(DataError, match=r"s\\xffng\.mid: not a MIDI file"):
+        data.load("train")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    os.mkfifo(tmp_path / "b.wav")
+    data = build(tmp_path)
+    for ask in (partial(data.load, "train"), data.fingerprint):
+        with pytest.raises(DataError, match=r"b\.wav is no regular file"):
+            ask()
+
+
 def test_parameters_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give its path"):
         build(Path("")).__class__().load("train")
-    for given in ({"channels": 3}, {"seconds": 0.0}, {"validation": 0.6, "test": 0.6}, {"limit": -1}):
+    for given in (
+        {"channels": 3}, {"seconds": 0.0}, {"seconds": math.nan}, {"seconds": 1e9}, {"rate": 0}, {"bars": 0},
+        {"bars": 1 << 20}, {"validation": 0.6, "test": 0.6}, {"validation": -0.1}, {"test": math.nan}, {"limit": -1},
+    ):  # fmt: skip
         with pytest.raises(UsageError):
             build(tmp_path, **given)
     with pytest.raises(DataError, match="unknown split"):

@@ -19,18 +19,15 @@ from bench.regression.baseline import Baseline
 from bench.regression.comparison import seeds_that_decide, smallest_drop
 from bench.regression.gate import EXITS, Report, faults, judge
 from bench.results.cells import Cell
+from bench.results.record import GateRecord, Record
 from bench.results.statistics import holm
-from bench.trials.matrix import Limits, suite
-from bench.trials.record import GateRecord, PartRecord, Record, TrialRecord
+from bench.results.suite import Limits, suite
+from tests.factories import part, trial
 
 SUITE = suite({"name": "mine", "attackers": ["musicgen"]})
 PLACE = {"packages": {"torch": "2.11.0", "numpy": "2.0"}, "processor": "a fast one", "accelerator": None}
 VOID = GateRecord(name="learns clean data", passed=False, value=1.2, limit=3.0, meaning="")
 Denied = Sequence[float | None]
-
-
-def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:
-    return PartRecord(name=label, label=label, version=version, digest=digest, given={}, params=params)
 
 
 def records(row: str, denied: Denied, *, adaptation: str = "", control: str = "", **more: Any) -> list[Record]:
@@ -39,36 +36,21 @@ def records(row: str, denied: Denied, *, adaptation: str = "", control: str = ""
     snr, attacker = more.pop("snr", 20.0), more.pop("attacker", "learner")
     made = []
     for seed, score in enumerate(denied):
-        trial = TrialRecord(
-            row=row,
-            dataset=part("songs"),
-            defense=defense,
-            knowledge="none" if control == "clean" else "white-box",
-            surrogates=[],
-            expects=[],
-            reference=None,
-            adaptation=part(adaptation) if adaptation else None,
-            attacker=part(attacker),
-            seed=seed,
-            preset="small",
-            control=control,
-        )
         protected = 1 - (score or 0.0)
-        arms = {"clean": [1.0, 1.0], "protected": [protected, protected], "untrained": [0.0, 0.0]}
+        clean = 0.0 if score is None else 1.0  # as good as untrained: no score
+        arms = {"clean": [clean, clean], "protected": [protected, protected], "untrained": [-0.01, 0.01]}
         given: dict[str, Any] = {
-            "name": f"{row}-{attacker}-{adaptation}-{seed}",
             "key": f"{row} {defense.digest} {defense.params}",
             "status": "ok",
-            "trial": trial,
+            "trial": trial(row, seed=seed, adaptation=adaptation, attacker=attacker, control=control, defense=defense),
             "metric": "accuracy",
-            "denied": score,
             "arms": {arm: {"accuracy": values} for arm, values in arms.items()},
             "ids": ["one", "two"],
             "groups": ["a", "b"],
             "stages": {"protected_set": f"key of {row} {seed}"},
             "alignment": {} if control == "clean" else {"protected_set": f"{sound} {seed}"},
             "audibility": {} if control == "clean" else {"snr_db": [snr, snr]},
-            "made": PLACE,
+            "provenance": PLACE,
         }
         made.append(Record(**{**given, **more}))
     return made
@@ -117,7 +99,7 @@ def test_a_real_drop_regresses_and_a_real_gain_must_be_accepted() -> None:
 
 
 def test_p_is_students_one_sided_paired_t_with_holm_over_both_directions() -> None:
-    newer = {"defense": part("cloak", version=2, digest="1" * 16)}
+    newer: dict[str, Any] = {"defense": part("cloak", version=2, digest="1" * 16)}
     now = [0.30, 0.41, 0.33, 0.37, 0.30]
     found = judged(records("cloak", USUAL), records("cloak", now, **newer))
     falls = float(ttest_rel(USUAL, now, alternative="greater").pvalue)
@@ -179,10 +161,12 @@ def test_a_hash_alone_convicts_only_where_the_baseline_was_made() -> None:
     code = part("cloak", digest="1" * 16)
     was = records("cloak", USUAL)
     assert judged(was, records("cloak", USUAL, defense=code, sound="rounded")).word == "unversioned"
-    there = [*records("clean", [0.0] * 5, control="clean", made=elsewhere)]
+    there = [*records("clean", [0.0] * 5, control="clean", provenance=elsewhere)]
 
     def on_another(**more: Any) -> Any:
-        return verdict_of(judge(base(was), [*there, *records("cloak", USUAL, made=elsewhere, defense=code, **more)]))
+        return verdict_of(
+            judge(base(was), [*there, *records("cloak", USUAL, provenance=elsewhere, defense=code, **more)])
+        )
 
     assert on_another(sound="rounded").word == "same"  # the last bit differs from processor to processor
     assert on_another(sound="other", snr=20.1).word == "unversioned"
@@ -190,8 +174,8 @@ def test_a_hash_alone_convicts_only_where_the_baseline_was_made() -> None:
 
 def test_what_moves_without_code_is_drift() -> None:
     elsewhere = {**PLACE, "packages": {"torch": "2.12.0", "numpy": "2.0"}}
-    now = [*records("clean", [0.0] * 5, control="clean", made=elsewhere)]
-    now += records("cloak", [x + 0.002 * (-1) ** i for i, x in enumerate(USUAL)], made=elsewhere, sound="other")
+    now = [*records("clean", [0.0] * 5, control="clean", provenance=elsewhere)]
+    now += records("cloak", [x + 0.002 * (-1) ** i for i, x in enumerate(USUAL)], provenance=elsewhere, sound="other")
     found = verdict_of(judge(base(records("cloak", USUAL)), now))
     assert found.word == "same"
     assert "drift" in found.notes[0]
@@ -204,12 +188,12 @@ def test_elsewhere_the_clean_arm_tells_drift_from_change() -> None:
     scores = [x + 0.003 * (-1) ** i for i, x in enumerate(USUAL)]
 
     def there(**more: Any) -> Any:
-        now = records("cloak", scores, made=elsewhere, defense=code, sound="rounded", **more)
-        return judge(base(was), [*records("clean", [0.0] * 5, control="clean", made=elsewhere), *now])
+        now = records("cloak", scores, provenance=elsewhere, defense=code, sound="rounded", **more)
+        return judge(base(was), [*records("clean", [0.0] * 5, control="clean", provenance=elsewhere), *now])
 
     steady = verdict_of(there())
     assert steady.word == "unversioned"  # the clean arm is what it was: this place moves nothing
-    drifted = {"clean": [1.001, 1.001], "protected": [0.6, 0.6], "untrained": [0.0, 0.0]}
+    drifted = {"clean": [1.001, 1.001], "protected": [0.6, 0.6], "untrained": [-0.01, 0.01]}
     arms = {arm: {"accuracy": values} for arm, values in drifted.items()}
     moves = verdict_of(there(arms=arms))
     assert moves.word == "same"
@@ -244,12 +228,14 @@ def test_broken_records_and_null_scores() -> None:
     found = judged(records("cloak", USUAL), bad)
     assert (found.word, found.exit) == ("broken", 3)
     assert "seed 4 failed: learn: RuntimeError: out of luck" in found.sentence
-    assert judged(records("cloak", USUAL), records("cloak", [*USUAL[:4], None])).word == "broken"
+    unlearnt = judged(records("cloak", USUAL), records("cloak", [*USUAL[:4], None]))
+    assert (unlearnt.word, unlearnt.exit) == ("missing", 3)
+    assert "control failed, seed 4: gate 'learns clean data' is void" in unlearnt.sentence
     assert judged(records("cloak", USUAL), bad[1:]).word == "missing"  # a seed that is not there comes first
 
 
 def test_controls_that_fail() -> None:
-    void = judged(records("cloak", USUAL), records("cloak", USUAL, gates=[VOID]))
+    void = judged(records("cloak", USUAL), records("cloak", USUAL, attacker_checks=[VOID]))
     assert (void.word, void.exit) == ("missing", 3)
     assert "learns clean data" in void.sentence
     held = base(records("cloak", USUAL))
@@ -388,7 +374,7 @@ def valid_junit(root: ET.Element) -> None:
 
 def test_records_of_another_device_are_not_compared() -> None:
     elsewhere = {**PLACE, "accelerator": "NVIDIA H200"}
-    there = [each.model_copy(update={"made": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
+    there = [each.model_copy(update={"provenance": elsewhere}) for each in [*CLEAN, *records("cloak", USUAL)]]
     with pytest.raises(UsageError, match="made on processors, these records on NVIDIA H200, and scores of different"):
         judge(base(records("cloak", USUAL)), there)
     with pytest.raises(UsageError, match="these records on NVIDIA H200, processors"):  # some there, some here

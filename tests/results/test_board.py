@@ -138,7 +138,7 @@ def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path)
     assert by_name[0].command == by_file[0].command == "bench matrix leaderboards/midi.toml"
     with pytest.raises(UsageError, match="did you mean 'speech'"):
         boards(["speach"])
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         boards([str(tmp_path / "absent.toml")])
     (tmp_path / "mine.toml").write_text('name = "mine"\n')
     with pytest.raises(DataError, match=r"run `bench matrix .*mine.toml` first"):

@@ -8,7 +8,6 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench._kit.case import sound, with_sound
 from bench.api import Data, Epoch
 from bench.training.acceleration import differentiable_recurrence, uses_bfloat16
 
@@ -100,8 +99,8 @@ def test_attackers_with_recurrent_layers_are_differentiated_so(name: str) -> Non
     for layer in model.modules():
         if isinstance(layer, nn.RNNBase):
             layer.register_forward_hook(lambda layer, given, made: modes.append(layer.training))
-    given = sound(few).clone().requires_grad_()
-    (slope,) = torch.autograd.grad(attacker.loss(model, with_sound(few, given)).sum(), given)
+    given = few.signal.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(attacker.loss(model, few.with_signal(given)).sum(), given)
     assert slope.abs().sum() > 0
     assert modes
     assert all(modes)

@@ -35,7 +35,7 @@ def m5() -> Any:
 
 def test_min_min_lowers_the_loss_and_keeps_its_bound() -> None:
     data = digits()
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=False), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=False), "clip")
     losses = crafting.min_min(noise, data, [m5()], rng(), Schedule(rounds=4, stop=0.0))
     assert len(losses) == 4
     assert losses[-1] < 0.5 * losses[0]
@@ -47,7 +47,7 @@ def test_min_min_lowers_the_loss_and_keeps_its_bound() -> None:
 
 def test_min_min_stops_by_its_rule() -> None:
     data = digits()
-    noise = Noise.silent(data, crafting.room(data, 0.05, padding=False), "class")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.05, padding=False), "class")
     losses = crafting.min_min(noise, data, [m5()], rng(), Schedule(rounds=30, stop=0.5))
     assert losses[-1] < 0.5
     assert all(loss >= 0.5 for loss in losses[:-1])
@@ -56,7 +56,7 @@ def test_min_min_stops_by_its_rule() -> None:
 
 def test_padding_is_filled_only_when_asked_for_and_then_it_is_recording() -> None:
     data = digits()
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=True), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=True), "clip")
     crafting.min_min(noise, data, [m5()], rng(), Schedule(rounds=1))
     protected = noise.everywhere(data)
     assert protected.lengths.tolist() == [4000] * len(data)
@@ -66,7 +66,7 @@ def test_padding_is_filled_only_when_asked_for_and_then_it_is_recording() -> Non
 
 def test_joint_alternation_moves_noise_while_the_surrogate_learns() -> None:
     data = digits()
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=False), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=False), "clip")
     crafting.min_min(noise, data, [m5()], rng(), Schedule(rounds=1, noise_steps=0, alternation="joint"))
     assert float(noise.unit.abs().mean()) > 0.1
 
@@ -80,7 +80,9 @@ def test_shared_noise_moves_by_the_sum_of_its_clips_slopes() -> None:
     noise.move(slope, 0.25)
     assert noise.unit[0].unique().tolist() == [0.25]
     assert noise.unit[1].unique().tolist() == [-0.25]
-    added = noise.added(data).audio - data.audio
+    protected = noise.added(data)
+    assert isinstance(protected, Clips)
+    added = protected.audio - data.audio
     assert torch.allclose(added[::2], torch.tensor(0.25), atol=1e-6)
 
 
@@ -123,8 +125,8 @@ def test_clips_in_another_order_get_the_same_noise() -> None:
     order = torch.randperm(len(data), generator=rng(3))
     results = []
     for clips in (data, data.select(order)):
-        noise = Noise.silent(clips, crafting.room(clips, 0.02, padding=False), "clip")
-        crafting.perturb(noise, clips, [attacker], [model], rng(), steps=3, step=0.4, batch=7)
+        noise = Noise.silent(clips, crafting.noise_bound(clips, 0.02, padding=False), "clip")
+        crafting.perturb(noise, clips, [attacker], [model], rng(), crafting.Descent(3, 0.4, 7))
         results.append(noise.everywhere(clips))
     back = results[1].select(torch.argsort(order))
     assert back.ids == results[0].ids
@@ -133,27 +135,27 @@ def test_clips_in_another_order_get_the_same_noise() -> None:
 
 def test_upwards_raises_the_loss_and_a_target_lowers_that_of_the_target() -> None:
     data, attacker = digits(clips=60), m5()
-    (model,) = crafting.pretrained([replace(attacker, epochs=20, batch=8)], data, rng())
+    (model,) = crafting.train_surrogates([replace(attacker, epochs=20, batch=8)], data, rng())
 
     def loss(clips: Clips) -> float:
         return float(attacker.loss(model, clips).mean().detach())
 
-    def crafted(**how: Any) -> Clips:
-        noise = Noise.silent(data, crafting.room(data, 0.05, padding=False), "clip")
-        crafting.perturb(noise, data, [attacker], [model], rng(), steps=5, step=0.3, batch=16, **how)
+    def crafted(upwards: bool = False, **how: Any) -> Clips:
+        noise = Noise.silent(data, crafting.noise_bound(data, 0.05, padding=False), "clip")
+        crafting.perturb(noise, data, [attacker], [model], rng(), crafting.Descent(5, 0.3, 16, upwards), **how)
         return noise.everywhere(data)
 
     assert loss(crafted(upwards=True)) > 3 * loss(data)
-    towards = crafted(target=lambda clips: crafting.shifted(clips, 1))
-    assert loss(crafting.shifted(towards, 1)) < loss(crafting.shifted(data, 1)) - 0.3
+    towards = crafted(target=lambda clips: crafting.shifted_labels(clips, 1))
+    assert loss(crafting.shifted_labels(towards, 1)) < loss(crafting.shifted_labels(data, 1)) - 0.3
 
 
 def test_the_surrogate_holds_still_while_the_noise_moves() -> None:
     data, attacker = digits(), m5()
     model = attacker.model(data, rng()).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=False), "clip")
-    crafting.perturb(noise, data, [attacker], [model], rng(), steps=2, step=0.4, batch=16)
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=False), "clip")
+    crafting.perturb(noise, data, [attacker], [model], rng(), crafting.Descent(2, 0.4, 16))
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -161,7 +163,7 @@ def test_the_surrogate_holds_still_while_the_noise_moves() -> None:
 
 def test_a_gradient_comes_through_what_leaves_torch() -> None:
     data, attacker = digits(), m5()
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=False), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=False), "clip")
     expects = [plugins.build("adaptations", "mp3", {"kbps": 32})]
     crafting.min_min(noise, data, [attacker], rng(), Schedule(rounds=1), expects)
     moved = (noise.unit != 0) & (noise.bound > 0)
@@ -171,7 +173,7 @@ def test_a_gradient_comes_through_what_leaves_torch() -> None:
 def test_expectation_over_a_generative_surrogate_works_alike() -> None:
     data = sets.example("audio")
     assert isinstance(data, Clips)
-    noise = Noise.silent(data, crafting.room(data, 0.02, padding=False), "set")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.02, padding=False), "set")
     losses = crafting.min_min(noise, data, [sets.Reader()], rng(), Schedule(rounds=3, stop=0.0))
     assert losses[-1] < losses[0]
 
@@ -183,7 +185,7 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(DataError, match="no labels"):
         Noise.silent(bare, torch.ones(24, 1, 4000), "class")
     with pytest.raises(DataError, match="targeted attack needs labels"):
-        crafting.shifted(bare, 1)
+        crafting.shifted_labels(bare, 1)
 
 
 # --- rolls
@@ -197,7 +199,7 @@ def melodies() -> Rolls:
 
 def test_of_rolls_the_velocities_alone_move_within_the_bound_in_whole_steps() -> None:
     data, epsilon = melodies(), 10.4 / 127
-    noise = Noise.silent(data, crafting.room(data, epsilon, padding=False), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, epsilon, padding=False), "clip")
     losses = crafting.min_min(noise, data, [sets.Reader()], rng(), Schedule(rounds=3, stop=0.0, learner_steps=10))
     protected = noise.everywhere(data)
     edits = (protected.velocity - data.velocity) * 127
@@ -214,7 +216,7 @@ def test_of_rolls_the_velocities_alone_move_within_the_bound_in_whole_steps() ->
 def test_against_a_model_that_is_blind_to_velocities_there_is_no_slope() -> None:
     data = melodies()
     blind = plugins.build("attackers", "pianoroll_gru", {"velocity": False, "width": 8}, "smoke")
-    noise = Noise.silent(data, crafting.room(data, 0.1, padding=False), "clip")
+    noise = Noise.silent(data, crafting.noise_bound(data, 0.1, padding=False), "clip")
     crafting.min_min(noise, data, [blind], rng(), Schedule(rounds=1, stop=0.0, learner_steps=1))
     assert not noise.unit.any()
 
@@ -226,7 +228,7 @@ def test_an_expected_adaptation_of_rolls_passes_the_gradient_through() -> None:
 
     data = melodies()
     at = data.velocity.clone().requires_grad_()
-    draws = [crafting.heard(replace(data, velocity=at), [Softer()], rng(seed)) for seed in range(8)]
+    draws = [crafting.apply_expected_adaptation(replace(data, velocity=at), [Softer()], rng(seed)) for seed in range(8)]
     softened = [batch for batch in draws if batch.velocity.max() < 0.6]
     assert 0 < len(softened) < len(draws)
     (slope,) = torch.autograd.grad(softened[0].velocity.sum(), at)

@@ -8,11 +8,12 @@ import pytest
 
 from bench import plugins
 from bench.errors import DataError
-from bench.trials import record
+from bench.results import record
+from bench.results.record import PartRecord, Record
+from bench.results.suite import Suite
 from bench.trials.again import recorded_parts, trial_of
-from bench.trials.matrix import Suite, expand
+from bench.trials.matrix import expand
 from bench.trials.plan import plan
-from bench.trials.record import PartRecord, Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial
@@ -28,7 +29,7 @@ def asked(part: Part | PartRecord) -> tuple[str, dict[str, Any], dict[str, Any],
     return (
         part.title if isinstance(part, Part) else part.label,
         dict(part.params),
-        dict(part.given),
+        dict(part.given if isinstance(part, Part) else part.overrides),
         part.version,
     )
 

@@ -24,9 +24,10 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.trials import record
+from bench.results import record
+from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
-from bench.trials.matrix import expand, read
+from bench.trials.matrix import expand
 from bench.trials.plan import plan, stage
 from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare
@@ -136,7 +137,7 @@ def cluster(bucket: dict[str, str]) -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "CI": "true",
     }
-    nodes = []
+    nodes: list[Node] = []
     try:
         nodes.append(
             started(base / "a", environment, "--head", "--port=0", "--num-cpus=1", "--include-dashboard=false")
@@ -144,7 +145,7 @@ def cluster(bucket: dict[str, str]) -> Iterator[Cluster]:
         address = nodes[0].log.read_text().partition("--address='")[2].partition("'")[0]
         joining = [f"--address={address}", "--node-ip-address=127.0.0.2", "--num-cpus=2"]
         nodes.append(started(base / "b", environment, *joining))
-        yield Cluster(*nodes, {**environment, "RAY_ADDRESS": address, "BENCH_STORE": str(base / "driver")})
+        yield Cluster(nodes[0], nodes[1], {**environment, "RAY_ADDRESS": address, "BENCH_STORE": str(base / "driver")})
     finally:
         for node in nodes:
             node.kill()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.trials.matrix import Suite, expand, suite
+from bench.results.suite import Suite, suite
+from bench.trials.matrix import expand
 from bench.trials.plan import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.trials import record
-from bench.trials.record import Record
+from bench.results import record
+from bench.results.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.scheduler import Event
 from bench.trials.store import Store
@@ -42,7 +42,7 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     shortcut = found["labels", "none", 0]
     assert shortcut.status == "ok"
     assert shortcut.metric == "log likelihood"
-    assert [gate.passed for gate in shortcut.gates] == [True]
+    assert [gate.passed for gate in shortcut.checks] == [True]
     assert shortcut.denied is not None
     assert shortcut.denied > 0.5  # a tone of the wrong class is all that the model learns
     expected = (shortcut.mean("clean") - shortcut.mean("protected")) / (
@@ -54,8 +54,8 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert len(shortcut.audibility["snr_db"]) == 24
     assert len(shortcut.arms["protected"]["accuracy"]) == len(shortcut.ids) == len(shortcut.groups) == 24
     assert set(found["labels", "quieter", 1].arms) == {"protected", "clean", "clean_adapted", "untrained"}
-    assert shortcut.made["packages"]["torch"]
-    assert shortcut.made["accelerator"] is None
+    assert shortcut.provenance["packages"]["torch"]
+    assert shortcut.provenance["accelerator"] is None
     assert shortcut.cost["protected_set"]["cpu_seconds"] >= 0
     assert shortcut.cost["audit"]["cpu_seconds"] >= 0
     assert "audit" not in found["clean", "none", 0].stages
@@ -100,7 +100,7 @@ def test_the_attackers_validity_checks_need_no_checkpoint_where_records_are_writ
     first, _ = run(small_trials(**given), tmp_path)
     for each in first:
         assert each.status == "ok", each.error
-        assert [(gate.name, gate.passed, gate.limit) for gate in each.gates[1:]] == [("gains", True, 0.125)]
+        assert [(gate.name, gate.passed, gate.limit) for gate in each.checks[1:]] == [("gains", True, 0.125)]
     checkpoint.unlink()
     second, _ = run(small_trials(**given), tmp_path)
     assert science(second) == science(first)

@@ -9,7 +9,7 @@ told as 0.
     arms/METRIC/ARM                 the same of every metric
     audibility/METRIC               mean over clips
     distance/SET/METRIC, music/SET/METRIC
-    view/changed                    the share of the attacker's input that differs, mean over the training set
+    input change                    the share of the attacker's input that differs, mean over the training set
     gate/NAME                       the value that the gate looked at
     cost/seconds, cost/cpu_seconds  of all stages, each once, however many roles it has
     cost/peak_memory_mb             the most that any stage took
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bench.trials.record import Number, PartRecord, Record
+from bench.results.record import Number, PartRecord, Record
 
 __all__ = ["Facts", "Setting", "of"]
 
@@ -61,7 +61,7 @@ def of(record: Record, suite: str) -> Facts:
         name=record.name,
         key=record.key,
         ok=record.status == "ok",
-        at=_seconds(record.made.get("at")),
+        at=_seconds(record.provenance.get("at")),
         settings=dict(_settings(record, parts)),
         sources={
             f"{what}.{kind}": str(value)
@@ -101,7 +101,7 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
     yield "surrogates", ", ".join(part.label for part in trial.surrogates)
     yield "expects", ", ".join(part.label for part in trial.expects)
     yield "control", trial.control
-    yield "noise per", trial.per
+    yield "noise per", trial.scope
     yield "share", trial.share
     yield "seed", trial.seed
     yield "preset", trial.preset
@@ -120,9 +120,9 @@ def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
         for whose, numbers in sets.items():
             for metric, value in numbers.items():
                 yield f"{group}/{whose}/{metric}", value
-    for what, values in record.view.items():
-        yield f"view/{what}", _mean(values)
-    for gate in record.gates:
+    if record.input_change:
+        yield "input change", _mean(record.input_change)
+    for gate in record.checks:
         yield f"gate/{gate.name}", gate.value
     stages = {record.stages.get(role, role): cost for role, cost in record.cost.items()}
     for what, total in (("seconds", math.fsum), ("cpu_seconds", math.fsum), ("peak_memory_mb", max)):
@@ -131,7 +131,7 @@ def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
 
 
 def _curves(record: Record) -> Iterator[tuple[str, Curve]]:
-    groups = {f"epochs/{arm}": lines for arm, lines in record.epochs.items()} | {"crafting": record.crafting}
+    groups = {f"epochs/{arm}": lines for arm, lines in record.epochs.items()} | {"crafting": record.crafting_log}
     for group, lines in groups.items():
         for column in dict.fromkeys(column for line in lines for column in line if column != "step"):
             points = [(_step(line, at), line.get(column)) for at, line in enumerate(lines)]
@@ -147,7 +147,7 @@ def _step(line: Mapping[str, Number], at: int) -> int:
 
 
 def _tags(record: Record, suite: str) -> dict[str, str]:
-    git = record.made.get("git") or {}
+    git = record.provenance.get("git") or {}
     tags = {
         "suite": suite,
         "trial": record.name,
@@ -157,7 +157,7 @@ def _tags(record: Record, suite: str) -> dict[str, str]:
         "error": record.error["message"] if record.error else "",
         "commit": str(git.get("commit", "")),
         "dirty": str(git["dirty"]).lower() if "dirty" in git else "",
-        "command": str(record.made.get("command", "")),
+        "command": str(record.provenance.get("command", "")),
     }
     return {name: text for name, text in tags.items() if text}
 

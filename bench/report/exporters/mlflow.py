@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.report.exporters.facts import Facts
-from bench.trials.trial import digest
+from bench.results.names import digest
 
 __all__ = ["export", "is_folder"]
 

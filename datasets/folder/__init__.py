@@ -2,9 +2,11 @@
 
 * Labels are the names of the sub-folders, or the column of a table `labels.csv`: file,label[,group][,text], paths
   relative to the folder. A folder without either has no labels; that will do for a generator.
-* Splits are sub-folders `train`, `validation` and `test` (labels lie below them), else a stable hash of the group: new
-  files never move old ones. The group is the file, or what the table says: give one group to whatever must stay
-  together, such as the tracks of an album.
+* Splits are sub-folders `train`, `validation` and `test`, in any capitals, also called `valid`, `val` or `dev`, and
+  `eval`; labels lie below them. Without `validation`, its share of the training groups is drawn by hash. Without such
+  sub-folders a stable hash of the group splits: new files never move old ones. The group is the file, or what the
+  table says: give one group to whatever must stay together, such as the tracks of an album.
+* Files with other endings are left out, with a warning that counts them.
 * A long file is cut into clips one after the other. What remains at its end is kept from half a clip on, or if it is
   all there is; stretches of digital silence are left out. A clip is resampled by itself.
 * MIDI is cut into rolls of `bars` times four quarter notes, from the first bar that has notes; empty ones are left out.
@@ -14,9 +16,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -26,23 +25,41 @@ import torch
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.files import printable
 from bench.notes.midi import MIDI_SUFFIXES
 from bench.notes.rolls import grid, notes_of, read_midi
 from bench.notes.windows import PROGRAMS, TRACKS, cut, families, stacked
+from bench.seeds import unit_hash
 from bench.sound.files import AUDIO_SUFFIXES, blocks, info, resample
 
-SPLITS = ("train", "validation", "test")
-COLUMNS = ("file", "label", "group", "text")
+from .listing import SPLITS, digest, read_table, split_folders, usable_files
+
+SUFFIXES = {"audio": tuple(AUDIO_SUFFIXES), "midi": MIDI_SUFFIXES}
 SILENCE = 1e-5  # peak; a third of a step of 16 bits
 STEPS_PER_BEAT = 4
+LONGEST_CLIP = 1 << 28  # samples: 1 GiB a clip
+LONGEST_ROLL = 1 << 12  # bars
 SHOWN = 3  # unreadable files that an error names
 
 
 @dataclass(frozen=True)
 class Folder(Dataset[Data]):
-    """The files under `path`. `limit` bounds the items of a split, 0: all; groups come in the order of their hashes.
+    """The files under `path`, cut into items.
 
-    Raises `DataError` that names the first files that cannot be read, why, and how many there are.
+    Attributes:
+        path: the folder.
+        domain: which files are read.
+        table: path of the table of labels in the folder; `labels.csv` is read where it is there.
+        rate: samples a second of the clips.
+        channels: 1, the mean of a file's channels, or 2, where mono is doubled.
+        seconds: length of a clip.
+        bars: length of a roll, in bars of four quarter notes.
+        limit: the most items of a split, 0: all. Groups come in the order of their hashes.
+        validation, test: shares of the groups where no sub-folders split them.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; names the first files that cannot be read, why, and how many there are.
     """
 
     version = 1
@@ -52,21 +69,26 @@ class Folder(Dataset[Data]):
 
     path: str = ""
     domain: Literal["audio", "midi"] = "audio"
-    table: str = "labels.csv"  # used where it is there
-    rate: int = 16000  # samples a second
-    channels: int = 1  # 1: the mean of a file's channels; 2: mono is doubled
-    seconds: float = 4.0  # of one clip
-    bars: int = 4  # of one roll
+    table: str = "labels.csv"
+    rate: int = 16000
+    channels: int = 1
+    seconds: float = 4.0
+    bars: int = 4
     limit: int = 500
-    validation: float = 0.15  # shares of the groups, where no sub-folders split them
+    validation: float = 0.15
     test: float = 0.15
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 2):
             raise UsageError(f"channels = {self.channels}, expected 1 or 2")
-        if self.seconds <= 0 or self.rate < 1 or self.bars < 1 or self.limit < 0:
-            raise UsageError("seconds, rate and bars must be more than 0, limit at least 0")
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+        if not (self.rate >= 1 and 1 <= self.seconds * self.rate <= LONGEST_CLIP and 1 <= self.bars <= LONGEST_ROLL):
+            found = f"seconds = {self.seconds}, rate = {self.rate}, bars = {self.bars}"
+            raise UsageError(
+                f"{found}: expected clips of 1 to {LONGEST_CLIP} samples, rolls of 1 to {LONGEST_ROLL} bars"
+            )
+        if self.limit < 0:
+            raise UsageError(f"limit = {self.limit}, expected 0 (all) or more")
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
             raise UsageError(
                 f"validation = {self.validation}, test = {self.test}: expected shares, less than 1 together"
             )
@@ -74,20 +96,31 @@ class Folder(Dataset[Data]):
     def fingerprint(self) -> str:
         """A digest of the local files."""
         root = Path(self.path).expanduser()
-        return _digest(root) if self.path and root.is_dir() else ""
+        return digest(root) if self.path and root.is_dir() else ""
 
     def load(self, split: str) -> Clips | Rolls:
-        """split: "train", "validation" or "test". Groups are files or the table's; classes are in alphabetic order."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, channel, sample] at `rate`, or rolls [roll, 5 tracks, step, 128 pitches] at four steps a beat.
+            Groups are files or the table's; classes are in alphabetic order.
+
+        Raises:
+            DataError: the folder, its table or a file cannot be used, or nothing falls to the split.
+        """
         if split not in SPLITS:
             raise DataError(unknown("split of the folder", split, SPLITS))
         entries = self._entries()
         chosen = sorted(
-            (entry for entry in entries if entry.split == split), key=lambda entry: (_hash(entry.group), entry.file)
+            (entry for entry in entries if entry.split == split), key=lambda entry: (unit_hash(entry.group), entry.file)
         )
         if not chosen:
             groups = len({entry.group for entry in entries})
             how = "add files, raise the share, or make sub-folders train, validation and test"
-            raise DataError(f"{self.path}: none of the {groups} groups falls to {split}; {how}")
+            raise DataError(f"{printable(self.path)}: none of the {groups} groups falls to {split}; {how}")
         classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}))
         return self._clips(chosen, classes) if self.domain == "audio" else self._rolls(chosen, classes)
 
@@ -97,65 +130,40 @@ class Folder(Dataset[Data]):
             raise UsageError("folder: give its path, such as --set dataset.path=my-songs")
         root = Path(self.path).expanduser()
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder")
-        suffixes = AUDIO_SUFFIXES if self.domain == "audio" else MIDI_SUFFIXES
-        files = {file: None for file in sorted(_files(root)) if PurePosixPath(file).suffix.lower() in suffixes}
-        if not files:
-            raise DataError(f"{root}: no files of {self.domain} in it ({' '.join(suffixes)})")
-        rows = self._table(root, files)
-        by_folder = _split_by_folder(root, list(rows or files))
-        entries = [self._entry(root, file, None if rows is None else rows[file], by_folder) for file in rows or files]
+            raise DataError(f"{printable(root)}: no such folder")
+        others = {domain: suffixes for domain, suffixes in SUFFIXES.items() if domain != self.domain}
+        files = usable_files(root, SUFFIXES[self.domain], others, self.table)
+        rows = read_table(root, self.table, set(files), needed=self.table != "labels.csv")
+        splits = split_folders(root, list(rows or files), table=rows is not None)
+        entries = [self._entry(root, file, None if rows is None else rows[file], splits) for file in rows or files]
         labelled = [entry.label is not None for entry in entries]
         if any(labelled) and not all(labelled):
             odd = entries[labelled.index(False)].file
-            raise DataError(f"{root}: '{odd}' has no label, but {sum(labelled)} other files have one")
+            raise DataError(f"{printable(root)}: '{odd}' has no label, but {sum(labelled)} other files have one")
         where: dict[str, str] = {}
         for entry in entries:
             if where.setdefault(entry.group, entry.split) != entry.split:
-                raise DataError(f"{root}: group '{entry.group}' is in {where[entry.group]} and in {entry.split}")
+                raise DataError(
+                    f"{printable(root)}: group '{entry.group}' is in {where[entry.group]} and in {entry.split}"
+                )
+        if splits and "validation" not in splits.values():
+            drawn = [entry.split == "train" and unit_hash(entry.group) < self.validation for entry in entries]
+            entries = [replace(e, split="validation") if own else e for e, own in zip(entries, drawn, strict=True)]
         return entries
 
-    def _entry(self, root: Path, file: str, row: dict[str, str] | None, by_folder: bool) -> _Entry:
+    def _entry(self, root: Path, file: str, row: dict[str, str] | None, splits: dict[str, str]) -> _Entry:
+        """What is known of one file. splits: sub-folder -> split, empty where the hash splits."""
         folders = PurePosixPath(file).parts[:-1]
-        below = folders[1:] if by_folder else folders
-        group = (row or {}).get("group") or PurePosixPath(file).with_suffix("").as_posix()
-        label = row.get("label") if row is not None else "".join(below[:1])
-        place = _hash(group)
-        drawn = "test" if place < self.test else "validation" if place < self.test + self.validation else "train"
-        return _Entry(
-            root / file, file, label or None, group, (row or {}).get("text", ""), folders[0] if by_folder else drawn
-        )
+        below = folders[1:] if splits else folders
+        group = (row or {}).get("group") or printable(PurePosixPath(file).with_suffix("").as_posix())
+        label = row.get("label") if row is not None else printable("".join(below[:1]))
+        split = splits[folders[0]] if splits else self._drawn(group)
+        return _Entry(root / file, printable(file), label or None, group, (row or {}).get("text", ""), split)
 
-    def _table(self, root: Path, files: dict[str, None]) -> dict[str, dict[str, str]] | None:
-        """file -> its row, or None where there is no table."""
-        path = _inside(root, self.table, "the table")
-        if not path.is_file():
-            if self.table != "labels.csv":
-                raise DataError(f"{path}: no such table")
-            return None
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as text:
-                reader = csv.DictReader(text)
-                header = tuple(reader.fieldnames or ())
-                if "file" not in header or not set(header) <= set(COLUMNS):
-                    raise DataError(f"{path}: columns {','.join(header)}, expected file,label[,group][,text]")
-                rows = list(reader)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not a table in UTF-8 that can be read ({error})") from error
-        table: dict[str, dict[str, str]] = {}
-        for number, row in enumerate(rows, start=2):
-            if None in row or None in row.values():
-                raise DataError(f"{path}: line {number} has not {len(header)} columns, as the first line has")
-            file = PurePosixPath(row["file"]).as_posix()
-            _inside(root, row["file"], f"{path}: line {number}")
-            if file not in files:
-                raise DataError(f"{path}: line {number} names '{row['file']}', which is no file of {self.domain} there")
-            if file in table:
-                raise DataError(f"{path}: line {number} names '{row['file']}' a second time")
-            table[file] = row
-        if not table:
-            raise DataError(f"{path}: no rows, expected one a file")
-        return table
+    def _drawn(self, group: str) -> str:
+        """The split to which a group's hash falls."""
+        place = unit_hash(group)
+        return "test" if place < self.test else "validation" if place < self.test + self.validation else "train"
 
     def _cut_audio(self, entry: _Entry) -> Iterator[_Piece]:
         """One file's clips, at the file's own rate."""
@@ -164,13 +172,13 @@ class Folder(Dataset[Data]):
         kept = 0
         for number, block in enumerate(blocks(entry.path, samples)):
             if block.shape[0] > 2 and self.channels == 2:
-                raise DataError(f"'{entry.path}' has {block.shape[0]} channels, expected 1 or 2")
+                raise DataError(f"'{printable(entry.path)}' has {block.shape[0]} channels, expected 1 or 2")
             sound = block.mean(0, keepdim=True) if self.channels == 1 else block.expand(2, -1)
             if (2 * sound.shape[1] >= samples or number == 0) and float(sound.abs().max()) >= SILENCE:
                 kept += 1
                 yield _Piece(entry, number, sound, rate)
         if not kept:
-            raise DataError(f"'{entry.path}' is silent, expected some sound")
+            raise DataError(f"'{printable(entry.path)}' is silent, expected some sound")
 
     def _cut_midi(self, entry: _Entry) -> Iterator[_Piece]:
         """One file's windows, their notes moved to step 0 and gathered into the five tracks."""
@@ -200,7 +208,7 @@ class Folder(Dataset[Data]):
         if failures:
             more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
             share = f"{len(failures)} of the split's {len(entries)} files cannot be used"
-            raise DataError(f"{self.path}: {share}: {'; '.join(failures[:SHOWN])}{more}")
+            raise DataError(f"{printable(self.path)}: {share}: {'; '.join(failures[:SHOWN])}{more}")
         return pieces
 
     def _clips(self, entries: list[_Entry], classes: tuple[str, ...]) -> Clips:
@@ -268,61 +276,3 @@ def _common(pieces: list[_Piece], classes: tuple[str, ...]) -> dict[str, Any]:
         "classes": classes,
         "texts": tuple(entry.text for entry in entries) if any(entry.text for entry in entries) else (),
     }
-
-
-def _hash(name: str) -> float:
-    """0..1, the same on every machine and for ever."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-
-
-def _digest(root: Path) -> str:
-    """Of names, sizes, and the first, middle and last 4096 bytes of every file: reading all may take minutes."""
-    sha = hashlib.sha256()
-    for file in sorted(_files(root)):
-        size = (root / file).stat().st_size
-        sha.update(f"{file} {size}\n".encode())
-        with (root / file).open("rb") as data:
-            for place in (0, max(0, size // 2 - 2048), max(0, size - 4096)):
-                data.seek(place)
-                sha.update(data.read(4096))
-    return sha.hexdigest()[:16]
-
-
-def _files(root: Path) -> Iterator[str]:
-    """The files below the root, relative, with slashes; hidden ones are left out. Raises `DataError` at a link."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: {error.strerror}") from error
-
-    for folder, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in (*folders, *files):
-            if (Path(folder) / name).is_symlink():
-                raise DataError(f"{Path(folder) / name} is a link; links are refused, since they may lead anywhere")
-        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in files if not name.startswith("."))
-
-
-def _inside(root: Path, name: str, what: str) -> Path:
-    """The path below the root that a name states, or a `DataError` if it leads out of it or through a link."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or Path(name).is_absolute():
-        raise DataError(f"{what} names '{name}', expected a path below {root}")
-    path = root
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise DataError(f"{path} is a link; links are refused, since they may lead anywhere")
-    return path
-
-
-def _split_by_folder(root: Path, files: list[str]) -> bool:
-    """Whether the top folders are the splits. Raises `DataError` where some are and others are not."""
-    tops = {PurePosixPath(file).parts[0] if "/" in file else "." for file in files}
-    if tops <= set(SPLITS):
-        return True
-    if len(tops & set(SPLITS)) > 1:
-        odd = sorted(tops - set(SPLITS))[0]
-        raise DataError(
-            f"{root}: '{odd}' lies beside {' and '.join(sorted(tops & set(SPLITS)))}; expected only splits there"
-        )
-    return False

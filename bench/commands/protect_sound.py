@@ -1,0 +1,222 @@
+"""`bench protect` of a sound file, in bounded memory.
+
+The file is cut into pieces that overlap; a handful of pieces at a time is one set, which the defense protects together.
+Where two pieces meet their noise is cross-faded, so that there is no seam. Length, rate, channels, sample type and tags
+stay. Figures are of the file as it was read again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import Clips, Knowledge
+from bench.errors import DataError
+from bench.files import io_errors, printable, replacing
+from bench.sound import files, tags
+from bench.sound.encoding import Encoder, coding_for
+
+PIECE_SECONDS = 8.0
+OVERLAP_SECONDS = 0.05
+PIECES_AT_ONCE = 8
+_REMEMBERED = 1 << 24  # numbers of the protected sound that are kept to be compared with the written file
+
+
+def protect_sound(
+    source: Path, out: Path, defense: Any, knowledge: Knowledge, rng: torch.Generator, *, force: bool
+) -> dict[str, float]:
+    """Protect a sound file and print what that did to the sound.
+
+    Args:
+        source: a sound file.
+        out: the file to write; its suffix says the format.
+        defense: the defense, for audio.
+        knowledge: what the defense knows of attackers.
+        rng: the defense's random numbers.
+        force: replace `out` if it is there.
+
+    Returns:
+        The figures printed: `snr_db` of the whole file, `segmental_snr_db` (mean over time), `masked_energy` (share of
+        the noise's energy above the masking threshold), `peak_noise`, `noise_kept` (share of the defense's noise that
+        the written file holds, by projection) and `coding_noise_db` (the rest of the change against that noise, dB).
+
+    Raises:
+        DataError: the source cannot be used, or the format of `out` cannot hold it; nothing is written.
+        UsageError: `out` cannot be written; it is what it was before.
+    """
+    started, cpu = time.monotonic(), time.process_time()
+    torch.set_num_threads(1)
+    info = files.info(source)
+    samples, peak = files.survey(source)
+    if peak == 0.0:
+        raise DataError(f"{printable(source)} is silent: there is nothing to protect")
+    with io_errors(out, "write"):
+        coding = coding_for(out.suffix, info.rate, info.channels, samples, (info.format, info.subtype))
+    labels = tags.read(source)
+    sample = _Sample(samples * info.channels)
+    with replacing(out, force=force) as draft:
+        with Encoder(draft, coding) as encoder:
+            for _, protected in _protected(source, info, defense, knowledge, rng):
+                encoder.write(protected.T.numpy())
+                sample.add(protected)
+        lost = tags.write(draft, labels)
+        encoder.verify()
+        figures = _figures(source, draft, sample)
+    print(
+        f"{printable(out)}: {samples / info.rate:.2f} s, {info.rate} Hz, {info.channels} channels, "
+        f"{coding.subtype}, as {printable(source)}"
+    )
+    if coding.changed:
+        print(f"  sample type {coding.subtype} in place of {info.subtype}: {coding.changed}")
+    if lost:
+        print(f"  tags not kept: {', '.join(lost)}")
+    if not coding.lossless:
+        print(f"  {coding.subtype} coding {_coding_words(figures)}")
+    for name, value in figures.items():
+        print(f"  {name:<18} {value:.3f}")
+    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    return figures
+
+
+def _coding_words(figures: dict[str, float]) -> str:
+    kept, own = figures["noise_kept"], figures["coding_noise_db"]
+    if math.isnan(kept):
+        return "has no noise of the defense to keep"
+    where = "above" if own > 0 else "below"
+    return f"kept {100 * kept:.0f} % of the protection's noise; its own noise lies {abs(own):.1f} dB {where} that"
+
+
+def _protected(
+    source: Path, info: files.Info, defense: Any, knowledge: Knowledge, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Stretches of the file, [channel, sample] each, clean beside protected, in order and without a gap."""
+    piece, overlap = _sizes(info.rate)
+    hop = piece - overlap
+    carried = torch.zeros(info.channels, 0)  # the faded-out noise of the last piece, waiting for the next one
+    pending: list[Tensor] = []
+
+    def flush() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal carried
+        for clean, noise in zip(pending, _noise(pending, piece, info.rate, defense, knowledge, rng), strict=True):
+            noise = noise.clone()
+            head = min(carried.shape[1], noise.shape[1])
+            if head:
+                rise = torch.linspace(0, 1, head)
+                noise[:, :head] = noise[:, :head] * rise + carried[:, :head] * (1 - rise)
+            body = min(hop, clean.shape[1])
+            carried = noise[:, body:]
+            yield clean[:, :body], (clean[:, :body] + noise[:, :body]).clamp(-1, 1)
+        pending.clear()
+
+    for part in _overlapping(files.blocks(source, hop), overlap):
+        pending.append(part)
+        if len(pending) == PIECES_AT_ONCE:
+            yield from flush()
+    if pending:
+        yield from flush()
+
+
+def _sizes(rate: int) -> tuple[int, int]:
+    """Samples of a piece and of the overlap."""
+    piece = max(2, round(PIECE_SECONDS * rate))
+    return piece, min(piece // 2, round(OVERLAP_SECONDS * rate))
+
+
+def _overlapping(blocks: Iterator[Tensor], overlap: int) -> Iterator[Tensor]:
+    """Every block with the first `overlap` samples of the next one behind it."""
+    held = next(blocks, None)
+    for block in blocks:
+        assert held is not None
+        yield torch.cat([held, block[:, :overlap]], dim=1)
+        held = block
+    if held is not None:
+        yield held
+
+
+def _noise(
+    pieces: list[Tensor], piece: int, rate: int, defense: Any, knowledge: Knowledge, rng: torch.Generator
+) -> list[Tensor]:
+    """What the defense adds to each piece."""
+    lengths = torch.tensor([part.shape[1] for part in pieces])
+    audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
+    clips = Clips.of(audio, rate, lengths=lengths)
+    protected = defense.protect(clips.to(rng.device), knowledge, rng).to("cpu")
+    added = protected.check("the protected file").audio - audio
+    return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
+
+
+class _Sample:
+    """Stretches of the protected sound, evenly spread over the file, as they were before they were coded."""
+
+    def __init__(self, numbers: int):
+        self._every = max(1, math.ceil(numbers / _REMEMBERED))
+        self._count = 0
+        self._kept: dict[int, Tensor] = {}
+
+    def add(self, protected: Tensor) -> None:
+        if self._count % self._every == 0:
+            self._kept[self._count] = protected
+        self._count += 1
+
+    def get(self, number: int) -> Tensor | None:
+        return self._kept.get(number)
+
+
+def _figures(source: Path, written: Path, sample: _Sample) -> dict[str, float]:
+    """Compare the written file with its source, stretch by stretch."""
+    rate = files.info(source).rate
+    piece, overlap = _sizes(rate)
+    meter = _Meter()
+    pairs = zip(files.blocks(source, piece - overlap), files.blocks(written, piece - overlap), strict=True)
+    for number, (clean, protected) in enumerate(pairs):
+        meter.add(clean, protected, sample.get(number), rate)
+    return meter.figures()
+
+
+class _Meter:
+    """Audibility of a file that passes by in stretches, and what coding left of the noise."""
+
+    def __init__(self) -> None:
+        self._signal = self._noise = self._highest = 0.0
+        self._own = self._shared = self._changed = 0.0  # <n, n>, <n, c>, <c, c> of noise n and change c
+        self._weighted: dict[str, float] = {}
+        self._weight: dict[str, float] = {}
+
+    def add(self, clean: Tensor, written: Tensor, intended: Tensor | None, rate: int) -> None:
+        """Take a stretch [channel, sample] of the source, of the written file, and of the sound before coding."""
+        from bench.metrics.audibility import audibility
+
+        noise = (written - clean).double()
+        energy = float(noise.square().sum())
+        self._signal += float(clean.double().square().sum())
+        self._noise += energy
+        self._highest = max(self._highest, float(noise.abs().max()))
+        if intended is not None:
+            own = (intended - clean).double()
+            self._own += float(own.square().sum())
+            self._shared += float((own * noise).sum())
+            self._changed += energy
+        heard = audibility(Clips.of(clean[None], rate), Clips.of(written[None], rate))
+        for name in ("segmental_snr_db", "masked_energy"):
+            value = float(heard[name])
+            weight = energy if name == "masked_energy" else clean.shape[1]
+            if math.isfinite(value):
+                self._weighted[name] = self._weighted.get(name, 0.0) + weight * value
+                self._weight[name] = self._weight.get(name, 0.0) + weight
+
+    def figures(self) -> dict[str, float]:
+        """Return SNR of the whole file; the others as means over stretches, weighted by length or noise energy."""
+        snr = 10 * math.log10(self._signal / self._noise) if self._noise else math.inf
+        means = {name: total / self._weight[name] for name, total in self._weighted.items() if self._weight[name]}
+        kept = self._shared / self._own if self._own else math.nan
+        rest = self._changed - kept * self._shared
+        own = 10 * math.log10(rest / (kept * self._shared)) if rest > 0 and kept > 0 else -math.inf
+        return {
+            "snr_db": snr, **means, "peak_noise": self._highest, "noise_kept": kept, "coding_noise_db": own,
+        }  # fmt: skip

@@ -1,0 +1,56 @@
+"""What rows, cells and records are called: they follow from what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["KEY_SCHEMA", "NONE", "digest", "file_name", "row_name", "trial_key"]
+
+# Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
+KEY_SCHEMA = 1
+
+NONE = "none"  # the adaptation that is no adaptation
+
+
+def row_name(defense: str, reference: str, share: float | str) -> str:
+    """Return the name of a row of a table.
+
+    Args:
+        defense: The label of what protects.
+        reference: The label of the defense that a control is matched to; "" for none.
+        share: The share of the training clips that is protected, or the class that alone is.
+
+    >>> row_name("noise", "harmonycloak", 0.5)
+    'noise ~ harmonycloak on 50%'
+    """
+    name = f"{defense} ~ {reference}" if reference else defense
+    if isinstance(share, str):
+        return f"{name} on '{share}'"
+    return name if share == 1 else f"{name} on {100 * share:g}%"
+
+
+def file_name(words: Sequence[str]) -> str:
+    """Return some words as one file name: letters, digits, `-`, `_` and `.` only, and never hidden or a folder's.
+
+    >>> file_name(["digits", "noise ~ cloak", "s0"])
+    'digits--noise---cloak--s0'
+    """
+    return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word).strip("-.") for word in words)
+
+
+def digest(value: Any) -> str:
+    """Return the content key of a JSON value: 32 hexadecimal digits of the SHA-256 of its canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def trial_key(stages: Mapping[str, str]) -> str:
+    """Return the content key of a trial.
+
+    Args:
+        stages: Role -> key of the stage.
+    """
+    return digest({"schema": KEY_SCHEMA, "stages": dict(stages)})

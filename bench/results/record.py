@@ -1,0 +1,457 @@
+"""The record of a trial: what was asked, what came out item by item, what it cost, and where it was run.
+
+A record holds what was measured. Whatever follows from that (its name, the row of the table, the score, the validity
+check that every attacker must pass, why a number is null) is computed when it is read. NaN and infinity are written as
+null. Records of an older schema are upgraded when they are read; those of a newer one are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from bench.errors import DataError
+from bench.files import io_errors, replacing
+from bench.results import archive
+from bench.results.names import NONE, file_name, row_name
+from bench.results.score import ValidityCheck, items_denied, learns_check
+from bench.results.upgrade import UPGRADES
+
+__all__ = [
+    "EVALUATED",
+    "LEARNED",
+    "SCHEMA",
+    "GateRecord",
+    "Number",
+    "PartRecord",
+    "Record",
+    "TrialRecord",
+    "check_record",
+    "common_check",
+    "load",
+    "load_all",
+    "load_archive",
+    "mean",
+    "numbers",
+    "numbers_by_name",
+    "require_unique",
+]
+
+SCHEMA = 2
+LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this repository has a hundred thousand
+
+Number = float | None
+EVALUATED = ("protected", "clean", "clean_adapted", "untrained", "remainder")
+LEARNED = {
+    "protected": "protected_learned",
+    "clean": "clean_learned",
+    "clean_adapted": "clean_adapted_learned",
+    "remainder": "remainder_learned",
+}
+_SEED = "s"  # before the seed, in a record's name
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class PartRecord(_Strict):
+    """A plugin as it was used.
+
+    Attributes:
+        name: The plugin's name.
+        label: What tables call it: the name, unless a suite says otherwise.
+        version: The version that it says of itself.
+        digest: A digest of its source.
+        data: A fingerprint of the files that it reads beside its source; "" for none.
+        overrides: The parameters that the user set.
+        params: Every parameter.
+    """
+
+    name: str
+    label: str
+    version: int
+    digest: str
+    data: str = ""
+    overrides: dict[str, Any]
+    params: dict[str, Any]
+
+
+class TrialRecord(_Strict):
+    """What was asked.
+
+    Attributes:
+        dataset: What is published.
+        defense: What protects it.
+        knowledge: What the defender knows of the attacker.
+        surrogates: The attackers that the defender may use, by `knowledge`.
+        expects: The adaptations that the defender prepares for.
+        reference: The defense that a matched control is as audible as.
+        adaptation: What the attacker does to win anyway.
+        attacker: What learns.
+        seed: The seed of all random numbers.
+        preset: The budget: smoke, small or full.
+        control: Which control this is: clean, matched or scramble; "" for a defense.
+        share: The share of the training clips that is protected; or the class that alone is.
+        scope: What one perturbation is made for: clip, class or set.
+    """
+
+    dataset: PartRecord
+    defense: PartRecord
+    knowledge: str
+    surrogates: list[PartRecord]
+    expects: list[PartRecord]
+    reference: PartRecord | None
+    adaptation: PartRecord | None
+    attacker: PartRecord
+    seed: int
+    preset: str
+    control: str
+    share: float | str = 1.0
+    scope: str = ""
+
+    @property
+    def row(self) -> str:
+        """The defense's name in a table: with what it is matched to, and the share of the set that it protects."""
+        return row_name(self.defense.label, self.reference.label if self.reference else "", self.share)
+
+    @property
+    def response(self) -> str:
+        """The label of the adaptation, or "none"."""
+        return self.adaptation.label if self.adaptation else NONE
+
+
+class GateRecord(_Strict):
+    """A condition without which a cell is void: see `bench.results.score.ValidityCheck`."""
+
+    name: str
+    passed: bool
+    value: Number
+    limit: Number
+    meaning: str
+
+
+class Record(_Strict):
+    """One trial.
+
+    Attributes:
+        schema_version: Of this form.
+        key: Names the trial by content: parameters, plugins' source, engine.
+        status: Whether it has results.
+        error: Of a failed trial: stage, type, message and the tail of the traceback.
+        trial: What was asked.
+        metric: Which of the attacker's metrics is scored.
+        arms: Arm -> metric -> one value a held-out item, higher is better.
+        ids: The held-out items, in the order of `arms`.
+        groups: The song or speaker of each.
+        labels: The class of each, where they have one.
+        alignment: Role -> a hash of which sound is whose, for the protected and the mixed set.
+        attacker_checks: The validity checks that are the attacker's own; `checks` holds these and the common one.
+        epochs: Arm -> one row an epoch: step, loss, validation.
+        audibility: Metric -> one value a clip of the protected set.
+        audibility_ids: Those clips: all or, of a large set, some that are evenly spread.
+        distance: Protected set and generated sets -> FAD, KAD and their floors, from real data.
+        music: Set -> metrics of piano rolls.
+        crafting_log: One row a round: what the defense told of its surrogates; never scored.
+        input_change: For each training item, the share of what the attacker reads that differs from the clean one.
+        stages: Role -> key of its artefact in the store.
+        cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
+        provenance: When, by which command and commit, with which packages, on which machine.
+    """
+
+    schema_version: int = SCHEMA
+    key: str
+    status: Literal["ok", "failed"]
+    error: dict[str, str] | None = None
+    trial: TrialRecord
+    metric: str = ""
+    arms: dict[str, dict[str, list[Number]]] = {}
+    ids: list[str] = []
+    groups: list[str] = []
+    labels: list[str] = []
+    alignment: dict[str, str] = {}
+    attacker_checks: list[GateRecord] = []
+    epochs: dict[str, list[dict[str, Number]]] = {}
+    audibility: dict[str, list[Number]] = {}
+    audibility_ids: list[str] = []
+    distance: dict[str, dict[str, Number]] = {}
+    music: dict[str, dict[str, Number]] = {}
+    crafting_log: list[dict[str, Number]] = []
+    input_change: list[Number] = []
+    stages: dict[str, str] = {}
+    cost: dict[str, dict[str, float]] = {}
+    provenance: dict[str, Any] = {}
+
+    def __copy__(self) -> Record:
+        """Copy the record without what was computed from it, since `model_copy` changes fields of the copy."""
+        copied = super().__copy__()
+        for name in ("name", "cell_name", "denied", "checks"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the record's file, unique within a suite."""
+        return file_name([*self._cell, f"{_SEED}{self.trial.seed}"])
+
+    @cached_property
+    def cell_name(self) -> str:
+        """The name without the seed: all records of a cell have it."""
+        return file_name(self._cell)
+
+    @property
+    def _cell(self) -> tuple[str, ...]:
+        asked = self.trial
+        return asked.dataset.label, asked.row, asked.knowledge, asked.attacker.label, asked.response
+
+    @property
+    def scored(self) -> list[int]:
+        """The held-out items that the score is about: those of the class that alone was protected, else all."""
+        if not isinstance(self.trial.share, str):
+            return list(range(len(self.ids)))
+        return [at for at, label in enumerate(self.labels) if label == self.trial.share]
+
+    def quality(self, arm: str, metric: str = "") -> list[Number]:
+        """Return an arm's values of the items that are scored; none where the record has no such arm."""
+        values = self.arms.get(arm, {}).get(metric or self.metric, [])
+        return [values[at] for at in self.scored] if values else []
+
+    def mean(self, arm: str, metric: str = "") -> float:
+        """Return the mean quality of an arm; NaN where it has no number."""
+        return mean(self.quality(arm, metric))
+
+    @cached_property
+    def denied(self) -> Number:
+        """Learning denied of this seed, to six digits; None where there is none: see `notes`."""
+        clean, protected, untrained = (
+            [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
+        )
+        if self.status != "ok" or not len(clean) == len(protected) == len(untrained):
+            return None
+        return numbers([items_denied(clean, protected, untrained)])[0]
+
+    @cached_property
+    def checks(self) -> list[GateRecord]:
+        """The validity checks: the one that every attacker must pass, and the attacker's own."""
+        if self.status != "ok":
+            return []
+        return [common_check(self.arms, self.metric, self.groups), *self.attacker_checks]
+
+    @property
+    def void(self) -> list[GateRecord]:
+        """The checks that failed: any makes the cell void, shown and not ranked."""
+        return [check for check in self.checks if not check.passed]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Why numbers are null: where they stand -> the reason."""
+        notes = {}
+        for metric, values in self.audibility.items():
+            if None in values:
+                notes[f"audibility.{metric}"] = (
+                    "not finite: the clip has no noise, or nothing that can be measured against it"
+                )
+        for arm, metrics in self.arms.items():
+            for metric, values in metrics.items():
+                if None in values:
+                    notes[f"arms.{arm}.{metric}"] = "not finite: the model gave NaN or infinity for the item"
+        if self.status == "ok" and self.denied is None:
+            notes["denied"] = "the clean arm is exactly as good as the untrained one, or an arm has no number"
+        return notes
+
+    def science(self) -> dict[str, Any]:
+        """Return all but what differs from run to run: costs and provenance."""
+        return self.model_dump(exclude={"cost", "provenance"})
+
+    def text(self) -> str:
+        """Return the record as JSON, on one line."""
+        return json.dumps(self.model_dump(), separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, folder: Path) -> Path:
+        """Write the record, unless its file holds it already: a resumed run has thousands that do.
+
+        Args:
+            folder: Where to write; made where it is missing.
+
+        Returns:
+            The file.
+        """
+        path = folder / f"{self.name}.json"
+        data = self.text().encode()
+        if not path.is_file() or path.read_bytes() != data:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as draft:
+                draft.write_bytes(data)
+        return path
+
+
+def load(path: Path) -> Record:
+    """Read a record's file.
+
+    Raises:
+        DataError: It is no record, or one of a schema newer than this program.
+    """
+    with io_errors(path, "read"):
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MiB: it is not read")
+        data = path.read_bytes()
+    try:
+        return Record.model_validate(_upgraded(json.loads(data.decode("utf-8")), path))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} is not a record: {_line(error)}") from error
+
+
+def load_all(folder: Path) -> list[Record]:
+    """Read every record file of a folder, by name.
+
+    Raises:
+        DataError: A file is no record, is not called as its record is, or holds a trial that another file holds: a
+            copy would count as one more seed.
+    """
+    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in read)
+    for path, record in read:
+        if path.name != f"{record.name}.json":
+            raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
+    return [record for _, record in read]
+
+
+def load_archive(path: Path, limit: int = archive.LIMIT) -> list[Record]:
+    """Read every record of an archive, in its order.
+
+    Args:
+        path: The archive.
+        limit: How many bytes of text it may hold.
+
+    Raises:
+        DataError: As of `bench.results.archive.read`; or something in it is no record.
+    """
+    shared = _Shared()
+    records = []
+    for data in archive.read(path, limit):
+        try:
+            records.append(shared.record(_upgraded(data, path)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: record {len(records) + 1} is not a record: {_line(error)}") from error
+    require_unique((f"{path}, record {at}", record) for at, record in enumerate(records, start=1))
+    return records
+
+
+def require_unique(records: Iterable[tuple[str, Record]]) -> None:
+    """Refuse two records of one trial: a copy would count as one more seed.
+
+    Args:
+        records: Where each record was read from, and the record.
+
+    Raises:
+        DataError: Two have the same name, which follows from data set, defense, attacker, adaptation and seed.
+    """
+    seen: dict[str, str] = {}
+    for where, record in records:
+        first = seen.setdefault(record.name, where)
+        if first != where:
+            raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
+
+
+class _Shared:
+    """Builds records of which many hold the same values, and checks each value once."""
+
+    _FIELDS = tuple(dict.fromkeys(path[0] for path in archive.SHARED if path[0] not in ("trial", "provenance")))
+
+    def __init__(self) -> None:
+        self._adapters: dict[str, pydantic.TypeAdapter[Any]] = {
+            name: pydantic.TypeAdapter[Any](Record.model_fields[name].annotation or Any) for name in self._FIELDS
+        }
+        self._plugin = pydantic.TypeAdapter(PartRecord)
+        self._checked: dict[tuple[str, int], tuple[Any, Any]] = {}  # with the value, whose id this is
+
+    def record(self, data: Mapping[str, Any]) -> Record:
+        """Build a record from its JSON object."""
+        rest = {name: value for name, value in data.items() if name not in self._FIELDS}
+        record = Record.model_validate({**rest, "trial": self._trial(dict(data["trial"]))})
+        return record.model_copy(update={name: self._field(name, data[name]) for name in self._FIELDS if name in data})
+
+    def _trial(self, trial: dict[str, Any]) -> dict[str, Any]:
+        for role in ("dataset", "defense", "reference", "adaptation", "attacker"):
+            if trial[role] is not None:
+                trial[role] = self._once("plugin", trial[role], self._plugin)
+        for role in ("surrogates", "expects"):
+            trial[role] = [self._once("plugin", plugin, self._plugin) for plugin in trial[role]]
+        return trial
+
+    def _field(self, name: str, value: Any) -> Any:
+        """Check a field; of a mapping that the archive shares entry by entry, each entry by itself."""
+        if (name, "*") not in archive.SHARED:
+            return self._once(name, value, self._adapters[name])
+        entries = {key: self._once(name, {"": entry}, self._adapters[name], entry)[""] for key, entry in value.items()}
+        return {str(key): entry for key, entry in entries.items()}
+
+    def _once(self, kind: str, value: Any, adapter: pydantic.TypeAdapter[Any], known: Any = None) -> Any:
+        """Check a value unless the same object was checked before. known: what tells it apart, if not itself."""
+        at = (kind, id(value if known is None else known))
+        if at not in self._checked:
+            self._checked[at] = (value, adapter.validate_python(value))
+        return self._checked[at][1]
+
+
+def numbers(values: Iterable[float]) -> list[Number]:
+    """Return floats as JSON can hold them, to six digits, more than any of them means; None for what is not finite."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+
+
+def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
+    """Return named floats as `numbers` does."""
+    return dict(zip(values, numbers(values.values()), strict=True))
+
+
+def mean(values: Iterable[Number]) -> float:
+    """Return the mean of the numbers that there are; NaN where there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan
+
+
+def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]) -> GateRecord:
+    """Return the validity check that every attacker must pass: the clean arm beats the untrained one.
+
+    Args:
+        arms: Arm -> metric -> one value an item.
+        metric: The one that is scored.
+        groups: The song or speaker of each item.
+    """
+    clean, untrained = (arms.get(arm, {}).get(metric, []) for arm in ("clean", "untrained"))
+    if not len(clean) == len(untrained) == len(groups):  # a stranger's record may be anything
+        meaning = f"{len(clean)} clean values, {len(untrained)} untrained ones and {len(groups)} groups do not pair"
+        return GateRecord(name="learns clean data", passed=False, value=None, limit=None, meaning=meaning)
+    pairs = [(a, b, g) for a, b, g in zip(clean, untrained, groups, strict=True) if a is not None and b is not None]
+    return check_record(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
+
+
+def check_record(check: ValidityCheck) -> GateRecord:
+    """Return a validity check as records hold it."""
+    value, limit = numbers([check.value, check.limit])
+    return GateRecord(name=check.name, passed=bool(check.passed), value=value, limit=limit, meaning=check.meaning)
+
+
+def _upgraded(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a record's JSON object in today's schema."""
+    version = int(data["schema_version"])
+    if version > SCHEMA:
+        raise DataError(f"{path} has schema {version}, this program reads up to {SCHEMA}: update cloakbench")
+    while version < SCHEMA:
+        data = UPGRADES[version](data)
+        version = int(data["schema_version"])
+    return data
+
+
+def _line(error: Exception) -> str:
+    """Return what is wrong, in one line."""
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,196 @@
+"""A suite: the TOML file that names a matrix of trials. `bench.trials.matrix` expands it.
+
+    name = "main"
+    preset = "small"                        # smoke, small, full
+    seeds = [0, 1, 2]
+    datasets = ["chorales"]
+    defenses = ["clean", "harmonycloak", "loud"]
+    controls = ["noise"]                    # matched controls, run beside every defense
+    attackers = ["musicgen"]
+    adaptations = ["none", "mp3"]
+    knowledge = ["white-box"]
+    shares = [1.0, 0.5, "three"]            # of the training clips; a class's name: that class alone
+
+    [defense.loud]                          # a variant under a name of its own; other keys are parameters
+    plugin = "harmonycloak"
+    bound = "paper"
+    expects = ["mp3"]                       # the adaptations that this defender prepares for, in place of the suite's
+
+    [[exclude]]                             # cells to leave out: every key must match, a list by any of its values;
+                                            # a matched control is found by its `reference` too
+    defense = "loud"
+    adaptation = ["mp3", "resample"]
+
+    [[published]]                           # a figure of a paper, shown beside ours: peak, mean or last of its epochs
+    defense = "loud"
+    mean = 0.14
+
+    [budget]                                # rows outside it are shown and not ranked
+    snr_db = 20.0
+
+    [gate]                                  # what `bench gate` calls a regression
+    tolerance = 0.02
+
+Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
+error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+
+from bench import plugins
+from bench.errors import UsageError, unknown
+from bench.results.names import NONE
+from bench.vocabulary import PRESETS, Kind
+
+__all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
+
+KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
+Parameters = dict[str, dict[str, Any]]
+
+
+class Published(pydantic.BaseModel):
+    """Figures of a paper: the quality that it reports at the best epoch, as the mean over epochs, or after the last;
+    or metrics of the music that a model generates, by the names that `bench.metrics.symbolic.describe` gives.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    defense: str
+    attacker: str = ""  # any
+    adaptation: str = NONE
+    peak: float = math.nan
+    mean: float = math.nan
+    last: float = math.nan
+    knowledge: str = ""  # any
+    title: str = ""  # of its column among metrics of music
+    music: dict[str, float] = {}
+
+
+class Limits(pydantic.BaseModel):
+    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    tolerance: Annotated[float, pydantic.Field(ge=0)] = 0.02
+    alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
+
+
+class Suite(pydantic.BaseModel):
+    """A matrix of trials by name. Every list is a dimension."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "run"
+    about: str = ""
+    preset: str = "small"
+    seeds: list[int] = [0, 1, 2]
+    datasets: list[str] = []  # empty: each attacker's own default
+    defenses: list[str] = ["clean"]
+    controls: list[str] = []
+    attackers: list[str] = []
+    adaptations: list[str] = [NONE]
+    knowledge: list[str] = ["white-box"]
+    shares: list[float | str] = [1.0]
+    expects: list[str] = []  # adaptations that the defender prepares for
+    bag: list[str] = []  # the surrogates of "ensemble" and, without the trial's attacker, of "black-box"; empty: all
+    dataset: Parameters = {}
+    defense: Parameters = {}
+    attacker: Parameters = {}
+    adaptation: Parameters = {}
+    exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
+    budget: dict[str, float] = {}
+    gate: Limits = Limits()
+    published: list[Published] = []
+    notes: str = ""  # what was found, in Markdown, for the suite's page
+
+    def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
+        """The plugin behind a name of the suite and the parameters that the suite gives it."""
+        tables: Parameters = getattr(self, plugins.SINGULAR[kind])
+        params = dict(tables.get(name, {}))
+        if kind == "defenses":
+            params.pop("expects", None)
+        return str(params.pop("plugin", name)), params
+
+    def expected(self, defense: str) -> list[str]:
+        """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
+        own = self.defense.get(defense, {}).get("expects", self.expects)
+        if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+            raise UsageError(f"[defense.{defense}] expects = {own!r}: expected a list of adaptations")
+        return own
+
+
+def read(path: Path) -> Suite:
+    """Read a suite from its TOML file.
+
+    Raises:
+        UsageError: It cannot be read, is no TOML, or has a key or value that does not fit. One line.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the suite {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the suite {path} is not TOML: {error}") from error
+    return suite(data, str(path))
+
+
+def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
+    """Build a suite from a mapping, and check its keys and values.
+
+    Args:
+        data: What a suite's TOML file holds.
+        where: What messages call it.
+
+    Raises:
+        UsageError: A key or a value does not fit. One line.
+    """
+    for key in data:
+        if key not in Suite.model_fields:
+            raise UsageError(f"{where}: {unknown('key', key, Suite.model_fields)}")
+    try:
+        made = Suite.model_validate(dict(data))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
+    _check(made, where)
+    return made
+
+
+def _check(suite: Suite, where: str) -> None:
+    """Raise `UsageError` for a suite that names nothing to run, or something that is not used or unknown."""
+    if not suite.attackers:
+        raise UsageError(f"{where} names no attacker")
+    if not suite.seeds:
+        raise UsageError(f"{where} names no seed")
+    for share in suite.shares:
+        if not isinstance(share, str) and not 0 < share <= 1:
+            raise UsageError(f"{where}: share {share:g}, expected more than 0 and up to 1, or the name of a class")
+    asked = [("knowledge", name, KNOWLEDGE) for name in suite.knowledge]
+    for what, value, known in (*asked, ("preset", suite.preset, PRESETS)):
+        if value not in known:
+            raise UsageError(f"{where}: {unknown(what, value, known)}")
+    listed: dict[str, Sequence[str]] = {
+        "dataset": suite.datasets,
+        "defense": [*suite.defenses, *suite.controls],
+        "attacker": [*suite.attackers, *suite.bag],
+        "adaptation": [*suite.adaptations, *suite.expects, *itertools.chain(*map(suite.expected, suite.defense))],
+    }
+    for kind, names in listed.items():
+        for name in getattr(suite, kind):
+            if names and name not in names:
+                raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
+    cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
+    for rule in suite.exclude:
+        for key in rule:
+            if key not in cell:
+                raise UsageError(f"{where}: exclude: {unknown('key', key, cell)}")

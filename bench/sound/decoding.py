@@ -1,0 +1,272 @@
+"""Opening sound files so that all of their sound comes out, in its place in time.
+
+libsndfile knows the formats, but reads what it takes for the length and not what is there. What is put right here: MPEG
+streams whose length only an estimate tells, joined MPEG and Ogg streams, MP3 inside of WAV, the pre-skip of Opus, FLAC
+of unknown length, Vorbis' and Opus' order of channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import soundfile
+
+from bench.errors import DataError
+from bench.sound import chunks, mpeg, ogg
+
+__all__ = ["Decoder", "NonSeekableSoundFile", "opened_decoder", "surround_order"]
+
+_UNKNOWN_SAMPLES = 1 << 62  # libsndfile claims 2^63 - 1 samples where a header does not say
+_MP3_IN_WAV = 0x55
+_ENDLESS = 256  # times its size a stream claims: more than any first frame makes libmpg123 expect
+_MISSING_FRAMES = 3  # of an MPEG stream: the first frames of a cut may lack their bits
+# Channels of Vorbis and Opus in the order of WAV (RFC 7845, section 5.1.1.2; libsndfile does not reorder them).
+_SURROUND = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
+
+
+class NonSeekableSoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its beginning to its end.
+
+    soundfile seeks after every `read`. The MP3 decoder then loses what it carried over, and some 70 samples after each
+    seam are wrong.
+    """
+
+    def seekable(self) -> bool:
+        """Return False, so that soundfile does not seek."""
+        return False
+
+
+class _Span(io.RawIOBase):
+    """A part of a file as a file, which may claim to be longer than it is."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int, claimed: int | None = None):
+        self._file, self._start, self._size = file, start, size
+        self._claimed = size if claimed is None else claimed
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._claimed)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        if self._at > self._size:  # only asked for a tag at the end
+            buffer[:] = bytes(len(buffer))
+            count = len(buffer)
+        else:
+            self._file.seek(self._start + self._at)
+            part = self._file.read(min(len(buffer), self._size - self._at))
+            buffer[: len(part)] = part
+            count = len(part)
+        self._at += count
+        return count
+
+
+class _Part(NamedTuple):
+    """One stream of a file: all of them in a row are its sound."""
+
+    stream: Any  # a descriptor or a _Span
+    skip: int = 0  # samples to leave out at its beginning
+    least: int = 0  # samples below which the stream is damaged
+
+
+class Decoder:
+    """An open sound file.
+
+    Attributes:
+        rate: samples a second.
+        channels: number of channels.
+        samples: samples a channel by the header; None where no header tells.
+        format: libsndfile's name: "WAV", "WAVEX", "FLAC", "MP3", "OGG", "AIFF", ...
+        subtype: libsndfile's name: "PCM_16", "FLOAT", "VORBIS", ...
+        log: what libsndfile noted while opening.
+    """
+
+    def __init__(self, file: BinaryIO, name: str):
+        """Open a file.
+
+        Args:
+            file: seekable.
+            name: what errors call it.
+
+        Raises:
+            DataError: joined streams of unequal rate or channels, or a second FLAC stream behind the first.
+            soundfile.LibsndfileError: libsndfile cannot read it.
+        """
+        self._name = name
+        self._parts, form = _parts(file, name)
+        first = self._opened(self._parts[0])
+        self.rate, self.channels = int(first.samplerate), int(first.channels)
+        self.format, self.subtype = form or str(first.format), str(first.subtype)
+        self.log = str(first.extra_info)
+        counts = [int(first.frames) if self._parts[0].least == 0 else _UNKNOWN_SAMPLES]
+        self._open = [first]
+        for part in self._parts[1:]:
+            sound = self._opened(part)
+            self._open.append(sound)
+            if (sound.samplerate, sound.channels) != (self.rate, self.channels):
+                raise DataError(
+                    f"{name} joins streams of {self.rate} Hz, {self.channels} channels and of {sound.samplerate} Hz, "
+                    f"{sound.channels} channels: convert it to one rate first"
+                )
+            counts.append(int(sound.frames))
+            self.log += str(sound.extra_info)
+        self.samples = None if max(counts) >= _UNKNOWN_SAMPLES else sum(counts)
+        self._order = surround_order(self.subtype, self.channels)
+
+    def blocks(self, samples: int, dtype: str = "float32") -> Iterator[np.ndarray]:
+        """Decode from the beginning to the end.
+
+        Args:
+            samples: samples a channel in one block.
+            dtype: "float32" or "int32".
+
+        Yields:
+            Arrays [sample, channel]; only the last one of a stream is shorter than `samples`.
+
+        Raises:
+            DataError: less can be decoded than the file holds.
+            soundfile.LibsndfileError: libsndfile cannot read on.
+        """
+        for part, sound in zip(self._parts, self._open, strict=True):
+            total, skip = 0, part.skip
+            # `read` and not `blocks`: soundfile's `blocks` repeats stale samples where a truncated MP3 ends.
+            while len(piece := sound.read(samples + skip, dtype=dtype, always_2d=True)):
+                total += len(piece)
+                piece, skip = piece[skip:], max(0, skip - len(piece))
+                if len(piece):
+                    yield piece if self._order is None else piece[:, self._order]
+            least = part.least or (0 if sound.frames >= _UNKNOWN_SAMPLES else int(sound.frames))
+            if total < least:
+                what = "its frames hold" if part.least else "its header claims"
+                raise DataError(f"{self._name} is truncated: {what} {least} samples, {total} can be read")
+
+    def close(self) -> None:
+        """Close the file; again is allowed."""
+        for sound in self._open:
+            sound.close()
+
+    def _opened(self, part: _Part) -> Any:
+        sound = NonSeekableSoundFile(part.stream, closefd=False)
+        if sound.samplerate < 1 or sound.channels < 1:
+            raise DataError(f"{self._name} claims {sound.samplerate} samples a second and {sound.channels} channels")
+        if sound.subtype == "OPUS":
+            soundfile.SoundFile.seek(sound, 0)  # libsndfile applies the pre-skip when it seeks
+        return sound
+
+
+@contextlib.contextmanager
+def opened_decoder(path: str | os.PathLike[str], name: str) -> Iterator[Decoder]:
+    """Open a sound file for the block.
+
+    Args:
+        path: the file.
+        name: what errors call it.
+
+    Yields:
+        The decoder.
+
+    Raises:
+        DataError: see `Decoder`.
+        OSError: the file cannot be opened.
+        soundfile.LibsndfileError: libsndfile cannot read it.
+    """
+    with open(path, "rb") as file:
+        decoder = Decoder(file, name)
+        try:
+            yield decoder
+        finally:
+            decoder.close()
+
+
+def surround_order(subtype: str, channels: int) -> list[int] | None:
+    """Return where each channel of WAV's order lies in the order of a subtype.
+
+    Args:
+        subtype: libsndfile's name.
+        channels: number of channels.
+
+    Returns:
+        Indices into the coded channels; None where the two orders are one.
+    """
+    order = _SURROUND.get(channels) if subtype in ("VORBIS", "OPUS") else None
+    return None if order is None else list(order)
+
+
+def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
+    """Return the streams of a file, and its format where libsndfile would name that of the stream."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(12)
+    if head[:4] == b"OggS":
+        file.seek(0)
+        starts = ogg.links(file)
+        if len(starts) > 1:
+            ends = [*starts[1:], size]
+            return [_Part(_Span(file, start, end - start)) for start, end in zip(starts, ends, strict=True)], None
+    elif head[:4] in (b"RIFF", b"RF64"):
+        span = _mp3_in_wav(file)
+        if span is not None:
+            return [_mpeg(file, *span)], "WAV"
+    elif head[:4] in (b"fLaC", b"ID3\x03", b"ID3\x04", b"ID3\x02") or head[:1] == b"\xff":
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if head[:4] == b"fLaC":
+                _require_one_flac(data, name)
+            elif data.find(b"fLaC", 0, 1 << 25) < 0 or head[:1] == b"\xff":
+                stream = mpeg.scan(data, 0, size)
+                if stream is not None:
+                    return [_mpeg(file, 0, size)], None
+    file.seek(0)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return [_Part(file.fileno())], None
+
+
+def _mpeg(file: BinaryIO, start: int, size: int) -> _Part:
+    """Return the stream of MPEG frames, so opened that libsndfile reads all of them."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stream = mpeg.scan(data, start, start + size)
+    if stream is None:
+        return _Part(_Span(file, start, size))
+    if stream.claimed is not None and stream.claimed >= stream.frames > 0:
+        return _Part(_Span(file, stream.start, start + size - stream.start))
+    length = stream.end - stream.audio
+    least = max(1, (stream.frames - _MISSING_FRAMES) * stream.frame_samples)
+    return _Part(_Span(file, stream.audio, length, length * _ENDLESS), stream.delay, least)
+
+
+def _mp3_in_wav(file: BinaryIO) -> tuple[int, int] | None:
+    """Return offset and size of the MP3 stream that a WAV file wraps; None where it holds something else."""
+    tag = 0
+    for chunk in chunks.chunks(file):
+        if chunk.name == b"fmt " and chunk.size >= 2:
+            file.seek(chunk.offset)
+            tag = int.from_bytes(file.read(2), "little")
+        elif chunk.name == b"data":
+            return (chunk.offset, chunk.size) if tag == _MP3_IN_WAV and chunk.size else None
+    return None
+
+
+def _require_one_flac(data: mmap.mmap, name: str) -> None:
+    """Raise `DataError` where a second FLAC file was appended: decoders stop at the end of the first."""
+    for sign in (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"):
+        if data.find(sign, 4) > 0:
+            raise DataError(f"{name} is two FLAC files joined: only the first would be read; split or convert it")

@@ -1,0 +1,177 @@
+"""Records written: from the artefacts of a trial's stages, or from the error that ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bench.results.record import (
+    EVALUATED,
+    LEARNED,
+    GateRecord,
+    Number,
+    PartRecord,
+    Record,
+    TrialRecord,
+    check_record,
+    mean,
+)
+from bench.trials.plan import Cell
+from bench.trials.provenance import provenance
+from bench.trials.store import Store
+from bench.trials.trial import Part
+
+__all__ = ["attacker_checks", "checks_again", "failed", "of"]
+
+_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
+
+
+def of(cell: Cell, store: Store, command: str = "") -> Record:
+    """Return the record of a cell whose stages are all in the store.
+
+    Args:
+        cell: The trial and the keys of its stages.
+        store: Where their artefacts are.
+        command: The command line, for the provenance.
+    """
+    metas = {role: store.meta(key) for role, key in cell.keys.items()}
+
+    def artefact(role: str, name: str, otherwise: Any) -> Any:
+        value = store.json(cell.keys[role], name) if role in cell.keys else None
+        return otherwise if value is None else value
+
+    results = {role: artefact(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
+    reference = results["untrained"]
+    audible = artefact("audit", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
+    distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
+    if audible["distance"]:
+        distance["protected_set"] = audible["distance"]
+    arms = {arm: result["quality"] for arm, result in results.items()}
+    return Record(
+        key=cell.key,
+        status="ok",
+        trial=_asked(cell),
+        metric=reference["metric"],
+        arms=arms,
+        ids=reference["ids"],
+        groups=reference["groups"],
+        labels=reference.get("labels", []),
+        alignment={
+            role: metas[role]["alignment"]
+            for role in ("protected_set", "mixed_set")
+            if "alignment" in metas.get(role, {})
+        },
+        attacker_checks=[GateRecord.model_validate(check) for check in results["clean"].get("gates", [])],
+        epochs={arm: artefact(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
+        audibility=audible["per_clip"],
+        audibility_ids=audible.get("ids", []),
+        distance=distance,
+        music=_music(results, audible.get("music", {})),
+        crafting_log=artefact("protected_set", "crafting.json", []),
+        input_change=artefact("view", "view.json", {}).get("changed", []),
+        stages=dict(cell.keys),
+        cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
+        provenance={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},
+    )
+
+
+def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
+    """Return the record of a cell one of whose stages failed.
+
+    Args:
+        cell: The trial and the keys of its stages.
+        error: Stage, type, message and the tail of the traceback.
+        command: The command line, for the provenance.
+    """
+    return Record(
+        key=cell.key,
+        status="failed",
+        error=dict(error),
+        trial=_asked(cell),
+        stages=dict(cell.keys),
+        provenance={"command": command, **provenance(), "accelerator": None},
+    )
+
+
+def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[GateRecord]:
+    """Return the validity checks that are the attacker's own, computed again from the arms of a record.
+
+    Args:
+        part: The attacker.
+        arms: Arm -> metric -> one value an item.
+    """
+    from bench import plugins
+
+    attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
+    return attacker_checks(attacker, arms["clean"], arms["untrained"])
+
+
+def attacker_checks(
+    attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
+) -> list[GateRecord]:
+    """Return the attacker's own validity checks; none where it declares none.
+
+    Args:
+        attacker: The plugin, an instance.
+        clean: Metric -> one value an item, of the arm that is trained on clean data.
+        untrained: The same of the untrained arm.
+    """
+    means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
+    return [check_record(check) for check in attacker.validity(*means)]
+
+
+def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return which devices made the stages that compute on one: None for processors alone."""
+    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
+    if names == {None}:
+        return None
+    return " and ".join(sorted(name or "processor" for name in names))
+
+
+def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
+    """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
+    return meta["task"] == "protect" and "audibility.json" in meta["files"]
+
+
+def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) -> dict[str, dict[str, Number]]:
+    """Return the metrics of rolls by whose they are; the references are the same for every arm."""
+    arms = {arm: result["music"] for arm, result in results.items() if "music" in result}
+    references: dict[str, dict[str, Number]] = next(iter(arms.values()), {})
+    return {
+        **{name: numbers for name, numbers in references.items() if name != "generated"},
+        **{f"{name} set": numbers for name, numbers in sets.items()},
+        **{f"generated, {arm}": metrics["generated"] for arm, metrics in arms.items()},
+    }
+
+
+def _asked(cell: Cell) -> TrialRecord:
+    """Return what was asked."""
+    trial = cell.trial
+    return TrialRecord(
+        dataset=_recorded(trial.dataset),
+        defense=_recorded(trial.defense),
+        knowledge=trial.knowledge,
+        surrogates=[_recorded(part) for part in trial.surrogates],
+        expects=[_recorded(part) for part in trial.expects],
+        reference=_recorded(trial.reference) if trial.reference else None,
+        adaptation=_recorded(trial.adaptation) if trial.adaptation else None,
+        attacker=_recorded(trial.attacker),
+        seed=trial.seed,
+        preset=trial.preset,
+        control=trial.defense.control,
+        share=trial.share,
+        scope=trial.defense.traits.get("per", ""),
+    )
+
+
+def _recorded(part: Part) -> PartRecord:
+    """Return a plugin as records hold it."""
+    return PartRecord(
+        name=part.name if not part.name.endswith(".py") else part.title,
+        label=part.title,
+        version=part.version,
+        digest=part.digest,
+        data=part.data,
+        overrides=dict(part.given),
+        params=dict(part.params),
+    )
