@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -43,16 +44,16 @@ def main() -> None:
         clean, protected = pair(rate, 5, 8)
         audio = clean.audio
         tasks: dict[str, Callable[[], object]] = {
-            "spectrogram": lambda audio=audio, rate=rate: spectrogram(audio, rate),
-            "masking threshold": lambda audio=audio, rate=rate: masking_threshold(audio, rate),
-            "noise to mask": lambda a=clean, b=protected: noise_to_mask(a, b),
-            "SNR": lambda a=clean, b=protected: snr_db(a, b),
-            "segmental SNR": lambda a=clean, b=protected: segmental_snr_db(a, b),
-            "all of audibility": lambda a=clean, b=protected: audibility(a, b),
-            "log-mel embedding": lambda a=clean: logmel(a),
-            "MP3 64 kbit/s": lambda audio=audio, rate=rate: mp3(audio, rate, 64),
-            "Vorbis 0.5": lambda audio=audio, rate=rate: vorbis(audio, rate, 0.5),
-            "resample to half": lambda audio=audio, rate=rate: resample(audio, rate, rate // 2),
+            "spectrogram": partial(spectrogram, audio, rate),
+            "masking threshold": partial(masking_threshold, audio, rate),
+            "noise to mask": partial(noise_to_mask, clean, protected),
+            "SNR": partial(snr_db, clean, protected),
+            "segmental SNR": partial(segmental_snr_db, clean, protected),
+            "all of audibility": partial(audibility, clean, protected),
+            "log-mel embedding": partial(logmel, clean),
+            "MP3 64 kbit/s": partial(mp3, audio, rate, 64),
+            "Vorbis 0.5": partial(vorbis, audio, rate, 0.5),
+            "resample to half": partial(resample, audio, rate, rate // 2),
         }
         for name, work in tasks.items():
             rows.setdefault(name, []).append(speed(work, clean.seconds))

@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,11 +77,13 @@ def loop(model: Any, data: Clips, bound: Tensor, steps: int) -> list[list[Tensor
     edges = range(0, SAMPLES, SEGMENT)
     epsilons = [[float(bound[i, 0, edge]) for edge in edges] for i in range(len(data))]
     noise = [[torch.zeros(1, SEGMENT) for _ in edges] for _ in range(len(data))]
+    labels = data.labels
+    assert labels is not None
     for _ in range(steps):
         added = torch.stack([torch.cat(segments, dim=1) for segments in noise])
         audio = (data.audio + added).clamp(-1, 1).requires_grad_()
-        loss = functional.cross_entropy(plain(model, audio), data.labels, reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = functional.cross_entropy(plain(model, audio), labels, reduction="sum")
+        loss.backward()
         assert audio.grad is not None
         for i, segments in enumerate(noise):
             for j, edge in enumerate(edges):
@@ -99,7 +102,7 @@ def operations(model: Any) -> int:
         total += frames * kernel * convolution.in_channels * convolution.out_channels
         samples = frames // 4  # the pool
     total += model.head.in_features * model.head.out_features
-    return 2 * 2 * total * CLIPS
+    return int(2 * 2 * total * CLIPS)
 
 
 def steps(rounds: int, count: int) -> None:
@@ -165,7 +168,7 @@ def whole(rounds: int) -> None:
     timer = Timer()
     for seed in range(WARM + rounds):
         rng = torch.Generator().manual_seed(seed)
-        timer("whole", lambda rng=rng: defense.protect(data, Knowledge("white-box", (attacker,)), rng))
+        timer("whole", partial(defense.protect, data, Knowledge("white-box", (attacker,)), rng))
     for cpu, wall in timer.spent["whole"]:
         print(f"{len(data)} clips: {cpu:.1f} s of processor time (at most 20), {wall:.1f} s wall")
 

@@ -26,7 +26,7 @@ from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
 from bench.trials.matrix import expand
 from bench.trials.plan import Cell, Stage, plan
-from bench.trials.stages import Outcome
+from bench.trials.scheduler import Outcome
 from bench.trials.store import Store
 
 _ITEMS = 24  # held-out items of each made-up record
@@ -78,7 +78,7 @@ def made_up(cell: Cell, store: Store, command: str = "") -> Record:
     )
 
 
-def ended(stage: Stage, store_url: str, report: Any = None) -> Outcome:
+def ended(stage: Stage, store_url: str, report: Any = None, device: str = "cpu") -> Outcome:
     """In place of `stages.perform`."""
     return Outcome(stage.key, 0.0)
 
@@ -97,7 +97,7 @@ def main() -> None:
         into[name] = round(time.perf_counter() - started, 2)
         return made
 
-    local.perform, recording.of = ended, made_up  # type: ignore[assignment]
+    local.perform, recording.of = ended, made_up  # type: ignore[attr-defined]
     trials = timed("expand", lambda: expand(matrix(wanted))).trials
     planned = timed("plan", lambda: plan(trials))
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ def objects(rolls: Rolls, finer: int = 1) -> list[Any]:
     return [muspy.Music(resolution=STEPS * finer, tracks=each) for each in tracks]
 
 
+def blocks_of(rolls: Rolls) -> list[Any]:
+    return list(events(rolls))
+
+
+def values_of(metric: Callable[[Any], float], musics: Sequence[Any]) -> list[float]:
+    return [float(metric(music)) for music in musics]
+
+
 def spent(work: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.process_time()
     result = work()
@@ -86,16 +95,16 @@ def main() -> None:
     cells = notes = 0
     for start in range(0, len(songs), AT_ONCE):
         rolls = padded(songs[start : start + AT_ONCE])
-        seconds, found = spent(lambda rolls=rolls: symbolic.overall(rolls))
+        seconds, found = spent(partial(symbolic.overall, rolls))
         ours["all"] += seconds
-        seconds, blocks = spent(lambda rolls=rolls: list(events(rolls)))
+        seconds, blocks = spent(partial(blocks_of, rolls))
         ours["finding"] += seconds
-        ours["describe"] += spent(lambda rolls=rolls: symbolic.describe(rolls))[0]
+        ours["describe"] += spent(partial(symbolic.describe, rolls))[0]
         cells, notes = cells + rolls.velocity.numel(), notes + sum(len(block.start) for block in blocks)
         for grid_of, finer in ((same, 1), (fine, TICKS // STEPS)):
             musics = objects(rolls, finer)
             for name, metric in MUSPY.items():
-                seconds, values = spent(lambda m=metric, musics=musics: [float(m(music)) for music in musics])
+                seconds, values = spent(partial(values_of, metric, musics))
                 grid_of[name] += seconds
                 if name in SAME:
                     torch.testing.assert_close(found[name], torch.tensor(values, dtype=torch.float64))

@@ -80,7 +80,7 @@ class Loop(Defense[Clips]):
                 for optimizer in (mover, *learners):
                     optimizer.zero_grad(set_to_none=True)
                 weighed = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
-                weighed.sum().backward()  # type: ignore[no-untyped-call]
+                weighed.sum().backward()
                 for learner in learners:
                     learner.step()
                 if step % self.restart >= min(_WARM, self.restart - 1):

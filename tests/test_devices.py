@@ -1,5 +1,6 @@
 """Which device stages run on, and how many of them an accelerator or the machine holds."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,8 +68,7 @@ def test_the_machines_memory_bounds_how_much_runs_at_once() -> None:
 
 def test_the_memory_of_a_container_is_the_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     limit = tmp_path / "memory.max"
-    real = devices.Path
-    monkeypatch.setattr(devices, "Path", lambda name: limit if name.startswith("/sys/fs/cgroup") else real(name))
+    monkeypatch.setattr(devices, "Path", lambda name: limit if name.startswith("/sys/fs/cgroup") else Path(name))
     limit.write_text("max\n")
     whole = devices.host_memory_gb()
     limit.write_text(f"{2**30}\n")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from bench import plugins
 from bench._kit.plugin import HEAVY
 from bench.check import Check, Skipped, checks
 from bench.errors import PluginError, UsageError
+from bench.vocabulary import Kind
 
 GOOD = '''"""A whisper."""
 from dataclasses import dataclass
@@ -134,7 +136,7 @@ def test_summaries_are_the_first_lines_and_a_broken_file_is_listed_as_broken(
     ("kind", "name", "hint"),
     [("defenses", "harmonycloack", "did you mean 'harmonycloak'?"), ("defenses", "claen", "did you mean 'clean'?")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(kind: str, name: str, hint: str) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(kind: Kind, name: str, hint: str) -> None:
     with pytest.raises(PluginError) as caught:
         plugins.load(kind, name)
     assert hint in str(caught.value)
@@ -206,7 +208,9 @@ def test_parameters_are_defaults_then_preset_then_those_given(whisper: str) -> N
         ({}, "smole", "unknown preset 'smole': did you mean 'smoke'?"),
     ],
 )
-def test_a_wrong_parameter_is_answered_in_one_line(whisper: str, given: dict, preset: str, sentence: str) -> None:
+def test_a_wrong_parameter_is_answered_in_one_line(
+    whisper: str, given: dict[str, Any], preset: str, sentence: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         plugins.build("defenses", whisper, given, preset=preset)
     assert sentence in str(caught.value)

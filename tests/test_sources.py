@@ -10,7 +10,7 @@ import pytest
 from bench import plugins, sources
 from bench.errors import PluginError
 from bench.trials.matrix import resolve
-from bench.trials.parcels import _files, _written
+from bench.trials.remote import _files, _written
 
 FILE = '''"""A whisper."""
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def test_of_a_file_that_cannot_be_parsed_every_byte_counts(tmp_path: Path) -> No
         ("from bench.sound import masking", "bench.sound.masking", True),
         ("from bench.sound import heard", "bench.sound.masking", True),  # passed on by the package
         ("from bench.sound import heard", "bench.sound.codecs", False),
-        ("from bench.sound.codecs import mp3", "bench.sound.files", True),  # through codecs
+        ("from bench.sound.codecs import mp3", "bench.sound.decoding", True),  # through codecs
         ("from bench.training.learning import fit", "bench.training.learning", True),
         ("from bench.sound.masking import threshold_in_quiet", "bench.sound.codecs", False),
         ("from bench.api import Clips", "bench.api", False),

@@ -127,7 +127,7 @@ def game(
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
     """A step, unless its gradient is not finite: one poisoned roll must not end the training."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     if nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite():
         optimizer.step()
 

@@ -224,7 +224,7 @@ def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, o
 
         loss = -tokens.clip_means(model.train(), batch, WINDOW)[0].mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))

@@ -165,7 +165,7 @@ class Reader(Attacker[Data]):
         for step in range(1, self.epochs + 1):
             loss = self.loss(model, augment(train, rng, model) if augment else train).mean()
             descent.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             descent.step()
             with torch.no_grad():
                 held_out = float(self.loss(model, validation).mean())

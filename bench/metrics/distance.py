@@ -333,7 +333,7 @@ def _model(name: str, folder: str) -> Any:
 
 def _loaded(name: str, folder: str, rate: int) -> Any:
     if name == "vggish":  # by itself: the package would ask the network for the branch of a repository that is here
-        model = torch.hub.load(str(Path(folder, _VGGISH_CODE)), "vggish", source="local")  # type: ignore[no-untyped-call]
+        model = torch.hub.load(str(Path(folder, _VGGISH_CODE)), "vggish", source="local")
         model.postprocess = False
         model.embeddings = torch.nn.Sequential(*list(model.embeddings.children())[:-1])  # before the last activation
         return model

@@ -261,7 +261,7 @@ def _learnt(
         model.train()
         learner.zero_grad(set_to_none=True)
         loss = attacker.loss(model, batch).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         learner.step()
         total.append(loss.detach())
     return torch.stack(total).mean()

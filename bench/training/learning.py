@@ -71,7 +71,7 @@ def fit(
             chosen = train.select(index)
             mean = loss(model, augment(chosen, rng, model) if augment else chosen).mean()
             optimizer.zero_grad(set_to_none=True)
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():
                 optimizer.step()
             losses.append(mean.detach())

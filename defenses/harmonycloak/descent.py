@@ -79,7 +79,7 @@ def descend(
         def move(total: Tensor, turned: Tensor, chosen: Sequence[int], learn: bool) -> Tensor:
             for i in chosen:
                 learners[i].zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             for i in chosen if learn else ():
                 learners[i].step()
             return _stepped(turned, game.inner_step)

@@ -13,7 +13,8 @@ RATE = 8000
 
 
 def augmented(name: str, clips: Clips, seed: int = 0, **given: Any) -> Clips:
-    return plugins.build("adaptations", name, given).augment(clips, torch.Generator().manual_seed(seed))
+    batch: Clips = plugins.build("adaptations", name, given).augment(clips, torch.Generator().manual_seed(seed))
+    return batch
 
 
 def hiss(clips: int = 8, rate: int = RATE, channels: int = 1, level: float = 0.1, length: int = 0) -> Clips:

@@ -18,7 +18,8 @@ def build(name: str, **given: Any) -> Any:
 
 
 def adapted(name: str, clips: Clips, **given: Any) -> Clips:
-    return build(name, **given).transform(clips, torch.Generator())
+    transformed: Clips = build(name, **given).transform(clips, torch.Generator())
+    return transformed
 
 
 def tone(hz: float, rate: int = 8000, seconds: float = 1.0, level: float = 0.5) -> torch.Tensor:

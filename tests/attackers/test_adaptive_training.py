@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, silent_log
+from bench.api import Augment, Clips, Log, silent_log
 from bench.errors import DataError, UsageError
 from bench.training import hardening
 
@@ -27,6 +27,15 @@ def build(name: str, **given: Any) -> Any:
     return plugins.build("adaptations", name, given)
 
 
+def clips() -> tuple[Clips, Clips, Clips]:
+    """Train, validation and test set."""
+    train, validation, test = sets.material("audio")
+    assert isinstance(train, Clips)
+    assert isinstance(validation, Clips)
+    assert isinstance(test, Clips)
+    return train, validation, test
+
+
 class Watched(sets.Reader):
     """A `Reader` that keeps every loss it descends."""
 
@@ -42,7 +51,7 @@ seen: list[tuple[nn.Module, Clips, float]] = []
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
-    train, validation, test = sets.material("audio")
+    train, validation, test = clips()
     attacker, plugin = Watched(epochs=20), build(name)
     model = attacker.learn(train, validation, rng())
     hard = plugin._worst(attacker, model, train, rng(1))
@@ -63,7 +72,7 @@ def test_it_trains_on_a_higher_loss_than_the_batch_has(name: str) -> None:
 
 
 def test_adversarial_noise_is_within_epsilon_and_beats_random_noise() -> None:
-    train, _, _ = sets.material("audio")
+    train, _, _ = clips()
     attacker = sets.Reader()
     model = attacker.model(train, rng())
     plugin = build("adversarial_training", epsilon=0.02, steps=4)
@@ -77,7 +86,7 @@ def test_adversarial_noise_is_within_epsilon_and_beats_random_noise() -> None:
 
 
 def test_worst_of_takes_each_clips_hardest_version() -> None:
-    train, _, _ = sets.material("audio")
+    train, _, _ = clips()
     attacker, plugin = sets.Reader(), build("worst_of", k=4)
     model = attacker.model(train, rng())
     draws = rng(5)
@@ -109,25 +118,31 @@ def test_every_batch_is_hardened_for_the_model_as_it_is_and_the_validation_set_i
     train, validation = data.load("train"), data.load("validation")
     weights, sizes = [], []
 
+    def size(model: nn.Module) -> float:
+        (weight, *_) = model.parameters()
+        return float(weight.detach().abs().sum())
+
     def harden(model: nn.Module, batch: Clips) -> Clips:
-        weights.append(float(model.weight.detach().abs().sum()))
+        weights.append(size(model))
         sizes.append(len(batch))
         return batch.with_audio(batch.audio * 0)
 
     attacker = Linear(steps=3)
     model = hardening.learn(attacker, harden, train, validation, rng(), silent_log)
     assert sizes == [len(train)] * 3
-    assert weights[0] == float(attacker.model(train, rng()).weight.detach().abs().sum()), (
-        "the first batch meets the fresh model"
-    )
+    assert weights[0] == size(attacker.model(train, rng())), "the first batch meets the fresh model"
     silent = attacker.learn(train.with_audio(train.audio * 0), validation, rng())
-    assert torch.equal(model.weight, silent.weight), "trained on the hardened batches alone"
+    assert torch.equal(next(model.parameters()), next(silent.parameters())), "trained on the hardened batches alone"
 
 
 def test_an_attacker_that_trains_on_tokens_is_refused() -> None:
-    class Tokens(Linear):
-        def learn(self, train: Clips, validation: Clips, rng: Generator, *, augment: Any, log: Any) -> nn.Module:
-            return augment(train.audio.long(), rng, None)
+    class Tokens(sets.Reader):
+        def learn(
+            self, train: Any, validation: Any, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
+        ) -> nn.Module:
+            assert augment is not None
+            augment(train.audio.long(), rng, self.model(train, rng))
+            raise AssertionError("tokens were accepted")
 
     data = Tones(clips=4)
     with pytest.raises(DataError, match="Tokens trains on Tensor, expected Clips"):
@@ -135,11 +150,13 @@ def test_an_attacker_that_trains_on_tokens_is_refused() -> None:
 
 
 def test_looking_for_the_worst_moves_no_running_mean_and_keeps_modes() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout())
+    normalisation = nn.BatchNorm1d(3)
+    model = nn.Sequential(normalisation, nn.Dropout())
     model[1].eval()
     with hardening.evaluating(model):
         model(torch.randn(5, 3, generator=rng()))
-    assert torch.equal(model[0].running_mean, torch.zeros(3))
+    assert normalisation.running_mean is not None
+    assert torch.equal(normalisation.running_mean, torch.zeros(3))
     assert [module.training for module in model.modules()] == [True, True, False]
 
 

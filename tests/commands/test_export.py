@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -334,9 +335,7 @@ def test_mlflow_without_a_database_says_what_a_database_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
-    try:
-        import sqlalchemy  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("sqlalchemy") is None:
         assert bench("export", "midi-smoke", "--to", "mlflow", "--out", f"sqlite:///{tmp_path}/runs.db") == 2
         assert "pip install mlflow)" in capsys.readouterr().err
     else:

@@ -10,9 +10,15 @@ import pytest
 from bench import plugins
 from bench.commands import main
 from bench.commands.check import kind_of
+from bench.vocabulary import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"defense": "defenses", "attacker": "attackers", "adaptation": "adaptations", "dataset": "datasets"}
+KINDS: dict[str, Kind] = {
+    "defense": "defenses",
+    "attacker": "attackers",
+    "adaptation": "adaptations",
+    "dataset": "datasets",
+}
 
 
 def bench(*words: str) -> int:

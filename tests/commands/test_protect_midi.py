@@ -85,12 +85,12 @@ def disputed(path: Path) -> set[tuple[bool, int, int]]:
         (drums, program, pitch, begin, round(midi.tick_to_time(end), 3))
         for drums, program, pitch, begin, end, _ in ours.elements()
     )
-    odd = [*(ours - theirs), *(theirs - ours)]
+    odd: list[tuple[Any, ...]] = [*(ours - theirs), *(theirs - ours)]
     if len(timed) == len(expected):
         pairs = zip(timed, expected, strict=True)
         odd += [two for one, two in pairs if one[:4] != two[:4] or abs(one[4] - two[4]) > 1.5e-3]
     else:
-        odd += [*(Counter(timed) - Counter(expected)), *(Counter(expected) - Counter(timed))]
+        odd += [*(Counter(timed) - Counter(expected)).elements(), *(Counter(expected) - Counter(timed)).elements()]
     return {(drums, pitch, begin) for drums, _, pitch, begin, *_ in odd}
 
 
@@ -286,12 +286,12 @@ def test_other_endings_of_midi_files_are_midi(tmp_path: Path, capsys: pytest.Cap
         assert run(source, "-o", out, "--defense", "clean", "--attacker", "none", "--force") == 0
         assert out.read_bytes() == data
     capsys.readouterr()
-    for source, name, said in (
+    for given, name, said in (
         ("source.rmi", "new.kar", "is RIFF MIDI (.rmi), expected a name that ends in .rmi"),
         ("source.smf", "new.rmi", "is a plain MIDI file, expected a name that ends in .mid"),
         ("source.smf", "new.wav", "cannot write '.wav' files"),
     ):
-        assert run(tmp_path / source, "-o", tmp_path / name, *plugin("softer")) == 2
+        assert run(tmp_path / given, "-o", tmp_path / name, *plugin("softer")) == 2
         err = capsys.readouterr().err
         assert said in err
         assert len(err.strip().splitlines()) == 1

@@ -57,7 +57,8 @@ def test_splits_are_disjoint_in_tunes_and_whole(module: ModuleType) -> None:
 
 def split_of(module: ModuleType, tune: str) -> str:
     place = int.from_bytes(hashlib.sha256(tune.encode()).digest()[:8], "big") / 2**64
-    return next(split for split, bound in module.BOUNDS.items() if place < bound)
+    bounds: dict[str, float] = module.BOUNDS
+    return next(split for split, bound in bounds.items() if place < bound)
 
 
 def melody_figures(piece: Any) -> set[tuple[int, ...]]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -370,9 +371,10 @@ def test_names_that_are_not_utf8_are_shown_and_not_in_the_way(tmp_path: Path) ->
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     os.mkfifo(tmp_path / "b.wav")
-    for ask in (lambda data: data.load("train"), lambda data: data.fingerprint()):
+    data = build(tmp_path)
+    for ask in (partial(data.load, "train"), data.fingerprint):
         with pytest.raises(DataError, match=r"b\.wav is no regular file"):
-            ask(build(tmp_path))
+            ask()
 
 
 def test_parameters_are_checked(tmp_path: Path) -> None:

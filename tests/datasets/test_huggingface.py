@@ -123,8 +123,14 @@ def test_a_limit_spreads_over_sorted_labels(tmp_path: Path) -> None:
 
 def test_no_more_than_the_limit_is_decoded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[plugins.load("datasets", "huggingface").__module__]
-    read, opened = module.read, []
-    monkeypatch.setattr(module, "read", lambda *args, **more: opened.append(args) or read(*args, **more))
+    read = module.read
+    opened: list[tuple[Any, ...]] = []
+
+    def counted(*args: Any, **more: Any) -> Any:
+        opened.append(args)
+        return read(*args, **more)
+
+    monkeypatch.setattr(module, "read", counted)
     assert len(build(tiny, limit=3).load("train")) == 3
     assert len(opened) == 3
 

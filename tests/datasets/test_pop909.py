@@ -94,7 +94,8 @@ def load_one(folder: Path, **given: Any) -> Rolls:
     for split in ("train", "validation", "test"):
         dataset = build(path=str(folder), rolls=0, validation_rolls=0, test_rolls=0, **given)
         if dataset._files(split):
-            return dataset.load(split).check()
+            rolls: Rolls = dataset.load(split).check()
+            return rolls
     raise AssertionError("the song is in no split")
 
 

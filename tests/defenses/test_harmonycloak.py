@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Clips, Knowledge
+from bench.api import Adaptation, Clips, Knowledge
 from bench.errors import UsageError
 from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
 
@@ -30,7 +30,14 @@ def sine(hz: float, rate: int = 16_000, seconds: float = 1.0, amplitude: float =
 
 
 def spectrum(audio: Tensor) -> Tensor:
-    return torch.fft.rfft(audio * torch.hann_window(audio.shape[-1])).abs().square()
+    power: Tensor = torch.fft.rfft(audio * torch.hann_window(audio.shape[-1])).abs().square()
+    return power
+
+
+def example(case: str = "several") -> Clips:
+    clips = sets.example("audio", case)
+    assert isinstance(clips, Clips)
+    return clips
 
 
 def module() -> Any:
@@ -118,7 +125,7 @@ def test_noise_has_the_dominant_frequency(hz: float) -> None:
 
 
 def test_snr_of_the_bounds_and_no_copy_of_the_signal() -> None:
-    data = sets.example("audio")
+    data = example()
     paper, masked = (protect(data, bound=bound, optimise=False) for bound in ("paper", "masked"))
     assert (snr_db(data, masked) - snr_db(data, paper)).numpy() == pytest.approx(16.0, abs=0.5)
     assert 5 < float(snr_db(data, paper).mean()) < 15
@@ -165,7 +172,7 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
     calls: list[str] = []
 
     class Counted(sets.Reader):
-        domains = ("audio",)
+        domains = ("audio",)  # type: ignore[assignment]  # the reader of both domains has no wider type
 
         def loss(self, model: Any, batch: Any) -> Tensor:
             calls.append(type(self).__name__)
@@ -183,16 +190,16 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
 def test_expected_adaptations_are_heard_in_the_forward_pass() -> None:
     data = sets.tones(4)
 
-    class Halved:  # keeps the gradient
+    class Halved(Adaptation[Clips]):  # keeps the gradient
         def augment(self, batch: Clips, rng: Generator) -> Clips:
             return batch.with_audio(batch.audio * 0.5)
 
-    class Rounded:  # leaves torch
+    class Rounded(Adaptation[Clips]):  # leaves torch
         def transform(self, batch: Clips, rng: Generator) -> Clips:
             steps = torch.from_numpy((batch.audio.detach() * 8).round().numpy())
             return batch.with_audio(steps / 8)
 
-    class Picking:  # drops clips
+    class Picking(Adaptation[Clips]):  # drops clips
         def transform(self, batch: Clips, rng: Generator) -> Clips:
             return batch.select([0])
 
@@ -207,13 +214,13 @@ def test_expected_adaptations_are_heard_in_the_forward_pass() -> None:
 
 
 def test_silence_stays_silent_and_padding_too() -> None:
-    data = sets.example("audio")
+    data = example()
     gap = data.audio.clone()
     gap[:, :, 4000:9120] = 0
     protected = protect(data.with_audio(gap))
     assert not protected.audio[:, :, 4160:8960].any(), "a tone fades out within 10 ms"
     assert not (protected.audio * ~data.support).any()
-    silent = sets.example("audio", "silent")
+    silent = example("silent")
     assert torch.equal(protect(silent).audio, silent.audio)
 
 
@@ -261,7 +268,7 @@ def test_one_clip_at_any_rate(rate: int) -> None:
 
 
 def test_same_generator_same_bits_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = sets.example("audio")
+    data = example()
     once = protect(data)
     assert torch.equal(once.audio, protect(data).audio)
     monkeypatch.setattr(module(), "_ROOM", 1)

@@ -171,7 +171,8 @@ class OffBeat(Attacker[Rolls]):
     def loss(self, model: Any, batch: Rolls) -> Tensor:
         begins = beginnings(batch).sum((1, 3)).float()
         share = begins[:, 1::4].sum(1) / begins.sum(1)
-        return 1 - share + 0.0 * model(share[:, None])[:, 0]
+        loss: Tensor = 1 - share + 0.0 * model(share[:, None])[:, 0]
+        return loss
 
     def learn(self, train: Any, validation: Any, rng: Generator, **more: Any) -> nn.Module:
         raise NotImplementedError

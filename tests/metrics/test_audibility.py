@@ -156,8 +156,10 @@ def test_a_set_is_its_clips_and_padding_does_not_matter(rng: torch.Generator, ch
     whole = audibility(clean, protected)
     assert whole.keys() == NAMES
     for index, length in enumerate(clean.lengths.tolist()):
-        one = [Clips.of(data.audio[index : index + 1, :, :length].contiguous(), RATE) for data in (clean, protected)]
-        for name, value in audibility(*one).items():
+        alone, cloaked = (
+            Clips.of(data.audio[index : index + 1, :, :length].contiguous(), RATE) for data in (clean, protected)
+        )
+        for name, value in audibility(alone, cloaked).items():
             assert whole[name].shape == (4,)
             assert whole[name].dtype == torch.float64
             torch.testing.assert_close(whole[name][index], value[0], atol=1e-5, rtol=1e-5, equal_nan=True)
@@ -176,8 +178,8 @@ def test_both_channels_count(rng: torch.Generator) -> None:
     one_sided[:, 1] = clean.audio[:, 1]
     halved = metrics.snr_db(clean, protected.with_audio(one_sided)) - metrics.snr_db(clean, protected)
     torch.testing.assert_close(halved[:3], torch.full((3,), 3.01, dtype=torch.float64), atol=0.15, rtol=0)
-    swapped = [data.with_audio(data.audio.flip(1)) for data in (clean, protected)]
-    for name, value in audibility(*swapped).items():
+    swapped, cloaked = (data.with_audio(data.audio.flip(1)) for data in (clean, protected))
+    for name, value in audibility(swapped, cloaked).items():
         torch.testing.assert_close(value, audibility(clean, protected)[name], equal_nan=True)
 
 

@@ -1,6 +1,7 @@
 """The share of an attacker's input that changed: a multiset, item by item."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def rows(*elements: tuple[int, ...]) -> torch.Tensor:
         ([(0, 1, 2)], [], 1.0),
     ],
 )
-def test_the_share_of_what_is_read_that_is_not_in_both(clean: list, protected: list, share: float) -> None:
+def test_the_share_of_what_is_read_that_is_not_in_both(clean: list[Any], protected: list[Any], share: float) -> None:
     assert view_change(rows(*clean), rows(*protected), 1).tolist() == [share]
     assert view_change(rows(*protected), rows(*clean), 1).tolist() == [share]
 

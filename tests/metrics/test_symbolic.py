@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def test_muspy_finds_the_same_in_random_music(random_rolls: Make, steps_per_beat
     found.pop("polyphony rate")  # muspy's threshold is another one: below
     assert set(found) == set(expected)
     for name, values in expected.items():
-        torch.testing.assert_close(found[name], values, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found[name], values, msg=partial("{}: {}".format, name))
 
 
 def test_muspy_means_something_else_here(make_rolls: Make) -> None:
@@ -261,7 +262,7 @@ def test_muspy_finds_the_same_in_real_songs(bench_data: Path, song: str) -> None
     rolls = ending_with_the_music(read_midi(file))
     found, expected, read = symbolic.overall(rolls), by_muspy(rolls), muspy.read_midi(file)
     for name in tuple(expected)[:7]:
-        torch.testing.assert_close(found[name], expected[name], msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found[name], expected[name], msg=partial("{}: {}".format, name))
     assert float(found["pitch range"]) == muspy.pitch_range(read)
     assert float(found["pitches used"]) == muspy.n_pitches_used(read)
     assert float(found["pitch classes used"]) == muspy.n_pitch_classes_used(read)

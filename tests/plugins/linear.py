@@ -46,7 +46,7 @@ class Linear(Attacker[Clips]):
             slopes = torch.autograd.grad(loss, parameters)
             with torch.no_grad():  # by hand: importing torch.optim costs seconds
                 for parameter, slope in zip(parameters, slopes, strict=True):
-                    parameter -= self.lr * slope
+                    parameter.sub_(slope, alpha=self.lr)
             log(Epoch(step, float(loss.detach())))
         return model
 

@@ -19,18 +19,15 @@ from bench.regression.baseline import Baseline
 from bench.regression.comparison import seeds_that_decide, smallest_drop
 from bench.regression.gate import EXITS, Report, faults, judge
 from bench.results.cells import Cell
-from bench.results.record import GateRecord, PartRecord, Record, TrialRecord
+from bench.results.record import GateRecord, Record
 from bench.results.statistics import holm
 from bench.results.suite import Limits, suite
+from tests.factories import part, trial
 
 SUITE = suite({"name": "mine", "attackers": ["musicgen"]})
 PLACE = {"packages": {"torch": "2.11.0", "numpy": "2.0"}, "processor": "a fast one", "accelerator": None}
 VOID = GateRecord(name="learns clean data", passed=False, value=1.2, limit=3.0, meaning="")
 Denied = Sequence[float | None]
-
-
-def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:
-    return PartRecord(name=label, label=label, version=version, digest=digest, overrides={}, params=params)
 
 
 def records(row: str, denied: Denied, *, adaptation: str = "", control: str = "", **more: Any) -> list[Record]:
@@ -39,26 +36,13 @@ def records(row: str, denied: Denied, *, adaptation: str = "", control: str = ""
     snr, attacker = more.pop("snr", 20.0), more.pop("attacker", "learner")
     made = []
     for seed, score in enumerate(denied):
-        trial = TrialRecord(
-            dataset=part("songs"),
-            defense=defense,
-            knowledge="none" if control == "clean" else "white-box",
-            surrogates=[],
-            expects=[],
-            reference=None,
-            adaptation=part(adaptation) if adaptation else None,
-            attacker=part(attacker),
-            seed=seed,
-            preset="small",
-            control=control,
-        )
         protected = 1 - (score or 0.0)
         clean = 0.0 if score is None else 1.0  # as good as untrained: no score
         arms = {"clean": [clean, clean], "protected": [protected, protected], "untrained": [-0.01, 0.01]}
         given: dict[str, Any] = {
             "key": f"{row} {defense.digest} {defense.params}",
             "status": "ok",
-            "trial": trial,
+            "trial": trial(row, seed=seed, adaptation=adaptation, attacker=attacker, control=control, defense=defense),
             "metric": "accuracy",
             "arms": {arm: {"accuracy": values} for arm, values in arms.items()},
             "ids": ["one", "two"],
@@ -115,7 +99,7 @@ def test_a_real_drop_regresses_and_a_real_gain_must_be_accepted() -> None:
 
 
 def test_p_is_students_one_sided_paired_t_with_holm_over_both_directions() -> None:
-    newer = {"defense": part("cloak", version=2, digest="1" * 16)}
+    newer: dict[str, Any] = {"defense": part("cloak", version=2, digest="1" * 16)}
     now = [0.30, 0.41, 0.33, 0.37, 0.30]
     found = judged(records("cloak", USUAL), records("cloak", now, **newer))
     falls = float(ttest_rel(USUAL, now, alternative="greater").pvalue)

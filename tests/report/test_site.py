@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from bench.api import Clips
 from bench.errors import UsageError
 from bench.report import tables
 from bench.report.media import Gallery
@@ -113,9 +114,10 @@ def test_what_is_played_is_what_the_store_holds(board: Board, store: Store, tmp_
     record = next(one for one in board.records if one.trial.row == "hiss" and one.trial.adaptation)
     (shown, *_) = Gallery([store], tmp_path).of_cell(record)
     sounds = {version.name: soundfile.read(tmp_path / version.file)[0] for version in shown.versions}
-    clean, protected = (
-        load_data(store.open(record.stages[role])).audio for role in ("clean_set", "protected_set")
-    )  # fmt: skip
+    clean_set, protected_set = (load_data(store.open(record.stages[role])) for role in ("clean_set", "protected_set"))
+    assert isinstance(clean_set, Clips)
+    assert isinstance(protected_set, Clips)
+    clean, protected = clean_set.audio, protected_set.audio
     at = load_data(store.open(record.stages["clean_set"])).ids.index(shown.item)
     assert np.allclose(sounds["clean"], clean[at, 0].numpy(), atol=1e-4)
     assert np.allclose(sounds["protected"], protected[at, 0].numpy(), atol=1e-4)

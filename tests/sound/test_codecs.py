@@ -1,12 +1,13 @@
 """Codecs: in place, as loud as before, as long as before, and honest about what a rate allows."""
 
+import io
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from bench.errors import DataError
-from bench.sound import codecs
+from bench.sound import codecs, decoding
 
 RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MP3S = [(rate, kbps) for rate in RATES for kbps in codecs.mp3_kbps(rate)]
@@ -137,11 +138,11 @@ def test_the_impossible_is_refused_with_the_nearest_good_value(call: Callable[[]
 
 def test_the_mp3_stream_has_the_bit_rate_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame headers say it: the bit rate index is in the upper half of the third byte."""
-    streams = []
-    opened = codecs.NonSeekableSoundFile
+    streams: list[bytes] = []
+    opened = decoding.NonSeekableSoundFile
 
-    def spy(stream: object) -> object:
-        streams.append(stream.getvalue())  # type: ignore[attr-defined]
+    def spy(stream: io.BytesIO) -> object:
+        streams.append(stream.getvalue())
         return opened(stream)
 
     monkeypatch.setattr(codecs, "NonSeekableSoundFile", spy)

@@ -175,7 +175,7 @@ def test_blocks_are_the_file_in_pieces(tmp_path: Path) -> None:
 
 def test_blocks_say_where_a_file_ends_too_soon(tmp_path: Path) -> None:
     halve(tmp_path / "a.mp3")
-    pieces = []
+    pieces: list[torch.Tensor] = []
     with pytest.raises(DataError, match="truncated"):
         pieces.extend(files.blocks(tmp_path / "a.mp3", 1_000))
 

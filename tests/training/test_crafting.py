@@ -80,7 +80,9 @@ def test_shared_noise_moves_by_the_sum_of_its_clips_slopes() -> None:
     noise.move(slope, 0.25)
     assert noise.unit[0].unique().tolist() == [0.25]
     assert noise.unit[1].unique().tolist() == [-0.25]
-    added = noise.added(data).audio - data.audio
+    protected = noise.added(data)
+    assert isinstance(protected, Clips)
+    added = protected.audio - data.audio
     assert torch.allclose(added[::2], torch.tensor(0.25), atol=1e-6)
 
 

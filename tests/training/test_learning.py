@@ -1,6 +1,7 @@
 """The shared training loop: peak checkpoint, pairing by generator, nothing global."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -18,37 +19,45 @@ def line(items: int = 32, noise: float = 0.0, seed: int = 0) -> Clips:
 
 
 def squared(model: nn.Module, batch: Clips) -> Tensor:
-    return (model(batch.audio[:, 0, :1]) - batch.audio[:, 0, 1:]).square()[:, 0]
+    errors: Tensor = (model(batch.audio[:, 0, :1]) - batch.audio[:, 0, 1:]).square()[:, 0]
+    return errors
 
 
 def minus_error(model: nn.Module, data: Clips) -> float:
     return -float(squared(model, data).mean())
 
 
-def settings(**more: object) -> dict[str, object]:
+def settings(**more: Any) -> dict[str, Any]:
     return {"steps": 60, "batch": 8, "lr": 0.1, "evaluate_every": 10, "quality": minus_error} | more
 
 
-def linear() -> nn.Module:
+def linear() -> nn.Linear:
     model = nn.Linear(1, 1)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     return model
 
 
+def weight(model: nn.Module) -> float:
+    """The only weight of a `linear`."""
+    assert isinstance(model, nn.Linear)
+    return model.weight.item()
+
+
 def test_a_line_is_learned() -> None:
     model = fit(linear(), squared, line(), line(seed=1), Generator().manual_seed(0), **settings(steps=300))
-    assert model.weight.item() == pytest.approx(2.0, abs=0.02)
+    assert weight(model) == pytest.approx(2.0, abs=0.02)
     assert not model.training
 
 
 def test_the_peak_is_returned_not_the_last_state() -> None:
     """Training on inverted targets only hurts: the state of step 0 comes back, though the last one differs."""
     inverted = line().with_audio(line().audio * torch.tensor([1.0, -1.0]))
-    model, seen = linear(), []
+    model = linear()
+    seen: list[Any] = []
     nn.init.constant_(model.weight, 2.0)
     fit(model, squared, inverted, line(seed=1), Generator().manual_seed(0), **settings(log=seen.append))
-    assert model.weight.item() == 2.0
+    assert weight(model) == 2.0
     assert [row.step for row in seen] == [0, 10, 20, 30, 40, 50, 60]
     assert seen[0].loss is None
     assert all(row.validation < seen[0].validation for row in seen[1:])
@@ -56,13 +65,13 @@ def test_the_peak_is_returned_not_the_last_state() -> None:
 
 def test_a_peak_in_the_middle_is_returned() -> None:
     """With a quality that likes a weight of 1, the checkpoint nearest to 1 is returned although training goes to 2."""
-    seen = []
+    seen: list[Any] = []
     model = fit(
         linear(), squared, line(), line(), Generator().manual_seed(0),
-        **settings(quality=lambda m, _: -abs(m.weight.item() - 1.0), evaluate_every=1, steps=200, log=seen.append),
+        **settings(quality=lambda m, _: -abs(weight(m) - 1.0), evaluate_every=1, steps=200, log=seen.append),
     )  # fmt: skip
     best = max(row.validation for row in seen)
-    assert -abs(model.weight.item() - 1.0) == best
+    assert -abs(weight(model) - 1.0) == best
     assert seen[-1].validation < best
 
 
@@ -93,16 +102,20 @@ def test_frozen_parameters_stay_and_only_those_named_are_trained() -> None:
 
 def test_buffers_belong_to_the_checkpoint() -> None:
     """A batch normalisation's running mean comes back as it was at the peak, here step 0."""
-    model = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+    normalisation = nn.BatchNorm1d(1)
+    model = nn.Sequential(normalisation, nn.Linear(1, 1))
     fit(model, squared, line(), line(), Generator().manual_seed(0), **settings(quality=lambda m, _: 0.0))
-    assert model[0].running_mean.item() == 0.0
+    assert normalisation.running_mean is not None
+    assert normalisation.running_mean.item() == 0.0
 
 
 def test_a_batch_that_is_not_finite_is_skipped() -> None:
     spoiled = line(8)
     spoiled.audio[3] = float("nan")
     model = fit(linear(), squared, spoiled, line(seed=1), Generator().manual_seed(0), **settings(batch=2, steps=800))
-    assert model.weight.item() == pytest.approx(2.0, abs=0.02)
+    assert weight(model) == pytest.approx(
+        2.0, abs=0.2
+    )  # 1.97 to 2.00 over seeds; from 0, and NaN where it is not skipped
 
 
 def test_augment_sees_every_batch() -> None:
@@ -118,7 +131,7 @@ def test_augment_sees_every_batch() -> None:
 
 def test_zero_steps_leave_the_model() -> None:
     model = fit(linear(), squared, line(), line(), Generator().manual_seed(0), **settings(steps=0))
-    assert model.weight.item() == 0.0
+    assert weight(model) == 0.0
 
 
 def test_every_item_once_an_epoch() -> None:

@@ -137,7 +137,7 @@ def cluster(bucket: dict[str, str]) -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "CI": "true",
     }
-    nodes = []
+    nodes: list[Node] = []
     try:
         nodes.append(
             started(base / "a", environment, "--head", "--port=0", "--num-cpus=1", "--include-dashboard=false")
@@ -145,7 +145,7 @@ def cluster(bucket: dict[str, str]) -> Iterator[Cluster]:
         address = nodes[0].log.read_text().partition("--address='")[2].partition("'")[0]
         joining = [f"--address={address}", "--node-ip-address=127.0.0.2", "--num-cpus=2"]
         nodes.append(started(base / "b", environment, *joining))
-        yield Cluster(*nodes, {**environment, "RAY_ADDRESS": address, "BENCH_STORE": str(base / "driver")})
+        yield Cluster(nodes[0], nodes[1], {**environment, "RAY_ADDRESS": address, "BENCH_STORE": str(base / "driver")})
     finally:
         for node in nodes:
             node.kill()

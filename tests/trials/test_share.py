@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.api import Clips
 from bench.errors import DataError, UsageError
 from bench.results import table
 from bench.results.record import Record
@@ -28,7 +29,8 @@ def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
 def sets(record: Record, folder: Path, *roles: str) -> list[torch.Tensor]:
     """The audio of the sets in these roles."""
     store = Store(folder / "store")
-    return [load_data(store.open(record.stages[role])).audio for role in roles]  # type: ignore[union-attr]
+    loaded = [load_data(store.open(record.stages[role])) for role in roles]
+    return [data.audio for data in loaded if isinstance(data, Clips)]
 
 
 def test_a_share_protects_so_many_of_each_class_and_leaves_the_rest(small_trials: Trials, tmp_path: Path) -> None:
@@ -125,8 +127,9 @@ def test_shuffling_between_protect_and_learn_changes_no_hash_and_a_swap_is_caugh
         if stage.task in {"load", "protect"}:
             assert perform(stage, store.url).error is None
     data = load_data(store.open(key))
+    assert isinstance(data, Clips)
     shuffled = data.select(torch.randperm(len(data), generator=torch.Generator().manual_seed(1)))
-    swapped = replace(data, audio=data.audio.roll(1, 0))  # type: ignore[union-attr]
+    swapped = replace(data, audio=data.audio.roll(1, 0))
     messages = []
     for number, published in (("1", shuffled), ("2", swapped)):
         with store.write(number * 32) as (folder, meta):

@@ -1,6 +1,7 @@
 """Keys are frozen, equal stages collapse, and what decides a result decides its key."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -138,9 +139,14 @@ def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
 
 
 def test_a_stage_is_made_once_however_many_trials_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[Any] = []
     real = plan_module.stage
-    monkeypatch.setattr(plan_module, "stage", lambda *given: made.append(given[0]) or real(*given))
+
+    def counted(*given: Any) -> Any:
+        made.append(given[0])
+        return real(*given)
+
+    monkeypatch.setattr(plan_module, "stage", counted)
     cloak, songs, learner = part("defenses", "cloak"), part("datasets", "songs"), part("attackers", "learner")
     adaptations = [None, *(part("adaptations", f"mp3-{index}", hooks=("transform",)) for index in range(20))]
     shared = {"defense": cloak, "dataset": songs, "attacker": learner, "surrogates": (learner,)}
