@@ -1,4 +1,4 @@
-"""A defense's edits of a MIDI file: the file's notes as rolls, and the changes of the rolls transferred back to ticks.
+"""A defense's edits of a MIDI file: the file's notes as rolls, and their changes transferred back to ticks.
 
 A roll is quantised and the file is not, so the protected file is never written from the roll. The protected rolls are
 compared with the clean ones, and each protected note takes its ticks as follows:
@@ -35,7 +35,7 @@ from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, steps_
 from bench.notes.smf import PROGRAM
 from bench.notes.windows import cut, joined
 
-__all__ = ["Frame", "transferred"]
+__all__ = ["Frame", "transfer_edits"]
 
 LONGEST = 1 << 24  # steps of a file
 _NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to be counted for every note's pitch
@@ -130,7 +130,7 @@ class Frame:
         return replace(notes, roll=torch.zeros_like(notes.roll), start=start)
 
 
-def transferred(frame: Frame, protected: Sequence[Notes]) -> Tensor:
+def transfer_edits(frame: Frame, protected: Sequence[Notes]) -> Tensor:
     """Transfer the edits of a defense to the notes of the file.
 
     Args:

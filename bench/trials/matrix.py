@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bench import plugins
-from bench.api import Adaptation, Attacker, Dataset, Defense, Plugin
 from bench.errors import UsageError
 from bench.results.names import NONE
 from bench.results.suite import Suite
@@ -17,6 +16,15 @@ from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind
 
 __all__ = ["Expansion", "expand", "resolve"]
+
+
+# What the plan and the tables read of a plugin's declarations, see `Part.traits`.
+_TRAITS: dict[Kind, str] = {
+    "defenses": "per",
+    "attackers": "task",
+    "adaptations": "preprocess",
+    "datasets": "content",
+}
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ def resolve(
     if domain and "domain" in {field.name for field in fields(cls)}:
         chosen.setdefault("domain", domain)
     plugin = plugins.build(kind, name, chosen, preset)
+    trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -169,27 +178,11 @@ def resolve(
         given=dict(given),
         version=plugin.version,
         label=label,
-        control=plugin.control if isinstance(plugin, Defense) else Control.NONE,
+        control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits=_traits(plugin),
+        traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
     )
-
-
-def _traits(plugin: Plugin) -> dict[str, str]:
-    """What the plan and the tables read of a plugin's declarations, see `Part.traits`."""
-    match plugin:
-        case Defense():
-            said: dict[str, object] = {"per": plugin.per}
-        case Attacker():
-            said = {"task": plugin.task}
-        case Adaptation():
-            said = {"preprocess": plugin.preprocess}
-        case Dataset():
-            said = {"content": plugin.content}
-        case _:
-            raise TypeError(f"{type(plugin).__name__} is none of the four kinds of plugin")
-    return {name: str(value) for name, value in said.items() if value}
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
