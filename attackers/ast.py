@@ -25,6 +25,7 @@ from bench.api import Attacker, Augment, Clips, Log, silent_log
 from bench.errors import DataError
 from bench.sound.mel import LogMel
 from bench.training import classification
+from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import seeded
 
 _KIND = "audio-spectrogram-transformer"
@@ -43,7 +44,7 @@ class Ast(Attacker[Clips]):
     task = "classify"
     dataset = "spoken_digits"
     paper = "Gong et al. 2021, arXiv:2104.01778"
-    presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40}}
+    presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40, "precision": "auto", "checkpointing": True}}
 
     checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
     path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`
@@ -55,6 +56,8 @@ class Ast(Attacker[Clips]):
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 1e-2
+    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
+    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
@@ -85,8 +88,12 @@ class Ast(Attacker[Clips]):
         """Raises `DataError` for clips without labels, and where a checkpoint is missing or unreadable."""
         classes = len(classification.classes(like))
         with seeded(rng):
-            made = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
-        return made.to(like.device)
+            network = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
+        if self.checkpointing:
+            for part in network.modules():
+                if isinstance(part, _Pooled):
+                    recompute_layers(part.transformer)
+        return network.to(like.device)
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
         return classification.cross_entropy(model, batch)
@@ -94,7 +101,7 @@ class Ast(Attacker[Clips]):
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        return classification.learn(self, train, validation, rng, augment=augment, log=log)
+        return classification.learn(self, train, validation, rng, augment=augment, log=log, precision=self.precision)
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
         return classification.quality(model, test)

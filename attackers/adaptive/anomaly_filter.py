@@ -63,7 +63,9 @@ def features(data: Clips) -> Tensor:
     over its mean, zero crossings a sample and the kurtosis.
     """
     size = max(1, _AT_ONCE // max(1, data.audio[:1].numel()))
-    return torch.cat([_features(data.select(part)) for part in torch.split(torch.arange(len(data)), size)])
+    return torch.cat(
+        [_features(data.select(part)) for part in torch.split(torch.arange(len(data), device=data.device), size)]
+    )
 
 
 def distances(seen: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.api import Clips
 from bench.errors import DataError
+from bench.training.acceleration import differentiable_recurrence
 
 _TOGETHER = 16  # clips encoded at once: the first layers hold every sample
 
@@ -65,7 +66,8 @@ def assign(codec: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
     t being the mean smallest distance of the level, so that the softness follows the codec's own error (the
     straight-through estimator of Bengio et al. 2013 on a softened codebook).
     """
-    residual = codec.encoder(audio).transpose(1, 2)  # [clip, frame, channel]
+    with differentiable_recurrence(codec.encoder):
+        residual = codec.encoder(audio).transpose(1, 2)  # [clip, frame, channel]
     codes, assignments = [], []
     for level in codec.quantizer.layers[: codec.quantizer.num_quantizers]:
         entries = level.codebook.embed

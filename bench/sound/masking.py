@@ -211,13 +211,13 @@ class Ear:
 def _ear(rate: int, size: int, hop: int, full_scale_db: float, dtype: torch.dtype, device: torch.device) -> Ear:
     if rate < 1 or size < 16 or size % 2 or not 1 <= hop <= size:
         raise ValueError(f"rate {rate}, size {size}, hop {hop}: expected an even size from 16 on and 1 <= hop <= size")
-    window = torch.hann_window(size, periodic=True, dtype=torch.float64)
-    hz = torch.arange(1 + size // 2, dtype=torch.float64) * (rate / size)
+    window = torch.hann_window(size, periodic=True, dtype=torch.float64, device="cpu")
+    hz = torch.arange(1 + size // 2, dtype=torch.float64, device="cpu") * (rate / size)
     bark = hz_to_bark(hz)
     bins_per_bark = 1.0 / torch.gradient(bark)[0]
     spread = spreading(bark - bark[:, None])
     # The bands beside noise are full of noise themselves: with unit area, not unit height, even noise keeps its level.
-    area = spreading(torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64)).mean() * 40.0
+    area = spreading(torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64, device="cpu")).mean() * 40.0
     quiet = 10.0 ** ((threshold_in_quiet(hz) - full_scale_db) / 10.0)
     tensors = {
         "window": window * (2.0 / window.sum()),
