@@ -31,6 +31,7 @@ from bench.errors import DataError, UsageError
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
+from bench.results.roles import parts_of
 from bench.results.suite import Suite
 from bench.trials.store import write_text
 
@@ -196,17 +197,15 @@ def _measured(cell: Cell, records: list[Record]) -> Measured:
 
 
 def _plugins(record: Record) -> dict[str, Used]:
-    trial = record.trial
-    parts: dict[str, PartRecord | None] = {
-        "dataset": trial.dataset,
-        "defense": trial.defense,
-        "matched to": trial.reference,
-        "attacker": trial.attacker,
-        "adaptation": trial.adaptation,
-    }
-    parts |= {f"surrogate {part.label}": part for part in trial.surrogates if part != trial.attacker}
-    parts |= {f"expects {part.label}": part for part in trial.expects}
-    return {role: _used(part) for role, part in parts.items() if part is not None}
+    """The plugins of a cell by role, under the names that baselines have for them."""
+    plugins = {}
+    for role, part in parts_of(record.trial):
+        if role.many:
+            if role.name != "surrogates" or part != record.trial.attacker:
+                plugins[f"{role.title} {part.label}"] = _used(part)
+        else:
+            plugins["matched to" if role.name == "reference" else role.name] = _used(part)
+    return plugins
 
 
 def _used(part: PartRecord) -> Used:

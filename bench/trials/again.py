@@ -14,12 +14,13 @@ from pathlib import Path
 from bench import plugins
 from bench.errors import BenchError, DataError
 from bench.results.record import PartRecord, Record
+from bench.results.roles import map_parts, parts_of
 from bench.sources import plain_name
 from bench.trials.matrix import resolve
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Kind
 
-__all__ = ["as_recorded", "part_of", "recorded_parts", "trial_of"]
+__all__ = ["as_recorded", "part_of", "trial_of"]
 
 
 def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
@@ -30,24 +31,10 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     """
     asked = record.trial
     try:
-        found = {role: part_of(kind, part, asked.preset, files) for role, (kind, part) in _single(record).items()}
-        surrogates = tuple(part_of("attackers", part, asked.preset, files) for part in asked.surrogates)
-        expects = tuple(part_of("adaptations", part, asked.preset, files) for part in asked.expects)
+        parts = map_parts(asked, lambda role, part: part_of(role.kind, part, asked.preset, files))
     except BenchError as error:
         raise DataError(f"record '{record.name}' cannot be made again here: {error}") from error
-    return Trial(
-        dataset=found["dataset"],
-        defense=found["defense"],
-        attacker=found["attacker"],
-        seed=asked.seed,
-        knowledge=asked.knowledge,
-        surrogates=surrogates,
-        expects=expects,
-        adaptation=found.get("adaptation"),
-        reference=found.get("reference"),
-        preset=asked.preset,
-        share=asked.share,
-    )
+    return Trial(seed=asked.seed, knowledge=asked.knowledge, preset=asked.preset, share=asked.share, **parts)
 
 
 def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
@@ -74,34 +61,5 @@ def as_recorded(trial: Trial, record: Record) -> Trial:
     def then(part: Part, was: PartRecord) -> Part:
         return replace(part, params=was.params, digest=was.digest, data=was.data)
 
-    asked = record.trial
-    return replace(
-        trial,
-        dataset=then(trial.dataset, asked.dataset),
-        defense=then(trial.defense, asked.defense),
-        attacker=then(trial.attacker, asked.attacker),
-        surrogates=tuple(map(then, trial.surrogates, asked.surrogates)),
-        expects=tuple(map(then, trial.expects, asked.expects)),
-        adaptation=then(trial.adaptation, asked.adaptation) if trial.adaptation and asked.adaptation else None,
-        reference=then(trial.reference, asked.reference) if trial.reference and asked.reference else None,
-    )
-
-
-def recorded_parts(record: Record) -> list[tuple[str, Kind, PartRecord]]:
-    """(role, kind, plugin) of every plugin that a record names."""
-    single: list[tuple[str, Kind, PartRecord]] = [(role, kind, part) for role, (kind, part) in _single(record).items()]
-    bag: list[tuple[str, Kind, PartRecord]] = [("surrogate", "attackers", part) for part in record.trial.surrogates]
-    return [*single, *bag, *(("expected", "adaptations", part) for part in record.trial.expects)]
-
-
-def _single(record: Record) -> dict[str, tuple[Kind, PartRecord]]:
-    """The roles that one plugin has, where the trial has that role: role -> (kind, plugin)."""
-    asked = record.trial
-    roles: dict[str, tuple[Kind, PartRecord | None]] = {
-        "dataset": ("datasets", asked.dataset),
-        "defense": ("defenses", asked.defense),
-        "attacker": ("attackers", asked.attacker),
-        "adaptation": ("adaptations", asked.adaptation),
-        "reference": ("defenses", asked.reference),
-    }
-    return {role: (kind, part) for role, (kind, part) in roles.items() if part is not None}
+    recorded = iter(parts_of(record.trial))
+    return replace(trial, **map_parts(trial, lambda role, part: then(part, next(recorded)[1])))

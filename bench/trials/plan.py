@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.api import Needs
 from bench.results.names import KEY_SCHEMA, digest, trial_key
 from bench.trials.trial import SPLITS, Part, Trial
+from bench.vocabulary import Needs
 
 AUDIT = 1  # part of the key of every audit. Raise it when `bench.trials.measuring` measures something else
 

@@ -16,6 +16,7 @@ from bench.results.record import (
     check_record,
     mean,
 )
+from bench.results.roles import map_parts
 from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
@@ -147,15 +148,10 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
 def _asked(cell: Cell) -> TrialRecord:
     """Return what was asked."""
     trial = cell.trial
+    parts = map_parts(trial, lambda role, part: _recorded(part))
     return TrialRecord(
-        dataset=_recorded(trial.dataset),
-        defense=_recorded(trial.defense),
+        **parts,
         knowledge=trial.knowledge,
-        surrogates=[_recorded(part) for part in trial.surrogates],
-        expects=[_recorded(part) for part in trial.expects],
-        reference=_recorded(trial.reference) if trial.reference else None,
-        adaptation=_recorded(trial.adaptation) if trial.adaptation else None,
-        attacker=_recorded(trial.attacker),
         seed=trial.seed,
         preset=trial.preset,
         control=trial.defense.control,

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.api import Needs
 from bench.results import cells
 from bench.results.names import NONE, file_name, row_name
 from bench.sources import plain_name
-from bench.vocabulary import Kind
+from bench.vocabulary import Kind, Needs
 
 SPLITS = ("train", "validation", "test")
 

@@ -27,8 +27,9 @@ from typing import Any, Literal
 from bench.results import record as records
 from bench.results.consistency import check_problems, close
 from bench.results.record import Number, PartRecord, Record
+from bench.results.roles import parts_of
 from bench.trials import recording
-from bench.trials.again import as_recorded, recorded_parts
+from bench.trials.again import as_recorded
 from bench.trials.plan import plan
 from bench.trials.trial import Part, Trial
 
@@ -86,12 +87,10 @@ def key_problems(record: Record, trial: Trial) -> list[str]:
 
 def differences(record: Record, trial: Trial) -> list[str]:
     """How the plugins and their data here differ from those that the record was made with, a line each."""
-    here = [trial.dataset, trial.defense, trial.attacker, trial.adaptation, trial.reference]
-    parts = [*(part for part in here if part), *trial.surrogates, *trial.expects]
     lines: dict[str, None] = {}
-    for (role, _, was), part in zip(recorded_parts(record), parts, strict=True):
-        for what, then, now in _compared(was, part):
-            lines[f"{role} '{was.label}': {what} {now} here, {then} in the record"] = None
+    for (role, then), (_, now) in zip(parts_of(record.trial), parts_of(trial), strict=True):
+        for what, recorded, here in _compared(then, now):
+            lines[f"{role.title} '{then.label}': {what} {here} here, {recorded} in the record"] = None
     return list(lines)
 
 
