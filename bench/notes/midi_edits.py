@@ -14,7 +14,8 @@ not before. Further rules:
 * Rolls are pieces of a few bars. A note held over a seam begins anew in the second piece; a new velocity there has no
   effect on the file unless the note was split before, and only silence ends the note there.
 * A note that shares the cell of its onset with a longer one is not in the rolls and stays.
-* A part whose program is not the channel's at some tick gets no new note there.
+* A part whose program is not the channel's at some tick gets no new note there, and a note that is held over a change
+  of program is not struck again after it: such a note stays as it was.
 * The bars of the rolls are those of the first metre.
 """
 
@@ -37,7 +38,7 @@ from bench.notes.windows import cut, joined
 
 __all__ = ["Frame", "transfer_edits"]
 
-LONGEST = 1 << 24  # steps of a file
+LONGEST = 1 << 20  # steps of a file: 36 hours at 120 beats a minute
 _NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to be counted for every note's pitch
 
 
@@ -148,11 +149,18 @@ def transfer_edits(frame: Frame, protected: Sequence[Notes]) -> Tensor:
     end, fixed, floor, release = lookup.ending(notes)
     floor = torch.maximum(floor, begin)
     velocity = (notes.velocity * 127).round().clamp(1, 127).long()
-    unseen = score.notes[lookup.unseen]
-    edited = torch.cat([torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1), unseen])
-    sure = torch.ones(len(unseen), dtype=torch.bool)
-    hard, fixed = torch.cat([hard, sure]), torch.cat([fixed, sure])
-    floor = torch.cat([floor, unseen[:, 2]])
+    edited = torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1)
+    # A clean note that is held over a change of program cannot be struck again there: it stays as it was.
+    owner = torch.where(hard, lookup.sounding(notes), -1)
+    split = hard & (strike < 0)
+    split[split.clone()] = ~_plays(score, edited[split])
+    stays = torch.isin(torch.arange(len(score.notes)), owner[split])
+    rest = ~(hard & torch.isin(owner, owner[split]))
+    untouched = score.notes[lookup.unseen | stays]
+    edited = torch.cat([edited[rest], untouched])
+    sure = torch.ones(len(untouched), dtype=torch.bool)
+    hard, fixed = torch.cat([hard[rest], sure]), torch.cat([fixed[rest], sure])
+    floor = torch.cat([floor[rest], untouched[:, 2]])
     return _apart(edited, hard, fixed, floor, score)
 
 
@@ -187,6 +195,10 @@ class _Clean:
         tick = torch.where(ends, source[:, 2], self._tick(notes.end))
         floor = torch.where(met & ~sounds, source[:, 2], 0)
         return tick, sounds, floor, torch.where(met, source[:, 6], -1)
+
+    def sounding(self, notes: Notes) -> Tensor:
+        """int64 [note]: the row in `Score.notes` of the clean note that sounds where the note begins, if any does."""
+        return self._owner[self._find(notes, notes.start)[0]]
 
     def held(self, notes: Notes) -> Tensor:
         """bool [note]: a clean note sounds on where the note begins."""

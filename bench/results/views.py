@@ -118,7 +118,12 @@ def row_views(
     """
     on_front = {id(row) for row in front}
     views = []
+    anchors: set[str] = set()
     for row in rows:
+        anchor = _anchor(row)
+        while anchor in anchors:  # names that differ in other signs than letters and digits
+            anchor += "-"
+        anchors.add(anchor)
         cells = {id(score): _cell(row, score, records.get(cell_in(row, score), ())) for score in row.cells}
         first = next((record for cell in cells.values() for record in cell.records), None)
         views.append(
@@ -129,7 +134,7 @@ def row_views(
                 control=first.trial.control if first else "",
                 on_front=id(row) in on_front,
                 audibility=(audibility or {}).get(id(row), DASH),
-                anchor=_anchor(row),
+                anchor=anchor,
             )
         )
     return tuple(views)

@@ -40,7 +40,7 @@ def parts(trial: Trial | TrialRecord) -> list[Part | PartRecord]:
 
 
 def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
-    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None)
+    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)

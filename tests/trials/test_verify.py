@@ -41,7 +41,7 @@ def honest(folder: Path, small_trials: Trials) -> Path:
     records = folder / "records"
     if not records.exists():
         trials = small_trials(defenses=["labels"], adaptations=["none", "halves"], seeds=[0, 1])
-        execute(prepare(trials, Store(folder / "store")), records, lambda event: None)
+        execute(prepare(trials, Store(folder / "store")), records, lambda event: None, jobs=1)
     return records
 
 
