@@ -30,7 +30,8 @@ from bench.notes.midi import MIDI_SUFFIXES
 from bench.notes.rolls import grid, notes_of, read_midi
 from bench.notes.windows import PROGRAMS, TRACKS, cut, families, stacked
 from bench.seeds import unit_hash
-from bench.sound.files import AUDIO_SUFFIXES, blocks, info, resample
+from bench.sound.files import AUDIO_SUFFIXES, blocks, info
+from bench.sound.resampling import resample
 
 from .listing import SPLITS, digest, read_table, split_folders, usable_files
 
