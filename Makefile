@@ -7,13 +7,17 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 # Two threads on a busy core are slower than one; the stages set their own.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-slow gate pages lint weights lock clean
+.PHONY: run test test-numeric test-slow gate pages lint weights lock clean
 
 run: $(VENV)/ready
 	$(BIN)/bench run --defense harmonycloak --attacker musicgen
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
+
+# The tests whose figures move with the processor, once more as another one would have them.
+test-numeric: $(VENV)/ready
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n 2 --dist loadscope -m "numeric and not slow"
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow --timeout 3600

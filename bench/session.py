@@ -109,13 +109,14 @@ def request(
         UsageError: There is no attacker, or no seed.
     """
     if seeds < 1:
-        raise UsageError(f"seeds {seeds}: expected at least 1")
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
     if not attackers:
         raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
+    controls = [name for name in controls if name != NONE]
     defended = [name for name in defenses if name not in controls]
     return {
         "defenses": list(dict.fromkeys(["clean", *(defended or defenses)])),
-        "controls": [] if list(controls) == [NONE] else list(controls),
+        "controls": controls,
         "attackers": list(attackers),
         "datasets": list(datasets),
         "adaptations": list(dict.fromkeys([NONE, *adaptations])),

@@ -12,7 +12,7 @@ from typing import Generic, Literal, Protocol, TypeVar, get_args
 from bench.errors import UsageError, unknown
 
 __all__ = [
-    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Optimizer", "Per", "PerDomain",
+    "DOMAINS", "PRESETS", "Content", "Control", "DomainName", "Kind", "Needs", "Optimizer", "Per", "PerDomain",
     "Preset", "Requirement", "Status", "Task", "ValidityCheck",
 ]  # fmt: skip
 
@@ -47,6 +47,18 @@ class Control(StrEnum):
     def is_matched(self) -> bool:
         """Whether it is matched in audibility to another defense."""
         return self is Control.MATCHED
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one stage of a plugin occupies: the executors reserve it, and set torch's threads to `cpus`.
+
+    Several stages share an accelerator as long as the sum of what they need fits into its memory.
+    """
+
+    cpus: int = 1
+    memory_gb: float = 2.0  # of the machine
+    accelerator_gb: float = 2.0  # of an accelerator, where there is one; 0: it always runs on processors
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""Bach's four-part chorales from music21's corpus, as rolls or rendered in a timbre: the label.
+"""Bach's four-part chorales from music21's corpus, as rolls or rendered in a timbre, which is the label.
 
-The corpus may not be passed on, so nothing of it is kept here but the names of the pieces: they are read where pip has
-put them, with MusPy, repeats unrolled, on a grid of sixteenths.
+The corpus may not be redistributed, so only the names of the pieces stand here: the scores are read from the installed
+package with MusPy, repeats unrolled, on a grid of sixteenths.
 
 * 365 of the 410 scores have four parts. They are 189 tunes (`TUNES`): chorales that set the same melody are one tune,
-  the group of the splits. Two pieces count as one tune where music21 lists them under one title, or where the
-  sopranos, taken on the beat without repeated notes, share 34 % of the shorter one's figures of six intervals.
-* A stable hash of the tune gives the split: "pretrain" (half; for the shipped base model alone), "train", "validation",
-  "test". As rolls there is no base model to keep apart: "train" then holds the tunes of "pretrain" too.
-* Excerpts begin on a down-beat where a voice sounds, so a pick-up bar never gives a silent start; notes held over it
+  the group of the splits. Two pieces count as one tune if music21 lists them under one title, or if the sopranos, taken
+  on the beat without repeated notes, share 34 % of the shorter one's figures of six intervals.
+* A stable hash of the tune gives the split: "pretrain" (half; only for the shipped base model), "train", "validation",
+  "test". For rolls there is no base model, so "train" then holds the tunes of "pretrain" too.
+* Excerpts begin on a down-beat where a voice sounds, so that a pick-up bar gives no silent start; notes held over it
   are struck there. Tunes take turns, then the pieces of a tune, then the excerpts of a piece.
-* The scores have no dynamics. A note's velocity is its part's base, U(60, 85), + 8 on the down-beat, 4 on the middle of
-  the bar, 2 on other beats, + 7 sin of a phrase of 16 beats with a random phase, + N(0, 3), within 30..110.
-* The tempo is the score's mark, else U(66, 108); sound is not humanised.
-* Texts state what is heard or written (timbre, tempo, key signature's mode, metre).
+* The scores have no dynamics. The velocity of a note is its part's base, U(60, 85), + 8 on the down-beat, 4 on the
+  middle of the bar, 2 on other beats, + 7 sin of a phrase of 16 beats with a random phase, + N(0, 3), within 30..110.
+* The tempo is the score's mark, else U(66, 108); onsets are not humanised.
+* Texts state the timbre, the tempo, the mode of the key signature and the metre.
 """
 
 from __future__ import annotations
@@ -75,9 +75,23 @@ TUNES = """
 
 @dataclass(frozen=True)
 class Chorales(Dataset[Data]):
-    """Four-part chorales: `domain` "audio" gives clips with a stem a part, "midi" rolls of whole bars in 4/4.
+    """Four-part chorales as clips with a stem a part, or as rolls of whole bars in 4/4; groups are tunes.
 
-    Counts of 0 mean all that there are. Raises `DataError` where a split holds fewer excerpts than asked for.
+    Attributes:
+        domain: "audio" or "midi".
+        rate: samples a second.
+        seconds: length of a clip.
+        clips, validation_clips, test_clips, pretrain_clips: sizes of the splits as audio, 0 for all excerpts.
+        timbres: of the clips, in turn; the classes. Rolls have the programs of the first.
+        pretrain_timbres: of the split "pretrain"; none of `timbres`.
+        stems: keep the parts of clips; the split "pretrain" never does.
+        bars: length of a roll.
+        rolls, validation_rolls, test_rolls: sizes of the splits as rolls, 0 for all excerpts.
+        seed: of velocities and tempi.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; a score cannot be read, or a split has too few excerpts.
     """
 
     version = 1
@@ -92,20 +106,20 @@ class Chorales(Dataset[Data]):
     }  # fmt: skip
 
     domain: Literal["audio", "midi"] = "audio"
-    rate: int = 16000  # samples a second
-    seconds: float = 6.0  # of one clip
+    rate: int = 16000
+    seconds: float = 6.0
     clips: int = 24
     validation_clips: int = 12
     test_clips: int = 24
     pretrain_clips: int = 300
     timbres: tuple[str, ...] = ("choir", "brass", "harpsichord", "guitar")
     pretrain_timbres: tuple[str, ...] = ("strings", "organ", "piano", "winds")
-    stems: bool = True  # keep them; the split "pretrain" never does
-    bars: int = 8  # of one roll
+    stems: bool = True
+    bars: int = 8
     rolls: int = 0
     validation_rolls: int = 0
     test_rolls: int = 0
-    seed: int = 0  # of velocities and tempi
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for timbre in (*self.timbres, *self.pretrain_timbres):
@@ -119,7 +133,14 @@ class Chorales(Dataset[Data]):
             raise UsageError(f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0")
 
     def load(self, split: str) -> Clips | Rolls:
-        """split: "train", "validation", "test", and as audio "pretrain". Groups are tunes, classes are timbres."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation", "test", and as audio "pretrain".
+
+        Returns:
+            Clips [clip, 1, sample] with stems [clip, 4, 1, sample], or rolls [roll, 4, step, 84 pitches from C1].
+        """
         if split not in BOUNDS or (self.domain == "midi" and split == "pretrain"):
             raise DataError(unknown(f"split of the chorales as {self.domain}", split, self._splits()))
         return self._audio(split) if self.domain == "audio" else self._midi(split)
@@ -185,8 +206,8 @@ def _tunes(split: str) -> list[list[str]]:
     """The tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
-    placed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
-    return [tune for place, tune in placed if lower <= place < BOUNDS[split]]
+    hashed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
+    return [tune for share, tune in hashed if lower <= share < BOUNDS[split]]
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -199,15 +220,15 @@ def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
 def _taken(spans: Any, turns: list[tuple[str, str]], wanted: int, what: str) -> list[_Excerpt]:
     """The first `wanted` excerpts (0: all). No more pieces are read than that takes."""
     corpus = _corpus()
-    found: list[list[_Excerpt]] = []
+    by_piece: list[list[_Excerpt]] = []
     for tune, name in turns:
-        if wanted and sum(bool(excerpts) for excerpts in found) == wanted:
+        if wanted and sum(bool(excerpts) for excerpts in by_piece) == wanted:
             break
         piece = _read(corpus, name, tune)
         excerpts = [_Excerpt(piece, number, *span) for number, span in enumerate(spans(piece))]
-        found.append(excerpts)
-    most = max(map(len, found), default=0)
-    order = [excerpts[turn] for turn in range(most) for excerpts in found if turn < len(excerpts)]
+        by_piece.append(excerpts)
+    most = max(map(len, by_piece), default=0)
+    order = [excerpts[turn] for turn in range(most) for excerpts in by_piece if turn < len(excerpts)]
     if len(order) < max(wanted, 1):
         raise DataError(f"{wanted} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
     return order[: wanted or None]
@@ -296,7 +317,7 @@ def _steps(ticks: Tensor, resolution: int) -> Tensor:
 
 
 def _generator(*names: object) -> Generator:
-    """Seeded by names, so that a clip is the same whatever else is loaded with it."""
+    """A generator seeded by names, so that a clip is the same whatever else is loaded with it."""
     return name_generator("/".join(map(str, names)))
 
 
@@ -308,7 +329,7 @@ def _tempo(piece: _Piece, seed: int) -> float:
 
 
 def _text(piece: _Piece, seed: int, timbre: str = "") -> str:
-    """What can be said of a clip: pace, timbre, mode, metre."""
+    """Describe an excerpt: pace, timbre, mode, metre."""
     tempo = _tempo(piece, seed)
     pace = "slow" if tempo < 80 else "moderate" if tempo < 96 else "lively"
     instrument = f" for {timbre}" if timbre else ""

@@ -1,19 +1,19 @@
 """Lakh: MIDI files of all kinds, as piano rolls (LPD-5) or as they are, in five tracks.
 
-Found at `$BENCH_DATA/lpd_5`, `lpd_5_cleansed`, `lmd_matched` or `lmd_full`, the first that is there, or at the
-parameter `path`: a folder of .npz files as pypianoroll saves them, or of .mid files, at any depth.
+Looked for in `$BENCH_DATA/lpd_5`, `lpd_5_cleansed`, `lmd_matched` or `lmd_full`, the first that exists, or in the
+parameter `path`: a folder of .npz files as pypianoroll saves them, or of MIDI files, at any depth.
 
 * LPD-5 is read without pypianoroll and without unpickling: five sparse rolls of 128 pitches, `beat_resolution` steps a
   beat (24). It has no onsets: cells of one pitch that follow each other at one velocity are a note. Windows begin at
-  the first down-beat that the file states. Raw MIDI is gathered into the same five by the families of General MIDI,
+  the first down-beat that the file states. MIDI files are gathered into the same five by the families of General MIDI,
   and windows begin with the first bar that has notes; files whose first metre is not of four quarters are left out.
 * A roll is `bars` bars of 4/4, 84 pitches from C1; notes outside are folded into them by octaves. With
-  `steps_per_beat` 12 or 24 a roll of MuseGAN's (Dong et al., AAAI 2018): 4 x 48 or 4 x 96 steps.
-* A piece is a track of the Million Song Dataset, the folder TR... that its files lie in, else the file. Of versions of
-  one the first by name is taken, and a file that was matched to several pieces (one MD5, several folders) is the first
-  one's alone. A stable hash of the piece gives the split.
-* Pieces take turns: a window of each, then a second one; there are `per_piece` of each, by the order of their hashes.
-* Some of Lakh's files are damaged. They are passed over and counted in a warning, up to 5 % of those tried.
+  `steps_per_beat` 12 or 24 it is a roll of MuseGAN's (Dong et al., AAAI 2018): 4 x 48 or 4 x 96 steps.
+* A piece is a track of the Million Song Dataset, the folder TR... that its files lie in, else the file. The first
+  version of a piece by name is taken; a file that was matched to several pieces (one MD5, several folders) belongs to
+  the first. A stable hash of the piece gives the split.
+* Pieces take turns: a window of each, then a second one; there are `per_piece` of each, in the order of their hashes.
+* Damaged files are passed over and counted in a warning, up to 5 % of those tried.
 
 Raffel, "Learning-Based Methods for Comparing Sequences ...", PhD thesis, Columbia University, 2016.
 """
@@ -29,6 +29,7 @@ from pathlib import Path
 
 from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.files import printable
 from bench.notes.midi import MIDI_SUFFIXES, read_score
 from bench.notes.pianorolls import read_pianorolls
 from bench.notes.rolls import Notes, quantised
@@ -47,9 +48,18 @@ _PIECE = re.compile(r"TR[A-Z0-9]{16}")
 
 @dataclass(frozen=True)
 class Lakh(Dataset[Rolls]):
-    """Windows of Lakh's pieces. Counts are of rolls, 0 for all; groups are pieces.
+    """Windows of Lakh's pieces; groups are pieces.
 
-    Raises `DataError` where files are missing, more than 5 % of them damaged, or a split has too few windows.
+    Attributes:
+        path: the folder of files; "" looks in `$BENCH_DATA`.
+        bars: of one roll.
+        steps_per_beat: steps a quarter note.
+        per_piece: the most windows of a piece.
+        rolls, validation_rolls, test_rolls: sizes of the splits, 0 for all windows.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; files are missing, more than 5 % of them damaged, or a split has too few windows.
     """
 
     version = 1
@@ -61,23 +71,30 @@ class Lakh(Dataset[Rolls]):
         "full": {"steps_per_beat": 12, "rolls": 4096, "validation_rolls": 512, "test_rolls": 1024},
     }
 
-    path: str = ""  # the folder of files; "" looks in $BENCH_DATA
-    bars: int = 4  # of one roll
+    path: str = ""
+    bars: int = 4
     steps_per_beat: int = 4
-    per_piece: int = 2  # windows at most
+    per_piece: int = 2
     rolls: int = 320
     validation_rolls: int = 64
     test_rolls: int = 128
 
     def __post_init__(self) -> None:
         if self.bars < 1 or not 1 <= self.steps_per_beat <= 24 or self.per_piece < 1:
-            found = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
-            raise UsageError(f"{found}: expected 1 or more, 1 to 24, 1 or more")
+            values = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
+            raise UsageError(f"{values}: expected 1 or more, 1 to 24, 1 or more")
         if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
             raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
 
     def load(self, split: str) -> Rolls:
-        """split: "train", "validation" or "test". Rolls are [roll, 5, bars * 4 * steps_per_beat, 84], from C1."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Rolls [roll, 5 tracks, bars * 4 * steps_per_beat, 84 pitches from C1].
+        """
         if split not in SHARES:
             raise DataError(unknown("split of Lakh", split, SHARES))
         wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
@@ -118,7 +135,7 @@ class Lakh(Dataset[Rolls]):
     def fingerprint(self) -> str:
         """A digest of the names of all files, most of which are MD5 sums of their content; "" where there are none."""
         try:
-            return hashlib.sha256("\n".join(self._files()[1].values()).encode()).hexdigest()[:16]
+            return hashlib.sha256(os.fsencode("\n".join(self._files()[1].values()))).hexdigest()[:16]
         except DataError:
             return ""
 
@@ -126,18 +143,20 @@ class Lakh(Dataset[Rolls]):
         data = os.environ.get("BENCH_DATA", "")
         if not (self.path or data):
             raise DataError(f"Lakh: BENCH_DATA is not set; download files from {SOURCE}, then set it or give path")
-        places = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
-            where = f"{places[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
+        folders = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
+        root = next((folder for folder in folders if folder.is_dir()), None)
+        if root is None:
+            where = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
             raise DataError(f"Lakh: no folder {where}; download files from {SOURCE}")
-        return found
+        return root
 
     def _files(self) -> tuple[Path, dict[str, str]]:
         """The root and piece -> file, in order of the paths: .npz files where there are any, else MIDI files."""
         root = self._root()
         names = sorted(
-            (Path(folder) / name).relative_to(root).as_posix() for folder, _, found in os.walk(root) for name in found
+            (Path(folder) / name).relative_to(root).as_posix()
+            for folder, _, found in os.walk(root, onerror=_refuse)
+            for name in found
         )
         rolls = [name for name in names if name.endswith(".npz")]
         files: dict[str, str] = {}
@@ -146,7 +165,7 @@ class Lakh(Dataset[Rolls]):
             path = Path(name)
             matched = _PIECE.fullmatch(path.parent.name)
             if matched is None or path.stem not in known:
-                files.setdefault(path.parent.name if matched else path.with_suffix("").as_posix(), name)
+                files.setdefault(path.parent.name if matched else printable(path.with_suffix("").as_posix()), name)
             if matched:
                 known.add(path.stem)
         if not files:
@@ -162,8 +181,13 @@ class Lakh(Dataset[Rolls]):
         return [Window(names[n], piece, notes[notes.roll == n], tempo) for n in order]
 
 
+def _refuse(error: OSError) -> None:
+    """Raise a `DataError` for a folder that cannot be read, whose files would be left out unseen."""
+    raise DataError(f"{printable(error.filename)}: {error.strerror}") from error
+
+
 def _judge(root: Path, damaged: list[str], tried: int) -> None:
-    """A warning for a few damaged files, a `DataError` for many."""
+    """Warn of a few damaged files, or raise a `DataError` for many."""
     if damaged:
         more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
         text = f"{root}: {len(damaged)} of {tried} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
@@ -173,10 +197,10 @@ def _judge(root: Path, damaged: list[str], tried: int) -> None:
 
 
 def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
-    """Notes from the first bar with any, in the five tracks, and the tempo; none where bars are no four quarters."""
+    """Notes in the five tracks from the first bar with notes on, and the tempo; none if bars are not of 4 quarters."""
     score = read_score(file)
     if score.length > LONGEST * score.ticks_per_beat:
-        raise DataError(f"{file}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
+        raise DataError(f"{printable(file)}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
     notes = quantised(score, steps_per_beat)
     if score.beats_per_bar != BEATS:
         return notes[notes.roll < 0], score.tempo

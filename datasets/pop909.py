@@ -1,17 +1,17 @@
 """POP909: performed piano arrangements of pop songs, in three tracks: melody, bridge, piano.
 
-Found at `$BENCH_DATA/pop909` (or the parameter `path`), as `NNN.mid`, or as the original repository has them,
-`POP909/NNN/NNN.mid`. Its archive has no stable checksum, so nothing is fetched.
+Looked for in `$BENCH_DATA/pop909` (or the parameter `path`), as `NNN.mid`, or as the original repository has them,
+`POP909/NNN/NNN.mid`. Its archive has no stable checksum, so nothing is downloaded.
 
-* The files' ticks run with the tempo, but beats do not begin at tick 0: the sixteenths of a song lie at an offset of
-  its own, its bars begin anywhere, and the metres written in it (1/4, 2/4, 4/4) are of no use. So the offset of the
-  sixteenths is the mean direction of all onsets on the circle of one sixteenth; then the bar begins at the one of its
-  16 sixteenths where the piano's notes that begin there sound longest in all (a note counts for a bar at most). That is
-  an estimate: the middle of the bar may be taken for its beginning.
-* Songs in 3/4 and 6/8 are left out, and those of which more than a tenth of the onsets lie more than a quarter of a
+* The ticks of a file follow the tempo, but beats do not begin at tick 0: the sixteenths of a song lie at an offset of
+  its own, its bars begin anywhere, and its time signatures (1/4, 2/4, 4/4) do not help. The offset of the sixteenths is
+  estimated as the mean direction of all onsets on the circle of one sixteenth; the bar then begins at that of its 16
+  sixteenths where the piano's notes that begin there last longest in total (a note counts for a bar at most). The
+  estimate may take the middle of a bar for its beginning.
+* Songs in 3/4 and 6/8 are left out, and songs of which more than a tenth of the onsets lie more than a quarter of a
   sixteenth off that grid: their tempo drifts.
 * A roll is `bars` whole bars of 4/4. The velocities are those of the performance. Notes outside C1..B7 are folded into
-  it by octaves; in songs 001-300 there are none. Tempo is the song's, the one that keeps its duration.
+  it by octaves; songs 001-300 have none. The tempo is the song's, the one that keeps its duration.
 * A stable hash of the song's number gives the split. Songs take turns: a window of each, then a second one, the windows
   of a song in the order of their hashes.
 
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.files import printable
 from bench.notes.midi import Score, read_score
 from bench.notes.rolls import Notes, quantised
 from bench.notes.windows import Window, cut, in_turn, rolls_of
@@ -47,9 +48,17 @@ SOURCE = "https://github.com/music-x-lab/POP909-Dataset"
 
 @dataclass(frozen=True)
 class Pop909(Dataset[Rolls]):
-    """Windows of performed pop songs. Counts are of rolls, 0 for all; groups are songs.
+    """Windows of performed pop songs; groups are songs.
 
-    Raises `DataError` where songs are missing or cannot be used, or a split holds fewer windows than asked for.
+    Attributes:
+        path: the folder of songs; "" looks in `$BENCH_DATA`.
+        bars: of one roll.
+        steps_per_beat: steps a quarter note.
+        rolls, validation_rolls, test_rolls: sizes of the splits, 0 for all windows.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; songs are missing or cannot be used, or a split has too few windows.
     """
 
     version = 1
@@ -61,8 +70,8 @@ class Pop909(Dataset[Rolls]):
         "full": {"rolls": 0, "validation_rolls": 0, "test_rolls": 0},
     }
 
-    path: str = ""  # the folder of songs; "" looks in $BENCH_DATA
-    bars: int = 4  # of one roll
+    path: str = ""
+    bars: int = 4
     steps_per_beat: int = 4
     rolls: int = 320
     validation_rolls: int = 64
@@ -75,7 +84,14 @@ class Pop909(Dataset[Rolls]):
             raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
 
     def load(self, split: str) -> Rolls:
-        """split: "train", "validation" or "test". Rolls are [roll, 3, bars * 4 * steps_per_beat, 84], from C1."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Rolls [roll, 3 tracks, bars * 4 * steps_per_beat, 84 pitches from C1].
+        """
         if split not in SHARES:
             raise DataError(unknown("split of POP909", split, SHARES))
         wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
@@ -104,7 +120,7 @@ class Pop909(Dataset[Rolls]):
     def fingerprint(self) -> str:
         """A digest of the songs' names and sizes, "" where there are none."""
         try:
-            lines = [f"{file.name} {file.stat().st_size}" for file in self._songs()]
+            lines = [f"{printable(file.name)} {file.stat().st_size}" for file in self._songs()]
         except (DataError, OSError):
             return ""
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -112,8 +128,8 @@ class Pop909(Dataset[Rolls]):
     def _files(self, split: str) -> list[Path]:
         """The songs of a split, in the order of their hashes."""
         lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        placed = sorted((unit_hash(file.stem), file) for file in self._songs())
-        return [file for place, file in placed if lower <= place < SHARES[split]]
+        hashed = sorted((unit_hash(file.stem), file) for file in self._songs())
+        return [file for at, file in hashed if lower <= at < SHARES[split]]
 
     def _songs(self) -> list[Path]:
         folder = self._folder()
@@ -135,7 +151,9 @@ class Pop909(Dataset[Rolls]):
         """The whole windows of one song in which something sounds, in the order of their hashes."""
         score = read_score(file)
         if score.length > LONGEST * score.ticks_per_beat:
-            raise DataError(f"{file}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
+            raise DataError(
+                f"{printable(file)}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}"
+            )
         track = _tracks(score)
         if _metre(score) in OTHER_METRES:
             return []
@@ -146,23 +164,32 @@ class Pop909(Dataset[Rolls]):
         bar = BEATS * self.steps_per_beat
         whole = -(-int(notes.end.max()) // bar) // self.bars
         notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
-        names = {number: f"{file.stem}-{number:03d}" for number in set(notes.roll.tolist()) if number < whole}
+        name = printable(file.stem)
+        names = {number: f"{name}-{number:03d}" for number in set(notes.roll.tolist()) if number < whole}
         order = sorted(names, key=lambda number: unit_hash(names[number]))
         tempo = score.tempo
-        return [Window(names[n], file.stem, _alone(notes, n), tempo) for n in order]
+        return [Window(names[n], name, _alone(notes, n), tempo) for n in order]
 
 
 def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
-    """Tick of a bar line before the first note, perhaps below 0, and the share of onsets that are off the grid."""
+    """Estimate where bars begin.
+
+    Args:
+        score: a song.
+        track: int64 [part], an index into `TRACKS`.
+
+    Returns:
+        The tick of a bar line before the first note, perhaps below 0, and the share of onsets that are off the grid.
+    """
     part, begin, end = score.notes[:, :3].unbind(1)
     onset, step = begin.double(), score.ticks_per_beat / 4
     turn = onset * (2 * math.pi / step)
     phase = float(torch.atan2(turn.sin().mean(), turn.cos().mean())) * step / (2 * math.pi)
-    place = (onset - phase) / step
-    off = float(((place - place.round()).abs() > 0.25).double().mean())
+    position = (onset - phase) / step
+    off = float(((position - position.round()).abs() > 0.25).double().mean())
     length = (end - begin).clamp(max=16 * round(step)).double()
     weight = length * (track[part] == TRACKS.index("piano"))
-    first = int(torch.bincount(place.round().long() % 16, weight, minlength=16).argmax())
+    first = int(torch.bincount(position.round().long() % 16, weight, minlength=16).argmax())
     line = phase + first * step
     bar = 16 * step
     return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off
@@ -172,7 +199,7 @@ def _tracks(score: Score) -> Tensor:
     """int64 [part]: which of the three. Raises `DataError` where a part is none of them."""
     names = [name.strip().lower() for name in score.names]
     if odd := [name for name in names if name not in TRACKS]:
-        raise DataError(f"{score.path}: a track is called '{odd[0]}', expected {', '.join(TRACKS)}")
+        raise DataError(f"{printable(score.path)}: a track is called '{odd[0]}', expected {', '.join(TRACKS)}")
     return torch.tensor([TRACKS.index(name) for name in names])
 
 

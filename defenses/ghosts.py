@@ -1,9 +1,9 @@
 """Ghosts without a surrogate: held notes are struck again softly, at random or in a fixed pattern.
 
 The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
-hold it: note | ghost | note. In the suite midi "fixed" has the lower training loss and denies more than "random";
-`deghost` takes both back there. It merges repeats that are softer than their note, which `level="equal"` with a masking
-offset of 0 dB are not.
+hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more than "random";
+`deghost` removes the effect of both. It merges repeats that are softer than their note, which repeats with
+`level="equal"` and a masking offset of 0 dB are not.
 """
 
 from __future__ import annotations
@@ -23,20 +23,28 @@ from bench.notes.velocities import SOFTEST, beginnings, rounded
 
 @dataclass(frozen=True)
 class Ghosts(Defense[Rolls]):
-    """A beat of a track gets a ghost where its dominant pitch sounds and does not begin, off the beat.
+    """Add a ghost to a beat of a track where its dominant pitch sounds and does not begin, off the beat.
 
     Velocities lie between the threshold in quiet H(f) and the dominant note's M, lowered by the masking offset; where
     that leaves no room there is no ghost.
+
+    Attributes:
+        pattern: "random" places, or "fixed": the same beats and the same place in each.
+        density: share of the beats; for "random", of the beats where a ghost is possible.
+        place: where in the beat a "fixed" ghost is, 0..1, to the nearest step.
+        level: "random" velocities, uniform between the bounds, or "equal", all at the upper one.
+        masking_offset_db: how far below the masking note the upper bound lies.
+        level_127_db: dB SPL at the listener of a note of velocity 127.
     """
 
     domains = ("midi",)
 
-    pattern: Literal["random", "fixed"] = "random"  # "fixed": the same beats and the same place in each
-    density: float = 0.5  # share of the beats, of those where a ghost is possible if at random
-    place: float = 0.5  # of "fixed": where in the beat, 0..1, to the nearest step
-    level: Literal["random", "equal"] = "random"  # velocities evenly between the bounds, or all at the upper one
+    pattern: Literal["random", "fixed"] = "random"
+    density: float = 0.5
+    place: float = 0.5
+    level: Literal["random", "equal"] = "random"
     masking_offset_db: float = 16.0
-    level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
+    level_127_db: float = 80.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0 or not 0.0 < self.place < 1.0:

@@ -1,8 +1,8 @@
-"""Random velocities: every window's dominant note gets louder at random, in HarmonyCloak's bounds.
+"""Random velocities: the dominant note of every window gets louder at random, within HarmonyCloak's bounds.
 
-What HarmonyCloak's mode "velocity" is before anything is optimised, the baseline for what optimising adds: v' =
+This is HarmonyCloak's mode "velocity" before any optimisation, the baseline for what optimising adds: v' =
 min(127, v + delta), delta uniform between the threshold in quiet H(f), as a velocity, and the velocity M of the
-window's dominant note ("paper", up to + 12 dB) or M lowered by a masking offset ("masked").
+window's dominant note ("paper", up to +12 dB) or M lowered by a masking offset ("masked").
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class RandomVelocity(Defense[Rolls]):
-    """Windows of `window_beats`, 0 for a bar; notes of other pitches keep their velocity, and all their place."""
+    """Raise the velocity of dominant notes; notes of other pitches keep theirs, and all notes their ticks.
+
+    Attributes:
+        bound: the upper bound, "paper" or "masked".
+        masking_offset_db: how far below the masking note the bound "masked" lies.
+        level_127_db: dB SPL at the listener of a note of velocity 127.
+        window_beats: length of a window, 0 for a bar.
+    """
 
     domains = ("midi",)
 
     bound: Literal["paper", "masked"] = "paper"
-    masking_offset_db: float = 16.0  # how far below the masker the bound "masked" lies
-    level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
+    masking_offset_db: float = 16.0
+    level_127_db: float = 80.0
     window_beats: float = 0.0
 
     def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:

@@ -99,7 +99,17 @@ def checkout(place: Path) -> None:
     shutil.copy2(ROOT / "pyproject.toml", place)
 
 
-@pytest.mark.parametrize("page", ["from-idea-to-row.md", "gate.md"])
+PAGES = (
+    "from-idea-to-row.md",
+    "gate.md",
+    "writing-a-defense.md",
+    "writing-an-attacker.md",
+    "writing-an-adaptation.md",
+    "writing-a-dataset.md",
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     checkout(shell.folder / "cloakbench")
@@ -117,8 +127,8 @@ def test_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
                 assert any(shows(each, line) for each in printed), f"not printed, or not here:\n{line}\n{shell.printed}"
         else:
             pytest.fail(f"a block of kind '{kind}' that nobody runs:\n{text}")
-    assert kinds.count("sh") > 5
-    assert kinds.count("output") > 5
+    assert kinds.count("sh") >= 3
+    assert kinds.count("output") >= 3
 
 
 def test_the_workflow_runs_commands_that_there_are() -> None:

@@ -1,8 +1,8 @@
-"""Binary rolls above a threshold: soft notes are left out, all others get one velocity.
+"""Binary rolls above a threshold: soft notes are removed, all others get one velocity.
 
-How MuseGAN's training data are made (booleans), with a threshold in place of "any sound at all": a note that was added
-softly enough to pass unheard does not pass this. What re-strikes leave behind, a gap of one step in a held note, is
-what `deghost` mends.
+This is how MuseGAN's training data are made (booleans), with a threshold in place of "any sound at all", which removes
+notes that were added softly enough to be masked. A re-strike leaves a gap of one step in a held note; `deghost` closes
+such gaps.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class Binarise(Adaptation[Rolls]):
-    """Notes softer than `threshold` go, the others become `velocity`, both in MIDI units.
+    """Remove soft notes and set all others to one velocity.
 
-    Clean chorales and the band have no note under 30; HarmonyCloak's under the masking offset have none over 51.
+    Clean chorales and the band have no note below 30; HarmonyCloak's under the masking offset have none above 51.
+
+    Attributes:
+        threshold: MIDI velocity below which a note is removed.
+        velocity: MIDI velocity of all others.
     """
 
     domains = ("midi",)

@@ -1,8 +1,8 @@
-"""Ghost removal: notes struck again for a step are whole again, and short faint notes are left out.
+"""Ghost removal: notes that were struck again for a step are merged, and short faint notes are removed.
 
-Written as a file can hold it, a ghost inside a note is note | ghost | note. Softer repeats go back into their note; a
-ghost as loud as its note stays. Genuine repeats of a sixteenth are lost with them: of clean notes it takes one in 10
-000 in the chorales, one in 900 in the band and one in 45 in POP909.
+In a file, a ghost inside a note is note | ghost | note. Repeats that are softer than their note are merged into it; a
+ghost as loud as its note stays. Genuine repeats of a sixteenth are lost as well: one clean note in 10,000 in the
+chorales, one in 900 in the band and one in 45 in POP909.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class Deghost(Adaptation[Rolls]):
-    """Merges what `bench.notes.restrikes.remerge` merges; then drops what is as short and too soft for its track.
+    """Merge re-strikes as `bench.notes.restrikes.remerge` does, then remove notes that are as short and too soft.
 
-    Too soft is under `faint` of the median velocity of the roll's track.
+    Attributes:
+        longest: the most steps of a re-strike or a removed note.
+        faint: share of the median velocity of the roll's track below which a short note is removed.
     """
 
     domains = ("midi",)
 
-    longest: int = 1  # steps
+    longest: int = 1
     faint: float = 0.5
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Flat velocities: every note gets the same one, so that nothing can be hidden in loudness.
+"""Flat velocities: every note gets the same velocity, which removes all that was encoded in loudness.
 
-The published MuseGAN and SymphonyNet never read velocities; this is the same for a model that does. It ends every
-defense that changes velocities alone, and leaves added notes as loud as all others.
+The published MuseGAN and SymphonyNet do not read velocities; this gives a model that does the same input. It defeats
+every defense that changes velocities alone, and makes added notes as loud as all others.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from bench.notes.velocities import beginnings
 
 @dataclass(frozen=True)
 class FlattenVelocity(Adaptation[Rolls]):
+    """Set all velocities to one.
+
+    Attributes:
+        velocity: MIDI velocity.
+    """
+
     domains = ("midi",)
     preprocess = True
 
-    velocity: int = 64  # MIDI
+    velocity: int = 64
 
     def __post_init__(self) -> None:
         if not 1 <= self.velocity <= 127:

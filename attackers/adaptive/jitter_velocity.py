@@ -1,6 +1,6 @@
-"""Jittered velocities: every note of every batch is a little louder or softer, anew each time.
+"""Jittered velocities: random changes of the velocity of every note, drawn anew for every batch.
 
-A code in the last units of a velocity cannot be learnt from what never shows it twice alike; dynamics survive.
+A code in the last units of a velocity is never seen twice alike and cannot be learnt; dynamics survive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from bench.notes.velocities import SOFTEST, rounded, sustained
 
 @dataclass(frozen=True)
 class JitterVelocity(Adaptation[Rolls]):
-    """Gaussian noise of standard deviation `sd`, in MIDI velocities; what goes beyond 1 or 127 stays there."""
+    """Add Gaussian noise to velocities, clipped to 1..127.
+
+    Attributes:
+        sd: its standard deviation, MIDI velocities.
+    """
 
     domains = ("midi",)
 

@@ -1,7 +1,7 @@
-"""A coarser grid: notes begin and end on every second step, where a sequencer's quantise puts them.
+"""A coarser grid: notes begin and end on every second step, as by a sequencer's quantise function.
 
-Ghosts of one step fall together with the note they are in or become notes like others; what was hidden in small
-differences of time is gone. Semiquavers are lost as well, which is the price.
+Ghosts of one step are merged with the note that they are in, or become notes like others; small differences of time are
+removed. The price is that genuine sixteenths are lost as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class QuantiseGrid(Adaptation[Rolls]):
-    """To the nearest multiple of `steps`, halves to the later; no note is shorter, none begins after the music."""
+    """Move begins and ends to the nearest multiple of a number of steps, halves to the later one.
+
+    No note is shorter than that, none begins after the end of the music.
+
+    Attributes:
+        steps: of the coarser grid.
+    """
 
     domains = ("midi",)
 

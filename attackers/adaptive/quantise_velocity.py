@@ -1,6 +1,6 @@
-"""Quantised velocities: a few levels, as dynamics are written, from pianissimo to fortissimo.
+"""Quantised velocities: a few levels, as dynamics are notated, from pianissimo to fortissimo.
 
-A code that moves velocities by less than half a level is gone; loud and soft remain.
+A code that moves velocities by less than half a level is removed; loud and soft remain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from bench.notes.velocities import beginnings
 
 @dataclass(frozen=True)
 class QuantiseVelocity(Adaptation[Rolls]):
-    """`levels` bands of equal width over 1..127; a note gets the middle of its band, in whole MIDI velocities."""
+    """Set each velocity to the middle of its band, in whole MIDI velocities.
+
+    Attributes:
+        levels: how many bands of equal width over 1..127.
+    """
 
     domains = ("midi",)
     preprocess = True

@@ -1,9 +1,9 @@
-"""Each roll of a batch is laid over another, velocities shared and disturbed: DP-InstaHide for music.
+"""Superposed rolls: each roll of a batch is mixed with others and with Laplace noise, DP-InstaHide for music.
 
 Borgnia et al., "DP-InstaHide: Provably Defusing Poisoning and Backdoor Attacks with Differentially Private Data
-Augmentations", arXiv:2103.02079: mixing k examples and adding Laplace noise hides what is peculiar to one of them. Of
-rolls the mixture holds the notes of all k, each at 1 / k of its velocity as pixels are, so that a model which reads no
-velocities sees notes that do not belong together: the price stands in the table beside the gain.
+Augmentations", arXiv:2103.02079: mixing k examples and adding Laplace noise hides what is specific to one of them. For
+rolls, the mixture holds the notes of all k, each at 1 / k of its velocity as pixels are; a model which reads no
+velocities sees notes that do not belong together, which costs quality as well.
 """
 
 from __future__ import annotations
@@ -19,20 +19,25 @@ from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
 
 @dataclass(frozen=True)
 class Superpose(Adaptation[Rolls]):
-    """`mixed` rolls of a batch over one another, and Laplace noise of scale `laplace` on the velocities."""
+    """Mix rolls of a batch and add noise to the velocities.
+
+    Attributes:
+        mixed: how many rolls are mixed.
+        laplace: scale of the noise, MIDI velocities.
+    """
 
     domains = ("midi",)
     paper = "Borgnia et al. 2021, arXiv:2103.02079"
 
     mixed: int = 2
-    laplace: float = 8.0  # MIDI velocities
+    laplace: float = 8.0
 
     def __post_init__(self) -> None:
         if self.mixed < 1 or self.laplace < 0:
             raise ValueError(f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more")
 
     def augment(self, batch: Rolls, rng: Generator) -> Rolls:
-        """The batch with every roll among others' notes; what lies beyond a roll's own length stays silent."""
+        """Return the batch with every roll mixed with others; what lies beyond a roll's own length is silent."""
         velocity, onset = batch.velocity / self.mixed, beginnings(batch)
         for _ in range(self.mixed - 1):
             other = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)

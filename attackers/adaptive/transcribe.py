@@ -1,9 +1,9 @@
-"""Rolls are played and written down again by ear: what cannot be heard is not in the notes.
+"""Re-transcription: rolls are rendered to sound and transcribed, so that what cannot be heard is not in the notes.
 
 Every track but drums is rendered by itself and transcribed by Basic Pitch (Bittner et al., "A Lightweight
 Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation", ICASSP 2022), an optional
-package. The attacker has the file, and so its tracks, its tempo and its drums, which are kept as they are. Velocities
-become those that the transcriber hears. Slow: the sound of every track of every roll is listened to.
+package. The attacker has the file, and so its tracks, its tempo and its drums, which stay. Velocities become those that
+the transcriber estimates. Slow, since every track of every roll is rendered and analysed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ _PACKAGE = "basic-pitch"
 
 @dataclass(frozen=True)
 class Transcribe(Adaptation[Rolls]):
-    """Basic Pitch with its thresholds: of onsets and of frames (0..1), and the shortest note in milliseconds."""
+    """Transcribe by Basic Pitch.
+
+    Attributes:
+        onset: its threshold for onsets, 0..1.
+        frame: its threshold for frames, 0..1.
+        shortest_ms: the shortest note, milliseconds.
+    """
 
     domains = ("midi",)
     needs = Needs(memory_gb=4.0)

@@ -1,7 +1,7 @@
-"""Transposition: every roll of a batch in another key, anew each time.
+"""Transposition: every roll of a batch in another key, drawn anew each time.
 
-The usual augmentation of symbolic models (Huang et al., "Music Transformer"). A pattern that is tied to a pitch, as a
-look-ahead code is, says something else in every key.
+The usual augmentation of symbolic models (Huang et al., "Music Transformer", ICLR 2019). A pattern that is tied to a
+pitch, such as a look-ahead code, differs in every key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from bench.notes.rolls import DRUMS
 
 @dataclass(frozen=True)
 class Transpose(Adaptation[Rolls]):
-    """By up to `semitones` either way, all tracks alike, drums not at all; less where a note would leave the range."""
+    """Transpose all tracks but drums by one interval, less where a note would leave the range.
+
+    Attributes:
+        semitones: the largest interval in either direction.
+    """
 
     domains = ("midi",)
     paper = "Huang et al. 2019, ICLR"

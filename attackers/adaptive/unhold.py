@@ -1,12 +1,12 @@
-"""Held notes are let go: in a track that plays one note at a time, each ends where the next begins.
+"""Shortened held notes: in a track that plays one note at a time, each note ends where the next begins.
 
-Against HarmonyCloak's mode "hold", which makes the dominant pitch of a bar sound throughout it. Two traces give it
-away. A track that begins one note at a time now sounds several; and a pitch that is first struck in the middle of its
-bar gets a soft note before that, which nothing else in the track is like.
+The response to HarmonyCloak's mode "hold", which makes the dominant pitch of a bar sound throughout the bar. Two traces
+reveal it: a track that begins one note at a time has several that sound together, and a pitch that is first struck in
+the middle of its bar has a soft note before that.
 
-A track of a roll counts as one that plays one note at a time if `share` of the steps where it begins a note begin just
-one: the noise itself begins a second one in many bars, so the share must not be near 1. Tracks of chords stay as they
-are: there a held note may be meant. Drums have no durations, so their notes become one step long.
+A track of a roll counts as one that plays one note at a time if a share `share` of the steps where it begins notes
+begin just one. The noise itself begins a second one in many bars, so the share must not be near 1. Tracks of chords
+stay as they are, since a held note may be genuine there. Drums have no durations, so their notes become one step long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from bench.notes.rolls import DRUMS, Notes, notes_of
 
 @dataclass(frozen=True)
 class Unhold(Adaptation[Rolls]):
-    """In tracks of one note at a time, overlapping notes below `softer` of the median velocity go, others are cut."""
+    """In tracks of one note at a time, remove soft overlapping notes and cut the others.
+
+    Attributes:
+        share: of the steps with onsets that begin just one note, from which on a track counts as such.
+        softer: share of the median velocity of the track below which an overlapping note is removed.
+    """
 
     domains = ("midi",)
     preprocess = True

@@ -46,13 +46,12 @@ from bench.api.contract import (
     Epoch,
     Knowledge,
     Log,
-    Needs,
     Plugin,
     Sweep,
     silent_log,
 )
 from bench.api.sets import Clips, Data, Rolls
-from bench.vocabulary import Control, DomainName, Per, ValidityCheck
+from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",

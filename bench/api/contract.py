@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 from torch import Generator, Tensor, nn
 
 from bench.api.sets import Clips, Data, Rolls
-from bench.vocabulary import Content, Control, DomainName, Optimizer, Per, Requirement, Task, ValidityCheck
+from bench.vocabulary import Content, Control, DomainName, Needs, Optimizer, Per, Requirement, Task, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
@@ -24,18 +24,6 @@ __all__ = [
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
 Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
 """Changes a batch of the training: (batch, generator, the model as it is at this step) -> batch."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What one stage of a plugin occupies: the executors reserve it, and set torch's threads to `cpus`.
-
-    Several stages share an accelerator as long as the sum of what they need fits into its memory.
-    """
-
-    cpus: int = 1
-    memory_gb: float = 2.0  # of the machine
-    accelerator_gb: float = 2.0  # of an accelerator, where there is one; 0: it always runs on processors
 
 
 @dataclass(frozen=True)
@@ -231,6 +219,9 @@ class Attacker(Plugin, ABC, Generic[S]):
     surrogate_optimizer: ClassVar[Optimizer] = "sgd"
     """Optimiser by which a defender trains it as a surrogate, where the defense leaves the choice. "adam" (at `lr`) for
     a generator that starts from random weights, which plain SGD would leave where it was."""
+
+    epochs: int | None = None
+    """Passes over the training set, each of `train.epoch_items` items, if it counts its training by them. A field."""
 
     lr: float = 1e-3
     """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""

@@ -6,9 +6,11 @@ imports at its head only what is light, so that its --help is quick.
 
 from __future__ import annotations
 
+import ast
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -16,30 +18,16 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
-from bench.files import Terminated
+from bench.files import Terminated, printable
 from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
 
-# The first line of each command's docstring (a test compares them), so that `bench --help` imports no command.
-SUMMARIES = {
-    "list": "Show the plugins: name, what it is, where it comes from.",
-    "new": "Write a working plugin and its test, to be changed into your own, and say the next commands.",
-    "check": "Run the conformance kit over a plugin, one line a check.",
-    "run": "Put a defense against an attacker; print the table with arms, controls, interval and audibility.",
-    "matrix": "Run a suite: the TOML file that names a matrix of trials.",
-    "gate": "Run a suite and fail if protection regressed. Exit codes: 1 regressed or to be accepted, 3 incomplete.",
-    "verify": "Check records that somebody else made: arithmetic, provenance, and a sample that is run again.",
-    "leaderboard": "Render records into web pages with sound, and into Markdown, CSV, JSON and SQLite.",
-    "listen": "Hear a trial: clean, protected, the noise alone, after the response, and what models generate.",
-    "show": "Show all that is known of a cell: arms by seed, checks, plugins, stages and artefacts, logs, commands.",
-    "records": "Pack records into an archive and a summary, unpack them, bring an archive from elsewhere, or show one.",
-    "rescore": "Compute the scores of records anew, under a version of the score; the records stay as they are.",
-    "export": "Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.",
-    "protect": "Protect a sound file or a MIDI file and say what that did to the sound or the notes.",
-    "doctor": "Say what is installed, which weights and data sets are found, and what each lacking thing disables.",
-}
-_MODULES = {"protect": "protect_file"}
+# The module of the same name is imported when a command is used.
+_COMMANDS = (
+    *("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen", "show", "records", "rescore"),
+    *("export", "protect", "doctor"),
+)
 
 app = App(
     name="bench",
@@ -54,8 +42,19 @@ app = App(
         "  bench protect song.wav -o protected.wav --defense harmonycloak\n"
     ),
 )
-for _name, _summary in SUMMARIES.items():
-    app.command(f"bench.commands.{_MODULES.get(_name, _name)}:app", name=_name, help=_summary)
+
+
+def _summary(command: str) -> str:
+    """The first line of a command's docstring, read without importing its module."""
+    file = Path(__file__).with_name(f"{command}.py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and "app.default" in map(ast.unparse, node.decorator_list):
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    raise LookupError(f"{file} has no function decorated by app.default")
+
+
+for _command in _COMMANDS:
+    app.command(f"bench.commands.{_command}:app", name=_command, help=_summary(_command))
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -88,6 +87,9 @@ def main(words: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK
+    except OSError as error:  # a disk that is full, a folder that was taken away
+        named = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        code = _refuse(f"{named}{(error.strerror or str(error)).lower()}")
     raise SystemExit(code if isinstance(code, int) else OK)
 
 

@@ -13,6 +13,7 @@ from bench.commands.display import say, watching
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
+from bench.files import check_folder, check_output, replacing
 from bench.report import markdown, terminal
 from bench.results import sources
 from bench.results.board import Board
@@ -85,6 +86,10 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         The exit code, see `bench.exits`.
     """
     started = time.monotonic()
+    if page is not None:
+        check_output(page, force=True)
+    if records is not None:
+        check_folder(records)
     work = prepared(suite, how.store)
     folder = records or run_folder(work.store.root, suite)
     try:
@@ -92,12 +97,13 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     except Stopped:
         return stopped()
     board = Board(suite, tuple(measured))
+    if page is not None:  # before anything that may fail to be shown
+        with replacing(page) as draft:
+            draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")
     print("\n" + terminal.tables(board))
     missing = terminal.missing(board)
     for line in missing:
         say(line)
-    if page is not None:
-        page.write_text(markdown.page(board, command_line()), encoding="utf-8")
     cell = next((view.shown.cell.id for view in board.views if view.shown and not view.control), "")
     print(f"\nall of a cell:  bench show {cell} --records {shlex.quote(str(folder))}" if cell else "")
     print(f"records: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")

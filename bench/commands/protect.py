@@ -8,72 +8,96 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.api import Knowledge
-from bench.commands.settings import parse_settings
-from bench.devices import first
+from bench.commands.options import Device, Sets
+from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
-from bench.files import check_output, check_source
-from bench.notes.midi import MIDI_SUFFIXES
-from bench.sound.encoding import WRITABLE
-from bench.trials.stages import generator
-from bench.vocabulary import Kind
+from bench.exits import OK
+from bench.vocabulary import DomainName, Kind, Preset
 
-USUAL = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
+if TYPE_CHECKING:
+    from bench.api import Knowledge
+
+USUAL: dict[DomainName, str] = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
+
+app = App(
+    name="protect",
+    help_epilogue=(
+        "Examples:\n"
+        "  bench protect song.wav -o protected.wav\n"
+        "  bench protect song.flac -o protected.flac --set harmonycloak.bound=paper\n"
+        "  bench protect song.wav -o noisy.wav --defense noise --set noise.snr_db=20\n"
+        "  bench protect song.mid -o protected.mid --set harmonycloak.mode=ghost\n"
+    ),
+)
 
 
-def protect_file(
+@app.default
+def protect(
     source: Path,
-    out: Path,
-    defense: str,
-    attacker: str | None,
-    preset: str,
-    seed: int,
-    settings: Sequence[str],
     *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    defense: str = "harmonycloak",
+    attacker: str | None = None,
+    preset: Preset = "small",
+    seed: int = 0,
+    set_: Sets = None,
+    device: Device = "auto",
     force: bool = False,
-    device: str = "auto",
-) -> dict[str, float]:
-    """Protect a sound or MIDI file and print what that did to the sound or the notes.
+) -> int:
+    """Protect a sound file or a MIDI file and say what that did to the sound or the notes.
 
-    Args:
-        source: the file.
-        out: the file to write; its suffix says the format, MIDI gives MIDI.
-        defense: name of the defense, or a Python file that holds one.
-        attacker: name of the surrogate that the defense is made against, "none" for no surrogate, None for the usual
-            one of such files.
-        preset: preset of both plugins.
-        seed: of the defense's random numbers.
-        settings: parameters, each as NAME.KEY=VALUE.
-        force: replace `out` if it is there.
-        device: where the plugins work: "auto", "cpu", "cuda" or "cuda:N".
-
-    Returns:
-        The figures that were printed, by name.
-
-    Raises:
-        DataError: the source cannot be used, or the format of `out` cannot hold it; nothing is written.
-        UsageError: `out` cannot be written, or a plugin is for another kind of file; nothing is written.
+    Parameters
+    ----------
+    source
+        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels, or a MIDI file.
+    out
+        Where to write; the ending says the format. A MIDI file gives a MIDI file.
+    defense
+        A defense by name, or a Python file that holds one.
+    attacker
+        Whom the defense is made against (its surrogate); default: musicgen, of a MIDI file symphonynet. "none" for a
+        defense that needs nobody.
+    preset
+        The budget of the defense.
+    seed
+        Of the defense's random numbers.
+    set_
+        A parameter, as NAME.KEY=VALUE.
+    device
+        auto (an accelerator where there is one), cpu, cuda, or cuda:N.
+    force
+        Write over an existing file.
     """
+    from bench.devices import first
+    from bench.files import check_output, check_source
+    from bench.notes.midi import MIDI_SUFFIXES
+    from bench.sound.encoding import WRITABLE
+    from bench.trials.stages import generator
+
     midi = source.suffix.lower() in MIDI_SUFFIXES
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else tuple(WRITABLE), force=force)
-    domain = "midi" if midi else "audio"
-    where = first(device)
-    built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, settings)
+    domain: DomainName = "midi" if midi else "audio"
+    rng = generator("protect", seed, first(device))
+    built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        return protect_score(source, out, built, knowledge, generator("protect", seed, where), force=force)
-    from bench.commands.protect_sound import protect_sound
+        protect_score(source, out, built, knowledge, rng, force=force)
+    else:
+        from bench.commands.protect_sound import protect_sound
 
-    return protect_sound(source, out, built, knowledge, generator("protect", seed, where), force=force)
+        protect_sound(source, out, built, knowledge, rng, force=force)
+    return OK
 
 
 def build_plugins(
-    domain: str, defense: str, attacker: str, preset: str, settings: Sequence[str]
+    domain: DomainName, defense: str, attacker: str, preset: str, settings: Sequence[str]
 ) -> tuple[Any, Knowledge]:
     """Build the defense and what it knows.
 
@@ -90,7 +114,9 @@ def build_plugins(
     Raises:
         UsageError: a plugin is for another domain.
     """
-    named = {"defense": [defense]} | ({} if attacker == "none" else {"attacker": [attacker]})
+    from bench.api import Knowledge
+
+    named = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
     given = parse_settings(settings, named)
     built = []
     kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}

@@ -19,8 +19,8 @@ from bench.errors import DataError, UsageError
 from bench.files import printable, replacing
 from bench.metrics.edits import edits
 from bench.notes.midi import Score, read_score
-from bench.notes.midi_edits import Frame, transferred
-from bench.notes.midi_writing import rewritten, verify
+from bench.notes.midi_edits import Frame, transfer_edits
+from bench.notes.midi_writing import check_written, write_notes
 from bench.notes.rolls import Notes
 
 STEPS_PER_BEAT = 4
@@ -48,12 +48,12 @@ def protect_score(
         clean = frame.rolls(pieces)
         changed = maker.protect(clean.to(rng.device), knowledge, rng).to("cpu")
         protected.append(frame.notes(_paired(clean, changed), pieces))
-    notes = transferred(frame, protected)
+    notes = transfer_edits(frame, protected)
     if not len(notes):
         raise DataError(f"{printable(source)}: the defense leaves none of its {len(frame.score.notes)} notes")
     with replacing(out, force=force) as draft:
-        draft.write_bytes(rewritten(frame.score, notes))
-        again = verify(frame.score, notes, draft.read_bytes(), out)
+        draft.write_bytes(write_notes(frame.score, notes))
+        again = check_written(frame.score, notes, draft.read_bytes(), out)
         figures = _figures(frame, again, batches)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
     count = f"{len(again.notes)} notes in {len(again.parts)} tracks"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,9 @@ from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
     from bench.results.suite import Suite
+
+CLEAN = "clean"  # the control that every run has
+CONTROL = "noise"  # the matched control, unless others are named
 
 app = App(
     name="run",
@@ -27,20 +30,39 @@ app = App(
 )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Selection:
+    """What is run: every combination of these."""
+
+    defense: Many = None
+    """A defense by name, or a Python file that holds one. Repeat for several."""
+    attacker: Many = None
+    """An attacker by name. Repeat for several."""
+    dataset: Many = None
+    """A data set by name; default: the attacker's own."""
+    adapt: Many = None
+    """An adaptation: what the attacker does to win anyway, beside doing nothing. Repeat for several."""
+    knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None
+    """What the defender knows of the attacker."""
+    expect: Many = None
+    """An adaptation that the defender prepares for."""
+    share: Many = None
+    """How much of the training set is protected, 0 to 1, or the class that alone is; default: 1. Repeat for several."""
+    control: Many = None
+    """A matched control; default: noise. "none" for none."""
+    preset: Preset = "small"
+    """The budget of data set, defense and attacker."""
+    seeds: int = 3
+    """How many seeds; the interval is over them."""
+    set_: Sets = None
+    """A parameter, as NAME.KEY=VALUE; NAME is a plugin of this run or one of dataset, defense, attacker, adaptation."""
+
+
 @app.default
 def run(
     *,
-    defense: Many = None,
-    attacker: Many = None,
-    dataset: Many = None,
-    adapt: Many = None,
-    knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None,
-    expect: Many = None,
-    share: Many = None,
-    control: Many = None,
-    preset: Preset = "small",
-    seeds: int = 3,
-    set_: Sets = None,
+    selection: Selection = Selection(),
     records: Path | None = None,
     execution: Execution = Execution(),
 ) -> int:
@@ -48,83 +70,41 @@ def run(
 
     Parameters
     ----------
-    defense
-        A defense by name, or a Python file that holds one. Repeat for several.
-    attacker
-        An attacker by name. Repeat for several.
-    dataset
-        A data set by name; default: the attacker's own.
-    adapt
-        What the attacker does to win anyway, beside doing nothing. Repeat for several.
-    knowledge
-        What the defender knows of the attacker.
-    expect
-        An adaptation that the defender prepares for.
-    share
-        How much of the training set is protected, 0 to 1, or the class that alone is; default: 1. Repeat for several.
-    control
-        A matched control; default: noise. "none" for none.
-    preset
-        The budget of data set, defense and attacker.
-    seeds
-        How many seeds; the interval is over them.
-    set_
-        A parameter, as NAME.KEY=VALUE; NAME is a plugin of this run or one of dataset, defense, attacker, adaptation.
     records
         Folder of the records; default: inside the store.
     """
     from bench.commands.execution import run_suite
 
-    suite = suite_of(
-        defenses=defense or ["clean"],
-        attackers=attacker or [],
-        datasets=dataset or [],
-        adaptations=adapt or [],
-        knowledge=list(knowledge or ["white-box"]),
-        expects=expect or [],
-        shares=share or ["1"],
-        controls=control if control is not None else ["noise"],
-        preset=preset,
-        seeds=seeds,
-        settings=set_ or [],
-    )
-    return run_suite(suite, execution, records)
+    return run_suite(suite_of(selection), execution, records)
 
 
-def suite_of(
-    *,
-    defenses: Sequence[str],
-    attackers: Sequence[str],
-    datasets: Sequence[str],
-    adaptations: Sequence[str],
-    knowledge: Sequence[str],
-    expects: Sequence[str],
-    shares: Sequence[str],
-    controls: Sequence[str],
-    preset: str,
-    seeds: int,
-    settings: Sequence[str],
-) -> Suite:
-    """The suite of one `bench run`: the defenses beside the clean control, "none" beside the adaptations."""
-    from bench.results.suite import suite as suite_from
+def suite_of(selection: Selection) -> Suite:
+    """The suite of one run, with the clean control beside the defenses and "none" beside the adaptations.
+
+    Raises:
+        UsageError: no attacker, fewer than one seed, or a name or parameter that does not exist.
+    """
+    from bench.results.suite import suite
     from bench.session import default_datasets, request
 
+    attackers, datasets = selection.attacker or [], selection.dataset or []
+    adaptations, expects = selection.adapt or [], selection.expect or []
     asked = request(
-        defenses=defenses,
+        defenses=selection.defense or [CLEAN],
         attackers=attackers,
         datasets=datasets,
         adaptations=adaptations,
-        knowledge=knowledge,
+        knowledge=selection.knowledge or ["white-box"],
         expects=expects,
-        shares=[toml_value(share) for share in shares],
-        controls=controls,
-        preset=preset,
-        seeds=seeds,
+        shares=[toml_value(share) for share in selection.share or ["1"]],
+        controls=[CONTROL] if selection.control is None else selection.control,
+        preset=selection.preset,
+        seeds=selection.seeds,
     )
     named = {
-        "dataset": list(datasets) or default_datasets(attackers),
+        "dataset": datasets or default_datasets(attackers),
         "defense": [*asked["defenses"], *asked["controls"]],
-        "attacker": list(attackers),
+        "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
-    return suite_from({**asked, **parse_settings(settings, named)}, "this run")
+    return suite({**asked, **parse_settings(selection.set_ or [], named)}, "this run")

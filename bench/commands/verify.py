@@ -8,9 +8,9 @@ from __future__ import annotations
 import secrets
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cyclopts import App
 
@@ -21,6 +21,7 @@ from bench.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
 
 if TYPE_CHECKING:
     from bench.results.record import Record
+    from bench.results.sources import Source
     from bench.trials.trial import Trial
 
 app = App(
@@ -52,7 +53,7 @@ def verify(
     place
         A record, a folder of them, an archive, or a suite by name or file.
     sample
-        How many records are run again from nothing; 0 for none.
+        How many records are run again from nothing; 0 reads the records alone and loads no plugin.
     seed
         Draws the sample; default: a new one each time, which is printed.
     plugin
@@ -60,7 +61,6 @@ def verify(
     """
     from bench.results import consistency, packing, sources
     from bench.trials import submission
-    from bench.trials.again import trial_of
 
     if sample < 0:
         raise UsageError(f"--sample {sample}: expected 0 or more")
@@ -72,6 +72,32 @@ def verify(
     problems += consistency.clashes(records.values())
     problems += packing.summary_problems(source, list(records.values()))
     _print_wrong(problems)
+    if sample == 0:
+        _print_result(len(problems), records.values())
+        print("nothing was run again, and plugins, keys and suite were not compared: see --sample")
+        return WORSE if problems else OK
+    return _verify_trials(source, records, files, problems, _Draw(sample, seed), execution)
+
+
+class _Draw(NamedTuple):
+    """How many records are run again, and what draws them."""
+
+    size: int
+    seed: int | None
+
+
+def _verify_trials(
+    source: Source,
+    records: Mapping[Path, Record],
+    files: Mapping[str, Path],
+    problems: Sequence[str],
+    draw: _Draw,
+    how: Execution,
+) -> int:
+    """Hold records against their trials, rebuilt with the plugins that are here, and run some again; the exit code."""
+    from bench.trials import submission
+    from bench.trials.again import trial_of
+
     try:
         trials = {one.name: trial_of(one, files) for one in records.values()}
         more = [] if problems else submission.trial_problems(source, records, trials, files.values())
@@ -82,18 +108,27 @@ def verify(
         return WORSE
     _print_wrong(more)
     wrong = len(problems) + len(more)
-    print("arithmetic: " + (f"{wrong} things are wrong" if wrong else "every number follows from the others"))
-    for line in submission.provenance_lines(list(records.values()), trials):
+    _print_result(wrong, records.values())
+    for line in submission.difference_lines(list(records.values()), trials):
         print(line)
     code = WORSE if wrong else OK
-    drawn = secrets.randbelow(10**6) if seed is None else seed
-    chosen, able = submission.sample(records.values(), sample, drawn)
+    seed = secrets.randbelow(10**6) if draw.seed is None else draw.seed
+    chosen, able = submission.sample(records.values(), draw.size, seed)
     if not chosen:
-        print("nothing was run again" + ("" if able else ": no record has numbers"))
+        print("nothing was run again: no record has numbers")
         return code
-    print(f"run again: {len(chosen)} of {able}, drawn by --seed {drawn}")
-    ended = _run_again(chosen, list(records.values()), trials, execution)
+    print(f"run again: {len(chosen)} of {able}, drawn by --seed {seed}")
+    ended = _run_again(chosen, list(records.values()), trials, how)
     return ended if ended == INTERRUPTED else code or ended
+
+
+def _print_result(wrong: int, records: Iterable[Record]) -> None:
+    """Print whether the records are consistent, and which commits made them."""
+    from bench.trials import submission
+
+    print("internal consistency: " + (f"{wrong} things are wrong" if wrong else "ok"))
+    for line in submission.commit_lines(records):
+        print(line)
 
 
 def _print_wrong(problems: Sequence[str]) -> None:

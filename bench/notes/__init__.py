@@ -4,7 +4,7 @@ The names below may be relied on by plugins, and so may `bench.notes.render.rend
 The modules say which conventions hold: `rolls` for piano rolls and note lists, `midi` for files in ticks.
 """
 
-from bench.notes.midi import DRUMS, MIDI_SUFFIXES, Part, Score, read_score
+from bench.notes.midi import DRUMS, MIDI_SUFFIXES, Score, ScorePart, read_score
 from bench.notes.note_edits import Maskers, cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
 from bench.notes.pianorolls import PianoRolls, read_pianorolls
 from bench.notes.restrikes import dominant, remerge, split, threshold_velocity
@@ -35,9 +35,9 @@ __all__ = [
     "TRACKS",
     "Maskers",
     "Notes",
-    "Part",
     "PianoRolls",
     "Score",
+    "ScorePart",
     "Window",
     "beginnings",
     "cells_of",

@@ -25,7 +25,7 @@ from bench.errors import DataError
 from bench.files import printable
 from bench.notes.smf import NOTE_OFF, NOTE_ON, PROGRAM, Event, Smf, Track, parse, read_bytes
 
-__all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Part", "Score", "note_event", "read_score", "score_of"]
+__all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Score", "ScorePart", "note_event", "read_score", "score_of"]
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
 DRUMS = 128  # the program of a drum track; MIDI itself knows drums by their channel
@@ -34,7 +34,7 @@ DEFAULT_TEMPO = 120.0  # MIDI's own, where a file states none
 TRACK_NAME, SET_TEMPO, TIME_SIGNATURE = 0x03, 0x51, 0x58  # types of meta events
 
 
-class Part(NamedTuple):
+class ScorePart(NamedTuple):
     """What one track plays on one channel with one program."""
 
     track: int  # of the file
@@ -58,7 +58,7 @@ class Score:
 
     path: Path
     file: Smf
-    parts: tuple[Part, ...]
+    parts: tuple[ScorePart, ...]
     names: tuple[str, ...]
     notes: Tensor
 
@@ -149,12 +149,12 @@ def note_event(track: Track, event: Event) -> tuple[int, int] | None:
     return track.content[event.data], velocity
 
 
-def _collect(file: Smf) -> tuple[list[Part], list[str], list[tuple[int, int, int, int, int, int, int]]]:
+def _collect(file: Smf) -> tuple[list[ScorePart], list[str], list[tuple[int, int, int, int, int, int, int]]]:
     """Parts, the names of their tracks, and rows of notes as `Score` holds them.
 
     A track without notes is kept as a part if it names a program.
     """
-    parts: dict[Part, int] = {}
+    parts: dict[ScorePart, int] = {}
     names: list[str] = []
     notes: list[tuple[int, int, int, int, int, int, int]] = []
     for number, track in enumerate(file.tracks):
@@ -162,17 +162,17 @@ def _collect(file: Smf) -> tuple[list[Part], list[str], list[tuple[int, int, int
         programs: dict[int, int] = {}
         sounding: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         parts_before = len(parts)
-        for place, event in enumerate(track.events):
+        for index, event in enumerate(track.events):
             tick, channel = event.tick, event.status & 0x0F
             if (note := note_event(track, event)) is not None:
                 pitch, velocity = note
                 if (channel, pitch) in sounding:  # the end of a note, or a re-strike, which ends it too
                     part, begin, loudness, strike = sounding.pop((channel, pitch))
-                    notes.append((part, begin, tick, pitch, loudness, strike, -1 if velocity else place))
+                    notes.append((part, begin, tick, pitch, loudness, strike, -1 if velocity else index))
                 if velocity:
                     program = DRUMS if channel == DRUM_CHANNEL else programs.get(channel, 0)
-                    part = parts.setdefault(Part(number, channel, program), len(parts))
-                    sounding[channel, pitch] = (part, tick, velocity, place)
+                    part = parts.setdefault(ScorePart(number, channel, program), len(parts))
+                    sounding[channel, pitch] = (part, tick, velocity, index)
             elif event.status & 0xF0 == PROGRAM:
                 programs[channel] = min(track.content[event.data], 127)
             elif (meta := track.meta(event)) is not None and meta[0] == TRACK_NAME:
@@ -181,12 +181,12 @@ def _collect(file: Smf) -> tuple[list[Part], list[str], list[tuple[int, int, int
             notes.append((part, begin, track.length, pitch, loudness, strike, -1))
         if len(parts) == parts_before:
             for channel, program in programs.items():
-                parts[Part(number, channel, DRUMS if channel == DRUM_CHANNEL else program)] = len(parts)
+                parts[ScorePart(number, channel, DRUMS if channel == DRUM_CHANNEL else program)] = len(parts)
         names += [name] * (len(parts) - parts_before)
     return list(parts), names, notes
 
 
-def _lasting(table: Tensor, parts: list[Part]) -> Tensor:
+def _lasting(table: Tensor, parts: list[ScorePart]) -> Tensor:
     """The notes, each of a tick at least; one that is struck again in the tick of its strike is left out."""
     part, begin, end, pitch = table[:, :4].unbind(1)
     table[:, 2] = torch.maximum(end, begin + 1)

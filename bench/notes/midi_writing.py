@@ -23,10 +23,10 @@ from torch import Tensor
 
 from bench.errors import DataError
 from bench.files import printable
-from bench.notes.midi import Part, Score, note_event, score_of
+from bench.notes.midi import Score, ScorePart, note_event, score_of
 from bench.notes.smf import END_OF_TRACK, META, NOTE_OFF, NOTE_ON, SYSTEM, Event, Smf, Track, varlen
 
-__all__ = ["rewritten", "verify"]
+__all__ = ["check_written", "write_notes"]
 
 RELEASE_VELOCITY = 64  # MIDI's default
 _FIRST, _LAST = -1, 1 << 40  # places before and behind all events of a tick
@@ -44,7 +44,7 @@ class _Output(NamedTuple):
     message: bytes = b""  # of a new event, with its status byte
 
 
-def rewritten(score: Score, notes: Tensor) -> bytes:
+def write_notes(score: Score, notes: Tensor) -> bytes:
     """Write the notes in place of the score's own.
 
     Args:
@@ -64,7 +64,7 @@ def rewritten(score: Score, notes: Tensor) -> bytes:
     return score.file.with_tracks(contents)
 
 
-def _content(track: Track, parts: tuple[Part, ...], old: list[list[int]], new: list[list[int]]) -> bytes:
+def _content(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], new: list[list[int]]) -> bytes:
     """The bytes of a track with the notes `new` in place of `old`."""
     notes = _placed(track, parts, old, new)
     spans: dict[_Lane, list[tuple[_Position, _Position]]] = {}
@@ -102,17 +102,17 @@ class _Note(NamedTuple):
     stays: bool  # nothing of it changes
 
 
-def _placed(track: Track, parts: tuple[Part, ...], old: list[list[int]], new: list[list[int]]) -> list[_Note]:
+def _placed(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], new: list[list[int]]) -> list[_Note]:
     """The notes, with the places of their strikes and releases among the events of their ticks."""
     source = {row[5]: row for row in old}
     notes = []
     for part, begin, end, pitch, velocity, strike, release in new:
-        was = source.get(strike, [-1] * 7)
-        timed = strike >= 0 and [*was[1:3], was[6]] == [begin, end, release]
+        old_row = source.get(strike, [-1] * 7)
+        timed = strike >= 0 and [*old_row[1:3], old_row[6]] == [begin, end, release]
         first, last = (begin, strike if strike >= 0 else _LAST), (end, _FIRST)
         if release >= 0 and (timed or track.events[release].tick == end):
             last = (track.events[release].tick, release)
-        louder = -1 if was[4] == velocity else velocity
+        louder = -1 if old_row[4] == velocity else velocity
         lane = (parts[part].channel, pitch)
         notes.append(_Note(lane, first, last, strike, release, louder, timed, timed and louder < 0))
     return notes
@@ -228,7 +228,7 @@ def _ends(track: Track, event: Event) -> bool:
     return event.status == META and track.content[event.data] == END_OF_TRACK
 
 
-def verify(score: Score, notes: Tensor, data: bytes, path: Path) -> Score:
+def check_written(score: Score, notes: Tensor, data: bytes, path: Path) -> Score:
     """Check a written file against its source, byte by byte for all that is no note.
 
     Args:

@@ -27,12 +27,15 @@ import pydantic
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.results.arms import SCORED, Arm
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import readable_json
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
+from bench.results.roles import parts_of
 from bench.results.suite import Suite
 from bench.trials.store import write_text
+from bench.vocabulary import Control
 
 __all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
 
@@ -63,7 +66,7 @@ class Measured(_Strict):
     knowledge: str
     attacker: str
     adaptation: str
-    control: str = ""  # "clean", "matched", "scramble": what must be so for the rest to mean anything
+    control: Control = Control.NONE  # what must hold for the rest to mean anything
     metric: str
     plugins: dict[str, Used]  # role -> plugin
     work: str
@@ -177,9 +180,9 @@ def made_at(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _measured(cell: Cell, records: list[Record]) -> Measured:
-    arms = [arm for arm in ("clean", "protected", "untrained", "clean_adapted") if arm in records[0].arms]
+    arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
     heard = records[0].audibility
-    columns = zip(*(record.quality("protected") for record in records), strict=False)
+    columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
     return Measured(
         **cell._asdict(),
         control=records[0].trial.control,
@@ -196,17 +199,15 @@ def _measured(cell: Cell, records: list[Record]) -> Measured:
 
 
 def _plugins(record: Record) -> dict[str, Used]:
-    trial = record.trial
-    parts: dict[str, PartRecord | None] = {
-        "dataset": trial.dataset,
-        "defense": trial.defense,
-        "matched to": trial.reference,
-        "attacker": trial.attacker,
-        "adaptation": trial.adaptation,
-    }
-    parts |= {f"surrogate {part.label}": part for part in trial.surrogates if part != trial.attacker}
-    parts |= {f"expects {part.label}": part for part in trial.expects}
-    return {role: _used(part) for role, part in parts.items() if part is not None}
+    """The plugins of a cell by role, under the names that baselines have for them."""
+    plugins = {}
+    for role, part in parts_of(record.trial):
+        if role.many:
+            if role.name != "surrogates" or part != record.trial.attacker:
+                plugins[f"{role.title} {part.label}"] = _used(part)
+        else:
+            plugins["matched to" if role.name == "reference" else role.name] = _used(part)
+    return plugins
 
 
 def _used(part: PartRecord) -> Used:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.results import table
+from bench.results.arms import ARMS
 from bench.results.cells import cell_of
 from bench.results.formats import DASH, bounds, number, text_table
 from bench.results.measures import AUDIBILITY
-from bench.results.record import EVALUATED, GateRecord, Record
-from bench.results.roles import recorded_parts
+from bench.results.record import GateRecord, Record
+from bench.results.roles import parts_of
 from bench.results.sources import Source
 
 __all__ = ["inspected"]
@@ -50,7 +51,7 @@ def inspected(source: Source, records: Sequence[Record], locate: Locate) -> str:
 
 def _arms(records: Sequence[Record], seeds: Sequence[str]) -> str:
     """Return the mean quality of every arm, and the score, by seed."""
-    arms = [arm for arm in EVALUATED if any(arm in record.arms for record in records)]
+    arms = [arm for arm in ARMS if any(arm in record.arms for record in records)]
     body = [[arm, *(number(record.mean(arm), ".4f") for record in records)] for arm in arms]
     denied = [math.nan if record.denied is None else record.denied for record in records]
     return text_table(["arm", *seeds], [*body, ["learning denied", *(number(value, "+.3f") for value in denied)]])
@@ -79,8 +80,8 @@ def _check(check: GateRecord) -> str:
 def _plugins(record: Record) -> str:
     """Return the plugins with version, digest and parameters."""
     body = [
-        [role, part.label, str(part.version), part.digest, ", ".join(f"{k}={v}" for k, v in part.params.items())]
-        for role, _, part in recorded_parts(record)
+        [role.title, part.label, str(part.version), part.digest, ", ".join(f"{k}={v}" for k, v in part.params.items())]
+        for role, part in parts_of(record.trial)
     ]
     return text_table(["plugin", "name", "version", "digest", "parameters"], body)
 
@@ -145,7 +146,7 @@ def _commands(source: Source, records: Sequence[Record]) -> str:
         lines.append(f"make again: bench matrix {shlex.quote(_short(source.suite))}")
     lines.append(f"the record:  bench records show {place} {name}")
     lines.append(f"run one again and compare:  bench verify {place} --sample 1")
-    if first.trial.control != "clean" and first.status == "ok":
+    if not first.trial.control.is_clean and first.status == "ok":
         lines.append(f"listen:  bench listen {name} --open")
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -23,13 +24,14 @@ from bench.api import Clips, Data, Rolls
 from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
-from bench.report.exhibits import Exhibit, Version
+from bench.report.items import MediaClip, MediaItem
 from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
 from bench.trials.store import Store
+from bench.vocabulary import PerDomain
 
-__all__ = ["Gallery"]
+__all__ = ["MediaBuilder"]
 
 _RATE = 22050  # of rendered notes
 _LOUDEST = 0.98
@@ -37,8 +39,8 @@ _MOST_SECONDS = 12.0  # of one file
 _SAMPLES = 2  # generated pieces a model
 
 
-class Gallery:
-    """Makes exhibits from the artefacts of some stores and writes their files into one folder."""
+class MediaBuilder:
+    """Makes media items from the artefacts of some stores and writes their files into one folder."""
 
     def __init__(self, stores: Sequence[Store], folder: Path):
         self._stores, self._folder = stores, folder
@@ -46,38 +48,34 @@ class Gallery:
         self._load = functools.lru_cache(maxsize=6)(load_data)
         self._written: dict[tuple[str, ...], str] = {}  # what was made for which artefact and item: a file's name
 
-    def of_row(self, record: Record) -> list[Exhibit]:
+    def of_row(self, record: Record) -> list[MediaItem]:
         """Two items of a row's protected set. Empty where the artefacts are gone, or nothing was protected."""
-        if record.trial.control == "clean" or record.status != "ok":
+        if record.trial.control.is_clean or record.status != "ok":
             return []
-        exhibits = []
+        items = []
         for title, item in _chosen(record):
             if made := self._item(record, title, item, deep=False):
-                exhibits.append(made)
-        return exhibits
+                items.append(made)
+        return items
 
-    def of_cell(self, record: Record) -> list[Exhibit]:
+    def of_cell(self, record: Record) -> list[MediaItem]:
         """The typical item as the attacker got it, and what models generated after learning."""
         if record.status != "ok":
             return []
-        typical = _chosen(record)[:1] if record.trial.control != "clean" else []
+        typical = _chosen(record)[:1] if not record.trial.control.is_clean else []
         made = [self._item(record, title, item, deep=True) for title, item in typical]
-        return [exhibit for exhibit in (*made, self._generated(record)) if exhibit]
+        return [item for item in (*made, self._generated(record)) if item]
 
-    def _item(self, record: Record, title: str, item: str, *, deep: bool) -> Exhibit | None:
+    def _item(self, record: Record, title: str, item: str, *, deep: bool) -> MediaItem | None:
         clean, protected = (self._one(record, role, item) for role in ("clean_set", "protected_set"))
         if clean is None or protected is None:
             return None
         keys = (record.stages["clean_set"], record.stages["protected_set"])
         versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
-        if isinstance(clean, Clips) and isinstance(protected, Clips):
-            versions += self._noise(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.recordings, clean, protected), pictures.RECORDINGS
-        else:
-            assert isinstance(clean, Rolls)
-            assert isinstance(protected, Rolls)
-            versions += self._additions(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.rolls, clean, protected), pictures.ROLLS
+        parts: PerDomain[_Parts] = PerDomain(audio=self._noise, midi=self._additions)
+        versions += parts.of(clean)(clean, protected, keys[1])
+        picture, caption = _PICTURES.of(clean)
+        draw = functools.partial(picture, clean, protected)
         if deep and record.trial.adaptation:
             under = f"after {record.trial.adaptation.label}"
             for name, role in (
@@ -88,9 +86,9 @@ class Gallery:
                 adapted = _pick(self._by_key(record, key), item) if key and key not in keys else None
                 if adapted is not None:
                     versions.append(self._version(name, adapted, key))
-        return Exhibit(title, item, tuple(versions), self._once((*keys, item), ".png", draw), caption)
+        return MediaItem(title, item, tuple(versions), self._once((*keys, item), ".png", draw), caption)
 
-    def _noise(self, clean: Clips, protected: Clips, key: str) -> list[Version]:
+    def _noise(self, clean: Clips, protected: Clips, key: str) -> list[MediaClip]:
         noise = clean.with_audio(protected.audio - clean.audio)
         power, own = float(clean.audio.square().mean()), float(noise.audio.square().mean())
         if own == 0.0:
@@ -106,7 +104,7 @@ class Gallery:
             ),
         ]
 
-    def _additions(self, clean: Rolls, protected: Rolls, key: str) -> list[Version]:
+    def _additions(self, clean: Rolls, protected: Rolls, key: str) -> list[MediaClip]:
         """The notes that begin where none began before."""
         notes = notes_of(protected)
         added = notes[~clean.onset[cells_of(notes, protected)]]
@@ -114,10 +112,10 @@ class Gallery:
             return []
         return [self._version("notes added, alone", to_rolls(added, protected), f"{key} added")]
 
-    def _generated(self, record: Record) -> Exhibit | None:
+    def _generated(self, record: Record) -> MediaItem | None:
         versions = []
         arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
-        if record.trial.control != "clean":
+        if not record.trial.control.is_clean:
             arms.insert(1, ("protected", "after learning from protected data"))
         for arm, says in arms:
             made = self._set(record, arm)
@@ -128,7 +126,7 @@ class Gallery:
                 versions.append(self._version(f"{says}, {at + 1}", made.select([at]), key, group="generated"))
         if not versions:
             return None
-        return Exhibit("generated", record.trial.attacker.label, tuple(versions))
+        return MediaItem("generated", record.trial.attacker.label, tuple(versions))
 
     def _one(self, record: Record, role: str, item: str) -> Data | None:
         return _pick(self._set(record, role), item)
@@ -155,9 +153,9 @@ class Gallery:
         folder = store.open(key)
         return self._load(folder) if (folder / "set.json").is_file() else None
 
-    def _version(self, name: str, data: Data, source: str, note: str = "", group: str = "recording") -> Version:
+    def _version(self, name: str, data: Data, source: str, note: str = "", group: str = "recording") -> MediaClip:
         """A set of one item as a file. source: what tells this sound from all others of the item's id."""
-        return Version(name, self._once((source, data.ids[0]), ".flac", lambda: _flac(_sound(data))), note, group)
+        return MediaClip(name, self._once((source, data.ids[0]), ".flac", lambda: _flac(_sound(data))), note, group)
 
     def _once(self, what: tuple[str, ...], ending: str, make: Callable[[], bytes]) -> str:
         """The file of something that is made but once, under the hash of its content; its name."""
@@ -174,7 +172,7 @@ class Gallery:
 
 
 def _chosen(record: Record) -> list[tuple[str, str]]:
-    """(title, id) of the item whose audibility is the median, and of the one that is heard most."""
+    """(title, id) of the item whose audibility is the median, and of the one that is most audible."""
     metric = next((name for name in AXES if any(record.audibility.get(name, []))), "")
     values = [
         (value, item) for value, item in zip(record.audibility.get(metric, []), record.audibility_ids, strict=False)
@@ -196,11 +194,20 @@ def _pick(data: Data | None, item: str) -> Data | None:
 
 def _sound(data: Data) -> Clips:
     """A set as sound, without its padding: rolls are played by the soundfont."""
-    if isinstance(data, Clips):
-        return data
+    return _PLAYED.of(data)(data)
+
+
+def _played_rolls(rolls: Rolls) -> Clips:
     from bench.notes.render import render
 
-    return render(data, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+    return render(rolls, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+
+
+_Parts = Callable[[Any, Any, str], list["MediaClip"]]
+_PLAYED: PerDomain[Callable[[Any], Clips]] = PerDomain(audio=lambda clips: clips, midi=_played_rolls)
+_PICTURES: PerDomain[tuple[Callable[..., bytes], str]] = PerDomain(
+    audio=(pictures.recordings, pictures.RECORDINGS), midi=(pictures.rolls, pictures.ROLLS)
+)
 
 
 def _flac(clips: Clips) -> bytes:

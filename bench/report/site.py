@@ -26,7 +26,7 @@ from bench.results.record import Record
 from bench.trials.store import Store
 
 if TYPE_CHECKING:
-    from bench.report.media import Gallery
+    from bench.report.media import MediaBuilder
 
 __all__ = ["build", "build_cell"]
 
@@ -44,17 +44,19 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
     a folder that this did not make.
     """
     with _folder(out) as aside:
-        gallery = _gallery(stores, aside / "media") if stores else None
+        media = _media(boards, stores, aside / "media")
         environment = _environment()
         for board in boards:
             say(f"{board.name}: {sum(len(view.cells) for view in board.views)} cells")
-            _suite(environment, board, aside / board.name, gallery)
+            _suite(environment, board, aside / board.name, media)
         _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
         tables.write_sqlite(aside / "bench.sqlite", boards)
         tables.write_tables(aside, boards)
         (aside / "summary.md").write_text(markdown.summary(boards), encoding="utf-8")
         _assets(aside / "assets")
-    return sorted(gallery.missing) if gallery else []
+    if media is None and stores:
+        return sorted(record.name for board in boards for record in _protected(board))
+    return sorted(media.missing) if media else []
 
 
 def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store]) -> Path:
@@ -76,37 +78,47 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
     (view,) = board.views
     (cell,) = view.cells
     with _folder(out) as aside:
-        exhibits = _gallery(stores, aside / "media").of_cell(record)
-        if not exhibits:
+        media = _media([board], stores, aside / "media")
+        items = media.of_cell(record) if media else []
+        if not items:
             where = ", ".join(store.url for store in stores)
             raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
         page = Path("cell") / "pages" / "index.html"
-        shown = views.cell_page(board, view, cell, exhibits)
+        shown = views.cell_page(board, view, cell, items)
         _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
         _records(cell.records, aside / "cell" / "records")
         _assets(aside / "assets")
     return out / page
 
 
-def _gallery(stores: Sequence[Store], folder: Path) -> Gallery:
-    """Return what finds sounds and pictures; it needs torch, which pages without sound do not."""
-    from bench.report.media import Gallery
+def _protected(board: Board) -> list[Record]:
+    """The first record of every cell that protects something."""
+    cells = (cell for view in board.views if not view.control.is_clean for cell in view.cells)
+    return [cell.measured for cell in cells if cell.measured]
 
-    return Gallery(stores, folder)
+
+def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> MediaBuilder | None:
+    """What makes sounds and pictures; None where no store holds a set, so that nothing needs torch."""
+    keys = {record.stages.get("protected_set", "") for board in boards for record in board.records} - {""}
+    if not any(store.present(keys) for store in stores):
+        return None
+    from bench.report.media import MediaBuilder
+
+    return MediaBuilder(stores, folder)
 
 
-def _suite(environment: Any, board: Board, folder: Path, gallery: Gallery | None) -> None:
+def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | None) -> None:
     listening = []
     for view in board.views:
         for cell in view.cells:
             if cell.records:
-                exhibits = gallery.of_cell(cell.records[0]) if gallery else []
-                shown = views.cell_page(board, view, cell, exhibits)
+                items = media.of_cell(cell.records[0]) if media else []
+                shown = views.cell_page(board, view, cell, items)
                 _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
-        if gallery and view.measured and view.control != "clean":
-            listening.append((view, gallery.of_row(view.measured)))
+        if media and view.measured and not view.control.is_clean:
+            listening.append((view, media.of_row(view.measured)))
     _records(board.records, folder / "records")
-    shown = views.suite_page(board, [(view, exhibits) for view, exhibits in listening if exhibits])
+    shown = views.suite_page(board, [(view, items) for view, items in listening if items])
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
     tables.write_tables(folder, [board])
     (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")

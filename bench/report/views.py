@@ -7,35 +7,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
-from bench.report.exhibits import Exhibit
+from bench.report.items import MediaItem
+from bench.results.arms import TRAINED, Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
-from bench.results.record import Record
-from bench.results.roles import recorded_parts
+from bench.results.record import PartRecord, Record
+from bench.results.roles import parts_of
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
+from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
 
 _ARMS = (
-    ("clean", "clean", "the same attacker, unprotected data: the best they can do"),
-    ("protected", "protected", "what they did with the protected data"),
-    ("untrained", "untrained", "a model that never saw the data"),
-    ("clean_adapted", "clean, adapted", "unprotected data under the same adaptation: what the adaptation costs"),
-    ("remainder", "the unprotected rest", "learning from the clips that were left unprotected, alone"),
+    (Arm.CLEAN, "clean", "the same attacker, unprotected data: the best they can do"),
+    (Arm.PROTECTED, "protected", "what they did with the protected data"),
+    (Arm.UNTRAINED, "untrained", "a model that never saw the data"),
+    (Arm.CLEAN_ADAPTED, "clean, adapted", "unprotected data under the same adaptation: what the adaptation costs"),
+    (Arm.REMAINDER, "the unprotected rest", "learning from the clips that were left unprotected, alone"),
 )
-
-# The parts of a trial in the order of what happens, as `recorded_parts` calls them and as a page does.
-_ROLES = {
-    "dataset": "data set",
-    "defense": "defense",
-    "reference": "matched to",
-    "surrogate": "surrogate",
-    "expected": "prepared for",
-    "adaptation": "adaptation",
-    "attacker": "attacker",
-}
 
 
 def index(boards: Sequence[Board]) -> dict[str, Any]:
@@ -53,7 +44,7 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]]) -> dict[str, Any]:
+def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
     """A board's page.
 
     Args:
@@ -88,14 +79,14 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[Exhibit]]])
     }
 
 
-def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[MediaItem]) -> dict[str, Any]:
     """A cell's page.
 
     Args:
         board: the suite with its records.
         view: the row that the cell is in.
         cell: the cell; it has records.
-        exhibits: what is played and looked at.
+        items: what is played and looked at.
     """
     score, records = cell.score, cell.records
     arms = [
@@ -131,7 +122,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, exhibits: Sequence[Ex
         "command": board.command if board.file else first.provenance.get("command", "") or board.command,
         "made": first.provenance,
         "cost": _cost(records),
-        "exhibits": list(exhibits),
+        "items": list(items),
         "errors": [record for record in records if record.error],
         "notes": first.notes,
     }
@@ -228,7 +219,7 @@ def _pareto(board: Board) -> str:
     points = []
     for view, title in zip(board.views, columns.titles(board.views), strict=True):
         x = view.row.audibility.get(board.axis, math.nan)
-        if view.shown is None or math.isnan(x) or view.control in ("clean", "scramble"):
+        if view.shown is None or math.isnan(x) or view.control in (Control.CLEAN, Control.SCRAMBLE):
             continue
         denied = view.shown.score.denied
         if not math.isnan(denied.mean):
@@ -242,7 +233,7 @@ def _pareto(board: Board) -> str:
 
 def _curves(records: Sequence[Record]) -> str:
     arms: dict[str, list[list[tuple[float, float]]]] = {}
-    for arm in ("clean", "protected", "clean_adapted", "remainder"):
+    for arm in TRAINED:
         runs = []
         for record in records:
             lines = record.epochs.get(arm, [])
@@ -256,17 +247,14 @@ def _curves(records: Sequence[Record]) -> str:
 
 
 def _parts(record: Record) -> list[tuple[str, str, int, str, str]]:
-    order = list(_ROLES)
+    """(role, plugin, version, digest, parameters) of every plugin that took part, in the order of what happens."""
     return [
-        (
-            _ROLES[role],
-            part.name,
-            part.version,
-            part.digest,
-            ", ".join(f"{key} = {it}" for key, it in part.params.items()),
-        )
-        for role, _, part in sorted(recorded_parts(record), key=lambda found: order.index(found[0]))
+        (role.title, part.name, part.version, part.digest, _parameters(part)) for role, part in parts_of(record.trial)
     ]
+
+
+def _parameters(part: PartRecord) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in part.params.items())
 
 
 def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UsageError
 from bench.results import sources, table
 from bench.results import suite as suites
+from bench.results.arms import ARMS
 from bench.results.cells import cell_of
 from bench.results.formats import DASH, bounds, number, text_table
-from bench.results.record import EVALUATED, Record, mean
+from bench.results.record import Record, mean
 from bench.results.table import Row
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _line(record: Record) -> dict[str, Any]:
         "metric": record.metric,
         "denied": math.nan if record.denied is None else record.denied,
         "void": ", ".join(check.name for check in record.void),
-        **{f"q_{arm}": record.mean(arm) for arm in EVALUATED},
+        **{f"q_{arm}": record.mean(arm) for arm in ARMS},
         "input_change": mean(record.input_change),
         **{name: mean(values) for name, values in record.audibility.items()},
         "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),

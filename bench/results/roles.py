@@ -1,29 +1,76 @@
-"""The plugins of a record by the roles that they have in its trial."""
+"""The roles that plugins have in a trial: the one table from which records, rebuilt trials and pages list them."""
 
 from __future__ import annotations
 
-from bench.results.record import PartRecord, Record
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
 from bench.vocabulary import Kind
 
-__all__ = ["recorded_parts", "single_roles"]
+__all__ = ["ROLES", "Role", "map_parts", "parts_of"]
 
 
-def recorded_parts(record: Record) -> list[tuple[str, Kind, PartRecord]]:
-    """Return role, kind and plugin of every plugin that a record names; surrogates and expected ones come last."""
-    parts: list[tuple[str, Kind, PartRecord]] = [(role, *found) for role, found in single_roles(record).items()]
-    parts += [("surrogate", "attackers", part) for part in record.trial.surrogates]
-    parts += [("expected", "adaptations", part) for part in record.trial.expects]
-    return parts
+@dataclass(frozen=True)
+class Role:
+    """A role of plugins in a trial.
+
+    Attributes:
+        name: the field of a trial, and of what a record says was asked.
+        kind: which plugins can have it.
+        title: what pages call it.
+        many: whether several plugins may have it.
+    """
+
+    name: str
+    kind: Kind
+    title: str
+    many: bool = False
 
 
-def single_roles(record: Record) -> dict[str, tuple[Kind, PartRecord]]:
-    """Return the roles that one plugin has, where the trial has that role: role -> (kind, plugin)."""
-    asked = record.trial
-    roles: dict[str, tuple[Kind, PartRecord | None]] = {
-        "dataset": ("datasets", asked.dataset),
-        "defense": ("defenses", asked.defense),
-        "attacker": ("attackers", asked.attacker),
-        "adaptation": ("adaptations", asked.adaptation),
-        "reference": ("defenses", asked.reference),
-    }
-    return {role: (kind, part) for role, (kind, part) in roles.items() if part is not None}
+# In the order of what happens.
+ROLES = (
+    Role("dataset", "datasets", "data set"),
+    Role("defense", "defenses", "defense"),
+    Role("reference", "defenses", "matched to"),  # of a matched control
+    Role("surrogates", "attackers", "surrogate", many=True),
+    Role("expects", "adaptations", "expects", many=True),
+    Role("adaptation", "adaptations", "adaptation"),
+    Role("attacker", "attackers", "attacker"),
+)
+
+
+def parts_of(asked: Any) -> Iterator[tuple[Role, Any]]:
+    """The plugins of a trial, each with its role.
+
+    Args:
+        asked: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+
+    Yields:
+        (role, plugin): a `Part` of a trial, a `PartRecord` of a record.
+    """
+    for role in ROLES:
+        value = getattr(asked, role.name)
+        for part in value if role.many else (value,):
+            if part is not None:
+                yield role, part
+
+
+def map_parts(asked: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any]:
+    """Every role's plugins, each put through a function: fields for another form of the same trial.
+
+    Args:
+        asked: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+        function: (role, plugin) -> what stands in its place.
+
+    Returns:
+        Name of the role -> the result, a tuple of results where several plugins may have the role, None for no plugin.
+    """
+    fields: dict[str, Any] = {}
+    for role in ROLES:
+        value = getattr(asked, role.name)
+        if role.many:
+            fields[role.name] = tuple(function(role, part) for part in value)
+        else:
+            fields[role.name] = None if value is None else function(role, value)
+    return fields

@@ -29,11 +29,12 @@ from typing import Any
 from bench.errors import DataError
 from bench.files import io_errors, replacing
 from bench.results import table
+from bench.results.arms import ARMS
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import readable_json
 from bench.results.names import digest
-from bench.results.record import EVALUATED, Number, PartRecord, Record, numbers
-from bench.results.roles import recorded_parts
+from bench.results.record import Number, PartRecord, Record, numbers
+from bench.results.roles import parts_of
 from bench.results.score import SCORE_VERSION
 from bench.results.table import CellScore, Row
 from bench.results.views import cell_in
@@ -181,7 +182,7 @@ def _seed(record: Record) -> dict[str, Any]:
     """Summarise one trial."""
     if record.status != "ok":
         return {"failed": (record.error or {}).get("type", ""), "key": record.key[:_KEY]}
-    arms = _rounded({arm: record.mean(arm) for arm in EVALUATED if arm in record.arms})
+    arms = _rounded({arm: record.mean(arm) for arm in ARMS if arm in record.arms})
     return {"score": record.denied, **arms, "key": record.key[:_KEY]}
 
 
@@ -189,11 +190,10 @@ def _plugins(record: Record) -> list[tuple[str, str, PartRecord]]:
     """Return role, id and plugin of every plugin of a record; an id is its label and a digest of all that it is."""
     counts: Counter[str] = Counter()
     named = []
-    for role, _, part in recorded_parts(record):
-        counts[role] += 1
-        several = role in ("surrogate", "expected")
-        name = f"{part.label}@{digest(part.model_dump())[:8]}"
-        named.append((f"{role} {counts[role]}" if several else role, name, part))
+    for role, part in parts_of(record.trial):
+        counts[role.title] += 1
+        title = f"{role.title} {counts[role.title]}" if role.many else role.title
+        named.append((title, f"{part.label}@{digest(part.model_dump())[:8]}", part))
     return named
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import plugins
 from bench.errors import BenchError, DataError
 from bench.results.record import PartRecord, Record
-from bench.results.roles import single_roles
+from bench.results.roles import map_parts, parts_of
 from bench.sources import plain_name
 from bench.trials.matrix import resolve
 from bench.trials.trial import Part, Trial
@@ -31,24 +31,10 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     """
     asked = record.trial
     try:
-        found = {role: part_of(kind, part, asked.preset, files) for role, (kind, part) in single_roles(record).items()}
-        surrogates = tuple(part_of("attackers", part, asked.preset, files) for part in asked.surrogates)
-        expects = tuple(part_of("adaptations", part, asked.preset, files) for part in asked.expects)
+        parts = map_parts(asked, lambda role, part: part_of(role.kind, part, asked.preset, files))
     except BenchError as error:
         raise DataError(f"record '{record.name}' cannot be made again here: {error}") from error
-    return Trial(
-        dataset=found["dataset"],
-        defense=found["defense"],
-        attacker=found["attacker"],
-        seed=asked.seed,
-        knowledge=asked.knowledge,
-        surrogates=surrogates,
-        expects=expects,
-        adaptation=found.get("adaptation"),
-        reference=found.get("reference"),
-        preset=asked.preset,
-        share=asked.share,
-    )
+    return Trial(seed=asked.seed, knowledge=asked.knowledge, preset=asked.preset, share=asked.share, **parts)
 
 
 def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
@@ -75,14 +61,5 @@ def as_recorded(trial: Trial, record: Record) -> Trial:
     def then(part: Part, was: PartRecord) -> Part:
         return replace(part, params=was.params, digest=was.digest, data=was.data)
 
-    asked = record.trial
-    return replace(
-        trial,
-        dataset=then(trial.dataset, asked.dataset),
-        defense=then(trial.defense, asked.defense),
-        attacker=then(trial.attacker, asked.attacker),
-        surrogates=tuple(map(then, trial.surrogates, asked.surrogates)),
-        expects=tuple(map(then, trial.expects, asked.expects)),
-        adaptation=then(trial.adaptation, asked.adaptation) if trial.adaptation and asked.adaptation else None,
-        reference=then(trial.reference, asked.reference) if trial.reference and asked.reference else None,
-    )
+    recorded = iter(parts_of(record.trial))
+    return replace(trial, **map_parts(trial, lambda role, part: then(part, next(recorded)[1])))

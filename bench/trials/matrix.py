@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from bench import plugins
-from bench.api import Adaptation, Attacker, Dataset, Defense, Plugin
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
+from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
+from bench.sources import plain_name
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind
 
 __all__ = ["Expansion", "expand", "resolve"]
+
+_KIND_OF_ROLE: dict[str, Kind] = {
+    "dataset": "datasets",
+    "defense": "defenses",
+    "reference": "defenses",
+    "attacker": "attackers",
+    "adaptation": "adaptations",
+}
+
+
+# What the plan and the tables read of a plugin's declarations, see `Part.traits`.
+_TRAITS: dict[Kind, str] = {
+    "defenses": "per",
+    "attackers": "task",
+    "adaptations": "preprocess",
+    "datasets": "content",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,7 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
+    tally = _Tally()
     rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
         (control, defense)
@@ -46,14 +67,49 @@ def expand(suite: Suite) -> Expansion:
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
-        why = resolver.mismatch(chosen) if seeds else ""
+        if not seeds:
+            continue
+        cell = {**chosen, "reference": reference or NONE}
+        why = resolver.mismatch(cell)
+        tally.count(cell, why)
         if why:
             left_out[why] = None
             continue
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
-            trials.setdefault(trial.name, trial)
+            if trials.setdefault(trial.name, trial) != trial:
+                raise UsageError(
+                    f"two cells of suite '{suite.name}' would share the record {trial.name}.json, the second that of "
+                    f"'{trial.row}' against '{trial.attacker.title}': rename one in the suite"
+                )
+    for name in trials:
+        check_label(name, f"suite '{suite.name}': a record")
+    tally.check(resolver)
     return Expansion(tuple(trials.values()), tuple(left_out))
+
+
+class _Tally:
+    """Which plugins of a suite are in a trial, and why others are in none."""
+
+    def __init__(self) -> None:
+        self._used: set[tuple[Kind, str]] = set()
+        self._lost: dict[tuple[Kind, str], tuple[str, str]] = {}
+
+    def count(self, cell: Mapping[str, str], why: str) -> None:
+        """Note a cell; `why` it cannot be, if so."""
+        for role, name in cell.items():
+            kind = _KIND_OF_ROLE[role]
+            if why and name != NONE:
+                self._lost.setdefault((kind, name), (why, cell["attacker"]))
+            elif not why:
+                self._used.add((kind, name))
+
+    def check(self, resolver: _Resolver) -> None:
+        """Raise `UsageError` for a plugin that fits nothing it was named with, and say what would fit."""
+        for kind, name in self._lost:
+            if (kind, name) not in self._used:
+                why, attacker = self._lost[kind, name]
+                raise UsageError(f"{why}{resolver.fitting(kind, name, attacker)}")
 
 
 class _Resolver:
@@ -63,13 +119,14 @@ class _Resolver:
         self._suite = suite
         self._parts: dict[tuple[str, str, str], Part] = {}
         self._domains: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(chosen["attacker"])
         attacker = self.part("attackers", chosen["attacker"])
         defense = self.part("defenses", chosen["defense"])
         adapted = None if chosen["adaptation"] == NONE else self.part("adaptations", chosen["adaptation"])
-        identity = defense.control == "clean"
+        identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", chosen["dataset"], domain),
             defense=defense,
@@ -89,11 +146,16 @@ class _Resolver:
         known = self._parts.get((kind, name, domain))
         if known is None:
             plugin, given = self._suite.given(kind, name)
-            known = resolve(
-                kind, plugin, given, self._suite.preset, label="" if name == plugin else name, domain=domain
-            )
+            label = self._label(kind, name)
+            plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
+            known = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
             self._parts[kind, name, domain] = known
         return known
+
+    def _label(self, kind: Kind, name: str) -> str:
+        if kind not in self._labels:
+            self._labels[kind] = self._suite.labels(kind)
+        return self._labels[kind].get(name, name)
 
     def control(self, kind: Kind, name: str) -> str:
         return self.part(kind, name).control
@@ -138,12 +200,22 @@ class _Resolver:
     def mismatch(self, chosen: Mapping[str, str]) -> str:
         """Why these plugins cannot meet in one trial, or nothing."""
         domain = self.domain(chosen["attacker"])
-        for kind in ("datasets", "defenses", "adaptations"):
-            name = chosen[plugins.SINGULAR[kind]]
+        for role in ("dataset", "defense", "reference", "adaptation"):
+            kind, name = _KIND_OF_ROLE[role], chosen[role]
             if name != NONE and domain not in (able := self.domains(kind, name)):
                 what = plugins.SINGULAR[kind]
                 return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
         return ""
+
+    def fitting(self, kind: Kind, name: str, attacker: str) -> str:
+        """Which plugins of a kind fit: with an attacker, or of attackers what one takes."""
+        wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
+        fits = []
+        for other in plugins.names(kind):
+            with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
+                if other != name and wanted & set(plugins.load(kind, other).domains):
+                    fits.append(other)
+        return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
 
 
 def resolve(
@@ -159,6 +231,7 @@ def resolve(
     if domain and "domain" in {field.name for field in fields(cls)}:
         chosen.setdefault("domain", domain)
     plugin = plugins.build(kind, name, chosen, preset)
+    trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -169,27 +242,11 @@ def resolve(
         given=dict(given),
         version=plugin.version,
         label=label,
-        control=plugin.control if isinstance(plugin, Defense) else Control.NONE,
+        control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits=_traits(plugin),
+        traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
     )
-
-
-def _traits(plugin: Plugin) -> dict[str, str]:
-    """What the plan and the tables read of a plugin's declarations, see `Part.traits`."""
-    match plugin:
-        case Defense():
-            said: dict[str, object] = {"per": plugin.per}
-        case Attacker():
-            said = {"task": plugin.task}
-        case Adaptation():
-            said = {"preprocess": plugin.preprocess}
-        case Dataset():
-            said = {"content": plugin.content}
-        case _:
-            raise TypeError(f"{type(plugin).__name__} is none of the four kinds of plugin")
-    return {name: str(value) for name, value in said.items() if value}
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from bench.results.suite import read as read_suite
 from bench.trials import matrix, verify
 from bench.trials.trial import Trial
 
-__all__ = ["provenance_lines", "read", "sample", "trial_problems"]
+__all__ = ["commit_lines", "difference_lines", "read", "sample", "trial_problems"]
 
 
 def read(source: Source) -> dict[Path, Record]:
@@ -79,28 +79,29 @@ def _trusted(file: Path, own: Collection[Path]) -> Suite:
     """The suite beside the records. Expanding it imports its plugins, so that a file must be one that was given."""
     suite = read_suite(file)
     given = {path.resolve() for path in own}
-    named = {*suite.datasets, *suite.defenses, *suite.controls, *suite.attackers, *suite.adaptations, *suite.bag}
     for kind in plugins.FOLDERS:
-        tables = getattr(suite, plugins.SINGULAR[kind])
-        named |= {suite.given(kind, name)[0] for name in tables}
-        named |= {str(name) for table in tables.values() for name in table.get("expects", ())}
-    for name in sorted({*named, *suite.expects}):
-        if name.endswith(".py") and Path(name).expanduser().resolve() not in given:
-            raise UsageError(f"the suite {file.name} names the file {name}: read it, and give --plugin {name}")
+        for name in suite.named(kind):
+            plugin, _ = suite.given(kind, name)
+            if plugin.endswith(".py") and Path(plugin).resolve() not in given:
+                raise UsageError(f"the suite {file.name} names the file {plugin}: read it, and give --plugin {plugin}")
     return suite
 
 
-def provenance_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> Iterator[str]:
-    """Which code and machine made the records, and what of it differs here."""
+def commit_lines(records: Iterable[Record]) -> Iterator[str]:
+    """Which commits made the records."""
     git = [one.provenance.get("git") or {} for one in records]
     commits = Counter((str(each.get("commit", "unknown"))[:12], bool(each.get("dirty"))) for each in git)
     for (commit, dirty), count in commits.most_common():
         yield f"made: {count} by commit {commit}" + (", with changes that are not in it" if dirty else "")
+
+
+def difference_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> Iterator[str]:
+    """How the plugins and their data here differ from those of the records."""
     differences = Counter(line for one in records for line in verify.differences(one, trials[one.name]))
     for line, count in differences.items():
         yield f"differs: {line} ({count} of {len(records)})"
     if not differences:
-        yield "differs: nothing, the plugins and their data here are those of the records"
+        yield "differs: nothing, plugins and data match the records"
 
 
 def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record], int]:
@@ -112,6 +113,6 @@ def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record
         The drawn records, and how many could have been drawn.
     """
     complete = [one for one in records if one.status == "ok"]
-    able = {one.name: one for one in [one for one in complete if one.trial.control != "clean"] or complete}
+    able = {one.name: one for one in [one for one in complete if not one.trial.control.is_clean] or complete}
     names = random.Random(seed).sample(sorted(able), min(size, len(able)))
     return [able[name] for name in names], len(able)

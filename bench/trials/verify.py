@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.results import record as records
+from bench.results.arms import Arm
 from bench.results.consistency import check_problems, close
 from bench.results.record import Number, PartRecord, Record
-from bench.results.roles import recorded_parts
+from bench.results.roles import parts_of
 from bench.trials import recording
 from bench.trials.again import as_recorded
 from bench.trials.plan import plan
@@ -57,7 +58,7 @@ def trial_problems(record: Record, trial: Trial) -> list[str]:
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}': its trial is called '{trial.name}'")
-    told = {"control": trial.defense.control}
+    told: dict[str, str] = {"control": trial.defense.control}
     if trial.defense.digest == record.trial.defense.digest:
         told["scope"] = trial.defense.traits.get("per", "")
     for field, here in told.items():
@@ -87,12 +88,10 @@ def key_problems(record: Record, trial: Trial) -> list[str]:
 
 def differences(record: Record, trial: Trial) -> list[str]:
     """How the plugins and their data here differ from those that the record was made with, a line each."""
-    here = [trial.dataset, trial.defense, trial.attacker, trial.adaptation, trial.reference]
-    parts = [*(part for part in here if part), *trial.surrogates, *trial.expects]
     lines: dict[str, None] = {}
-    for (role, _, was), part in zip(recorded_parts(record), parts, strict=True):
-        for what, then, now in _compared(was, part):
-            lines[f"{role} '{was.label}': {what} {now} here, {then} in the record"] = None
+    for (role, then), (_, now) in zip(parts_of(record.trial), parts_of(trial), strict=True):
+        for what, recorded, here in _compared(then, now):
+            lines[f"{role.title} '{then.label}': {what} {here} here, {recorded} in the record"] = None
     return list(lines)
 
 
@@ -171,10 +170,10 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
             yield f"denied {_text(record.denied)}, {_text(again.denied)} when run again"
     elif abs(record.denied - again.denied) > tolerance:
         yield f"denied {record.denied:+.3f}, {again.denied:+.3f} when run again: more than {tolerance:.3f} apart"
-    gained = abs(again.mean("clean") - again.mean("untrained"))
+    gained = abs(again.mean(Arm.CLEAN) - again.mean(Arm.UNTRAINED))
     for arm in again.arms:
         then, now = record.mean(arm), again.mean(arm)
-        if arm == "untrained":
+        if arm == Arm.UNTRAINED:
             line = _furthest("arms.untrained", record.quality(arm), again.quality(arm))
             if line:
                 yield f"{line}, and no training blurs it"

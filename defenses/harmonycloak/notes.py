@@ -1,22 +1,23 @@
 """HarmonyCloak for rolls: noise on the dominant note of every track and window, as a MIDI file can hold it.
 
 The dominant note of a window is the pitch of the largest cumulative velocity; M is the velocity of its loudest note
-there, H(f) the velocity that is heard in quiet (DLS velocity law). A roll's cell is a note's velocity, so noise "on the
-cells of the dominant pitch" has three readings that can be exported, and what each does to a victim differs:
+there, H(f) the least velocity that is audible in quiet (DLS velocity law). A cell of a roll is a note's velocity, so
+noise "on the cells of the dominant pitch" has three readings that a file can hold; they affect a model differently:
 
-velocity   the note of the dominant pitch gets louder by delta. No onset, pitch or duration changes: models that read
+velocity   The note of the dominant pitch gets louder by delta. No onset, pitch or duration changes: models that read
            no velocities (the published MuseGAN and SymphonyNet) read the same input to the bit.
-hold       delta lies in every cell of the window: where the pitch already sounds the note is louder, in the gaps after
-           it the note is held, and before its first onset a new note of velocity delta begins.
-ghost      the note is struck again for one step, at velocity delta, and goes on: note | ghost | note. Two notes of one
-           pitch cannot overlap on a channel (every parser at hand damages them), hence the split. Rolls without onsets
+hold       delta is added to every cell of the window: where the pitch sounds already the note is louder, in the gaps
+           after it the note is held, and before its first onset a new note of velocity delta begins.
+ghost      The note is struck again for one step, at velocity delta, and goes on: note | ghost | note. Two notes of one
+           pitch cannot overlap on a channel (common parsers damage them), hence the split. Rolls without onsets
            (the published MuseGAN's) are the same to the bit.
 
-Loudness has a gradient, the place of a ghost has none. Places are chosen by search (`_Places`): several are proposed
-for every roll, the best under the surrogates is kept, and the proposals' distribution, one for all rolls, moves towards
-what was kept (cross-entropy method, Rubinstein 1999): a place that is predictable is a place that is learned.
+The loss has a gradient in velocities and none in the places of ghosts. Places are chosen by search (`_Places`): several
+are proposed for every roll, the best under the surrogates is kept, and the distribution of proposals, one for all
+rolls, moves towards what was kept (cross-entropy method, Rubinstein 1999), since predictable places are learnt more
+easily.
 
-A step is the shortest window: at 120 beats a minute and four steps a beat 125 ms, where the paper has 10 ms. Of drums,
+A step is the shortest window: at 120 beats a minute and four steps a beat 125 ms, where the paper has 10 ms. For drums,
 whose pitch is no frequency, H is 1.
 """
 
@@ -55,7 +56,23 @@ def cloak(
     density: float,
     proposals: int,
 ) -> Rolls:
-    """The rolls with noise on the dominant note of every window; `descend` turns its knobs, or None."""
+    """Add noise to the dominant note of every window.
+
+    Args:
+        data: the set.
+        rng: random numbers.
+        descend: optimises the parameters of the noise; None leaves them random.
+        mode: what the noise is, see the head of this module.
+        window_beats: length of a window; 0 for a beat in mode "ghost", else a bar.
+        level_127_db: dB SPL at the listener of a note of velocity 127.
+        offset_db: how far M is lowered.
+        alpha: weight of the penalty of the noise's norm.
+        density: share of the windows that get a ghost.
+        proposals: how many places are tried in each search.
+
+    Returns:
+        Rolls in the shape of `data`.
+    """
     beats = window_beats or (1.0 if mode == "ghost" else data.beats_per_bar)
     windows = maskers(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
     per_step = mode == "velocity"  # a window may hold several notes, each with a noise of its own
@@ -93,7 +110,7 @@ def _selected(windows: Maskers, index: Tensor) -> Maskers:
 
 
 def _delta(windows: Maskers, u: Tensor, at: Tensor) -> Tensor:
-    """The noise of knobs u [roll, track, n] in the windows `at` [n], 0 where there may be none."""
+    """The noise of parameters u [roll, track, n] in the windows `at` [n], 0 where none is allowed."""
     low, high = windows.low[..., at], windows.high[..., at]
     return torch.where(windows.open[..., at], low + (high - low) * u.sigmoid(), 0.0)
 
@@ -145,7 +162,7 @@ def _legal(rolls: Rolls, windows: Maskers) -> Tensor:
 
 
 class _Places:
-    """Where in its window each ghost is, and how likely a place is to be proposed: one distribution for all rolls."""
+    """Where in its window each ghost is, and the probability of proposing a place: one distribution for all rolls."""
 
     def __init__(self, data: Rolls, windows: Maskers, density: float, rng: Generator) -> None:
         size, count = windows.size, windows.pitch.shape[2]
@@ -162,7 +179,7 @@ class _Places:
         self.chosen = self._drawn(torch.arange(len(data), device=data.device), 1)[0]
 
     def improve(self, models: Models, index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]) -> None:
-        """Of what the rolls have and some new draws, keep for each the one of least loss; then let draws follow it."""
+        """Keep for each roll the places of least loss among its own and some new draws; then adapt the distribution."""
         tried = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
         rolls = _together([noisy(which, index) for which in tried])
         with torch.no_grad():
@@ -172,7 +189,7 @@ class _Places:
         self._follow(index)
 
     def _drawn(self, index: Tensor, draws: int) -> Tensor:
-        """int64 [draw, roll, track, window]: a legal place each, by chance."""
+        """int64 [draw, roll, track, window]: a legal random place each."""
         legal = self._legal[index]
         slot = torch.arange(legal.shape[2], device=legal.device) % self._bar
         scores = self._chance[:, slot].log().where(legal, -torch.inf)
@@ -180,7 +197,7 @@ class _Places:
         return (scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()).argmax(-1)
 
     def _follow(self, index: Tensor) -> None:
-        """Move the chances towards how often each place was kept where it could be, then back to the density."""
+        """Move the probabilities towards the share of windows that kept each place, then restore the density."""
         legal = self._legal[index]
         free = legal[..., 1:].any(-1)  # windows where a ghost is possible at all
         kept = functional.one_hot(self.chosen[index], legal.shape[-1]) * free[..., None]
@@ -201,7 +218,7 @@ class _Places:
 
 
 def _judged(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
-    """[roll]: losses of a model that holds still."""
+    """[roll]: losses of a model whose weights are fixed."""
     training = model.training
     model.eval()
     try:
@@ -229,7 +246,7 @@ def _together(sets: Sequence[Rolls]) -> Rolls:
 
 
 def _penalty(rolls: Rolls) -> Tensor:
-    """[roll, track]: what the norm of a track's noise costs: (1 - its share of the velocity) / the track's norm."""
+    """[roll, track]: the penalty of a unit of noise norm: (1 - the track's share of the velocity) / its norm."""
     total = rolls.velocity.sum((2, 3)) + 1e-6
     share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
     return (1 - share) / (rolls.velocity.square().sum((2, 3)) + 1e-6).sqrt()

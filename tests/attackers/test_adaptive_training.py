@@ -13,6 +13,8 @@ from bench.api import Augment, Clips, Log, silent_log
 from bench.errors import DataError, UsageError
 from bench.training import hardening
 
+pytestmark = pytest.mark.numeric
+
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 Linear: Any = plugins.load("attackers", str(PLUGINS / "linear.py"))
 Tones: Any = plugins.load("datasets", str(PLUGINS / "tones.py"))

@@ -13,6 +13,8 @@ from bench._kit import sets
 from bench.api import Clips
 from bench.errors import DataError
 
+pytestmark = pytest.mark.numeric
+
 BANDS, FRAMES = 32, 98
 
 

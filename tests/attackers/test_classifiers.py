@@ -12,6 +12,8 @@ from bench.api import Clips, Epoch
 from bench.errors import DataError
 from bench.training import classification
 
+pytestmark = pytest.mark.numeric
+
 NAMES = ("m5", "melcnn", "mfcc")
 
 

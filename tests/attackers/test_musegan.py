@@ -15,6 +15,8 @@ from bench.api import Rolls
 from bench.errors import DataError, UsageError
 from bench.metrics.symbolic import features
 
+pytestmark = pytest.mark.numeric
+
 
 def attacker(**parameters: Any) -> Any:
     return plugins.build("attackers", "musegan", parameters, preset="smoke")

@@ -19,6 +19,8 @@ ATTACKER = plugins.load("attackers", "musicgen")
 # The plugin's own modules; importable once the plugin is loaded.
 from bench.attackers.musicgen import tokens, weights  # noqa: E402
 
+pytestmark = pytest.mark.numeric
+
 RATE = 16000
 
 

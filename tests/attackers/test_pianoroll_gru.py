@@ -12,6 +12,8 @@ from bench import plugins
 from bench._kit import sets
 from bench.api import Rolls
 
+pytestmark = pytest.mark.numeric
+
 
 def attacker(**parameters: Any) -> Any:
     return plugins.build("attackers", "pianoroll_gru", parameters, preset="smoke")

@@ -17,6 +17,8 @@ from bench.errors import DataError
 from bench.notes.rolls import Notes, grid, notes_of
 from bench.notes.velocities import beginnings
 
+pytestmark = pytest.mark.numeric
+
 
 def attacker(**parameters: Any) -> Any:
     return plugins.build("attackers", "symphonynet", parameters, preset="smoke")

@@ -57,7 +57,7 @@ def records(
         trials = small_trials(
             defenses=["clean", "labels", "breaks"], adaptations=["none", "quieter"], seeds=[0], shares=[1.0, 0.5]
         )
-        execute(prepare(trials, Store(folder / "store")), folder / "tiny", lambda event: None)
+        execute(prepare(trials, Store(folder / "store")), folder / "tiny", lambda event: None, jobs=1)
         once["tiny"] = folder / "tiny"
     shutil.copytree(once["tiny"], tmp_path / "tiny")
     return {one.name: one for one in reading.load_all(tmp_path / "tiny")}

@@ -13,6 +13,8 @@ from bench.api import Adaptation, Clips, Knowledge
 from bench.errors import UsageError
 from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
 
+pytestmark = pytest.mark.numeric
+
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
 KNOWN = Knowledge("white-box", (sets.Reader(),))
 

@@ -16,6 +16,8 @@ from bench.metrics.edits import edits
 from bench.notes.rolls import Notes, grid, notes_of
 from bench.notes.velocities import beginnings
 
+pytestmark = pytest.mark.numeric
+
 MODES = ("velocity", "hold", "ghost")
 KNOWN = Knowledge("white-box", (sets.Reader(),))
 

@@ -13,6 +13,8 @@ from bench.errors import DataError, UsageError
 from bench.metrics.audibility import correlation, snr_db
 from bench.sound.segments import stepped_mask
 
+pytestmark = pytest.mark.numeric
+
 CRAFTED: dict[str, dict[str, Any]] = {
     "constant_epsilon": {"rounds": 1},
     "dynamic_epsilon": {"rounds": 1},

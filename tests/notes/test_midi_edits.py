@@ -12,8 +12,8 @@ import torch
 from bench.api import Rolls
 from bench.errors import DataError
 from bench.notes.midi import read_score
-from bench.notes.midi_edits import Frame, transferred
-from bench.notes.midi_writing import rewritten, verify
+from bench.notes.midi_edits import Frame, transfer_edits
+from bench.notes.midi_writing import check_written, write_notes
 
 STEP = 120  # ticks; 480 a beat, 4 steps a beat
 Row = tuple[int, int, int, int]  # begin, end, pitch, velocity
@@ -47,10 +47,10 @@ def written(path: Path, *tracks: mido.MidiTrack, end: int = 16 * STEP) -> Frame:
 
 def edited(frame: Frame, protected: Rolls) -> list[Row]:
     """The notes of the file that is written, as it reads."""
-    notes = transferred(frame, [frame.notes(protected, frame.pieces())])
+    notes = transfer_edits(frame, [frame.notes(protected, frame.pieces())])
     path = frame.score.path.with_name("out.mid")
-    path.write_bytes(rewritten(frame.score, notes))
-    again = verify(frame.score, notes, path.read_bytes(), path)
+    path.write_bytes(write_notes(frame.score, notes))
+    again = check_written(frame.score, notes, path.read_bytes(), path)
     return sorted((begin, end, pitch, velocity) for _, begin, end, pitch, velocity, *_ in again.notes.tolist())
 
 
@@ -223,16 +223,16 @@ def test_silent_pieces_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_file_that_reads_otherwise_is_refused(one: Frame) -> None:
-    notes = transferred(one, [one.notes(rolls(one), one.pieces())])
+    notes = transfer_edits(one, [one.notes(rolls(one), one.pieces())])
     wrong = notes.clone()
     wrong[0, 4] += 1
-    data, path = rewritten(one.score, notes), one.score.path
+    data, path = write_notes(one.score, notes), one.score.path
     with pytest.raises(DataError, match="written with 3 notes, read with 3; first odd one"):
-        verify(one.score, wrong, data, path)
+        check_written(one.score, wrong, data, path)
     with pytest.raises(DataError, match="track 0 was read back with other events"):
-        verify(one.score, notes, data.replace(b"\x06\x03end", b"\x06\x03eNd"), path)
+        check_written(one.score, notes, data.replace(b"\x06\x03end", b"\x06\x03eNd"), path)
     with pytest.raises(DataError, match="chunk 4 was read back with other bytes"):
-        verify(one.score, notes, data + b"XFIH", path)
+        check_written(one.score, notes, data + b"XFIH", path)
 
 
 def test_chance_edits_of_chance_notes_are_written_and_read_back(tmp_path: Path) -> None:
@@ -256,3 +256,16 @@ def test_chance_edits_of_chance_notes_are_written_and_read_back(tmp_path: Path) 
         for part, begin, end, pitch, *_ in sorted(again.notes.tolist(), key=lambda row: row[1]):
             assert begin >= by_pitch.get((part, pitch), 0)
             by_pitch[part, pitch] = end
+
+
+def test_a_note_held_over_a_change_of_program_is_not_struck_again_after_it(tmp_path: Path) -> None:
+    change = mido.Message("program_change", program=9)
+    frame = written(
+        tmp_path, track((0, on()), (3 * STEP, change), (8 * STEP, off()), (8 * STEP, on(62)), (960, off(62)))
+    )
+    before, after = rolls(frame), rolls(frame)
+    strike(before, 1, 20)
+    strike(after, 5, 20)
+    last = [(8 * STEP, 8 * STEP + 1, 62, 80)]
+    assert edited(frame, before) == [(0, STEP, 60, 80), (STEP, 8 * STEP, 60, 20), *last]
+    assert edited(frame, after) == [(0, 8 * STEP, 60, 80), *last]

@@ -15,8 +15,8 @@ import torch
 from bench.api import Rolls
 from bench.errors import DataError
 from bench.notes.midi import Score, score_of
-from bench.notes.midi_edits import Frame, transferred
-from bench.notes.midi_writing import rewritten, verify
+from bench.notes.midi_edits import Frame, transfer_edits
+from bench.notes.midi_writing import check_written, write_notes
 from bench.notes.smf import parse, varlen
 
 END = b"\x00\xff\x2f\x00"
@@ -176,8 +176,9 @@ def others(data: bytes) -> list[object]:
 
 def events(content: bytes) -> list[tuple[int, int, bytes]]:
     """Tick (none for the end of the track, which may move), status and data bytes of every event, and what is left."""
-    found, at, tick, running, ended = [], 0, 0, 0, False
-    while at < len(content) and content[at] < 0xF4:
+    found: list[tuple[int, int, bytes]] = []
+    at, tick, running, ended = 0, 0, 0, False
+    while at < len(content) and not (found and found[-1][0] < 0 and content[at] >= 0xF4):
         shift = 0
         while content[at] & 0x80:
             shift = (shift | content[at] & 0x7F) << 7
@@ -223,9 +224,9 @@ def protected(source: Score, rng: torch.Generator | None, louder: float = 1.0) -
             onset[..., lane] |= torch.rand(chance.shape, generator=rng) < 0.2
         velocity = velocity * clean.support
     changed: Rolls = replace(clean, velocity=velocity, onset=onset & (velocity > 0))
-    rows = transferred(frame, [frame.notes(changed, frame.pieces())])
-    data = rewritten(source, rows)
-    verify(source, rows, data, source.path)
+    rows = transfer_edits(frame, [frame.notes(changed, frame.pieces())])
+    data = write_notes(source, rows)
+    check_written(source, rows, data, source.path)
     return data
 
 
@@ -274,15 +275,15 @@ def test_a_note_keeps_its_release_velocity_and_running_status() -> None:
     rows = source.notes.clone()
     rows[0, 2] = 120
     shorter = b"\x00\x90\x48\x40\x78\x80\x48\x11\x78\x90\x4a\x40\x83\x60\x4a\x00" + END
-    assert rewritten(source, rows) == midi(shorter)
-    assert rewritten(source, rows[1:]) == midi(b"\x81\x70\x90\x4a\x40\x83\x60\x4a\x00" + END)
+    assert write_notes(source, rows) == midi(shorter)
+    assert write_notes(source, rows[1:]) == midi(b"\x81\x70\x90\x4a\x40\x83\x60\x4a\x00" + END)
 
 
 def test_what_a_removed_event_stated_is_stated_anew() -> None:
     """The status byte of a removed note, on which what follows relies, is written out."""
     data = midi(b"\x00\x90\x48\x40\x81\x70\x48\x00\x00\x4a\x40\x81\x70\x4a\x00" + END)
     source = score(data)
-    assert rewritten(source, source.notes[1:]) == midi(b"\x81\x70\x90\x4a\x40\x81\x70\x4a\x00" + END)
+    assert write_notes(source, source.notes[1:]) == midi(b"\x81\x70\x90\x4a\x40\x81\x70\x4a\x00" + END)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(suite: Suite, folder: Path) -> list[Record]:
-    return execute(prepare(expand(suite).trials, Store(folder / "store")), folder / "records", lambda event: None)
+    return execute(
+        prepare(expand(suite).trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1
+    )
 
 
 def test_a_page_holds_the_tables_and_the_findings(small_suite: Suites, folder: Path) -> None:

@@ -17,7 +17,7 @@ import soundfile
 from bench.api import Clips
 from bench.errors import UsageError
 from bench.report import tables
-from bench.report.media import Gallery
+from bench.report.media import MediaBuilder
 from bench.report.site import build
 from bench.results.board import Board
 from bench.trials.artefacts import load_data
@@ -112,8 +112,8 @@ def test_rows_outside_the_budget_are_on_the_page_and_not_ranked(pages: Path) -> 
 
 def test_what_is_played_is_what_the_store_holds(board: Board, store: Store, tmp_path: Path) -> None:
     record = next(one for one in board.records if one.trial.row == "hiss" and one.trial.adaptation)
-    (shown, *_) = Gallery([store], tmp_path).of_cell(record)
-    sounds = {version.name: soundfile.read(tmp_path / version.file)[0] for version in shown.versions}
+    (shown, *_) = MediaBuilder([store], tmp_path).of_cell(record)
+    sounds = {version.name: soundfile.read(tmp_path / version.file)[0] for version in shown.clips}
     clean_set, protected_set = (load_data(store.open(record.stages[role])) for role in ("clean_set", "protected_set"))
     assert isinstance(clean_set, Clips)
     assert isinstance(protected_set, Clips)

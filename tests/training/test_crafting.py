@@ -13,6 +13,8 @@ from bench.errors import DataError, UsageError
 from bench.training import crafting
 from bench.training.crafting import Noise, Schedule
 
+pytestmark = pytest.mark.numeric
+
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

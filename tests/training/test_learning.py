@@ -10,6 +10,8 @@ from torch import Generator, Tensor, nn
 from bench.api import Clips
 from bench.training.learning import batches, cosine, fit, seeded
 
+pytestmark = pytest.mark.numeric
+
 
 def line(items: int = 32, noise: float = 0.0, seed: int = 0) -> Clips:
     """Clips whose last sample is twice the first one."""

@@ -23,7 +23,7 @@ Trials = Callable[..., tuple[Trial, ...]]
 
 
 def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
-    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None)
+    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
 
 
 def sets(record: Record, folder: Path, *roles: str) -> list[torch.Tensor]:

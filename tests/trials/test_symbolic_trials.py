@@ -41,7 +41,9 @@ def asked() -> Suite:
 @pytest.fixture(scope="module")
 def records(asked: Suite, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Record]:
     folder = tmp_path_factory.mktemp("symbolic")
-    made = execute(prepare(expand(asked).trials, Store(folder / "store")), folder / "records", lambda event: None)
+    made = execute(
+        prepare(expand(asked).trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1
+    )
     assert [record.error for record in made] == [None] * 4
     return {(record.trial.row, record.trial.attacker.label): record for record in made}
 

@@ -29,6 +29,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.results.record import Number, PartRecord, Record
+from bench.results.roles import parts_of
 
 __all__ = ["Facts", "Setting", "of"]
 
@@ -76,15 +77,8 @@ def of(record: Record, suite: str) -> Facts:
 
 
 def _parts(record: Record) -> dict[str, PartRecord]:
-    trial = record.trial
-    parts = {
-        "dataset": trial.dataset,
-        "defense": trial.defense,
-        "reference": trial.reference,
-        "adaptation": trial.adaptation,
-        "attacker": trial.attacker,
-    }
-    return {kind: part for kind, part in parts.items() if part}
+    """The plugins whose parameters are told, by role."""
+    return {role.name: part for role, part in parts_of(record.trial) if not role.many}
 
 
 def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple[str, Setting]]:
@@ -100,7 +94,7 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
     yield "knowledge", trial.knowledge
     yield "surrogates", ", ".join(part.label for part in trial.surrogates)
     yield "expects", ", ".join(part.label for part in trial.expects)
-    yield "control", trial.control
+    yield "control", str(trial.control)
     yield "noise per", trial.scope
     yield "share", trial.share
     yield "seed", trial.seed

@@ -1,8 +1,8 @@
-"""Records as runs of MLflow: an experiment a suite, a run a trial, its record an artefact.
+"""Records as runs of MLflow: one experiment per suite, one run per trial, its record as an artefact.
 
-A run is known again by its tags `bench.trial` and `bench.key`. Exporting again leaves it as it is if its record is the
-same to the letter (`bench.record`), else puts a new run in its place. A trial whose key has changed, since its plugins
-or parameters have, is another trial: the earlier run stays, as its history.
+A run is identified by its tags `bench.trial` and `bench.key`. Exporting again keeps it if its record is the same to the
+letter (`bench.record`), else replaces it. A trial whose key has changed, because its plugins or parameters have, is
+another trial: the earlier run stays.
 """
 
 from __future__ import annotations
@@ -23,34 +23,41 @@ __all__ = ["export", "is_folder"]
 # The most that one request may hold, see mlflow.utils.validation.
 METRICS, SETTINGS, LETTERS = 1000, 100, 6000
 ARTEFACT = "record.json"
-Known = defaultdict[tuple[str, str], list[Any]]
+Runs = defaultdict[tuple[str, str], list[Any]]  # (trial, key) -> runs of MLflow
 
 
 def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
-    """Log every run. (how many were logged, how many were there already)
+    """Log every run.
 
-    `out` is a folder, or the URI of a tracking server or database as MLflow takes it. Raises `UsageError` where MLflow
-    is not installed or cannot use `out`.
+    Args:
+        runs: what to log.
+        out: a folder, or the URI of a tracking server or database as MLflow takes it.
+
+    Returns:
+        How many were logged, and how many were there already.
+
+    Raises:
+        UsageError: MLflow is not installed or cannot use `out`.
     """
     with _client(out) as client:
         from mlflow.exceptions import MlflowException
 
         logged = kept = 0
-        known: dict[str, tuple[str, Known]] = {}
+        experiments: dict[str, tuple[str, Runs]] = {}
         try:
             for run in runs:
-                if run.suite not in known:
+                if run.suite not in experiments:
                     experiment = _experiment(client, run.suite)
-                    known[run.suite] = experiment, _runs(client, experiment)
-                experiment, there = known[run.suite]
-                found = there[run.name, run.key]
-                whole = next((one for one in found if _is_whole(one, run)), None)
-                for one in found:
-                    if one is not whole:
+                    experiments[run.suite] = experiment, _runs(client, experiment)
+                experiment, existing = experiments[run.suite]
+                earlier = existing[run.name, run.key]
+                complete = next((one for one in earlier if _is_complete(one, run)), None)
+                for one in earlier:
+                    if one is not complete:
                         client.delete_run(one.info.run_id)
-                if whole is None:
+                if complete is None:
                     _log(client, experiment, run)
-                logged, kept = logged + (whole is None), kept + (whole is not None)
+                logged, kept = logged + (complete is None), kept + (complete is not None)
         except (MlflowException, OSError) as error:
             raise UsageError(f"--out {out}: {_line(error)}") from error
     return logged, kept
@@ -65,8 +72,8 @@ def is_folder(out: str) -> bool:
 def _client(out: str) -> Iterator[Any]:
     """A client of what is at `out`, without telemetry.
 
-    MLflow asks for a written consent to keep runs in a plain folder, which it calls maintenance mode: a folder needs no
-    database, and the light package has none. Of a server that does not answer it would say so after minutes.
+    MLflow keeps runs in a plain folder only if a variable allows it; a folder needs no database, which the light
+    package does not have. A server that does not answer is reported after three tries instead of minutes.
     """
     consents = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -92,7 +99,7 @@ def _client(out: str) -> Iterator[Any]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a while; those that the user set stay."""
+    """Set environment variables for the block; those that the user set stay."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -103,33 +110,35 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _experiment(client: Any, suite: str) -> str:
-    found = client.get_experiment_by_name(suite)
-    if found is None:
+    """The id of the suite's experiment, created or restored where needed."""
+    experiment = client.get_experiment_by_name(suite)
+    if experiment is None:
         return str(client.create_experiment(suite))
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
-def _runs(client: Any, experiment: str) -> Known:
-    """The experiment's runs by the trial's name and key: one each, or more where the user took some out of the bin."""
-    found: Known = defaultdict(list)
+def _runs(client: Any, experiment: str) -> Runs:
+    """The experiment's runs: one per trial and key, or more where the user restored deleted ones."""
+    runs: Runs = defaultdict(list)
     token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
         for run in page:
-            found[run.data.tags.get("bench.trial", ""), run.data.tags.get("bench.key", "")].append(run)
+            runs[run.data.tags.get("bench.trial", ""), run.data.tags.get("bench.key", "")].append(run)
         token = page.token
         if not token:
-            return found
+            return runs
 
 
-def _is_whole(there: Any, run: Facts) -> bool:
-    """Whether a run holds this very record, and was not cut off while it was logged."""
-    return there.info.status in ("FINISHED", "FAILED") and there.data.tags.get("bench.record") == digest(run.text)
+def _is_complete(earlier: Any, run: Facts) -> bool:
+    """Whether an earlier run holds this very record, and was not cut off while it was logged."""
+    return earlier.info.status in ("FINISHED", "FAILED") and earlier.data.tags.get("bench.record") == digest(run.text)
 
 
 def _log(client: Any, experiment: str, run: Facts) -> None:
+    """Create a run and log all of it, in batches of the size that MLflow takes."""
     from mlflow.entities import Metric, Param
 
     at = round(1000 * run.at)
@@ -138,17 +147,17 @@ def _log(client: Any, experiment: str, run: Facts) -> None:
     for theirs, ours in (("mlflow.source.name", "command"), ("mlflow.source.git.commit", "commit")):
         if ours in run.tags:
             tags[theirs] = run.tags[ours]
-    made = client.create_run(experiment, start_time=at, tags=tags, run_name=run.name).info.run_id
+    run_id = client.create_run(experiment, start_time=at, tags=tags, run_name=run.name).info.run_id
     settings = {**run.settings, **run.sources}
     params = [Param(name, str(value)[:LETTERS]) for name, value in settings.items() if value != ""]
     metrics = [Metric(name, value, at, 0) for name, value in run.metrics.items()]
     metrics += [Metric(name, value, at, step) for name, curve in run.curves.items() for step, value in curve]
     for start in range(0, len(params), SETTINGS):
-        client.log_batch(made, params=params[start : start + SETTINGS])
+        client.log_batch(run_id, params=params[start : start + SETTINGS])
     for start in range(0, len(metrics), METRICS):
-        client.log_batch(made, metrics=metrics[start : start + METRICS])
-    client.log_text(made, run.text, ARTEFACT)
-    client.set_terminated(made, "FINISHED" if run.ok else "FAILED", end_time=at)
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS])
+    client.log_text(run_id, run.text, ARTEFACT)
+    client.set_terminated(run_id, "FINISHED" if run.ok else "FAILED", end_time=at)
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Records as runs of TensorBoard: a folder a suite, a sub-folder a trial.
+"""Records as runs of TensorBoard: one folder per suite, one subfolder per trial.
 
-Scalars hold the curves by the attacker's own steps and the final metrics at step 0; the HParams tab sets what was asked
-beside the headline metrics, and Text shows where a run comes from. Exporting again replaces a trial's event file, and
+Scalars hold the curves by the attacker's own steps and the final metrics at step 0; the HParams tab shows the settings
+beside the headline metrics, and Text shows the provenance of a run. Exporting again replaces a trial's event file, and
 touches nothing else in its folder; the columns of the HParams tab are those of the last export. TensorBoard keeps
 numbers to single precision; MLflow and the record keep all.
 """
@@ -26,9 +26,17 @@ EVENTS = "events.out.tfevents.*"
 
 
 def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
-    """Write every run into OUT/SUITE/TRIAL. (how many are new, how many were replaced)
+    """Write every run into OUT/SUITE/TRIAL.
 
-    Raises `UsageError` where TensorBoard is not installed or `out` is no folder.
+    Args:
+        runs: what to write.
+        out: a folder.
+
+    Returns:
+        How many are new, and how many replaced an earlier one.
+
+    Raises:
+        UsageError: TensorBoard is not installed, or `out` is not a folder that can be written.
     """
     if "://" in out:
         raise UsageError(f"--out {out}: TensorBoard reads folders; give one")
@@ -46,17 +54,17 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
             settings = _typed([run.settings for run in members])
             _replace(folder, [(_experiment(settings, members), 0)], max(run.at for run in members))
             for run, given in zip(members, settings, strict=True):
-                there = _replace(folder / run.name, _summaries(run, given), run.at)
-                replaced, new = replaced + there, new + (not there)
+                existed = _replace(folder / run.name, _summaries(run, given), run.at)
+                replaced, new = replaced + existed, new + (not existed)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
     return new, replaced
 
 
 def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> bool:
-    """Put one event file into a folder in place of those that are there; whether there were any.
+    """Replace the event files of a folder by one; whether there were any.
 
-    It is written outside and moved in whole: a TensorBoard that watches takes any file with such a name for a run.
+    It is written elsewhere and then renamed: a TensorBoard that watches the folder reads any file with such a name.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -78,7 +86,7 @@ def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> b
 
 
 def _summaries(run: Facts, settings: Mapping[str, Setting]) -> list[tuple[Any, int]]:
-    """(summary, step) of all that a run says."""
+    """(summary, step) of everything in a run."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
     from tensorboard.plugins.text.summary_v2 import text_pb
 
@@ -131,5 +139,5 @@ def _typed(settings: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]
     for given in settings:
         for name, value in given.items():
             kinds.setdefault(name, set()).add(type(value))
-    mixed = {name for name, found in kinds.items() if not (found <= {int, float} or len(found) == 1)}
+    mixed = {name for name, types in kinds.items() if not (types <= {int, float} or len(types) == 1)}
     return [{name: str(value) if name in mixed else value for name, value in given.items()} for given in settings]
