@@ -16,6 +16,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
 from bench.trials.store import Store
+from bench.vocabulary import PerDomain
 
 __all__ = ["MediaBuilder"]
 
@@ -70,14 +72,10 @@ class MediaBuilder:
             return None
         keys = (record.stages["clean_set"], record.stages["protected_set"])
         versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
-        if isinstance(clean, Clips) and isinstance(protected, Clips):
-            versions += self._noise(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.recordings, clean, protected), pictures.RECORDINGS
-        else:
-            assert isinstance(clean, Rolls)
-            assert isinstance(protected, Rolls)
-            versions += self._additions(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.rolls, clean, protected), pictures.ROLLS
+        parts: PerDomain[_Parts] = PerDomain(audio=self._noise, midi=self._additions)
+        versions += parts.of(clean)(clean, protected, keys[1])
+        picture, caption = _PICTURES.of(clean)
+        draw = functools.partial(picture, clean, protected)
         if deep and record.trial.adaptation:
             under = f"after {record.trial.adaptation.label}"
             for name, role in (
@@ -196,11 +194,20 @@ def _pick(data: Data | None, item: str) -> Data | None:
 
 def _sound(data: Data) -> Clips:
     """A set as sound, without its padding: rolls are played by the soundfont."""
-    if isinstance(data, Clips):
-        return data
+    return _PLAYED.of(data)(data)
+
+
+def _played_rolls(rolls: Rolls) -> Clips:
     from bench.notes.render import render
 
-    return render(data, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+    return render(rolls, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+
+
+_Parts = Callable[[Any, Any, str], list["MediaClip"]]
+_PLAYED: PerDomain[Callable[[Any], Clips]] = PerDomain(audio=lambda clips: clips, midi=_played_rolls)
+_PICTURES: PerDomain[tuple[Callable[..., bytes], str]] = PerDomain(
+    audio=(pictures.recordings, pictures.RECORDINGS), midi=(pictures.rolls, pictures.ROLLS)
+)
 
 
 def _flac(clips: Clips) -> bytes:
