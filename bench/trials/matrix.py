@@ -127,7 +127,7 @@ class _Resolver:
         attacker = self.part("attackers", chosen["attacker"])
         defense = self.part("defenses", chosen["defense"])
         adapted = None if chosen["adaptation"] == NONE else self.part("adaptations", chosen["adaptation"])
-        identity = defense.control == "clean"
+        identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", chosen["dataset"], domain),
             defense=defense,
