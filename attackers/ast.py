@@ -22,8 +22,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Clips, Log, silent_log
+from bench.compat import mend_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
+from bench.sound.resampling import resample
 from bench.training import classification
 from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import seeded
@@ -181,16 +183,15 @@ class _KaldiFrames(nn.Module):
 
     def __init__(self, rate: int, bands: int, frames: int, *, sampling_rate: int, mean: float, std: float):
         super().__init__()
-        from torchaudio.transforms import Resample
-
-        self.resample = Resample(rate, sampling_rate)
+        mend_torchaudio()
+        self.source_rate = rate
         self.rate, self.bands, self.frames = sampling_rate, bands, frames
         self.mean, self.std = mean, std
 
     def forward(self, audio: Tensor) -> Tensor:
         from torchaudio.compliance.kaldi import fbank
 
-        mono = self.resample(audio.mean(1))
+        mono = resample(audio.mean(1), self.source_rate, self.rate)
         mono = functional.pad(mono, (0, max(0, math.ceil(_WINDOW * self.rate) - mono.shape[-1])))
 
         def one(wave: Tensor) -> Tensor:

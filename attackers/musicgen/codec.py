@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.api import Clips
 from bench.errors import DataError
+from bench.sound.resampling import resample
 from bench.training.acceleration import differentiable_recurrence
 
 _TOGETHER = 16  # clips encoded at once: the first layers hold every sample
@@ -33,16 +34,9 @@ def waveform(clips: Clips, codec: Any) -> Tensor:
         raise DataError(
             f"musicgen: a clip of {shortest / clips.rate:.3f} s, expected at least one frame ({frame:.3f} s)"
         )
-    return resample(clips.audio.mean(1, keepdim=True), clips.rate, codec.config.sampling_rate)
-
-
-def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
-    if rate == wanted:
-        return audio
-    from torchaudio.functional import resample as windowed_sinc
-
-    resampled: Tensor = windowed_sinc(audio, rate, wanted)
-    return resampled
+    rate = codec.config.sampling_rate
+    samples = -(-clips.audio.shape[-1] * rate // clips.rate)  # as `frames` counts them
+    return resample(clips.audio.mean(1, keepdim=True), clips.rate, rate, samples)
 
 
 def frames(clips: Clips, codec: Any) -> Tensor:
