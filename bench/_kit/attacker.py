@@ -329,7 +329,7 @@ def _reads_loudness(case: Case) -> bool:
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
-    takes_as_many_steps_of_a_part: lambda case: hasattr(case.plugin, "epochs"),
+    takes_as_many_steps_of_a_part: lambda case: case.plugin.epochs is not None,
     generates: lambda case: case.plugin.implements("generate"),
     names_its_validity_checks: lambda case: case.plugin.implements("validity"),
     views_what_it_reads: lambda case: case.plugin.implements("view"),

@@ -29,8 +29,7 @@ def alignment_hash(data: Data) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    sound = data.audio if isinstance(data, Clips) else data.velocity
-    whole = (sound.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
+    whole = (data.signal.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
     labels = data.labels.tolist() if data.labels is not None else [None] * len(data)
     lines = sorted(
         f"{name} {label} {hashlib.sha256(item.tobytes()).hexdigest()}"

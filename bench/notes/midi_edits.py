@@ -62,9 +62,9 @@ class Frame:
     def __post_init__(self) -> None:
         score = self.score
         if score.ticks_per_beat < self.steps_per_beat:
-            found = f"{score.ticks_per_beat} ticks a beat"
+            resolution = f"{score.ticks_per_beat} ticks a beat"
             raise DataError(
-                f"{printable(score.path)}: the file counts {found}, expected at least {self.steps_per_beat}"
+                f"{printable(score.path)}: the file counts {resolution}, expected at least {self.steps_per_beat}"
             )
         if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
             beats = score.length // score.ticks_per_beat
@@ -92,8 +92,8 @@ class Frame:
             Rolls [piece, part, step, 128 pitches].
         """
         shown = score or self.score
-        place = {part: number for number, part in enumerate(self.score.parts)}
-        track = torch.tensor([place[part] for part in shown.parts])
+        track_of = {part: number for number, part in enumerate(self.score.parts)}
+        track = torch.tensor([track_of[part] for part in shown.parts])
         notes, _ = disjoint(quantised(shown, self.steps_per_beat))
         span = (min(pieces) * self.size, (max(pieces) + 1) * self.size)
         notes = cut(notes[(notes.end > span[0]) & (notes.start < span[1])], self.size)
@@ -260,8 +260,8 @@ def _next(key: Tensor, begin: Tensor, counts: Tensor) -> Tensor:
     """For each note the first later beginning of the same key among those that count, or a tick past all."""
     there = (key * _NEVER + begin)[counts].sort().values
     at = torch.searchsorted(there, key * _NEVER + begin, right=True)
-    found = torch.cat([there, torch.tensor([1 << 62])])[at]
-    return torch.where(found // _NEVER == key, found % _NEVER, _NEVER - 1)
+    nearest = torch.cat([there, torch.tensor([1 << 62])])[at]
+    return torch.where(nearest // _NEVER == key, nearest % _NEVER, _NEVER - 1)
 
 
 def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bench.report import losses, music
 from bench.report.columns import Table, checks_table, main_table, response_table, responses
+from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
 from bench.results.measures import CEILINGS
@@ -101,7 +102,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     known = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
     body = []
     for (dataset, row, attacker, adaptation), found in bins.items():
-        arm = "protected" if any("protected" in record.epochs for record in found) else "clean"
+        arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in found) else Arm.CLEAN
         curves = [[line["validation"] or math.nan for line in r.epochs[arm] if line.get("step")] for r in found]
         ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
         theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
