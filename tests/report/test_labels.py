@@ -136,7 +136,7 @@ def test_a_terminal_that_is_not_utf8_gets_its_table(encoding: str, site: Path, m
             ["matrix", str(site / "odd.toml"), "--store", str(site / "store"), "--display", "none", "--page", str(page)]
         )
     assert left.value.code == 0
-    shown = streams[0].buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    shown = streams[0].buffer.getvalue().decode(encoding)
     assert "clean" in shown
     assert "?" in shown
     assert "日本" in page.read_text(encoding="utf-8")
