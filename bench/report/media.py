@@ -50,7 +50,7 @@ class MediaBuilder:
 
     def of_row(self, record: Record) -> list[MediaItem]:
         """Two items of a row's protected set. Empty where the artefacts are gone, or nothing was protected."""
-        if record.trial.control == "clean" or record.status != "ok":
+        if record.trial.control.is_clean or record.status != "ok":
             return []
         items = []
         for title, item in _chosen(record):
@@ -62,7 +62,7 @@ class MediaBuilder:
         """The typical item as the attacker got it, and what models generated after learning."""
         if record.status != "ok":
             return []
-        typical = _chosen(record)[:1] if record.trial.control != "clean" else []
+        typical = _chosen(record)[:1] if not record.trial.control.is_clean else []
         made = [self._item(record, title, item, deep=True) for title, item in typical]
         return [item for item in (*made, self._generated(record)) if item]
 
@@ -115,7 +115,7 @@ class MediaBuilder:
     def _generated(self, record: Record) -> MediaItem | None:
         versions = []
         arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
-        if record.trial.control != "clean":
+        if not record.trial.control.is_clean:
             arms.insert(1, ("protected", "after learning from protected data"))
         for arm, says in arms:
             made = self._set(record, arm)

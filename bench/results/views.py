@@ -11,6 +11,7 @@ from bench.results.cells import Cell
 from bench.results.formats import DASH
 from bench.results.record import Record
 from bench.results.table import CellScore, Row
+from bench.vocabulary import Control
 
 __all__ = ["CellView", "RowView", "Status", "cell_in", "row_views"]
 
@@ -63,7 +64,7 @@ class RowView:
     row: Row
     cells: tuple[CellView, ...]
     shown: CellView | None
-    control: str
+    control: Control
     on_front: bool
     audibility: str
     anchor: str
@@ -131,7 +132,7 @@ def row_views(
                 row=row,
                 cells=tuple(cells.values()),
                 shown=cells[id(row.shown)] if row.shown else None,
-                control=first.trial.control if first else "",
+                control=first.trial.control if first else Control.NONE,
                 on_front=id(row) in on_front,
                 audibility=(audibility or {}).get(id(row), DASH),
                 anchor=anchor,

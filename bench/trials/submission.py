@@ -105,6 +105,6 @@ def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record
         The drawn records, and how many could have been drawn.
     """
     complete = [one for one in records if one.status == "ok"]
-    able = {one.name: one for one in [one for one in complete if one.trial.control != "clean"] or complete}
+    able = {one.name: one for one in [one for one in complete if not one.trial.control.is_clean] or complete}
     names = random.Random(seed).sample(sorted(able), min(size, len(able)))
     return [able[name] for name in names], len(able)
