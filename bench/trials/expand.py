@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
 from bench.sources import plain_name
+from bench.trials.facts import facts, remembered
 from bench.trials.trial import Part, Trial
-from bench.vocabulary import Control, Kind
+from bench.vocabulary import Control, Kind, Needs
 
 __all__ = ["Expansion", "expand", "resolve"]
 
@@ -178,7 +179,7 @@ class _Resolver:
     def default_bag(self, attacker: str) -> list[str]:
         """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
         plugin, _ = self._suite.given("attackers", attacker)
-        return list(plugins.load("attackers", plugin).bag)
+        return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
@@ -187,12 +188,12 @@ class _Resolver:
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
             plugin, _ = self._suite.given(kind, name)
-            self._domains[kind, name] = plugins.load(kind, plugin).domains
+            self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
         plugin, _ = self._suite.given("attackers", attacker)
-        name: str = plugins.load("attackers", plugin).dataset
+        name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
         return name
@@ -213,7 +214,7 @@ class _Resolver:
         fits = []
         for other in plugins.names(kind):
             with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
-                if other != name and wanted & set(plugins.load(kind, other).domains):
+                if other != name and wanted & set(facts(kind, other).domains):
                     fits.append(other)
         return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
 
@@ -226,10 +227,35 @@ def resolve(
     domain: set as the plugin's field `domain`, if it has one and the user did not give it.
     """
     name = plugins.locate(kind, name)
-    cls = plugins.load(kind, name)
     chosen = dict(given)
-    if domain and "domain" in {field.name for field in fields(cls)}:
+    if domain and "domain" in facts(kind, name).fields:
         chosen.setdefault("domain", domain)
+    files: list[Part] = []
+
+    def answer() -> dict[str, Any] | None:
+        part = _resolved(kind, name, chosen, preset)
+        files.append(part)
+        return asdict(part) if not part.data else None
+
+    found = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
+    part = _restored(found) if found else files[0] if files else _resolved(kind, name, chosen, preset)
+    return replace(part, given=dict(given), label=label)
+
+
+def _restored(found: Mapping[str, Any]) -> Part:
+    """A part from JSON."""
+    return Part(
+        **{
+            **found,
+            "control": Control(found["control"]),
+            "hooks": tuple(found["hooks"]),
+            "needs": Needs(**found["needs"]),
+        }
+    )
+
+
+def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> Part:
+    """The plugin as it is here, imported."""
     plugin = plugins.build(kind, name, chosen, preset)
     trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
@@ -239,9 +265,7 @@ def resolve(
         params=json.loads(json.dumps(plugins.resolved(plugin))),
         digest=plugins.digest(kind, name),
         data=str(plugin.fingerprint()),
-        given=dict(given),
         version=plugin.version,
-        label=label,
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
