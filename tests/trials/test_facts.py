@@ -8,8 +8,8 @@ import pytest
 
 from bench import plugins
 from bench.trials import matrix
+from bench.trials.expand import resolve
 from bench.trials.facts import facts
-from bench.trials.matrix import resolve
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 RUN = """
