@@ -43,6 +43,8 @@ def expanded(suite: Suite) -> Sequence[Trial]:
     expansion = expand(suite)
     for why in expansion.left_out:
         say(f"left out: {why}")
+    for why in expansion.contaminated:
+        say(f"contaminated: {why}: the score may understate what publishing adds")
     if not expansion.trials:
         raise UsageError(
             f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")

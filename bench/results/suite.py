@@ -32,13 +32,15 @@
     tolerance = 0.02
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
-error that names the nearest one.
+error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
+suite's file.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,6 +58,7 @@ from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
+_PATHS = ("path", "source")  # parameters that say where a data set or weights lie
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
@@ -123,7 +126,17 @@ class Suite(pydantic.BaseModel):
         params = dict(tables.get(name, {}))
         if kind == "defenses":
             params.pop("expects", None)
-        return plugins.locate(kind, str(params.pop("plugin", name)), self._folder), params
+        plugin = plugins.locate(kind, str(params.pop("plugin", name)), self._folder)
+        return plugin, {key: self._anchored(key, value) for key, value in params.items()}
+
+    def _anchored(self, key: str, value: Any) -> Any:
+        """A parameter; where it is the path of data or weights, relative to the suite's file, as seen from here."""
+        if key not in _PATHS or not isinstance(value, str) or not value or self._folder is None:
+            return value
+        path = self._folder / Path(value).expanduser()
+        if key == "source" and not path.exists():  # a name of the Hugging Face hub
+            return value
+        return value if path == Path(value) else os.path.relpath(path)
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """What tables call every plugin of a kind that the suite names."""

@@ -18,7 +18,7 @@ from bench.results.suite import Suite
 from bench.sources import plain_name
 from bench.trials.facts import facts, remembered
 from bench.trials.trial import Part, Trial
-from bench.vocabulary import Control, Kind, Needs
+from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
 
@@ -46,6 +46,7 @@ class Expansion:
 
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
+    contaminated: tuple[str, ...] = ()  # cells whose attacker was pretrained on the data set, and why
 
 
 def expand(suite: Suite) -> Expansion:
@@ -53,6 +54,7 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
+    contaminated: dict[str, None] = {}
     tally = _Tally()
     rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
@@ -76,6 +78,8 @@ def expand(suite: Suite) -> Expansion:
         if why:
             left_out[why] = None
             continue
+        if known := resolver.contamination(chosen):
+            contaminated[known] = None
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             if trials.setdefault(trial.name, trial) != trial:
@@ -86,7 +90,7 @@ def expand(suite: Suite) -> Expansion:
     for name in trials:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
-    return Expansion(tuple(trials.values()), tuple(left_out))
+    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
 
 
 class _Tally:
@@ -208,6 +212,14 @@ class _Resolver:
                 return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
         return ""
 
+    def contamination(self, chosen: Mapping[str, str]) -> str:
+        """Why a cell says little: its attacker's weights have seen the data set; or nothing."""
+        attacker, _ = self._suite.given("attackers", chosen["attacker"])
+        dataset, _ = self._suite.given("datasets", chosen["dataset"])
+        if dataset not in facts("attackers", attacker).seen:
+            return ""
+        return f"attacker '{chosen['attacker']}' was pretrained on data set '{chosen['dataset']}'"
+
     def fitting(self, kind: Kind, name: str, attacker: str) -> str:
         """Which plugins of a kind fit: with an attacker, or of attackers what one takes."""
         wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
@@ -257,6 +269,11 @@ def _restored(found: Mapping[str, Any]) -> Part:
 def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> Part:
     """The plugin as it is here, imported."""
     plugin = plugins.build(kind, name, chosen, preset)
+    if kind == "adaptations" and (lacking := set(plugin.requires) - _GIVEN):
+        raise UsageError(
+            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, "
+            f"which a trial does not give: expected at most {', '.join(sorted(_GIVEN))}"
+        )
     trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
@@ -271,6 +288,9 @@ def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> 
         needs=plugin.resources(),
         traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
     )
+
+
+_GIVEN: frozenset[Requirement] = frozenset({"labels"})  # what an adaptation can be given beside the items
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

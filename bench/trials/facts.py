@@ -36,6 +36,7 @@ class Facts:
     fields: tuple[str, ...]  # its parameters
     dataset: str = ""  # attackers only: its own data set
     bag: tuple[str, ...] = ()  # attackers only: its usual surrogates
+    seen: tuple[str, ...] = ()  # attackers only: the data sets of its pretraining
 
 
 def facts(kind: Kind, name: str) -> Facts:
@@ -53,11 +54,17 @@ def facts(kind: Kind, name: str) -> Facts:
 
     def declared() -> dict[str, Any]:
         cls = plugins.load(kind, name)
-        own = {"dataset": cls.dataset, "bag": cls.bag} if kind == "attackers" else {}
+        own = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
         return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **own}
 
     found = remembered(kind, name, {}, declared)
-    return Facts(tuple(found["domains"]), tuple(found["fields"]), found.get("dataset", ""), tuple(found.get("bag", ())))
+    return Facts(
+        domains=tuple(found["domains"]),
+        fields=tuple(found["fields"]),
+        dataset=found.get("dataset", ""),
+        bag=tuple(found.get("bag", ())),
+        seen=tuple(found.get("seen", ())),
+    )
 
 
 def remembered(

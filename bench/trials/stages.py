@@ -187,8 +187,10 @@ def _mix(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
-    data = work.data("train")
-    adapted = work.plugin("adaptation").transform(data, work.rng())
+    data, adaptation = work.data("train"), work.plugin("adaptation")
+    if "labels" in adaptation.requires and data.labels is None:
+        raise DataError(f"{work.stage.title}: the adaptation requires labels, expected a data set of classes")
+    adapted = adaptation.transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
     return _counts(adapted)
