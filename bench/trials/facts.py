@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
+from bench.files import write_json
 from bench.results.names import digest
-from bench.trials.store import write_json
 from bench.vocabulary import DomainName, Kind
 
 __all__ = ["Facts", "facts", "remembered"]
