@@ -25,7 +25,7 @@ from bench.vocabulary import DomainName, Kind
 __all__ = ["Facts", "facts", "remembered"]
 
 # What turns a plugin's source into what is remembered: when one of these changes, nothing that is remembered counts.
-_READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/matrix.py", "vocabulary.py")
+_READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/expand.py", "vocabulary.py")
 
 
 @dataclass(frozen=True)
