@@ -62,7 +62,7 @@ def run(
 
     >>> results = bench.run(defense="noise", attacker="m5", preset="smoke", seeds=2)  # doctest: +SKIP
     """
-    from bench.trials.matrix import expand
+    from bench.trials.expand import expand
     from bench.trials.run import execute, prepare
     from bench.trials.store import Store, default_url
 
@@ -130,7 +130,9 @@ def request(
 
 def default_datasets(attackers: Sequence[str]) -> list[str]:
     """Return the data sets that attackers name as their own."""
-    own = [plugins.load("attackers", name).dataset for name in attackers]
+    from bench.trials.facts import facts
+
+    own = [facts("attackers", name).dataset for name in attackers]
     return [name for name in dict.fromkeys(own) if name]
 
 

@@ -327,7 +327,7 @@ class Adaptation(Plugin, Generic[S]):
         """Change each batch of the training."""
         return batch
 
-    def train(self, attacker: Attacker[S], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
+    def train(self, attacker: Attacker[Any], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
         """Train in another way than `attacker.learn`, which it may call (adversarial training, worst of K).
 
         Returns:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.report import losses, music
 from bench.report.columns import Table, checks_table, main_table, response_table, responses
@@ -15,7 +15,7 @@ from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
 from bench.results.measures import CEILINGS
-from bench.results.record import Record
+from bench.results.record import Number, Record
 from bench.results.suite import Suite
 from bench.results.views import RowView
 
@@ -103,7 +103,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     body = []
     for (dataset, row, attacker, adaptation), found in bins.items():
         arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in found) else Arm.CLEAN
-        curves = [[line["validation"] or math.nan for line in r.epochs[arm] if line.get("step")] for r in found]
+        curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in found]
         ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
         theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
@@ -144,3 +144,9 @@ def _last(values: Sequence[float]) -> float:
 
 def _denied(view: RowView) -> str:
     return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH
+
+
+def _validation(epoch: Mapping[str, Number]) -> float:
+    """The quality on the validation set in a line of a log; NaN where the line has none."""
+    value = epoch.get("validation")
+    return math.nan if value is None else value

@@ -17,7 +17,8 @@ from bench.results.record import Record
 from bench.results.sources import Source
 from bench.results.suite import Suite
 from bench.results.suite import read as read_suite
-from bench.trials import matrix, verify
+from bench.trials import verify
+from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
 __all__ = ["commit_lines", "difference_lines", "read", "sample", "trial_problems"]
@@ -66,7 +67,7 @@ def trial_problems(
         lines += [f"{file.name}: {line}" for line in problems]
     suite = source.suite
     if suite is not None:
-        asked = [trial.name for trial in matrix.expand(_trusted(suite, own)).trials]
+        asked = [trial.name for trial in expand(_trusted(suite, own)).trials]
         present = [one.name for one in records.values()]
         lines += [
             f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
 from bench.sources import plain_name
+from bench.trials.facts import facts, remembered
 from bench.trials.trial import Part, Trial
-from bench.vocabulary import Control, Kind
+from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
 
@@ -45,6 +46,7 @@ class Expansion:
 
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
+    contaminated: tuple[str, ...] = ()  # cells whose attacker was pretrained on the data set, and why
 
 
 def expand(suite: Suite) -> Expansion:
@@ -52,6 +54,7 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
+    contaminated: dict[str, None] = {}
     tally = _Tally()
     rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
@@ -75,6 +78,8 @@ def expand(suite: Suite) -> Expansion:
         if why:
             left_out[why] = None
             continue
+        if known := resolver.contamination(chosen):
+            contaminated[known] = None
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             if trials.setdefault(trial.name, trial) != trial:
@@ -85,7 +90,7 @@ def expand(suite: Suite) -> Expansion:
     for name in trials:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
-    return Expansion(tuple(trials.values()), tuple(left_out))
+    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
 
 
 class _Tally:
@@ -178,7 +183,7 @@ class _Resolver:
     def default_bag(self, attacker: str) -> list[str]:
         """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
         plugin, _ = self._suite.given("attackers", attacker)
-        return list(plugins.load("attackers", plugin).bag)
+        return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
@@ -187,12 +192,12 @@ class _Resolver:
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
             plugin, _ = self._suite.given(kind, name)
-            self._domains[kind, name] = plugins.load(kind, plugin).domains
+            self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
         plugin, _ = self._suite.given("attackers", attacker)
-        name: str = plugins.load("attackers", plugin).dataset
+        name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
         return name
@@ -207,13 +212,21 @@ class _Resolver:
                 return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
         return ""
 
+    def contamination(self, chosen: Mapping[str, str]) -> str:
+        """Why a cell says little: its attacker's weights have seen the data set; or nothing."""
+        attacker, _ = self._suite.given("attackers", chosen["attacker"])
+        dataset, _ = self._suite.given("datasets", chosen["dataset"])
+        if dataset not in facts("attackers", attacker).seen:
+            return ""
+        return f"attacker '{chosen['attacker']}' was pretrained on data set '{chosen['dataset']}'"
+
     def fitting(self, kind: Kind, name: str, attacker: str) -> str:
         """Which plugins of a kind fit: with an attacker, or of attackers what one takes."""
         wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
         fits = []
         for other in plugins.names(kind):
             with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
-                if other != name and wanted & set(plugins.load(kind, other).domains):
+                if other != name and wanted & set(facts(kind, other).domains):
                     fits.append(other)
         return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
 
@@ -226,27 +239,67 @@ def resolve(
     domain: set as the plugin's field `domain`, if it has one and the user did not give it.
     """
     name = plugins.locate(kind, name)
-    cls = plugins.load(kind, name)
     chosen = dict(given)
-    if domain and "domain" in {field.name for field in fields(cls)}:
+    if domain and "domain" in facts(kind, name).fields:
         chosen.setdefault("domain", domain)
+    files: list[Part] = []
+
+    def answer() -> dict[str, Any] | None:
+        part = _resolved(kind, name, chosen, preset)
+        files.append(part)
+        return asdict(part) if not part.data else None
+
+    found = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
+    part = _restored(found) if found else files[0] if files else _resolved(kind, name, chosen, preset)
+    return replace(part, given=dict(given), label=label)
+
+
+def _restored(found: Mapping[str, Any]) -> Part:
+    """A part from JSON."""
+    return Part(
+        **{
+            **found,
+            "control": Control(found["control"]),
+            "hooks": tuple(found["hooks"]),
+            "needs": Needs(**found["needs"]),
+        }
+    )
+
+
+def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> Part:
+    """The plugin as it is here, imported."""
     plugin = plugins.build(kind, name, chosen, preset)
+    if kind == "adaptations" and (lacking := set(plugin.requires) - _GIVEN):
+        raise UsageError(
+            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, "
+            f"which a trial does not give: expected at most {', '.join(sorted(_GIVEN))}"
+        )
     trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
         name=name,
-        params=json.loads(json.dumps(plugins.resolved(plugin))),
+        params=_plain_parameters(kind, name, plugin),
         digest=plugins.digest(kind, name),
         data=str(plugin.fingerprint()),
-        given=dict(given),
         version=plugin.version,
-        label=label,
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
         traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
     )
+
+
+_GIVEN: frozenset[Requirement] = frozenset({"labels"})  # what an adaptation can be given beside the items
+
+
+def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
+    """Every parameter as a record and a key hold it. Raises `PluginError` for what JSON cannot hold, such as NaN."""
+    try:
+        params: dict[str, Any] = json.loads(json.dumps(plugins.resolved(plugin), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{plugins.SINGULAR[kind]} '{name}': its parameters are no JSON: {error}") from error
+    return params
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

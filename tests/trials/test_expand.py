@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.results.suite import Suite, read, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
@@ -143,6 +144,10 @@ def test_a_plugin_that_fits_nothing_is_one_line_with_what_fits(small_suite: Make
         ({"attackers": ["musicgen"], "budget": {"pesq": math.inf}}, "budget.pesq"),
         ({"attackers": ["musicgen"], "gate": {"tolerance": math.inf}}, "gate.tolerance"),
         ({"attackers": ["musicgen"], "defenses": [""]}, "one line of text"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": math.nan}}}, r"\[attacker.m5\] lr = nan: expected"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": [1.0, math.inf]}}}, "expected text, a finite number"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": date(2026, 1, 1)}}}, "lr = 2026-01-01: expected"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"plugin": "a\0.py"}}}, "one line of text"),
         ({"attackers": ["musicgen"], "defenses": ["a\nb"]}, "one line of text"),
         ({"attackers": ["musicgen"], "defenses": ["n" * 240]}, "240 bytes"),
     ],
@@ -248,6 +253,20 @@ def test_paths_of_plugins_start_at_the_suites_file(tmp_path: Path, monkeypatch: 
     assert expand(read(tmp_path / "sub" / "s.toml")).trials == here
 
 
+def test_the_path_of_data_starts_at_the_suites_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "sub" / "s.toml"
+    file.parent.mkdir()
+    file.write_text('datasets = ["folder"]\nattackers = ["m5"]\n[dataset.folder]\npath = "sounds"\n')
+    for where in (tmp_path, file.parent, Path("/")):
+        monkeypatch.chdir(where)
+        _, params = read(file).given("datasets", "folder")
+        assert Path(params["path"]).resolve() == file.parent / "sounds"
+    monkeypatch.chdir(file.parent)
+    assert read(file).given("datasets", "folder")[1] == {"path": "sounds"}
+    file.write_text(file.read_text().replace('"sounds"', f'"{tmp_path}"'))
+    assert read(file).given("datasets", "folder")[1] == {"path": str(tmp_path)}
+
+
 @pytest.mark.parametrize(
     ("given", "called"),
     [
@@ -300,3 +319,25 @@ def test_a_matched_control_is_excluded_by_its_reference(small_suite: Make) -> No
     assert {"noise ~ hiss", "noise ~ labels"} <= whole
     rows = {trial.row for trial in expand(small_suite(**given, exclude=[{"reference": "hiss"}])).trials}
     assert rows == whole - {"noise ~ hiss"}
+
+
+def test_a_cell_whose_attacker_has_seen_the_data_is_flagged(small_suite: Make, tmp_path: Path) -> None:
+    source = (PLUGINS / "linear.py").read_text()
+    knowing = tmp_path / "knowing.py"
+    knowing.write_text(source.replace("    steps: int = 30", '    seen = ("spoken_digits",)\n    steps: int = 30'))
+    suite = small_suite(defenses=["hiss"], seeds=[0], attacker={"linear": {"plugin": str(knowing)}})
+    assert expand(suite).contaminated == ()
+    digits = suite.model_copy(update={"datasets": ["spoken_digits"], "dataset": {}})
+    assert expand(digits).contaminated == ("attacker 'linear' was pretrained on data set 'spoken_digits'",)
+
+
+def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite: Make, tmp_path: Path) -> None:
+    greedy = tmp_path / "greedy.py"
+    source = (PLUGINS / "halves.py").read_text()
+    greedy.write_text(
+        source.replace("    preprocess = True", '    preprocess = True\n    requires = ("pairs", "labels")')
+    )
+    suite = small_suite(defenses=["hiss"], seeds=[0], adaptations=["halves"])
+    suite = suite.model_copy(update={"adaptation": {"halves": {"plugin": str(greedy)}}})
+    with pytest.raises(UsageError, match="requires pairs, which a trial does not give"):
+        expand(suite)
