@@ -11,6 +11,7 @@ import torch
 from bench import plugins
 from bench._kit import sets
 from bench.api import Clips
+from bench.compat import mend_torchaudio
 from bench.errors import DataError
 
 pytestmark = pytest.mark.numeric
@@ -40,6 +41,7 @@ def config(**more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def original() -> Any:
+    mend_torchaudio()  # as loading a plugin does, which this comes before
     from transformers import ASTForAudioClassification
 
     torch.manual_seed(0)
