@@ -22,9 +22,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Clips, Log, silent_log
+from bench.compat import mend_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
+from bench.sound.resampling import resample
 from bench.training import classification
+from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import seeded
 
 _KIND = "audio-spectrogram-transformer"
@@ -43,7 +46,7 @@ class Ast(Attacker[Clips]):
     task = "classify"
     dataset = "spoken_digits"
     paper = "Gong et al. 2021, arXiv:2104.01778"
-    presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40}}
+    presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40, "precision": "auto", "checkpointing": True}}
 
     checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
     path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`
@@ -55,6 +58,8 @@ class Ast(Attacker[Clips]):
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 1e-2
+    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
+    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
@@ -85,8 +90,12 @@ class Ast(Attacker[Clips]):
         """Raises `DataError` for clips without labels, and where a checkpoint is missing or unreadable."""
         classes = len(classification.classes(like))
         with seeded(rng):
-            made = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
-        return made.to(like.device)
+            network = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
+        if self.checkpointing:
+            for part in network.modules():
+                if isinstance(part, _Pooled):
+                    recompute_layers(part.transformer)
+        return network.to(like.device)
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
         return classification.cross_entropy(model, batch)
@@ -94,7 +103,7 @@ class Ast(Attacker[Clips]):
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        return classification.learn(self, train, validation, rng, augment=augment, log=log)
+        return classification.learn(self, train, validation, rng, augment=augment, log=log, precision=self.precision)
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
         return classification.quality(model, test)
@@ -174,16 +183,15 @@ class _KaldiFrames(nn.Module):
 
     def __init__(self, rate: int, bands: int, frames: int, *, sampling_rate: int, mean: float, std: float):
         super().__init__()
-        from torchaudio.transforms import Resample
-
-        self.resample = Resample(rate, sampling_rate)
+        mend_torchaudio()
+        self.source_rate = rate
         self.rate, self.bands, self.frames = sampling_rate, bands, frames
         self.mean, self.std = mean, std
 
     def forward(self, audio: Tensor) -> Tensor:
         from torchaudio.compliance.kaldi import fbank
 
-        mono = self.resample(audio.mean(1))
+        mono = resample(audio.mean(1), self.source_rate, self.rate)
         mono = functional.pad(mono, (0, max(0, math.ceil(_WINDOW * self.rate) - mono.shape[-1])))
 
         def one(wave: Tensor) -> Tensor:

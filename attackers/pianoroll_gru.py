@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.seeds import name_orders
+from bench.training.acceleration import differentiable_recurrence
 from bench.training.learning import fit, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
@@ -130,7 +131,9 @@ class PianorollGru(Attacker[Rolls]):
     def view(self, data: Rolls) -> Tensor:
         """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""
         cells = (data.velocity > 0).nonzero()
-        loud = (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones(len(cells))
+        loud = (
+            (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(cells[:, 0])
+        )
         cells[:, 3] += data.lowest
         return torch.cat([cells, loud.to(cells)[:, None]], 1)
 
@@ -148,7 +151,8 @@ class _Network(nn.Module):
         """Log odds [roll, step, cell] of the frame after each, the first of which is step `first`, and the state."""
         step = (first + torch.arange(frames.shape[1], device=frames.device)) % self.bar
         clock = functional.one_hot(step, self.bar).to(frames.dtype).expand(len(frames), -1, -1)
-        hidden, state = self.body(torch.cat([frames, clock], 2), state)
+        with differentiable_recurrence(self.body):
+            hidden, state = self.body(torch.cat([frames, clock], 2), state)
         return self.head(hidden) + self.lasts * (frames > 0), state
 
 
@@ -174,8 +178,9 @@ def _nats(model: nn.Module, read: Tensor, played: Tensor, inside: Tensor) -> Ten
 def _shuffled(rolls: Rolls) -> Rolls:
     """Every roll's beats in an order that its id alone decides; what is not a whole beat stays at the end."""
     steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
-    order = torch.arange(steps).repeat(len(rolls), 1)
+    order = torch.arange(steps, device="cpu").repeat(len(rolls), 1)
+    within = torch.arange(beat, device="cpu")
     for i, beats in enumerate(name_orders(rolls.ids, (rolls.lengths // beat).tolist())):
-        order[i, : len(beats) * beat] = (beats[:, None] * beat + torch.arange(beat)).flatten()
+        order[i, : len(beats) * beat] = (beats[:, None] * beat + within).flatten()
     place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
     return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))

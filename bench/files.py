@@ -22,7 +22,7 @@ from types import FrameType
 
 from bench.errors import DataError, UsageError
 
-__all__ = ["Terminated", "check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
+__all__ = ["Terminated", "check_folder", "check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
@@ -90,6 +90,31 @@ def check_output(out: Path, *, sources: Collection[Path] = (), suffixes: Collect
             pass
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"cannot write {shown}: {_reason(error)}") from error
+
+
+def check_folder(out: Path) -> None:
+    """Check before the work that files can be written into `out`, which may not be there yet; nothing is left there.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        UsageError: it is a file, its name is too long, or neither it nor a folder above it can be written. One line.
+    """
+    shown = printable(out)
+    try:
+        above = out.resolve()
+        while not above.exists():
+            size = len(os.fsencode(above.name))
+            if size > _LONGEST_NAME:
+                raise UsageError(f"{shown}: name of {size} bytes, expected at most {_LONGEST_NAME}")
+            above = above.parent
+        if not above.is_dir():
+            raise UsageError(f"{shown}: {printable(above)} is a file, expected a folder")
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=above):
+            pass
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"cannot write into {shown}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager

@@ -64,6 +64,12 @@ class Listing:
     origin: str  # "built in", "file", or "distribution version"
     path: Path | None  # its file, where it can be known
 
+    @property
+    def title(self) -> str:
+        """What messages call it: its kind and name, and its file where the name does not say it."""
+        place = "" if self.name == str(self.path) else f" ({self.path or self.origin})"
+        return f"{SINGULAR[self.kind]} '{self.name}'{place}"
+
 
 def home() -> Path:
     """The folder that holds the plugin folders and `leaderboards/`: the checkout's root, or `bench/` in a wheel."""
@@ -130,15 +136,11 @@ def load(kind: Kind, name: str) -> type[Any]:
     except PluginError:
         raise
     except SystemExit as error:
-        raise PluginError(
-            f"{SINGULAR[kind]} '{name}' ({listing.path}) cannot be imported: {exit_sentence(error)}"
-        ) from error
+        raise PluginError(f"{listing.title} cannot be imported: {exit_sentence(error)}") from error
     except Exception as error:
         reason = explained(error)
         cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
-        raise PluginError(
-            f"{SINGULAR[kind]} '{name}' ({listing.path or listing.origin}) cannot be imported: {cause}"
-        ) from error
+        raise PluginError(f"{listing.title} cannot be imported: {cause}") from error
     raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
 
 
@@ -337,10 +339,7 @@ def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[
     ]
     if len(fitting) != 1:
         found = ", ".join(cls.__name__ for cls in fitting) or "none"
-        raise PluginError(
-            f"{SINGULAR[kind]} '{listing.name}' ({listing.path}) must hold one public class that inherits "
-            f"{base.__name__}; found: {found}"
-        )
+        raise PluginError(f"{listing.title} must hold one public class that inherits {base.__name__}; found: {found}")
     return _fitting(kind, fitting[0], listing)
 
 
@@ -348,7 +347,7 @@ def _fitting(kind: Kind, cls: Any, listing: Listing) -> type[Any]:
     """The class, or a `PluginError` that says what of it does not fit the contract."""
     from bench import declarations
 
-    where = f"{SINGULAR[kind]} '{listing.name}' ({listing.path or listing.origin})"
+    where = listing.title
     if not isinstance(cls, type):
         raise PluginError(f"{where} names {cls!r}, expected a class")
     if reason := declarations.complaint(kind, cls):

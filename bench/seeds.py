@@ -49,7 +49,9 @@ def name_orders(names: Sequence[str], counts: Sequence[int]) -> list[Tensor]:
     Returns:
         One int64 permutation of 0 .. count - 1 per item, on the processor.
     """
-    return [torch.randperm(n, generator=name_generator(name)) for name, n in zip(names, counts, strict=True)]
+    return [
+        torch.randperm(n, generator=name_generator(name), device="cpu") for name, n in zip(names, counts, strict=True)
+    ]
 
 
 def _digest(name: str) -> bytes:

@@ -17,8 +17,8 @@ from bench.api import Clips
 from bench.metrics.audibility import audibility, noise_to_mask, segmental_snr_db, snr_db
 from bench.metrics.distance import logmel
 from bench.sound.codecs import mp3, vorbis
-from bench.sound.files import resample
 from bench.sound.masking import masking_threshold, spectrogram
+from bench.sound.resampling import resample
 
 
 def pair(rate: int, seconds: int, clips: int) -> tuple[Clips, Clips]:

@@ -206,8 +206,8 @@ def _tunes(split: str) -> list[list[str]]:
     """The tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
-    placed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
-    return [tune for place, tune in placed if lower <= place < BOUNDS[split]]
+    hashed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
+    return [tune for share, tune in hashed if lower <= share < BOUNDS[split]]
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -220,15 +220,15 @@ def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
 def _taken(spans: Any, turns: list[tuple[str, str]], wanted: int, what: str) -> list[_Excerpt]:
     """The first `wanted` excerpts (0: all). No more pieces are read than that takes."""
     corpus = _corpus()
-    found: list[list[_Excerpt]] = []
+    by_piece: list[list[_Excerpt]] = []
     for tune, name in turns:
-        if wanted and sum(bool(excerpts) for excerpts in found) == wanted:
+        if wanted and sum(bool(excerpts) for excerpts in by_piece) == wanted:
             break
         piece = _read(corpus, name, tune)
         excerpts = [_Excerpt(piece, number, *span) for number, span in enumerate(spans(piece))]
-        found.append(excerpts)
-    most = max(map(len, found), default=0)
-    order = [excerpts[turn] for turn in range(most) for excerpts in found if turn < len(excerpts)]
+        by_piece.append(excerpts)
+    most = max(map(len, by_piece), default=0)
+    order = [excerpts[turn] for turn in range(most) for excerpts in by_piece if turn < len(excerpts)]
     if len(order) < max(wanted, 1):
         raise DataError(f"{wanted} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
     return order[: wanted or None]

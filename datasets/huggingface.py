@@ -26,7 +26,8 @@ from torch import Tensor
 from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, PluginError, UsageError, unknown
 from bench.seeds import unit_hash
-from bench.sound.files import read, resample
+from bench.sound.files import read
+from bench.sound.resampling import resample
 
 SPLITS = ("train", "validation", "test")
 

@@ -81,8 +81,8 @@ class Lakh(Dataset[Rolls]):
 
     def __post_init__(self) -> None:
         if self.bars < 1 or not 1 <= self.steps_per_beat <= 24 or self.per_piece < 1:
-            found = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
-            raise UsageError(f"{found}: expected 1 or more, 1 to 24, 1 or more")
+            values = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
+            raise UsageError(f"{values}: expected 1 or more, 1 to 24, 1 or more")
         if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
             raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
 
@@ -143,12 +143,12 @@ class Lakh(Dataset[Rolls]):
         data = os.environ.get("BENCH_DATA", "")
         if not (self.path or data):
             raise DataError(f"Lakh: BENCH_DATA is not set; download files from {SOURCE}, then set it or give path")
-        places = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
-            where = f"{places[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
+        folders = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
+        root = next((folder for folder in folders if folder.is_dir()), None)
+        if root is None:
+            where = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
             raise DataError(f"Lakh: no folder {where}; download files from {SOURCE}")
-        return found
+        return root
 
     def _files(self) -> tuple[Path, dict[str, str]]:
         """The root and piece -> file, in order of the paths: .npz files where there are any, else MIDI files."""

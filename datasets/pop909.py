@@ -128,8 +128,8 @@ class Pop909(Dataset[Rolls]):
     def _files(self, split: str) -> list[Path]:
         """The songs of a split, in the order of their hashes."""
         lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        placed = sorted((unit_hash(file.stem), file) for file in self._songs())
-        return [file for place, file in placed if lower <= place < SHARES[split]]
+        hashed = sorted((unit_hash(file.stem), file) for file in self._songs())
+        return [file for at, file in hashed if lower <= at < SHARES[split]]
 
     def _songs(self) -> list[Path]:
         folder = self._folder()
@@ -185,11 +185,11 @@ def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
     onset, step = begin.double(), score.ticks_per_beat / 4
     turn = onset * (2 * math.pi / step)
     phase = float(torch.atan2(turn.sin().mean(), turn.cos().mean())) * step / (2 * math.pi)
-    place = (onset - phase) / step
-    off = float(((place - place.round()).abs() > 0.25).double().mean())
+    position = (onset - phase) / step
+    off = float(((position - position.round()).abs() > 0.25).double().mean())
     length = (end - begin).clamp(max=16 * round(step)).double()
     weight = length * (track[part] == TRACKS.index("piano"))
-    first = int(torch.bincount(place.round().long() % 16, weight, minlength=16).argmax())
+    first = int(torch.bincount(position.round().long() % 16, weight, minlength=16).argmax())
     line = phase + first * step
     bar = 16 * step
     return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off

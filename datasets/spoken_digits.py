@@ -24,7 +24,8 @@ import torch
 
 from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.files import read, resample
+from bench.sound.files import read
+from bench.sound.resampling import resample
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Clips, Defense, Knowledge
+from bench.sound.levels import energy
 from bench.training.classification import classes, labels
 from bench.training.crafting import apply_expected_adaptation, init_surrogates, surrogates
 from bench.training.learning import batches, seeded
@@ -94,8 +95,8 @@ class Loop(Defense[Clips]):
         start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
         at = (start + torch.arange(samples, device=clips.device)) % size
         loop = self._in_band(template)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
-        wanted = _energy(clips.audio) * 10 ** (-self.snr_db / 10)
-        ratio = wanted / (_energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
+        wanted = energy(clips.audio) * 10 ** (-self.snr_db / 10)
+        ratio = wanted / (energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
         level = ratio.where(wanted > 0, 1.0).sqrt() * (wanted > 0)  # the root's slope at 0 is no number
         return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
 
@@ -113,8 +114,3 @@ class Loop(Defense[Clips]):
         level = functional.avg_pool1d(power, size, 1, size // 2, count_include_pad=False).sqrt()
         share = level / level.amax(-1, keepdim=True).clamp_min(1e-9)
         return (share + _QUIET) ** self.follow * clips.support
-
-
-def _energy(audio: Tensor) -> Tensor:
-    """[clip, 1, 1]"""
-    return audio.square().sum((1, 2), keepdim=True)

@@ -25,6 +25,7 @@ from bench.notes.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
 from bench.notes.restrikes import split
 from bench.notes.rolls import Notes, notes_of
 from bench.notes.velocities import beginnings
+from bench.sound.levels import energy
 
 _Set = TypeVar("_Set", Clips, Rolls)
 _GAIN_STEPS = 16  # clipping eats noise: the gain is corrected until the SNR is right, to 0.1 dB where that is possible
@@ -51,19 +52,14 @@ class Noise(Defense[Data]):
 
     def _hissing(self, data: Clips, reference: Clips | None, rng: Generator) -> Clips:
         noise = torch.randn(data.audio.shape, generator=rng, device=rng.device).to(data.device) * data.support
-        signal = _energy(data.audio)
-        wanted = signal * 10 ** (-self.snr_db / 10) if reference is None else _energy(reference.audio - data.audio)
+        signal = energy(data.audio)
+        wanted = signal * 10 ** (-self.snr_db / 10) if reference is None else energy(reference.audio - data.audio)
         wanted = wanted * (signal > 0)
-        gain = (wanted / _energy(noise).clamp_min(1e-30)).sqrt()
+        gain = (wanted / energy(noise).clamp_min(1e-30)).sqrt()
         for _ in range(_GAIN_STEPS):
-            reached = _energy((data.audio + gain * noise).clamp(-1, 1) - data.audio)
+            reached = energy((data.audio + gain * noise).clamp(-1, 1) - data.audio)
             gain = gain * (wanted / reached.clamp_min(1e-30)).sqrt().clamp(0.5, 2.0)
         return data.with_audio((data.audio + gain * noise).clamp(-1, 1))
-
-
-def _energy(audio: Tensor) -> Tensor:
-    """[clip, 1, 1]"""
-    return audio.square().sum((1, 2), keepdim=True)
 
 
 def _louder(notes: Notes, change: Tensor) -> Notes:

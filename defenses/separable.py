@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Defense, Knowledge
 from bench.sound.filters import equalise
+from bench.sound.levels import energy
 from bench.training.classification import labels
 
 _ORDER = 3  # of the autoregressive filters: pole pairs
@@ -51,8 +52,8 @@ class Separable(Defense[Clips]):
         if self.kind == "eq":
             return self._equalised(data, key, classes, rng)
         noise = self._noise(data, key, classes, rng) * data.support
-        wanted = _energy(data.audio) * 10 ** (-self.snr_db / 10)
-        noise = noise * (wanted / _energy(noise).clamp_min(1e-20)).sqrt()
+        wanted = energy(data.audio) * 10 ** (-self.snr_db / 10)
+        noise = noise * (wanted / energy(noise).clamp_min(1e-20)).sqrt()
         return data.with_audio((data.audio + noise).clamp(-1.0, 1.0))
 
     def _noise(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Tensor:
@@ -85,10 +86,5 @@ class Separable(Defense[Clips]):
     def _equalised(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Clips:
         signs = torch.randint(0, 2, (classes, self.bands), generator=rng, device=rng.device).to(data.device) * 2.0 - 1.0
         audio = equalise(data.audio, data.rate, self.decibels * signs[key]) * data.support
-        audio = audio * (_energy(data.audio) / _energy(audio).clamp_min(1e-20)).sqrt()
+        audio = audio * (energy(data.audio) / energy(audio).clamp_min(1e-20)).sqrt()
         return data.with_audio(audio.clamp(-1.0, 1.0))
-
-
-def _energy(audio: Tensor) -> Tensor:
-    """[clip, 1, 1]"""
-    return audio.square().sum((1, 2), keepdim=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.results.record import PartRecord, TrialRecord
+from bench.vocabulary import Control
 
 
 def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:
@@ -42,5 +43,5 @@ def trial(
         attacker=part(attacker),
         seed=seed,
         preset="small",
-        control=control,
+        control=Control(control),
     )

@@ -35,7 +35,7 @@ Protect = Callable[[Any, Clips, Knowledge, Generator], Clips]
 
 
 def hiss(data: Clips, rng: Generator, level: float = 0.01) -> Tensor:
-    return level * torch.randn(data.audio.shape, generator=rng).clamp(-1, 1) * data.support
+    return level * torch.randn(data.audio.shape, generator=rng, device=data.device).clamp(-1, 1) * data.support
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,12 @@ def stems_as_they_were(self: Any, data: Clips, knowledge: Knowledge, rng: Genera
     return data.with_audio(Hiss().protect(data, knowledge, rng).audio * 0.9, data.stems)
 
 
+def on_the_processor(self: Any, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
+    return data.with_audio(data.audio * torch.ones(data.audio.shape[-1]))
+
+
 BROKEN: list[tuple[str, Any, str]] = [
+    ("works on the datas device", defense(on_the_processor), "makes a tensor without device= (test_check.py:"),
     ("leaves the padding silent", defense(unpadded), "in the padding"),
     ("stays in range", defense(loud), "peaks at"),
     ("takes silence", defense(with_nan), "NaN"),
@@ -276,6 +281,11 @@ def careless(self: Any, train: Any, validation: Any, rng: Generator, **hooks: An
     return self.inner.learn(train, validation, Generator().manual_seed(seed), **hooks)  # type: ignore[no-any-return]
 
 
+def made_on_the_processor(self: Any, train: Any, validation: Any, rng: Generator, **hooks: Any) -> nn.Module:
+    order = torch.arange(len(train)).flip(0)
+    return self.inner.learn(train.select(order.tolist()), validation, rng, **hooks)  # type: ignore[no-any-return]
+
+
 BROKEN_ATTACKERS: list[tuple[str, Any, str]] = [
     ("loss is one number an item", attacker(loss=lambda s, m, b: s.inner.loss(m, b).mean()), "shape ()"),
     ("loss is one number an item", attacker(loss=lambda s, m, b: s.inner.loss(m, b) / 0), "finite"),
@@ -289,6 +299,13 @@ BROKEN_ATTACKERS: list[tuple[str, Any, str]] = [
     ("builds by the generator alone", attacker(model=lambda s, like, rng: nn.Linear(2, 2)), ""),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {}), "no metric"),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {"x": torch.zeros(1)}), "shape (1,)"),
+    ("works on the datas device", attacker(model=lambda s, like, rng: s.inner.model(like, rng).cpu()), "never moves"),
+    (
+        "works on the datas device",
+        attacker(quality=lambda s, m, t: {"x": s.inner.loss(m, t) + torch.zeros(len(t))}),
+        "quality makes a tensor without device=",
+    ),
+    ("learns on the datas device", attacker(learn=made_on_the_processor), "learn makes a tensor without device="),
     ("learns clean data", attacker(learn=unlearning), "standard errors"),
     ("learns the same from the same seed", attacker(learn=careless), "differs"),
     ("logs its training", attacker(learn=lambda s, t, v, rng, *, log: s.inner.learn(t, v, rng)), "never called"),

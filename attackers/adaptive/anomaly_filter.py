@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from bench.api import Adaptation, Clips, Data, Rolls
 from bench.metrics import symbolic
-from bench.sound.spectra import frames_inside, mel, power, spectra
+from bench.sound.spectra import frames_inside, hop_size, hz_to_mel, power, stft
 
 _BANDS = 6  # of equal width in Mel
 _LEAST = 1e-10
@@ -63,7 +63,9 @@ def features(data: Clips) -> Tensor:
     over its mean, zero crossings a sample and the kurtosis.
     """
     size = max(1, _AT_ONCE // max(1, data.audio[:1].numel()))
-    return torch.cat([_features(data.select(part)) for part in torch.split(torch.arange(len(data)), size)])
+    return torch.cat(
+        [_features(data.select(part)) for part in torch.split(torch.arange(len(data), device=data.device), size)]
+    )
 
 
 def distances(seen: Tensor) -> Tensor:
@@ -94,12 +96,12 @@ def _features(data: Clips) -> Tensor:
     crest = _db(sound.abs().amax(-1).square(), energy)
     crossings = ((sound[:, 1:] * sound[:, :-1] < 0) & support[:, 1:]).sum(-1) / count
 
-    cells = power(spectra(data.audio.detach().mean(1, keepdim=True), data.rate)).double()
-    inside = frames_inside(data.lengths, cells.shape[-1], data.rate)
+    cells = power(stft(data.audio.detach().mean(1, keepdim=True), data.rate)).double()
+    inside = frames_inside(data.lengths, cells.shape[-1], hop_size(data.rate))[:, None, None]
     cells = (cells * inside)[:, 0]  # [clip, bin, frame]
     mean = cells.sum(-1) / inside[:, 0].sum(-1).clamp_min(1)
     hz = torch.linspace(0, data.rate / 2, mean.shape[1], device=data.device, dtype=mean.dtype)
-    band = (mel(hz) / mel(hz[-1]) * _BANDS).long().clamp(max=_BANDS - 1)
+    band = (hz_to_mel(hz) / hz_to_mel(hz[-1]) * _BANDS).long().clamp(max=_BANDS - 1)
     shares = torch.zeros(len(data), _BANDS, dtype=mean.dtype, device=data.device).index_add(1, band, mean)
     flat = (mean + _LEAST).log().mean(1).exp()
     loudness = cells.sum(1)

@@ -12,7 +12,7 @@ from torch import Generator
 from torch.nn import functional
 
 from bench.api import Adaptation, Clips
-from bench.sound.files import resample
+from bench.sound.resampling import resample
 
 
 @dataclass(frozen=True)

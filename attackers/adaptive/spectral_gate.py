@@ -13,7 +13,7 @@ from torch import Generator
 from torch.nn import functional
 
 from bench.api import Adaptation, Clips
-from bench.sound.spectra import frames_inside, inverse, noise_floor, power, spectra
+from bench.sound.spectra import frames_inside, hop_size, istft, noise_floor, power, stft
 
 _WIDTH_DB = 2.0  # of the mask's slope
 
@@ -41,12 +41,14 @@ class SpectralGate(Adaptation[Clips]):
             )
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
-        cells = spectra(data.audio, data.rate)
+        cells = stft(data.audio, data.rate)
         energy = power(cells)
-        floor = noise_floor(energy, frames_inside(data.lengths, energy.shape[-1], data.rate), self.quantile)
+        floor = noise_floor(
+            energy, frames_inside(data.lengths, energy.shape[-1], hop_size(data.rate))[:, None, None], self.quantile
+        )
         over = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
         mask = torch.sigmoid((over - self.threshold) / _WIDTH_DB)
         smooth = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
         least = 10.0 ** (-self.reduction / 20.0)
-        clean = inverse(cells * (least + (1.0 - least) * smooth), data.rate, data.audio.shape[-1])
+        clean = istft(cells * (least + (1.0 - least) * smooth), data.rate, data.audio.shape[-1])
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)

@@ -67,8 +67,9 @@ def sounding(like: Rolls, velocity: Tensor) -> Rolls:
 def shuffled(windows: Rolls) -> Rolls:
     """The beats of every track in an order of its own, which the window's id alone decides."""
     beat, (count, tracks, steps) = windows.steps_per_beat, windows.velocity.shape[:3]
-    order = torch.empty(count, tracks, steps // beat)
+    order = torch.empty(count, tracks, steps // beat, device="cpu")
     for i, name in enumerate(windows.ids):
-        torch.rand(order[i].shape, generator=name_generator(name), out=order[i])
-    step = (order.argsort(2)[..., None] * beat + torch.arange(beat)).flatten(2).to(windows.device)
+        torch.rand(order[i].shape, generator=name_generator(name), out=order[i], device="cpu")
+    places = torch.arange(beat, device=windows.device)
+    step = (order.argsort(2).to(windows.device)[..., None] * beat + places).flatten(2)
     return sounding(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))

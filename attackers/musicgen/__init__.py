@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
 from bench.seeds import name_orders
+from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import fit, seeded
 
 from . import codec, tokens, weights
@@ -40,6 +41,8 @@ class MusicGen(Attacker[Clips]):
     temperature: float = 1.0
     top_k: int = 0
     guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
+    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
+    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
 
     domains = ("audio",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -47,10 +50,16 @@ class MusicGen(Attacker[Clips]):
         # Fewer steps learn the timbres before the music, and the cell is void.
         "smoke": {"steps": 50, "batch": 2, "evaluations": 2},
         "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10,
-                 "seconds": 30.0, "top_k": 250, "guidance": 3.0},
+                 "seconds": 30.0, "top_k": 250, "guidance": 3.0, "precision": "auto", "checkpointing": True},
     }  # fmt: skip
     dataset = "chorales"
     paper = "Copet et al. 2023, arXiv:2306.05284"
+
+    def resources(self) -> Needs:
+        """Weights, gradients and two moments of Adam in float32, 16 bytes a parameter, and about as much besides."""
+        memory = {"tiny": 2.0, "small": 16.0, "medium": 56.0, "melody": 56.0}[self.size]
+        host = self.needs.memory_gb if self.size == "tiny" else memory / 2 + self.needs.memory_gb
+        return replace(self.needs, memory_gb=host, accelerator_gb=memory)
 
     def fingerprint(self) -> str:
         """Of a checkpoint that is not ours: its folder's name (on the hub: the revision), files and sizes."""
@@ -62,8 +71,11 @@ class MusicGen(Attacker[Clips]):
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         """The pretrained base. Raises `DataError` where its weights are missing or unreadable."""
-        loaded: nn.Module = weights.load(self._folder(), rng)
-        return loaded.to(like.device)
+        loaded: Any = weights.load(self._folder(), rng)
+        if self.checkpointing:
+            recompute_layers(loaded.decoder)
+        moved: nn.Module = loaded.to(like.device)
+        return moved
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
         """[clip]: mean negative log-likelihood in nats a token.
@@ -93,6 +105,7 @@ class MusicGen(Attacker[Clips]):
             evaluate_every=max(1, self.steps // self.evaluations),
             augment=augment,
             log=log,
+            precision=self.precision,
         )
         if adapter is not None:
             model.decoder = adapter.merge_and_unload()

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from bench.api import Clips
 from bench.errors import DataError
+from bench.sound.resampling import resample
+from bench.training.acceleration import differentiable_recurrence
 
 _TOGETHER = 16  # clips encoded at once: the first layers hold every sample
 
@@ -32,16 +34,9 @@ def waveform(clips: Clips, codec: Any) -> Tensor:
         raise DataError(
             f"musicgen: a clip of {shortest / clips.rate:.3f} s, expected at least one frame ({frame:.3f} s)"
         )
-    return resample(clips.audio.mean(1, keepdim=True), clips.rate, codec.config.sampling_rate)
-
-
-def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
-    if rate == wanted:
-        return audio
-    from torchaudio.functional import resample as windowed_sinc
-
-    resampled: Tensor = windowed_sinc(audio, rate, wanted)
-    return resampled
+    rate = codec.config.sampling_rate
+    samples = -(-clips.audio.shape[-1] * rate // clips.rate)  # as `frames` counts them
+    return resample(clips.audio.mean(1, keepdim=True), clips.rate, rate, samples)
 
 
 def frames(clips: Clips, codec: Any) -> Tensor:
@@ -65,7 +60,8 @@ def assign(codec: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
     t being the mean smallest distance of the level, so that the softness follows the codec's own error (the
     straight-through estimator of Bengio et al. 2013 on a softened codebook).
     """
-    residual = codec.encoder(audio).transpose(1, 2)  # [clip, frame, channel]
+    with differentiable_recurrence(codec.encoder):
+        residual = codec.encoder(audio).transpose(1, 2)  # [clip, frame, channel]
     codes, assignments = [], []
     for level in codec.quantizer.layers[: codec.quantizer.num_quantizers]:
         entries = level.codebook.embed

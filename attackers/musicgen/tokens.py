@@ -100,7 +100,7 @@ def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
     late = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
     inputs = F.pad(late[..., :-1], (1, 0), value=special)
     with _riding(model, tokens):
-        logits = on_time(_logits(model, inputs, tokens))
+        logits = on_time(_logits(model, inputs, tokens)).float()  # in bfloat16 under autocast
     log_probability = logits.log_softmax(-1)
     picked = log_probability.gather(-1, tokens.codes[..., None]).squeeze(-1)
     if tokens.soft is not None:

@@ -30,6 +30,7 @@ from torch import Generator, Tensor, nn
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.errors import DataError
 from bench.notes.rolls import notes_of
+from bench.training.acceleration import Precision
 from bench.training.learning import fit, seeded
 
 from . import bpe, encoding, generation, octuple
@@ -56,6 +57,8 @@ class SymphonyNet(Attacker[Rolls]):
     lr: float = 3e-3  # published: 3e-4, at 512 x 12 and a batch of 128
     evaluations: int = 6
     generated: int = 16  # how many rolls it generates when asked for more; 0: all
+    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
+    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
 
     domains = ("midi",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -67,8 +70,13 @@ class SymphonyNet(Attacker[Rolls]):
         "smoke": {"size": "tiny", "steps": 150, "evaluations": 2, "generated": 8},
         # Published: 210,000 steps of 128 windows, on 46,359 pieces.
         "full": {"size": "base", "merges": 700, "context": 4096, "permute": True, "dropout": 0.1, "steps": 20_000,
-                 "batch": 16, "lr": 3e-4, "evaluations": 40, "generated": 0},
+                 "batch": 16, "lr": 3e-4, "evaluations": 40, "generated": 0, "precision": "auto",
+                 "checkpointing": True},
     }  # fmt: skip
+
+    def resources(self) -> Needs:
+        """The size "base" with its context of 4096 tokens takes more than the small ones."""
+        return replace(self.needs, memory_gb=8.0, accelerator_gb=16.0) if self.size == "base" else self.needs
 
     def __post_init__(self) -> None:
         if self.encoding == "octuple" and self.merges:
@@ -89,7 +97,7 @@ class SymphonyNet(Attacker[Rolls]):
         with seeded(rng):
             network = Network(
                 read, predicted, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
-                dropout=self.dropout, bins=self.velocity_bins if self.velocity else 0,
+                dropout=self.dropout, bins=self.velocity_bins if self.velocity else 0, checkpointing=self.checkpointing,
             )  # fmt: skip
         return network.to(like.device)
 
@@ -126,7 +134,7 @@ class SymphonyNet(Attacker[Rolls]):
             steps=self.steps, batch=self.batch, lr=self.lr,
             quality=lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
             evaluate_every=max(1, self.steps // self.evaluations),
-            augment=self._window if once else augment, log=log,
+            augment=self._window if once else augment, log=log, precision=self.precision,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:

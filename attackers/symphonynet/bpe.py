@@ -47,7 +47,7 @@ def learned(notes: Notes, count: int) -> Tensor:
     chords: Counter[tuple[int, ...]] = Counter()
     for pitches, number in zip(distinct.tolist(), often.tolist(), strict=True):
         chords[tuple(pitch for pitch in pitches if pitch >= 0)] = number
-    table = torch.full((count, 2), -1, dtype=torch.int64)
+    table = torch.full((count, 2), -1, dtype=torch.int64, device=notes.roll.device)
     for merge in range(count):
         pairs: Counter[tuple[int, int]] = Counter()
         for chord, often in chords.items():
@@ -56,7 +56,7 @@ def learned(notes: Notes, count: int) -> Tensor:
         if not pairs:
             break
         best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))
-        table[merge] = torch.tensor(best)
+        table[merge] = torch.tensor(best, device=table.device)
         replaced: Counter[tuple[int, ...]] = Counter()
         for chord, often in chords.items():
             joined = set(best) <= set(chord)
@@ -100,8 +100,8 @@ def merged(notes: Notes, merges: Tensor) -> Symbols:
 
 def expanded(merges: Tensor) -> Tensor:
     """bool [symbol, pitch]: which pitches a symbol holds."""
-    table = torch.zeros(PITCHES + len(merges), PITCHES, dtype=torch.bool)
-    table[:PITCHES] = torch.eye(PITCHES, dtype=torch.bool)
+    table = torch.zeros(PITCHES + len(merges), PITCHES, dtype=torch.bool, device=merges.device)
+    table[:PITCHES] = torch.eye(PITCHES, dtype=torch.bool, device=merges.device)
     for number, (first, second) in enumerate(merges.tolist()):
         if first >= 0:
             table[PITCHES + number] = table[first] | table[second]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from .encoding import Tokens
 
@@ -53,10 +54,14 @@ class Network(nn.Module):
         heads: int,
         dropout: float,
         bins: int,
+        checkpointing: bool = False,
     ) -> None:
-        """read, predicted: field -> how many values it has. bins: of velocities; 0: it has none."""
+        """read, predicted: field -> how many values it has. bins: of velocities; 0: it has none.
+
+        checkpointing: in training, layers are computed again for the gradient.
+        """
         super().__init__()
-        self.bar, self.bins = bar, bins
+        self.bar, self.bins, self.checkpointing = bar, bins, checkpointing
         self.register_buffer("merges", torch.full((merges, 2), -1, dtype=torch.int64))
         self.read = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in read.items()})
         places = {"order": _ORDERS, "position": bar, "measure": _MEASURES}
@@ -82,7 +87,10 @@ class Network(nn.Module):
         start = self.start.expand(len(past), 1, -1)
         hidden: Tensor = self.dropout(torch.cat([start, past], 1))
         for layer in self.layers:
-            hidden = layer(hidden)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, use_reentrant=False)
+            else:
+                hidden = layer(hidden)
         return self.fields(hidden)
 
     def step(
@@ -153,8 +161,12 @@ class _Layer(nn.Module):
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Causal: `sum_{j<=i} phi(q_i) phi(k_j) v_j / sum_{j<=i} phi(q_i) phi(k_j)`, phi = elu + 1.
 
-    query, key, value: [sequence, head, token, part]; gives the shape of value.
+    query, key, value: [sequence, head, token, part]; gives the shape of value. Its sums are over the whole sequence and
+    so are never of fewer bits than float32.
     """
+    if torch.is_autocast_enabled(query.device.type):
+        with torch.autocast(query.device.type, enabled=False):
+            return linear_attention(query.float(), key.float(), value.float())
     query, key = functional.elu(query) + 1, functional.elu(key) + 1
     made: list[Tensor] = []
     values = torch.zeros((), device=query.device)

@@ -20,6 +20,7 @@ from bench._kit.case import (
     same_set,
     valid,
 )
+from bench._kit.device import elsewhere
 from bench.api import Clips, Data, Epoch
 from bench.errors import BenchError
 
@@ -88,6 +89,20 @@ def trains_a_model(case: Case) -> None:
     better(attacker.quality(model, test), attacker.quality(untrained, test), test)
 
 
+def works_on_the_datas_device(case: Case) -> None:
+    """transform, augment and train make every tensor on their data's device: none is left on the processor."""
+    data = sets.example(case.domain)
+    for hook in ("transform", "augment"):
+        with elsewhere(case.plugin, hook):
+            _hooked(case, hook, data)
+    if case.plugin.implements("train"):
+        train, validation, _ = sets.material(case.domain)
+        with elsewhere(case.plugin, "train"):
+            case.plugin.train(
+                sets.Reader(epochs=1), train, validation, Generator().manual_seed(0), log=lambda epoch: None
+            )
+
+
 def _hooked(case: Case, hook: str, data: Data) -> Data:
     """What a hook makes of a set; a hook that the plugin lacks does nothing. What is not installed cannot be tried."""
     inventory: Mapping[str, str] = case.plugin.inventory()
@@ -112,6 +127,7 @@ CHECKS = (
     stays_aligned,
     adapts_by_the_generator_alone,
     trains_a_model,
+    works_on_the_datas_device,
 )
 
 

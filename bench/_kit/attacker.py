@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy
 import torch
@@ -22,6 +23,7 @@ from bench._kit.case import (
     offline,
     valid,
 )
+from bench._kit.device import elsewhere
 from bench.api import Data, Epoch, ValidityCheck
 from bench.errors import BenchError
 from bench.metrics.learning import view_change
@@ -91,10 +93,53 @@ def learns_the_same_from_the_same_seed(case: Case) -> None:
     """Two trainings with the same generator give the same quality, whatever the global generators are at."""
     test = _material(case)[2]
     first = case.plugin.quality(_trained(case)[0], test)
-    with global_generators_elsewhere(), global_generators_unmoved(), offline():
-        second = case.plugin.quality(_learnt(case)[0], test)
+    second = case.plugin.quality(_trained_again(case), test)
     for name, values in first.items():
         assert torch.allclose(values, second[name], atol=1e-5), f"'{name}' differs between two trainings of one seed"
+
+
+def learns_on_the_datas_device(case: Case) -> None:
+    """learn makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
+    _trained_again(case)
+
+
+def works_on_the_datas_device(case: Case) -> None:
+    """model, loss and its gradient, quality, prior, view and generate make every tensor on their data's device."""
+    plugin, few, model = case.plugin, _few(case), _model(case)
+
+    def descend() -> None:
+        given = few.signal.clone().requires_grad_()
+        loss = plugin.loss(model, few.with_signal(given)).sum()
+        if loss.requires_grad:
+            torch.autograd.grad(loss, given, allow_unused=True)
+
+    def rng() -> Generator:
+        return Generator().manual_seed(0)
+
+    calls: dict[str, Callable[[], Any]] = {
+        "model": lambda: plugin.model(few, rng()),
+        "loss": descend,
+        "quality": lambda: plugin.quality(model, few),
+        "view": lambda: plugin.view(few),
+        "prior": lambda: plugin.prior(plugin.model(few, rng()), few),
+        "generate": lambda: plugin.generate(model, few, rng()),
+    }
+    for name, call in calls.items():
+        if name in ("model", "loss", "quality") or plugin.implements(name):
+            with elsewhere(plugin, name):
+                call()
+    moved: list[Any] = []
+    real = nn.Module.to
+
+    def moves(network: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        moved.append((args, kwargs))
+        return real(network, *args, **kwargs)
+
+    with mock.patch.object(nn.Module, "to", moves):
+        plugin.model(few, rng())
+    assert any(few.device in (*args, *kwargs.values()) for args, kwargs in moved), (
+        "model never moves its network to the data's device: .to(like.device)"
+    )
 
 
 def logs_its_training(case: Case) -> None:
@@ -109,9 +154,9 @@ def logs_its_training(case: Case) -> None:
 
 def takes_as_many_steps_of_a_part(case: Case) -> None:
     """learn takes as many optimiser steps of a part of a set as of the whole: it counts `epoch_items`, not items."""
-    train, validation, _ = _material(case)
-    part = train.select(range((len(train) + 1) // 2))
-    steps = [_steps(case, items, validation) for items in (train, dataclasses.replace(part, whole=len(train)))]
+    train = _material(case)[0]
+    part = dataclasses.replace(train.select(range((len(train) + 1) // 2)), whole=len(train))
+    steps = [_trained(case)[2], _learnt(case, part)[2]]
     if not any(steps):
         raise Skipped("it uses no optimiser of torch, whose steps could be counted")
     assert steps[0] == steps[1], (
@@ -215,28 +260,35 @@ def _made(case: Case) -> nn.Module:
         raise Skipped(f"its model cannot be made here: {error}") from error
 
 
-def _trained(case: Case) -> tuple[nn.Module, list[Epoch]]:
+def _trained(case: Case) -> tuple[nn.Module, list[Epoch], int]:
     _model(case)
     return case.once("trained", lambda: _learnt(case))  # type: ignore[no-any-return]
 
 
-def _learnt(case: Case) -> tuple[Any, list[Epoch]]:
-    lines: list[Epoch] = []
-    train, validation, _ = _material(case)
-    return case.plugin.learn(train, validation, Generator().manual_seed(0), log=lines.append), lines
+def _trained_again(case: Case) -> nn.Module:
+    """A second training by the same generator, all else elsewhere: global generators, the network, the device."""
+
+    def learn() -> nn.Module:
+        with global_generators_elsewhere(), global_generators_unmoved(), offline(), elsewhere(case.plugin, "learn"):
+            return _learnt(case)[0]  # type: ignore[no-any-return]
+
+    _model(case)
+    return case.once("trained again", learn)  # type: ignore[no-any-return]
 
 
-def _steps(case: Case, train: Data, validation: Data) -> int:
-    """How many steps the optimisers take in a training."""
+def _learnt(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], int]:
+    """A training: the model, what it logged, and how many steps optimisers took."""
     from torch.optim import optimizer
 
-    taken: list[Any] = []
-    handle = optimizer.register_optimizer_step_post_hook(lambda *given: taken.append(None))
+    lines: list[Epoch] = []
+    steps: list[Any] = []
+    whole, validation, _ = _material(case)
+    handle = optimizer.register_optimizer_step_post_hook(lambda *given: steps.append(None))
     try:
-        case.plugin.learn(train, validation, Generator().manual_seed(0))
+        model = case.plugin.learn(train or whole, validation, Generator().manual_seed(0), log=lines.append)
     finally:
         handle.remove()
-    return len(taken)
+    return model, lines, len(steps)
 
 
 CHECKS = (
@@ -245,8 +297,10 @@ CHECKS = (
     loss_can_be_descended,
     builds_by_the_generator_alone,
     quality_is_one_number_an_item,
+    works_on_the_datas_device,
     learns_clean_data,
     learns_the_same_from_the_same_seed,
+    learns_on_the_datas_device,
     logs_its_training,
     takes_as_many_steps_of_a_part,
     augments_each_batch,
@@ -257,6 +311,7 @@ CHECKS = (
 SLOW = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
+    learns_on_the_datas_device,
     logs_its_training,
     takes_as_many_steps_of_a_part,
     augments_each_batch,
@@ -274,7 +329,7 @@ def _reads_loudness(case: Case) -> bool:
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
-    takes_as_many_steps_of_a_part: lambda case: hasattr(case.plugin, "epochs"),
+    takes_as_many_steps_of_a_part: lambda case: case.plugin.epochs is not None,
     generates: lambda case: case.plugin.implements("generate"),
     names_its_validity_checks: lambda case: case.plugin.implements("validity"),
     views_what_it_reads: lambda case: case.plugin.implements("view"),

@@ -21,6 +21,7 @@ from bench._kit.case import (
     sounds,
     valid,
 )
+from bench._kit.device import elsewhere
 from bench.api import Clips, Data, Defense, Knowledge
 from bench.errors import BenchError
 from bench.vocabulary import PerDomain
@@ -209,7 +210,11 @@ def _does_nothing(plugin: Defense[Any]) -> bool:
 
 def _reference(data: Data) -> Data:
     """A protected set for matched controls to be as audible as: clips at some 20 dB, rolls with softer notes."""
-    wave = torch.linspace(0, 997.0, data.signal.shape[2]).sin().view(1, 1, -1, *[1] * (data.signal.dim() - 3))
+    wave = (
+        torch.linspace(0, 997.0, data.signal.shape[2], device=data.device)
+        .sin()
+        .view(1, 1, -1, *[1] * (data.signal.dim() - 3))
+    )
     return data.with_signal(data.signal * (0.85 + 0.1 * wave))
 
 
@@ -222,6 +227,16 @@ def _timbre(data: Data) -> Tensor:
 _TIMBRE: PerDomain[Callable[[Any], Tensor]] = PerDomain(
     audio=lambda clips: torch.fft.rfft(clips.audio.mean(1)).abs(), midi=lambda rolls: rolls.velocity.sum((1, 2))
 )
+
+
+def works_on_the_datas_device(case: Case) -> None:
+    """protect makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
+    for name in ("several", "stems") if case.domain == "audio" else ("several",):
+        data = sets.example(case.domain, name)
+        with elsewhere(case.plugin, "protect"):
+            _protected(case, data)
+
+
 CHECKS = (
     keeps_the_set,
     stays_in_range,
@@ -243,6 +258,7 @@ CHECKS = (
     stays_within_epsilon,
     changes_what_an_attacker_reads,
     matches_its_reference,
+    works_on_the_datas_device,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",

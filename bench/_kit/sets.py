@@ -149,7 +149,8 @@ class Reader(Attacker[Data]):
     def model(self, like: Data, rng: Generator) -> nn.Module:
         bands = frames(like.select([0])).shape[1]
         with seeded(rng):
-            return nn.Sequential(nn.Conv1d(bands, self.width, 4), nn.ReLU(), nn.Conv1d(self.width, bands, 1))
+            network = nn.Sequential(nn.Conv1d(bands, self.width, 4), nn.ReLU(), nn.Conv1d(self.width, bands, 1))
+        return network.to(like.device)
 
     def loss(self, model: nn.Module, batch: Data) -> Tensor:
         seen = frames(batch)

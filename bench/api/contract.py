@@ -220,6 +220,9 @@ class Attacker(Plugin, ABC, Generic[S]):
     """Optimiser by which a defender trains it as a surrogate, where the defense leaves the choice. "adam" (at `lr`) for
     a generator that starts from random weights, which plain SGD would leave where it was."""
 
+    epochs: int | None = None
+    """Passes over the training set, each of `train.epoch_items` items, if it counts its training by them. A field."""
+
     lr: float = 1e-3
     """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""
 
@@ -324,7 +327,7 @@ class Adaptation(Plugin, Generic[S]):
         """Change each batch of the training."""
         return batch
 
-    def train(self, attacker: Attacker[S], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
+    def train(self, attacker: Attacker[Any], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
         """Train in another way than `attacker.learn`, which it may call (adversarial training, worst of K).
 
         Returns:

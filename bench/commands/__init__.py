@@ -18,7 +18,7 @@ from bench import __version__
 from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
-from bench.files import Terminated
+from bench.files import Terminated, printable
 from bench.guard import exit_raises, exit_sentence
 
 __all__ = ["app", "main"]
@@ -87,6 +87,9 @@ def main(words: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe is gone: not our failure
         sys.stderr.close()
         code = OK
+    except OSError as error:  # a disk that is full, a folder that was taken away
+        named = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        code = _refuse(f"{named}{(error.strerror or str(error)).lower()}")
     raise SystemExit(code if isinstance(code, int) else OK)
 
 

@@ -13,6 +13,7 @@ from bench.commands.display import say, watching
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
+from bench.files import check_folder, check_output, replacing
 from bench.report import markdown, terminal
 from bench.results import record
 from bench.results.board import Board
@@ -42,6 +43,8 @@ def expanded(suite: Suite) -> Sequence[Trial]:
     expansion = matrix.expand(suite)
     for why in expansion.left_out:
         say(f"left out: {why}")
+    for why in expansion.contaminated:
+        say(f"contaminated: {why}: the score may understate what publishing adds")
     if not expansion.trials:
         raise UsageError(
             f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")
@@ -85,6 +88,10 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         The exit code, see `bench.exits`.
     """
     started = time.monotonic()
+    if page is not None:
+        check_output(page, force=True)
+    if records is not None:
+        check_folder(records)
     work = prepared(suite, how.store)
     folder = records or work.store.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
     try:
@@ -92,12 +99,13 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     except Stopped:
         return stopped()
     board = Board(suite, tuple(measured))
+    if page is not None:  # before anything that may fail to be shown
+        with replacing(page) as draft:
+            draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")
     print("\n" + terminal.tables(board))
     missing = terminal.missing(board)
     for line in missing:
         say(line)
-    if page is not None:
-        page.write_text(markdown.page(board, command_line()), encoding="utf-8")
     print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
     return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
 

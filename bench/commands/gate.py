@@ -16,6 +16,7 @@ from cyclopts import App
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK
+from bench.files import check_output
 
 if TYPE_CHECKING:
     from bench.regression.baseline import Baseline
@@ -79,6 +80,10 @@ def gate(
     path = baseline or file.parent / "baseline.json"
     if accept is not None and not accept.strip():
         raise UsageError("--accept wants a reason, which the baseline keeps: --accept 'harmonycloak 2 masks better'")
+    if junit:
+        check_output(junit, force=True)
+    if accept is not None:
+        check_output(path, force=True)
     held = baselines.accepted(path, asked, suite) if accept is None or path.exists() else None
     try:
         measured = gate_records(asked, execution, records)

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from bench.commands.options import Many
 from bench.errors import UsageError
 from bench.exits import OK
+from bench.files import check_folder
 
 app = App(
     name="leaderboard",
@@ -61,6 +62,7 @@ def leaderboard(
 
     if bool(suites) == all_:
         raise UsageError("expected suites by name, or --all: see `bench leaderboard --help`")
+    check_folder(out)
     shown = boards(suites or [], records)
     if suites:
         for board in shown:

@@ -82,7 +82,7 @@ def listen(
     asked = record.load(path)
     if asked.status != "ok":
         raise DataError(f"{asked.name} failed, so there is nothing to hear: {(asked.error or {}).get('message', '')}")
-    if asked.trial.control == "clean":
+    if asked.trial.control.is_clean:
         raise DataError(f"{asked.name} is of clean data: nothing was protected, so there is nothing to compare")
     if make and not any(each.has(asked.stages["protected_set"]) for each in stores):
         asked = _again(asked, stores[0], plugin_files(plugin or []), device, display)

@@ -38,16 +38,17 @@ def matrix(
     dry_run
         Show the plan and stop.
     records
-        Folder of the records; default: records/NAME beside the suite.
+        Folder of the records; default: records/NAME beside NAME.toml, the suite.
     page
         A Markdown file to write the tables to.
     """
     from bench.commands.execution import prepared, run_suite
+    from bench.results.sources import records_folder
     from bench.results.suite import read
 
     suite = read(file)
     if not dry_run:
-        return run_suite(suite, execution, records or file.resolve().parent / "records" / suite.name, page)
+        return run_suite(suite, execution, records or records_folder(file), page)
     work = prepared(suite, execution.store)
     print(f"{suite.name}: {len(work.plan.cells)} trials, {len(work.plan.stages)} stages, {work.missing} to do")
     for stage in work.plan.stages.values():

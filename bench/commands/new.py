@@ -29,6 +29,7 @@ What = Literal["defense", "attacker", "adaptation", "dataset"]
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 _KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
 _TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers", "dataset": "datasets"}
+_LONGEST = 64  # characters of a name: files, modules and a package are called by it
 _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN = frozenset({"none", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own
 _TRY = {
@@ -178,15 +179,26 @@ def _words(what: What, name: str, place: _Place) -> dict[str, str]:
 def _require_name(name: str) -> None:
     if _can_name(name):
         return
-    near = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+    near = (
+        re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+        .strip("_")[:_LONGEST]
+        .strip("_")
+    )
     if not _can_name(near):
         near = f"my_{near or 'idea'}"
-    raise UsageError(f"'{name}' cannot name a plugin: expected small letters, digits and _, such as '{near}'")
+    shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    raise UsageError(
+        f"{shown!r} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, such as '{near}'"
+    )
 
 
 def _can_name(word: str) -> bool:
     return (
-        bool(_PLAIN.fullmatch(word)) and not word.endswith("_") and not keyword.iskeyword(word) and word not in _TAKEN
+        bool(_PLAIN.fullmatch(word))
+        and len(word) <= _LONGEST
+        and not word.endswith("_")
+        and not keyword.iskeyword(word)
+        and word not in _TAKEN
     )
 
 

@@ -13,6 +13,7 @@ from bench import plugins
 from bench.commands.options import Execution, Knows, Many, Sets
 from bench.commands.settings import NONE, parse_settings, toml_value
 from bench.errors import UsageError
+from bench.trials.facts import facts
 from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
@@ -120,5 +121,5 @@ def suite_of(selection: Selection) -> Suite:
 
 
 def _own_datasets(attackers: Sequence[str]) -> list[str]:
-    own = [plugins.load("attackers", name).dataset for name in attackers]
+    own = [facts("attackers", name).dataset for name in attackers]
     return [name for name in dict.fromkeys(own) if name]

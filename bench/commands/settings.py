@@ -10,6 +10,7 @@ from typing import Any
 from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.sources import plain_name
+from bench.trials.facts import facts
 
 NONE = "none"  # in place of an adaptation: none at all
 
@@ -57,7 +58,8 @@ def plugin_files(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _has(kind: str, plugin: str, key: str) -> bool:
-    return plugin != NONE and key in getattr(plugins.load(_PLURAL[kind], plugin), "__dataclass_fields__", {})
+    """Whether a plugin has a parameter of that name."""
+    return plugin != NONE and key in facts(_PLURAL[kind], plugin).fields
 
 
 def _called(kind: str, plugin: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Whether noise still lies on the clip that it was made for: the commonest error of published unlearnable examples.
+"""Check that perturbations are paired with the right clips: the commonest error of published unlearnable examples.
 
 A loader that shuffles between making noise and adding it, or noise looked up by batch number, gives a set that looks
 protected and is not. Two checks: a hash of which sound belongs to which name, that no order changes, and a comparison
@@ -21,16 +21,15 @@ _STRANGER, _MARGIN = 0.7, 0.2  # a stranger correlates that much, and by so much
 
 
 def alignment_hash(data: Data) -> str:
-    """Hash the triples name, label, sound of a set.
+    """Hash the triples of name, label and sound: independent of their order, another one if any pair is swapped.
 
     Args:
-        data: clips, taken at 16 bits as they are published, or rolls.
+        data: the set. Sound is taken at 16 bits, as it is published.
 
     Returns:
-        32 hexadecimal digits, the same in any order of the items, another if any pair is swapped.
+        32 hexadecimal digits.
     """
-    sound = data.audio if isinstance(data, Clips) else data.velocity
-    whole = (sound.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
+    whole = (data.signal.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
     labels = data.labels.tolist() if data.labels is not None else [None] * len(data)
     lines = sorted(
         f"{name} {label} {hashlib.sha256(item.tobytes()).hexdigest()}"
@@ -40,17 +39,17 @@ def alignment_hash(data: Data) -> str:
 
 
 def misaligned(clean: Clips, protected: Clips) -> list[tuple[str, str]]:
-    """Find clips that hold the recording of another clip, by correlation.
+    """Find protected clips that hold another clip's recording, by correlation.
 
-    A template that was added to a whole class may look like one recording too, but to all of its clips; it is not
-    reported.
+    In a swapped set every stranger is found once; a template that was added to a whole class may look like one
+    recording too, but to all of them.
 
     Args:
-        clean: the set.
-        protected: the same ids in the same order. At most 256 clips are compared, evenly spread.
+        clean: the recordings; at most 256 of them, evenly spread, are compared.
+        protected: the same ids in the same order.
 
     Returns:
-        Pairs (name, the name of the clip whose recording it holds); empty where every clip holds its own.
+        Pairs (id, id of the clip whose recording it holds); empty where every clip is its own.
     """
     index = torch.linspace(0, len(clean) - 1, min(_COMPARED, len(clean)), device=clean.device).round().long()
     originals, copies = (_normalised(clips.audio[index]) for clips in (clean, protected))

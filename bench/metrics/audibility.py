@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bench.api import Clips
 from bench.errors import DataError
-from bench.sound.masking import FULL_SCALE_DB, Ear
+from bench.sound.masking import FULL_SCALE_DB, MaskingModel
+from bench.sound.spectra import frames_inside
 
 __all__ = [
     "audibility", "correlation", "gain_db", "masked_energy", "nmr_db", "noise_to_mask", "peak_noise",
@@ -29,7 +30,19 @@ _AT_ONCE = 1 << 24  # samples worked on at once: what bounds the memory
 
 
 def audibility(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> dict[str, Tensor]:
-    """Every metric of this module by name, [clip]; `full_scale_db` calibrates those that know masking."""
+    """Compute every metric of this module.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        Name of the metric -> float64 [clip].
+
+    Raises:
+        DataError: the two sets do not pair.
+    """
     masked, nmr = noise_to_mask(clean, protected, full_scale_db)
     products = _products(clean, protected)
     return {
@@ -44,66 +57,153 @@ def audibility(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE
 
 
 def snr_db(clean: Clips, protected: Clips) -> Tensor:
-    """Signal-to-noise ratio, dB: energy of the recording over energy of the noise. +inf without noise."""
+    """Compute the signal-to-noise ratio: energy of the recording over energy of the noise.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+
+    Returns:
+        dB, [clip]; +inf without noise.
+
+    Raises:
+        DataError: the two sets do not pair.
+    """
     return _snr_db(*_products(clean, protected))
 
 
 def segmental_snr_db(clean: Clips, protected: Clips) -> Tensor:
-    """Mean over frames of 20 ms of the SNR in dB, each held within -10..35 (Hansen and Pellom 1998).
+    """Compute the mean over frames of 20 ms of the SNR in dB, each clipped to -10..35 (Hansen and Pellom 1998).
 
     Whole frames within the recording that are not pauses (60 dB under the clip's loudest frame); NaN if there is none.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+
+    Returns:
+        dB, [clip].
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     size = max(1, round(_FRAME_SECONDS * clean.rate))
     return _join(_segmental(signal, noise, lengths, size) for signal, noise, lengths in _pairs(clean, protected))
 
 
 def masked_energy(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
-    """The share of the noise's energy *above* the masking threshold of the recording: 0 = all of it is masked.
+    """Compute the share of the noise's energy *above* the masking threshold of the recording: 0 = all of it is masked.
 
     With P the power of the noise in a frame and bin, N its power in the critical band around the bin and A what the
-    masking threshold allows in that band: `sum P max(0, 1 - A / N) / sum P` over frames and bins. 0 without noise.
+    masking threshold allows in that band: `sum P max(0, 1 - A / N) / sum P` over frames and bins.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        0..1, [clip]; 0 without noise.
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     return noise_to_mask(clean, protected, full_scale_db)[0]
 
 
 def nmr_db(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
-    """Noise-to-mask ratio, dB: the mean of N / A (see `masked_energy`) over frames and the Bark scale.
+    """Compute the noise-to-mask ratio: the mean of N / A (see `masked_energy`) over frames and the Bark scale.
 
     The total NMR of ITU-R BS.1387 (PEAQ), with the masking threshold of `bench.sound.masking`. A few frames of noise in
-    a pause lift it far above 0.
+    a pause raise it far above 0.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        dB, [clip].
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     return noise_to_mask(clean, protected, full_scale_db)[1]
 
 
 def noise_to_mask(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> tuple[Tensor, Tensor]:
-    """`masked_energy` and `nmr_db`, which share their work."""
+    """Compute `masked_energy` and `nmr_db`, which share their work.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        Both, [clip] each.
+
+    Raises:
+        DataError: the two sets do not pair.
+    """
     parts = [
-        _noise_to_mask(signal, noise, lengths, Ear.of(clean.rate, signal, full_scale_db))
+        _noise_to_mask(signal, noise, lengths, MaskingModel.create(clean.rate, signal, full_scale_db))
         for signal, noise, lengths in _pairs(clean, protected)
     ]
     return _join(share for share, _ in parts), _join(ratio for _, ratio in parts)
 
 
 def peak_noise(clean: Clips, protected: Clips) -> Tensor:
-    """The largest absolute value of the noise (full scale 1.0)."""
+    """Compute the largest absolute value of the noise.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+
+    Returns:
+        Full scale 1.0, [clip].
+
+    Raises:
+        DataError: the two sets do not pair.
+    """
     return _join(noise.abs().amax((1, 2)).double() for _, noise, _ in _pairs(clean, protected))
 
 
 def correlation(clean: Clips, protected: Clips) -> Tensor:
-    """Correlation of noise and recording, -1..1: `<noise, clean> / (|noise| |clean|)`. NaN where one of them is 0.
+    """Compute the correlation of noise and recording: `<noise, clean> / (|noise| |clean|)`.
 
     1 or -1: the "noise" is a copy of the recording, which is a change of gain and protects nothing.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+
+    Returns:
+        -1..1, [clip]; NaN where one of them is 0.
+
+    Raises:
+        DataError: the two sets do not pair.
     """
     return _correlation(*_products(clean, protected))
 
 
 def gain_db(clean: Clips, protected: Clips) -> Tensor:
-    """How much louder the recording itself became, dB: `20 log10 |<protected, clean> / <clean, clean>|`."""
+    """Compute the change of gain of the recording itself: `20 log10 |<protected, clean> / <clean, clean>|`.
+
+    Args:
+        clean: the recordings.
+        protected: the same ids, shape, rate and lengths.
+
+    Returns:
+        dB, [clip].
+
+    Raises:
+        DataError: the two sets do not pair.
+    """
     return _gain_db(*_products(clean, protected))
 
 
 def _products(clean: Clips, protected: Clips) -> tuple[Tensor, Tensor, Tensor]:
-    """<clean, clean>, <noise, noise> and <noise, clean> of every clip."""
+    """Return <clean, clean>, <noise, noise> and <noise, clean> of every clip."""
     parts = []
     for signal, noise, _ in _pairs(clean, protected):
         x, n = signal.double().flatten(1), noise.double().flatten(1)
@@ -125,7 +225,7 @@ def _gain_db(of_signal: Tensor, of_noise: Tensor, shared: Tensor) -> Tensor:
 
 
 def _pairs(clean: Clips, protected: Clips) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Recording, noise and lengths of a few clips at a time, padding silenced."""
+    """Iterate over recording, noise and lengths of a few clips at a time, padding silenced."""
     if clean.ids != protected.ids or clean.rate != protected.rate or clean.audio.shape != protected.audio.shape:
         raise DataError(
             f"clean and protected clips do not pair: {_described(clean)} against {_described(protected)}, "
@@ -170,19 +270,19 @@ def _segmental(signal: Tensor, noise: Tensor, lengths: Tensor, size: int) -> Ten
     return mean
 
 
-def _noise_to_mask(signal: Tensor, noise: Tensor, lengths: Tensor, ear: Ear) -> tuple[Tensor, Tensor]:
-    """`masked_energy` and `nmr_db` of clips that fit into memory."""
+def _noise_to_mask(signal: Tensor, noise: Tensor, lengths: Tensor, model: MaskingModel) -> tuple[Tensor, Tensor]:
+    """Compute `masked_energy` and `nmr_db` of clips that fit into memory."""
     channels = signal.shape[1]
     signals, noises = signal.flatten(0, 1), noise.flatten(0, 1)
     above, energy, ratio = (torch.zeros(len(signals), dtype=torch.float64, device=signal.device) for _ in range(3))
-    signal_frames, noise_frames = ear.frames(signals), ear.frames(noises)
-    inside = ear.frames_inside(lengths.repeat_interleave(channels), signal.shape[-1])
-    a_bin = 1.0 / ear.bins_per_bark
+    signal_frames, noise_frames = model.frames(signals), model.frames(noises)
+    inside = frames_inside(lengths.repeat_interleave(channels), signal_frames.shape[1], model.hop)
+    a_bin = 1.0 / model.bins_per_bark
     a_bin = a_bin / a_bin.sum()
-    for block in ear.blocks(signals):
-        power = ear.power(noise_frames[block])
-        band = ear.band(power)
-        allowed = ear.band(ear.threshold(ear.power(signal_frames[block])))
+    for block in model.blocks(signals):
+        power = model.power(noise_frames[block])
+        band = model.band(power)
+        allowed = model.band(model.threshold(model.power(signal_frames[block])))
         counted = inside[block].double()
         heard = power * (1.0 - allowed / band.clamp(min=allowed))
         above[block[0]] += (heard.sum(2) * counted).sum(1)

@@ -1,4 +1,4 @@
-"""How far a set of clips is from a real one: Frechet and kernel audio distance over pluggable embeddings.
+"""Distance of a set of clips from a real one: Frechet and kernel audio distance over pluggable embeddings.
 
 Conventions: an embedding turns clips into rows, float [row, feature]; every distance takes rows, works in double
 precision and is 0 for equal distributions. A distance means something only beside its N, its embedding and its floor:
@@ -29,8 +29,9 @@ from torch.nn import functional
 from bench.api import Clips
 from bench.compat import import_frechet_audio_distance
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.files import resample
 from bench.sound.masking import frame_size
+from bench.sound.resampling import resample
+from bench.sound.spectra import frames_inside, hz_to_mel, mel_to_hz
 
 __all__ = [
     "EMBEDDINGS", "Embedding", "Extrapolation", "distances", "fad_infinity", "frechet", "kad", "logmel", "mel_filters",
@@ -220,8 +221,8 @@ def logmel(clips: Clips) -> Tensor:
         )
         power = (spectrum.abs() * (2.0 / window.sum())).square().view(*audio.shape[:2], *spectrum.shape[1:]).mean(1)
         bands = (power.transpose(1, 2) @ filters).clamp(min=_QUIETEST).log()  # [clip, frame, band]
-        steps = torch.arange(bands.shape[1], device=clips.device)
-        inside = (steps <= (clips.lengths[start : start + at_once, None] // (size // 2)))[..., None].double()
+        lengths = clips.lengths[start : start + at_once]
+        inside = frames_inside(lengths, bands.shape[1], size // 2)[..., None].double()
         mean = (bands * inside).sum(1) / inside.sum(1)
         variance = ((bands - mean[:, None]).square() * inside).sum(1) / inside.sum(1)
         rows.append(torch.cat([mean, variance.sqrt()], dim=1))
@@ -231,8 +232,8 @@ def logmel(clips: Clips) -> Tensor:
 def mel_filters(rate: int, size: int, bands: int) -> Tensor:
     """Triangles on the HTK mel scale, [bin, band], each of sum 1: a weighted mean of the bins under it."""
     hz = torch.arange(1 + size // 2, dtype=torch.float64) * (rate / size)
-    highest = 2595.0 * torch.log10(torch.tensor(1.0 + rate / 1400.0, dtype=torch.float64))
-    edges = 700.0 * (10.0 ** (torch.linspace(0.0, float(highest), bands + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    highest = float(hz_to_mel(torch.tensor(rate / 2, dtype=torch.float64)))
+    edges = mel_to_hz(torch.linspace(0.0, highest, bands + 2, dtype=torch.float64))
     rising = (hz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - hz[:, None]) / (edges[2:] - edges[1:-1])
     triangles = torch.minimum(rising, falling).clamp(min=0.0)

@@ -79,8 +79,8 @@ def describe(rolls: Rolls) -> dict[str, float]:
     Raises:
         DataError: the set is empty.
     """
-    found = _joined([_by_track(block, _names(rolls)) | _whole(block) for block in events(rolls)])
-    return {name: float(values.nanmean()) for name, values in found.items()}
+    metrics = _joined([_by_track(block, _names(rolls)) | _whole(block) for block in events(rolls)])
+    return {name: float(values.nanmean()) for name, values in metrics.items()}
 
 
 def overall(rolls: Rolls) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ def overall(rolls: Rolls) -> dict[str, Tensor]:
 def _whole(block: Events) -> dict[str, Tensor]:
     melodic = merged(block)
     everything = merged(block, drums=True) if bool(block.drums.any()) else melodic
-    found = {
+    metrics = {
         "pitch range": pitch_range(melodic),
         "pitches used": pitches_used(melodic),
         "pitch classes used": pitch_classes_used(melodic),
@@ -114,21 +114,21 @@ def _whole(block: Events) -> dict[str, Tensor]:
         "empty bar rate": empty_bar_rate(everything),
         "groove consistency": groove_consistency(everything),
     }
-    return {name: values[:, 0] for name, values in found.items()}
+    return {name: values[:, 0] for name, values in metrics.items()}
 
 
 def _by_track(block: Events, names: list[str]) -> dict[str, Tensor]:
-    found = {
+    metrics = {
         f"{metric}[{name}]": values
         for metric, of in _OF_TRACKS.items()
         for name, values, drums in zip(names, of(block).unbind(1), block.drums.tolist(), strict=True)
         if not (drums and metric in ("UPC", "QN"))
     }
     if bool(block.drums.any()):
-        found["DP"] = drum_pattern(block)[:, block.drums].flatten()
+        metrics["DP"] = drum_pattern(block)[:, block.drums].flatten()
     for (first, second), values in zip(pairs(block), tonal_distance(block).unbind(1), strict=True):
-        found[f"TD[{'-'.join(sorted((names[first], names[second])))}]"] = values
-    return found
+        metrics[f"TD[{'-'.join(sorted((names[first], names[second])))}]"] = values
+    return metrics
 
 
 def _joined(blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -154,15 +154,17 @@ def events(rolls: Rolls) -> Iterator[Events]:
         row, step = line // steps, line % steps
         # One sort of one number: row, pitch, step and the flag of an onset, each in bits of its own.
         key = (((row << 7 | pitch) << bits | step) << 1 | rolls.onset[block].reshape(-1)[cell]).sort()[0]
-        place = key >> 1
-        step, pitch, row = place & ((1 << bits) - 1), (place >> bits & 127) + rolls.lowest, place >> (bits + 7)
+        position = key >> 1
+        step, pitch, row = position & ((1 << bits) - 1), (position >> bits & 127) + rolls.lowest, position >> (bits + 7)
         # A note begins where the onset says so, and where the cell is no next step of the cell before.
-        goes_on = functional.pad(torch.diff(place) == 1, (1, 0)) & (step > 0)
+        goes_on = functional.pad(torch.diff(position) == 1, (1, 0)) & (step > 0)
         first = ((key & 1).bool() | ~goes_on).nonzero()[:, 0]
         duration = torch.diff(first, append=first.new_tensor([len(key)]))
         notes = row[first], pitch[first], step[first], duration
-        found = Events(row, pitch, step, *notes, lengths, rolls.programs, rolls.steps_per_beat, rolls.beats_per_bar)
-        yield found if int(lengths.min()) == steps else _inside(found)
+        block_events = Events(
+            row, pitch, step, *notes, lengths, rolls.programs, rolls.steps_per_beat, rolls.beats_per_bar
+        )
+        yield block_events if int(lengths.min()) == steps else _inside(block_events)
 
 
 def merged(events: Events, drums: bool = False) -> Events:

@@ -145,11 +145,11 @@ def paper_drum_pattern(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor
     if code == "v1":
         onsets = (bars & ~functional.pad(bars, (0, 0, 1, 0))[..., :-1, :]).sum(4).double()
         masks = torch.stack([mask.roll(shift) for shift in range(6)], 1)
-        found = _mean((onsets @ masks).amax(3) / onsets.sum(3), inside & (onsets.sum(3) > 0))
+        share = _mean((onsets @ masks).amax(3) / onsets.sum(3), inside & (onsets.sum(3) > 0))
     else:
         cells = bars.sum(4).double()
-        found = ((cells @ mask).sum(2) / cells.sum((2, 3))).nan_to_num(0.0)
-    return torch.where(drums, found, math.nan)
+        share = ((cells @ mask).sum(2) / cells.sum((2, 3))).nan_to_num(0.0)
+    return torch.where(drums, share, math.nan)
 
 
 def paper_tonal_distance(rolls: Rolls, code: Literal["v1", "v2", "pypianoroll"] = "v1") -> Tensor:
@@ -176,12 +176,12 @@ def paper_tonal_distance(rolls: Rolls, code: Literal["v1", "v2", "pypianoroll"] 
     if code == "pypianoroll":
         if rolls.steps_per_beat != 12:
             raise DataError(f"{rolls.steps_per_beat} steps a beat, but pypianoroll's tonal distance needs 12")
-        place = torch.einsum("is,rtbqsc->rtbqic", matrix, chroma / chroma.sum(5, keepdim=True))
-        apart = (place[:, first] - place[:, second]).square().sum((4, 5))
+        centroid = torch.einsum("is,rtbqsc->rtbqic", matrix, chroma / chroma.sum(5, keepdim=True))
+        apart = (centroid[:, first] - centroid[:, second]).square().sum((4, 5))
         return torch.where(inside[..., None], apart, 0.0).sum((2, 3)).sqrt()
     beats = chroma.sum(4)
-    place = beats / beats.sum(4, keepdim=True) @ matrix.T
-    apart = torch.linalg.vector_norm(place[:, first] - place[:, second], dim=4).mean(3)
+    centroid = beats / beats.sum(4, keepdim=True) @ matrix.T
+    apart = torch.linalg.vector_norm(centroid[:, first] - centroid[:, second], dim=4).mean(3)
     return _mean(apart, inside & ~apart.isnan() if code == "v1" else inside)
 
 
@@ -203,7 +203,7 @@ def _bars(rolls: Rolls) -> tuple[Tensor, Tensor]:
 def _grouped(bars: Tensor) -> Tensor:
     """What published code takes for chroma [..., 12]: sounding cells in 12 runs of neighbouring pitches.
 
-    Of all 128 pitches, as pypianoroll does it: runs of 10, the last 8 pitches added to every run. Else pitches up to
+    For 128 pitches, as pypianoroll does it: runs of 10, the last 8 pitches added to every run. Else pitches up to
     the next multiple of 12 are added, as v2 does.
     """
     pitches = bars.shape[-1]

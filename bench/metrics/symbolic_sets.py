@@ -153,8 +153,8 @@ def shuffled_tracks(rolls: Rolls, rng: Generator) -> Rolls:
         raise DataError(f"{count} rolls of {tracks} tracks, expected at least as many rolls as tracks")
     # Rolls in a ring of random order: track t of a roll comes from the roll t places further on.
     ring = torch.randperm(count, generator=rng, device=rng.device).to(rolls.device)
-    place = ring.argsort()
-    source = ring[(place[:, None] + torch.arange(tracks, device=rolls.device)) % count]
+    slot = ring.argsort()
+    source = ring[(slot[:, None] + torch.arange(tracks, device=rolls.device)) % count]
     track = torch.arange(tracks, device=rolls.device)
     inside = rolls.support
     onset = rolls.onset[source, track]

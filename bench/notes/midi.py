@@ -162,17 +162,17 @@ def _collect(file: Smf) -> tuple[list[ScorePart], list[str], list[tuple[int, int
         programs: dict[int, int] = {}
         sounding: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         parts_before = len(parts)
-        for place, event in enumerate(track.events):
+        for index, event in enumerate(track.events):
             tick, channel = event.tick, event.status & 0x0F
             if (note := note_event(track, event)) is not None:
                 pitch, velocity = note
                 if (channel, pitch) in sounding:  # the end of a note, or a re-strike, which ends it too
                     part, begin, loudness, strike = sounding.pop((channel, pitch))
-                    notes.append((part, begin, tick, pitch, loudness, strike, -1 if velocity else place))
+                    notes.append((part, begin, tick, pitch, loudness, strike, -1 if velocity else index))
                 if velocity:
                     program = DRUMS if channel == DRUM_CHANNEL else programs.get(channel, 0)
                     part = parts.setdefault(ScorePart(number, channel, program), len(parts))
-                    sounding[channel, pitch] = (part, tick, velocity, place)
+                    sounding[channel, pitch] = (part, tick, velocity, index)
             elif event.status & 0xF0 == PROGRAM:
                 programs[channel] = min(track.content[event.data], 127)
             elif (meta := track.meta(event)) is not None and meta[0] == TRACK_NAME:

@@ -14,7 +14,8 @@ not before. Further rules:
 * Rolls are pieces of a few bars. A note held over a seam begins anew in the second piece; a new velocity there has no
   effect on the file unless the note was split before, and only silence ends the note there.
 * A note that shares the cell of its onset with a longer one is not in the rolls and stays.
-* A part whose program is not the channel's at some tick gets no new note there.
+* A part whose program is not the channel's at some tick gets no new note there, and a note that is held over a change
+  of program is not struck again after it: such a note stays as it was.
 * The bars of the rolls are those of the first metre.
 """
 
@@ -37,7 +38,7 @@ from bench.notes.windows import cut, joined
 
 __all__ = ["Frame", "transfer_edits"]
 
-LONGEST = 1 << 24  # steps of a file
+LONGEST = 1 << 20  # steps of a file: 36 hours at 120 beats a minute
 _NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to be counted for every note's pitch
 
 
@@ -61,9 +62,9 @@ class Frame:
     def __post_init__(self) -> None:
         score = self.score
         if score.ticks_per_beat < self.steps_per_beat:
-            found = f"{score.ticks_per_beat} ticks a beat"
+            resolution = f"{score.ticks_per_beat} ticks a beat"
             raise DataError(
-                f"{printable(score.path)}: the file counts {found}, expected at least {self.steps_per_beat}"
+                f"{printable(score.path)}: the file counts {resolution}, expected at least {self.steps_per_beat}"
             )
         if score.length * self.steps_per_beat // score.ticks_per_beat > LONGEST:
             beats = score.length // score.ticks_per_beat
@@ -91,8 +92,8 @@ class Frame:
             Rolls [piece, part, step, 128 pitches].
         """
         shown = score or self.score
-        place = {part: number for number, part in enumerate(self.score.parts)}
-        track = torch.tensor([place[part] for part in shown.parts])
+        track_of = {part: number for number, part in enumerate(self.score.parts)}
+        track = torch.tensor([track_of[part] for part in shown.parts])
         notes, _ = disjoint(quantised(shown, self.steps_per_beat))
         span = (min(pieces) * self.size, (max(pieces) + 1) * self.size)
         notes = cut(notes[(notes.end > span[0]) & (notes.start < span[1])], self.size)
@@ -148,11 +149,18 @@ def transfer_edits(frame: Frame, protected: Sequence[Notes]) -> Tensor:
     end, fixed, floor, release = lookup.ending(notes)
     floor = torch.maximum(floor, begin)
     velocity = (notes.velocity * 127).round().clamp(1, 127).long()
-    unseen = score.notes[lookup.unseen]
-    edited = torch.cat([torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1), unseen])
-    sure = torch.ones(len(unseen), dtype=torch.bool)
-    hard, fixed = torch.cat([hard, sure]), torch.cat([fixed, sure])
-    floor = torch.cat([floor, unseen[:, 2]])
+    edited = torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1)
+    # A clean note that is held over a change of program cannot be struck again there: it stays as it was.
+    owner = torch.where(hard, lookup.sounding(notes), -1)
+    split = hard & (strike < 0)
+    split[split.clone()] = ~_plays(score, edited[split])
+    stays = torch.isin(torch.arange(len(score.notes)), owner[split])
+    rest = ~(hard & torch.isin(owner, owner[split]))
+    untouched = score.notes[lookup.unseen | stays]
+    edited = torch.cat([edited[rest], untouched])
+    sure = torch.ones(len(untouched), dtype=torch.bool)
+    hard, fixed = torch.cat([hard[rest], sure]), torch.cat([fixed[rest], sure])
+    floor = torch.cat([floor[rest], untouched[:, 2]])
     return _apart(edited, hard, fixed, floor, score)
 
 
@@ -187,6 +195,10 @@ class _Clean:
         tick = torch.where(ends, source[:, 2], self._tick(notes.end))
         floor = torch.where(met & ~sounds, source[:, 2], 0)
         return tick, sounds, floor, torch.where(met, source[:, 6], -1)
+
+    def sounding(self, notes: Notes) -> Tensor:
+        """int64 [note]: the row in `Score.notes` of the clean note that sounds where the note begins, if any does."""
+        return self._owner[self._find(notes, notes.start)[0]]
 
     def held(self, notes: Notes) -> Tensor:
         """bool [note]: a clean note sounds on where the note begins."""
@@ -248,8 +260,8 @@ def _next(key: Tensor, begin: Tensor, counts: Tensor) -> Tensor:
     """For each note the first later beginning of the same key among those that count, or a tick past all."""
     there = (key * _NEVER + begin)[counts].sort().values
     at = torch.searchsorted(there, key * _NEVER + begin, right=True)
-    found = torch.cat([there, torch.tensor([1 << 62])])[at]
-    return torch.where(found // _NEVER == key, found % _NEVER, _NEVER - 1)
+    nearest = torch.cat([there, torch.tensor([1 << 62])])[at]
+    return torch.where(nearest // _NEVER == key, nearest % _NEVER, _NEVER - 1)
 
 
 def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:

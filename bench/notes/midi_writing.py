@@ -107,12 +107,12 @@ def _placed(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], ne
     source = {row[5]: row for row in old}
     notes = []
     for part, begin, end, pitch, velocity, strike, release in new:
-        was = source.get(strike, [-1] * 7)
-        timed = strike >= 0 and [*was[1:3], was[6]] == [begin, end, release]
+        old_row = source.get(strike, [-1] * 7)
+        timed = strike >= 0 and [*old_row[1:3], old_row[6]] == [begin, end, release]
         first, last = (begin, strike if strike >= 0 else _LAST), (end, _FIRST)
         if release >= 0 and (timed or track.events[release].tick == end):
             last = (track.events[release].tick, release)
-        louder = -1 if was[4] == velocity else velocity
+        louder = -1 if old_row[4] == velocity else velocity
         lane = (parts[part].channel, pitch)
         notes.append(_Note(lane, first, last, strike, release, louder, timed, timed and louder < 0))
     return notes

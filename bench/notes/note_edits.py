@@ -84,19 +84,21 @@ def dealt(group: Tensor, rng: Generator, wrong: Callable[[Tensor], Tensor] | Non
     Returns:
         int64 [note], for each note a note of its group, each once.
     """
-    place = torch.arange(len(group), device=group.device)
+    permutation = torch.arange(len(group), device=group.device)
     again = torch.ones_like(group, dtype=torch.bool)
     for _ in range(DEALS):
-        at = again.nonzero()[:, 0]
-        some = group[at]
-        place[at] = place[at][some.argsort(stable=True)[_first(some)[some] + ranks(some, rng)]]
-        bad = wrong(place) if wrong else None
-        if bad is None or not bad.any():
+        open_notes = again.nonzero()[:, 0]
+        groups = group[open_notes]
+        permutation[open_notes] = permutation[open_notes][
+            groups.argsort(stable=True)[_first(groups)[groups] + ranks(groups, rng)]
+        ]
+        misfits = wrong(permutation) if wrong else None
+        if misfits is None or not misfits.any():
             break
-        share = torch.bincount(group, bad.double()) / torch.bincount(group).clamp(min=1)
+        share = torch.bincount(group, misfits.double()) / torch.bincount(group).clamp(min=1)
         drawn = torch.rand(len(group), generator=rng, device=rng.device).to(group.device)
-        again = bad | (drawn < share[group])
-    return place
+        again = misfits | (drawn < share[group])
+    return permutation
 
 
 def medians(values: Tensor, group: Tensor) -> Tensor:
@@ -134,13 +136,13 @@ def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Gene
     same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
     limit = like.lengths[notes.roll]
     limit[:-1] = torch.where(same, notes.start[1:], limit[:-1])
-    place = _first(notes.roll)[notes.roll] + ranks(notes.roll, rng)
+    slot = _first(notes.roll)[notes.roll] + ranks(notes.roll, rng)
     room = torch.empty_like(limit)
-    room[place] = torch.minimum(limit - notes.end, most[notes.roll])
+    room[slot] = torch.minimum(limit - notes.end, most[notes.roll])
     before = room.cumsum(0) - room  # in the random order, over all rolls
     spent = before - before[_first(notes.roll)[notes.roll]]
     more = torch.minimum(room, (cells[notes.roll] - spent).clamp(min=0))
-    return replace(notes, duration=notes.duration + more[place])
+    return replace(notes, duration=notes.duration + more[slot])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 A file holds, for each of its tracks, the four arrays of a compressed sparse column matrix [step, 128 pitches] of
 velocities (`pianoroll_0_csc_data`, `_indices`, `_indptr`, `_shape`), the tempo and, mostly, the down-beats by step, and
 `info.json`: beat_resolution, and for each track its program and whether it is drums. What a file says of its sizes is
-compared with what it holds before room is made for it.
+compared with its content before memory is allocated.
 
 Dong, Hsiao, Yang, "Pypianoroll: Open Source Python Package for Handling Multitrack Pianoroll", ISMIR 2018.
 """

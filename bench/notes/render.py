@@ -165,17 +165,17 @@ def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> 
     # Sorted by time; at equal times ends (velocity 0) come before beginnings, so that a re-strike sounds.
     events = sorted((at, bool(loud), pitch, loud) for at, pitch, loud in torch.cat([on, off]).tolist() if at < total)
     data = bytearray(total * 8)  # stereo, float32, interleaved
-    view, now = memoryview(data), 0
+    view, rendered = memoryview(data), 0
     for at, _, pitch, loud in events:
-        if at > now:
-            synth.generate_simple(at - now, view[now * 8 : at * 8])
-            now = at
+        if at > rendered:
+            synth.generate_simple(at - rendered, view[rendered * 8 : at * 8])
+            rendered = at
         if loud:
             synth.noteon(channel, pitch, loud)
         else:
             synth.noteoff(channel, pitch)
-    if total > now:
-        synth.generate_simple(total - now, view[now * 8 :])
+    if total > rendered:
+        synth.generate_simple(total - rendered, view[rendered * 8 :])
     return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(-1, 2).T.copy())
 
 

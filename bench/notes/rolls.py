@@ -110,8 +110,8 @@ def grid(
     notes = replace(notes, start=start, duration=end - start)[inside]
     pitch = notes.pitch - lowest
     if len(notes) and not bool(((pitch >= 0) & (pitch < pitches)).all()):
-        found = f"{int(notes.pitch.min())}..{int(notes.pitch.max())}"
-        raise DataError(f"notes of pitch {found}, expected {lowest}..{lowest + pitches - 1}")
+        pitches_found = f"{int(notes.pitch.min())}..{int(notes.pitch.max())}"
+        raise DataError(f"notes of pitch {pitches_found}, expected {lowest}..{lowest + pitches - 1}")
     notes, _ = disjoint(notes)
     start, duration, pitch = notes.start, notes.duration, notes.pitch - lowest
     first = ((notes.roll * tracks + notes.track) * steps + start) * pitches + pitch
@@ -197,11 +197,11 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
         if one.tracks:
             messages.append(mido.MetaMessage("track_name", name=one.tracks[track]))
         messages.append(mido.Message("program_change", program=program % DRUMS, channel=channel))
-        now = 0
+        last = 0
         for tick, pitch, velocity in _events(notes[notes.track == track], step):
-            messages.append(mido.Message("note_on", channel=channel, note=pitch, velocity=velocity, time=tick - now))
-            now = tick
-        messages.append(mido.MetaMessage("end_of_track", time=max(0, length - now)))
+            messages.append(mido.Message("note_on", channel=channel, note=pitch, velocity=velocity, time=tick - last))
+            last = tick
+        messages.append(mido.MetaMessage("end_of_track", time=max(0, length - last)))
         file.tracks.append(messages)
     file.save(str(path))
 
@@ -225,8 +225,8 @@ def read_midi(path: str | Path, steps_per_beat: int = 4) -> Rolls:
     length = steps_in(score, steps_per_beat)
     if length * len(score.parts) * 128 > LARGEST_ROLL:
         most = LARGEST_ROLL // (128 * len(score.parts) * steps_per_beat)
-        found = f"{length // steps_per_beat} beats in {len(score.parts)} tracks"
-        raise DataError(f"{printable(path)}: {found}, expected at most {most} beats")
+        size = f"{length // steps_per_beat} beats in {len(score.parts)} tracks"
+        raise DataError(f"{printable(path)}: {size}, expected at most {most} beats")
     grids = grid(notes, 1, len(score.parts), length)
     return Rolls(
         *grids,

@@ -28,12 +28,14 @@ import pydantic
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.results.arms import SCORED, Arm
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
 from bench.results.roles import parts_of
 from bench.results.suite import Suite
 from bench.trials.store import write_text
+from bench.vocabulary import Control
 
 __all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
 
@@ -64,7 +66,7 @@ class Measured(_Strict):
     knowledge: str
     attacker: str
     adaptation: str
-    control: str = ""  # "clean", "matched", "scramble": what must be so for the rest to mean anything
+    control: Control = Control.NONE  # what must hold for the rest to mean anything
     metric: str
     plugins: dict[str, Used]  # role -> plugin
     work: str
@@ -178,9 +180,9 @@ def made_at(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _measured(cell: Cell, records: list[Record]) -> Measured:
-    arms = [arm for arm in ("clean", "protected", "untrained", "clean_adapted") if arm in records[0].arms]
+    arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
     heard = records[0].audibility
-    columns = zip(*(record.quality("protected") for record in records), strict=False)
+    columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
     return Measured(
         **cell._asdict(),
         control=records[0].trial.control,

@@ -281,7 +281,7 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
 
 
 def _fixed(record: Record) -> bool:
-    return record.trial.control == CLEAN and record.trial.adaptation is None
+    return record.trial.control.is_clean and record.trial.adaptation is None
 
 
 def _mean_of(cell: Measured | None) -> float:

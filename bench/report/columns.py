@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.results.arms import SCORED, Arm
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, LEAST_CORRELATION
 from bench.results.table import CheckSummary
@@ -26,7 +27,7 @@ def main_table(rows: Sequence[RowView]) -> Table:
     distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
     datasets = len({row.row.dataset for row in rows}) > 1
     scopes = any(row.row.per for row in rows)
-    remainder = any("remainder" in cell.means for cell in cells)
+    remainder = any(Arm.REMAINDER in cell.means for cell in cells)
     viewed = any(not math.isnan(cell.changed) for cell in cells)
     missing = any(cell.missing for cell in cells)
     costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
@@ -45,8 +46,8 @@ def main_table(rows: Sequence[RowView]) -> Table:
         else:
             best = row.shown.score
             line += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
-            line += [number(best.means.get(arm, math.nan), ".4f") for arm in ("clean", "protected", "untrained")]
-            line += [number(best.means.get("remainder", math.nan), ".4f")] if remainder else []
+            line += [number(best.means.get(arm, math.nan), ".4f") for arm in SCORED]
+            line += [number(best.means.get(Arm.REMAINDER, math.nan), ".4f")] if remainder else []
             line += [number(best.changed, ".1%")] if viewed else []
             line.append(str(len(best.per_seed)))
             line += [str(best.missing)] if missing else []

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from bench.results.arms import Arm
 from bench.results.record import Record
 
 __all__ = ["MEANING", "moved_table"]
@@ -33,7 +34,7 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         trial = record.trial
-        if record.status == "ok" and trial.adaptation is None and trial.control != "clean":
+        if record.status == "ok" and trial.adaptation is None and not trial.control.is_clean:
             bins[trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label].append(record)
     told = any(record.crafting_log for found in bins.values() for record in found)
     body = [[*key, *(_cell(value) for value in _losses(found))] for key, found in bins.items()] if told else []
@@ -46,8 +47,8 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
 def _losses(records: Sequence[Record]) -> list[float]:
     crafted = [record.crafting_log for record in records if record.crafting_log]
     ends = [[lines[at].get("loss") for lines in crafted] for at in (0, -1)]
-    learning = [[_last(record, arm) for record in records] for arm in ("clean", "protected")]
-    held_out = [[-record.mean(arm) for record in records] for arm in ("clean", "protected")]
+    learning = [[_last(record, arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
+    held_out = [[-record.mean(arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
     changed = [value for record in records for value in record.input_change]
     columns: list[Sequence[float | None]] = [*ends, *learning, *held_out, changed]
     return [_mean(values) for values in columns]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.report import losses, music
 from bench.report.columns import Table, checks_table, main_table, response_table, responses
+from bench.results.arms import Arm
 from bench.results.board import Board, standings
-from bench.results.formats import DASH, bounds, number, text_table
+from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
 from bench.results.measures import CEILINGS
-from bench.results.record import Record
+from bench.results.record import Number, Record
 from bench.results.suite import Suite
 from bench.results.views import RowView
 
@@ -32,7 +33,9 @@ def page(board: Board, command: str) -> str:
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
     parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.said()]
-    front = [f"{view.row.defense} ({_denied(view)}, {view.audibility})" for view in views if view.on_front]
+    front = [
+        f"{markdown_text(view.row.defense)} ({_denied(view)}, {view.audibility})" for view in views if view.on_front
+    ]
     if front:
         text = "On the Pareto front, where no row of its ranking group denies more and is less audible"
         parts.append(f"{text}: {', '.join(front)}.")
@@ -50,7 +53,10 @@ def page(board: Board, command: str) -> str:
     failed = [record for record in board.failed if record.error]
     if failed:
         parts.append("## Failed")
-        parts += [f"* {record.name}: {record.error['message'] if record.error else ''}" for record in failed]
+        parts += [
+            f"* {markdown_text(record.name)}: {markdown_text(record.error['message'] if record.error else '')}"
+            for record in failed
+        ]
     if board.checks:
         parts += ["## Validity checks", _table(checks_table(board.checks))]
     parts += [note.strip() for note in ("## Findings", suite.notes) if suite.notes]
@@ -64,11 +70,16 @@ def summary(boards: Sequence[Board]) -> str:
         assert view.shown is not None
         denied = view.shown.score.denied
         line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
-        link = f"[{board.name}]({board.name}.md)"
+        link = Markup(f"[{board.name}]({board.name}.md)")
         lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
     headings = ["defense", "learning denied", "95 %", "best response", "audibility", "data set", "suite", ""]
     suites = [
-        [f"[{board.name}]({board.name}.md)", str(len(board.records)), f"{board.cpu_seconds:.0f}", f"`{board.command}`"]
+        [
+            Markup(f"[{board.name}]({board.name}.md)"),
+            str(len(board.records)),
+            f"{board.cpu_seconds:.0f}",
+            Markup(f"`{board.command}`"),
+        ]
         for board in boards
     ]
     parts = ["# Every defense, at the lowest score of its suite", _SUMMARY, _table((headings, lines)), "## Suites"]
@@ -91,8 +102,8 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     known = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
     body = []
     for (dataset, row, attacker, adaptation), found in bins.items():
-        arm = "protected" if any("protected" in record.epochs for record in found) else "clean"
-        curves = [[line["validation"] or math.nan for line in r.epochs[arm] if line.get("step")] for r in found]
+        arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in found) else Arm.CLEAN
+        curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in found]
         ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
         theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
@@ -133,3 +144,9 @@ def _last(values: Sequence[float]) -> float:
 
 def _denied(view: RowView) -> str:
     return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH
+
+
+def _validation(epoch: Mapping[str, Number]) -> float:
+    """The quality on the validation set in a line of a log; NaN where the line has none."""
+    value = epoch.get("validation")
+    return math.nan if value is None else value

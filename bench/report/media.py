@@ -16,6 +16,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
 from bench.trials.store import Store
+from bench.vocabulary import PerDomain
 
 __all__ = ["MediaBuilder"]
 
@@ -48,7 +50,7 @@ class MediaBuilder:
 
     def of_row(self, record: Record) -> list[MediaItem]:
         """Two items of a row's protected set. Empty where the artefacts are gone, or nothing was protected."""
-        if record.trial.control == "clean" or record.status != "ok":
+        if record.trial.control.is_clean or record.status != "ok":
             return []
         items = []
         for title, item in _chosen(record):
@@ -60,7 +62,7 @@ class MediaBuilder:
         """The typical item as the attacker got it, and what models generated after learning."""
         if record.status != "ok":
             return []
-        typical = _chosen(record)[:1] if record.trial.control != "clean" else []
+        typical = _chosen(record)[:1] if not record.trial.control.is_clean else []
         made = [self._item(record, title, item, deep=True) for title, item in typical]
         return [item for item in (*made, self._generated(record)) if item]
 
@@ -70,14 +72,10 @@ class MediaBuilder:
             return None
         keys = (record.stages["clean_set"], record.stages["protected_set"])
         versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
-        if isinstance(clean, Clips) and isinstance(protected, Clips):
-            versions += self._noise(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.recordings, clean, protected), pictures.RECORDINGS
-        else:
-            assert isinstance(clean, Rolls)
-            assert isinstance(protected, Rolls)
-            versions += self._additions(clean, protected, keys[1])
-            draw, caption = functools.partial(pictures.rolls, clean, protected), pictures.ROLLS
+        parts: PerDomain[_Parts] = PerDomain(audio=self._noise, midi=self._additions)
+        versions += parts.of(clean)(clean, protected, keys[1])
+        picture, caption = _PICTURES.of(clean)
+        draw = functools.partial(picture, clean, protected)
         if deep and record.trial.adaptation:
             under = f"after {record.trial.adaptation.label}"
             for name, role in (
@@ -117,7 +115,7 @@ class MediaBuilder:
     def _generated(self, record: Record) -> MediaItem | None:
         versions = []
         arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
-        if record.trial.control != "clean":
+        if not record.trial.control.is_clean:
             arms.insert(1, ("protected", "after learning from protected data"))
         for arm, says in arms:
             made = self._set(record, arm)
@@ -196,11 +194,20 @@ def _pick(data: Data | None, item: str) -> Data | None:
 
 def _sound(data: Data) -> Clips:
     """A set as sound, without its padding: rolls are played by the soundfont."""
-    if isinstance(data, Clips):
-        return data
+    return _PLAYED.of(data)(data)
+
+
+def _played_rolls(rolls: Rolls) -> Clips:
     from bench.notes.render import render
 
-    return render(data, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+    return render(rolls, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
+
+
+_Parts = Callable[[Any, Any, str], list["MediaClip"]]
+_PLAYED: PerDomain[Callable[[Any], Clips]] = PerDomain(audio=lambda clips: clips, midi=_played_rolls)
+_PICTURES: PerDomain[tuple[Callable[..., bytes], str]] = PerDomain(
+    audio=(pictures.recordings, pictures.RECORDINGS), midi=(pictures.rolls, pictures.ROLLS)
+)
 
 
 def _flac(clips: Clips) -> bytes:

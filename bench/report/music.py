@@ -44,10 +44,10 @@ def _columns(records: Sequence[Record]) -> _Columns:
     columns["training set"] = _means([r.music["clean set"] for r in records if "clean set" in r.music])
     columns["generated, clean"] = _means([record.music["generated, clean"] for record in records])
     columns["generated, untrained"] = _means([record.music["generated, untrained"] for record in records])
-    several = len({record.trial.knowledge for record in records if record.trial.control == ""}) > 1
+    several = len({record.trial.knowledge for record in records if not record.trial.control}) > 1
     rows: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record.trial.control != "clean":
+        if not record.trial.control.is_clean:
             rows[record.trial.row + (f" ({record.trial.knowledge})" if several else "")].append(record)
     for row, found in rows.items():
         columns[f"{row}: training set"] = _means(

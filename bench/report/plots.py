@@ -6,9 +6,11 @@ dash. Ink and grid are written as CSS variables, so that one picture serves ligh
 
 from __future__ import annotations
 
+import html
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,22 +126,31 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
             point.label, (point.x, point.y), xytext=(point.x + (-0.018 if left else 0.018) * wide, y), fontsize=8.5,
             va="center", ha="right" if left else "left",
             arrowprops={"arrowstyle": "-", "color": "#9aa0a7", "linewidth": 0.7} if y != point.y else None,
+            parse_math=False,
         )  # fmt: skip
 
 
 def _svg(made: Any, name: str, title: str) -> str:
     """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
     buffer = io.StringIO()
-    made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
+        made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
+    # Tags alone: what a label says between them is text, whatever it looks like.
+    text = re.sub(r"<[^>]*>", lambda tag: _own(tag[0], name), text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" class="plot" ', 1)
+
+
+def _own(tag: str, name: str) -> str:
+    """A tag of an SVG with ids of its own, and CSS variables in place of the colours that stand for them."""
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", tag)
     for colour, variable in _VARIABLES.items():
-        text = re.sub(colour, f"var(--{variable})", text, flags=re.I)
-    escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{escaped}" class="plot" ', text, count=1)
+        tag = re.sub(colour, f"var(--{variable})", tag, flags=re.I)
+    return tag
 
 
 def _listed(points: Sequence[Point]) -> str:

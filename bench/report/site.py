@@ -32,7 +32,6 @@ __all__ = ["build", "build_cell"]
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-CLEAN = "clean"  # the control that protects nothing
 MARK = ".bench-site"  # in every folder that is ours to replace
 
 Say = Callable[[str], None]
@@ -94,7 +93,7 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
 
 def _protected(board: Board) -> list[Record]:
     """The first record of every cell that protects something."""
-    cells = (cell for view in board.views if view.control != CLEAN for cell in view.cells)
+    cells = (cell for view in board.views if not view.control.is_clean for cell in view.cells)
     return [cell.measured for cell in cells if cell.measured]
 
 
@@ -116,7 +115,7 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
                 items = media.of_cell(cell.records[0]) if media else []
                 shown = views.cell_page(board, view, cell, items)
                 _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
-        if media and view.measured and view.control != CLEAN:
+        if media and view.measured and not view.control.is_clean:
             listening.append((view, media.of_row(view.measured)))
     _records(board.records, folder / "records")
     shown = views.suite_page(board, [(view, items) for view, items in listening if items])

@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bench.results.arms import ARMS
 from bench.results.board import Board
 from bench.results.measures import AUDIBILITY
 from bench.results.record import Record, mean
@@ -31,8 +32,6 @@ __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
 Value = str | int | float | bool | None
 Line = dict[str, Value]
 Tables = dict[str, list[Line]]
-
-_ARMS = ("clean", "protected", "untrained", "clean_adapted", "remainder")
 
 
 def tables(boards: Sequence[Board]) -> Tables:
@@ -135,7 +134,7 @@ def _cell(board: Board, row: Row, cell: CellScore) -> Line:
         **_interval(cell),
         "seeds": len(cell.per_seed),
         "metric": cell.metric,
-        **{f"q_{arm}": cell.means.get(arm) for arm in _ARMS},
+        **{f"q_{arm}": cell.means.get(arm) for arm in ARMS},
         "input_changed": cell.changed,
         "void": ", ".join(cell.void),
         "failed": cell.failed,
@@ -152,13 +151,13 @@ def _trial(board: Board, record: Record) -> Line:
         "attacker": trial.attacker.label,
         "adaptation": trial.adaptation.label if trial.adaptation else "none",
         "seed": trial.seed,
-        "control": trial.control,
+        "control": str(trial.control),
         "noise_per": trial.scope,
         "share": trial.share,
         "status": record.status,
         "denied": record.denied,
         "metric": record.metric,
-        **{f"q_{arm}": record.mean(arm) for arm in _ARMS},
+        **{f"q_{arm}": record.mean(arm) for arm in ARMS},
         **{name: mean(record.audibility.get(name, [])) for name, *_ in AUDIBILITY},
         "void": ", ".join(gate.name for gate in record.void),
         "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),

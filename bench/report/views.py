@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
 from bench.report.items import MediaItem
+from bench.results.arms import TRAINED, Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
@@ -15,15 +16,16 @@ from bench.results.record import PartRecord, Record
 from bench.results.roles import parts_of
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
+from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
 
 _ARMS = (
-    ("clean", "clean", "the same attacker, unprotected data: the best they can do"),
-    ("protected", "protected", "what they did with the protected data"),
-    ("untrained", "untrained", "a model that never saw the data"),
-    ("clean_adapted", "clean, adapted", "unprotected data under the same adaptation: what the adaptation costs"),
-    ("remainder", "the unprotected rest", "learning from the clips that were left unprotected, alone"),
+    (Arm.CLEAN, "clean", "the same attacker, unprotected data: the best they can do"),
+    (Arm.PROTECTED, "protected", "what they did with the protected data"),
+    (Arm.UNTRAINED, "untrained", "a model that never saw the data"),
+    (Arm.CLEAN_ADAPTED, "clean, adapted", "unprotected data under the same adaptation: what the adaptation costs"),
+    (Arm.REMAINDER, "the unprotected rest", "learning from the clips that were left unprotected, alone"),
 )
 
 
@@ -217,7 +219,7 @@ def _pareto(board: Board) -> str:
     points = []
     for view, title in zip(board.views, columns.titles(board.views), strict=True):
         x = view.row.audibility.get(board.axis, math.nan)
-        if view.shown is None or math.isnan(x) or view.control in ("clean", "scramble"):
+        if view.shown is None or math.isnan(x) or view.control in (Control.CLEAN, Control.SCRAMBLE):
             continue
         denied = view.shown.score.denied
         if not math.isnan(denied.mean):
@@ -231,7 +233,7 @@ def _pareto(board: Board) -> str:
 
 def _curves(records: Sequence[Record]) -> str:
     arms: dict[str, list[list[tuple[float, float]]]] = {}
-    for arm in ("clean", "protected", "clean_adapted", "remainder"):
+    for arm in TRAINED:
         runs = []
         for record in records:
             lines = record.epochs.get(arm, [])

@@ -16,6 +16,7 @@ from typing import Literal
 
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
+from bench.names import suite_name_from
 from bench.results import sources, statistics, table
 from bench.results import suite as suites
 from bench.results.cells import Cell, cell_of
@@ -198,7 +199,15 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
     chosen = list(names) or list(suite_files())
     if not chosen:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    return [board(sources.find(name), records) for name in chosen]
+    found = {source.path.resolve(): source for source in map(sources.find, chosen)}  # one named twice is shown once
+    called: dict[str, Source] = {}
+    read = [board(source, records) for source in found.values()]
+    for one, source in zip(read, found.values(), strict=True):
+        other = called.setdefault(one.name.casefold(), source)
+        if other is not source:
+            places = " and ".join(str(each.suite or each.path) for each in (other, source))
+            raise UsageError(f"{places} are both called '{one.name}': expected suites of different names")
+    return read
 
 
 def board(source: Source, records: Path | None = None) -> Board:
@@ -211,10 +220,11 @@ def board(source: Source, records: Path | None = None) -> Board:
     Raises:
         DataError: There are no records, or one is none.
     """
+    suite = suites.read(source.suite) if source.suite else None
     read = sources.read(replace(source, path=records) if records else source).values()
-    if source.suite is None:
-        return Board(Suite(name=source.name), tuple(sorted(read, key=lambda record: record.name)))
-    suite = suites.read(source.suite)
+    if suite is None:
+        name = suite_name_from(source.name)
+        return Board(Suite(name=name), tuple(sorted(read, key=lambda record: record.name)))
     return Board(suite, tuple(sorted(read, key=lambda record: _place(suite, record))), source.suite)
 
 

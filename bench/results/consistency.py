@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.results.arms import ARMS, SCORED, Arm
 from bench.results.names import trial_key
-from bench.results.record import EVALUATED, GateRecord, Number, Record
+from bench.results.record import GateRecord, Number, Record
 
 __all__ = ["check_problems", "clashes", "close", "problems"]
 
-_NEEDED = ("protected", "clean", "untrained")
 _WITHIN = {"accuracy": (0.0, 1.0), "correlation": (-1.0, 1.0), "masked_energy": (0.0, 1.0), "stoi": (-1.0, 1.0)}
 
 
@@ -97,15 +97,15 @@ def _shape_problems(record: Record) -> Iterator[str]:
         yield f"groups: {len(record.groups)} for {count} items"
     if len(record.labels) not in (0, count):
         yield f"labels: {len(record.labels)} for {count} items"
-    adapted = {"clean_adapted"} if record.trial.adaptation else set()
+    adapted = {Arm.CLEAN_ADAPTED} if record.trial.adaptation else set()
     share = record.trial.share
-    rest = {"remainder"} if not isinstance(share, str) and share < 1 and not record.trial.control else set()
-    expected = {*_NEEDED, *adapted, *rest}
+    rest = {Arm.REMAINDER} if not isinstance(share, str) and share < 1 and not record.trial.control else set()
+    expected = {*SCORED, *adapted, *rest}
     if set(record.arms) != expected:
         yield f"arms: {', '.join(sorted(record.arms))}; expected {', '.join(sorted(expected))}"
         return
     for arm, metrics in record.arms.items():
-        if set(metrics) != set(record.arms["clean"]) or record.metric not in metrics:
+        if set(metrics) != set(record.arms[Arm.CLEAN]) or record.metric not in metrics:
             yield f"arms.{arm}: other metrics than the clean arm's, or none called '{record.metric}'"
         for metric, values in metrics.items():
             if len(values) != count:
@@ -134,7 +134,7 @@ def _range_problems(record: Record) -> Iterator[str]:
 def _shared_problems(record: Record) -> Iterator[str]:
     """Two arms whose stages have one key are one run."""
     arms: dict[str, str] = {}
-    for arm in EVALUATED:
+    for arm in ARMS:
         if arm in record.arms and arm in record.stages:
             first = arms.setdefault(record.stages[arm], arm)
             if record.arms[first] != record.arms[arm]:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from bench.results.statistics import Interval
 
-__all__ = ["DASH", "bounds", "number", "text_table"]
+__all__ = ["DASH", "Markup", "bounds", "markdown_text", "number", "text_table"]
 
 DASH = "–"  # where there is no number
+
+
+# What Markdown would take for more than the sign itself: an underscore only beside a word, a "[" only before a link.
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*|<$"} | {"&": "&amp;", "\n": " "})
+_EMPHASIS = re.compile(r"(?<!\w)_|_(?!\w)")
+
+
+class Markup(str):
+    """Text that is Markdown already, such as a link."""
+
+    __slots__ = ()
+
+
+def markdown_text(text: str) -> str:
+    """A text, so escaped that Markdown shows it as it is. `Markup` stays as it is, but for what would end a cell."""
+    if isinstance(text, Markup):
+        return text.replace("|", "\\|")
+    return _EMPHASIS.sub(r"\\_", text.translate(_MARKDOWN)).replace("](", "]\\(")
 
 
 def number(value: float, form: str) -> str:
@@ -30,8 +49,11 @@ def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: st
     Args:
         headings: one a column.
         body: [line][column].
-        style: of tabulate: "simple" for a terminal, "github" for Markdown.
+        style: of tabulate: "simple" for a terminal, "github" for Markdown, whose cells are escaped.
     """
     from tabulate import tabulate
 
+    if style == "github":
+        headings = [markdown_text(heading) for heading in headings]
+        body = [[markdown_text(cell) for cell in line] for line in body]
     return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))

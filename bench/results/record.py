@@ -19,13 +19,13 @@ import pydantic
 from bench.errors import DataError
 from bench.files import io_errors, replacing
 from bench.results import archive
+from bench.results.arms import SCORED, Arm
 from bench.results.names import NONE, file_name, row_name
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.results.upgrade import UPGRADES
+from bench.vocabulary import Control
 
 __all__ = [
-    "EVALUATED",
-    "LEARNED",
     "SCHEMA",
     "GateRecord",
     "Number",
@@ -47,13 +47,6 @@ SCHEMA = 2
 LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this repository has a hundred thousand
 
 Number = float | None
-EVALUATED = ("protected", "clean", "clean_adapted", "untrained", "remainder")
-LEARNED = {
-    "protected": "protected_learned",
-    "clean": "clean_learned",
-    "clean_adapted": "clean_adapted_learned",
-    "remainder": "remainder_learned",
-}
 _SEED = "s"  # before the seed, in a record's name
 
 
@@ -112,7 +105,7 @@ class TrialRecord(_Strict):
     attacker: PartRecord
     seed: int
     preset: str
-    control: str
+    control: Control
     share: float | str = 1.0
     scope: str = ""
 
@@ -229,9 +222,7 @@ class Record(_Strict):
     @cached_property
     def denied(self) -> Number:
         """Learning denied of this seed, to six digits; None where there is none: see `notes`."""
-        clean, protected, untrained = (
-            [math.nan if q is None else q for q in self.quality(arm)] for arm in ("clean", "protected", "untrained")
-        )
+        clean, protected, untrained = ([math.nan if q is None else q for q in self.quality(arm)] for arm in SCORED)
         if self.status != "ok" or not len(clean) == len(protected) == len(untrained):
             return None
         return numbers([items_denied(clean, protected, untrained)])[0]
@@ -424,7 +415,7 @@ def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gr
         metric: The one that is scored.
         groups: The song or speaker of each item.
     """
-    clean, untrained = (arms.get(arm, {}).get(metric, []) for arm in ("clean", "untrained"))
+    clean, untrained = (arms.get(arm, {}).get(metric, []) for arm in (Arm.CLEAN, Arm.UNTRAINED))
     if not len(clean) == len(untrained) == len(groups):  # a stranger's record may be anything
         meaning = f"{len(clean)} clean values, {len(untrained)} untrained ones and {len(groups)} groups do not pair"
         return GateRecord(name="learns clean data", passed=False, value=None, limit=None, meaning=meaning)

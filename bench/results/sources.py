@@ -16,7 +16,7 @@ from bench.errors import DataError, UsageError, unknown
 from bench.results import archive
 from bench.results.record import Record, load, load_all, load_archive
 
-__all__ = ["Source", "find", "read", "records_of", "suite_files"]
+__all__ = ["Source", "find", "read", "records_folder", "records_of", "suite_files"]
 
 RECORD = ".json"
 SUITE = ".toml"
@@ -91,9 +91,14 @@ def read(source: Source) -> Mapping[str, Record]:
     return records
 
 
+def records_folder(suite: Path) -> Path:
+    """Return where a suite's records are written: beside its file and called by it, whatever its `name` is."""
+    return suite.absolute().parent / "records" / suite.stem
+
+
 def records_of(suite: Path) -> Path:
     """Return where the records of a suite's file are: the folder, where it holds any, else the archive."""
-    folder = suite.parent / "records" / suite.stem
+    folder = records_folder(suite)
     packed = folder.with_name(f"{folder.name}{archive.SUFFIX}")
     return packed if packed.is_file() and not any(folder.glob(f"*{RECORD}")) else folder
 

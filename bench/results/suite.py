@@ -48,11 +48,15 @@ import pydantic
 
 from bench import plugins
 from bench.errors import UsageError, unknown
+from bench.names import check_label, check_suite_name, suite_name_from
+from bench.results.labels import labels
+from bench.results.measures import AUDIBILITY, CEILINGS
 from bench.results.names import NONE
 from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
+MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
 
@@ -80,7 +84,7 @@ class Limits(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    tolerance: Annotated[float, pydantic.Field(ge=0)] = 0.02
+    tolerance: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.02
     alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
 
 
@@ -107,18 +111,38 @@ class Suite(pydantic.BaseModel):
     attacker: Parameters = {}
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
-    budget: dict[str, float] = {}
+    budget: dict[str, Annotated[float, pydantic.Field(allow_inf_nan=False)]] = {}
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
+    _folder: Path | None = pydantic.PrivateAttr(None)  # of its file: where its relative paths start
 
     def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
-        """The plugin behind a name of the suite and the parameters that the suite gives it."""
+        """The plugin behind a name of the suite, of a user's file its path, and the parameters that the suite gives."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
         if kind == "defenses":
             params.pop("expects", None)
-        return str(params.pop("plugin", name)), params
+        return plugins.locate(kind, str(params.pop("plugin", name)), self._folder), params
+
+    def labels(self, kind: Kind) -> dict[str, str]:
+        """What tables call every plugin of a kind that the suite names."""
+        located = {name: self.given(kind, name)[0] for name in self.named(kind)}
+        own = {
+            name for name, plugin in located.items()
+            if plugin.endswith(".py") and plugins.locate(kind, name, self._folder) == plugin
+        }  # fmt: skip
+        return labels(located, own)
+
+    def named(self, kind: Kind) -> list[str]:
+        """Every name of a kind in the suite's lists."""
+        listed: dict[Kind, Sequence[str]] = {
+            "datasets": self.datasets,
+            "defenses": [*self.defenses, *self.controls],
+            "attackers": [*self.attackers, *self.bag],
+            "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
+        }
+        return list(dict.fromkeys(listed[kind]))
 
     def expected(self, defense: str) -> list[str]:
         """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
@@ -135,20 +159,22 @@ def read(path: Path) -> Suite:
         UsageError: It cannot be read, is no TOML, or has a key or value that does not fit. One line.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"the suite {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the suite {path} is not TOML: {error}") from error
-    return suite(data, str(path))
+    data.setdefault("name", suite_name_from(path.stem))
+    return suite(data, str(path), path.absolute().parent)
 
 
-def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
+def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None = None) -> Suite:
     """Build a suite from a mapping, and check its keys and values.
 
     Args:
         data: What a suite's TOML file holds.
         where: What messages call it.
+        folder: Where relative paths of plugins and data start; by default the current folder.
 
     Raises:
         UsageError: A key or a value does not fit. One line.
@@ -163,13 +189,18 @@ def suite(data: Mapping[str, Any], where: str = "the suite") -> Suite:
         at = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
     _check(made, where)
+    made._folder = folder
     return made
 
 
 def _check(suite: Suite, where: str) -> None:
     """Raise `UsageError` for a suite that names nothing to run, or something that is not used or unknown."""
+    check_suite_name(suite.name, where)
     if not suite.attackers:
         raise UsageError(f"{where} names no attacker")
+    for measure in suite.budget:
+        if measure not in MEASURES:
+            raise UsageError(f"{where}: [budget] {unknown('measure', measure, MEASURES)}")
     if not suite.seeds:
         raise UsageError(f"{where} names no seed")
     for share in suite.shares:
@@ -179,16 +210,13 @@ def _check(suite: Suite, where: str) -> None:
     for what, value, known in (*asked, ("preset", suite.preset, PRESETS)):
         if value not in known:
             raise UsageError(f"{where}: {unknown(what, value, known)}")
-    listed: dict[str, Sequence[str]] = {
-        "dataset": suite.datasets,
-        "defense": [*suite.defenses, *suite.controls],
-        "attacker": [*suite.attackers, *suite.bag],
-        "adaptation": [*suite.adaptations, *suite.expects, *itertools.chain(*map(suite.expected, suite.defense))],
-    }
-    for kind, names in listed.items():
-        for name in getattr(suite, kind):
+    for kind, table in plugins.SINGULAR.items():
+        names = suite.named(kind)
+        for name in names:
+            check_label(name, where)
+        for name in getattr(suite, table):
             if names and name not in names:
-                raise UsageError(f"{where}: [{kind}.{name}] is not used: {unknown(kind, name, names)}")
+                raise UsageError(f"{where}: [{table}.{name}] is not used: {unknown(table, name, names)}")
     cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:

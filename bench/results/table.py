@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.results.arms import ARMS, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
 from bench.results.record import GateRecord, Number, Record, mean
@@ -193,13 +194,12 @@ def _keeps(name: str, value: float, limit: float) -> bool:
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
     void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
-    arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in ("clean", "protected", "untrained")}
+    arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in SCORED}
     groups = [good[0].groups[at] for at in good[0].scored] if good else []
-    estimate = cell_estimate(arms["clean"], arms["protected"], arms["untrained"], groups)
-    kinds = ("clean", "protected", "untrained", "clean_adapted", "remainder")
+    estimate = cell_estimate(arms[Arm.CLEAN], arms[Arm.PROTECTED], arms[Arm.UNTRAINED], groups)
     means = {
-        arm: _mean(record.quality(arm) for record in good if arm in record.arms)
-        for arm in kinds
+        str(arm): _mean(record.quality(arm) for record in good if arm in record.arms)
+        for arm in ARMS
         if any(arm in record.arms for record in good)
     }
     return CellScore(

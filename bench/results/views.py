@@ -11,6 +11,7 @@ from bench.results.cells import Cell
 from bench.results.formats import DASH
 from bench.results.record import Record
 from bench.results.table import CellScore, Row
+from bench.vocabulary import Control
 
 __all__ = ["CellView", "RowView", "Status", "cell_in", "row_views"]
 
@@ -63,7 +64,7 @@ class RowView:
     row: Row
     cells: tuple[CellView, ...]
     shown: CellView | None
-    control: str
+    control: Control
     on_front: bool
     audibility: str
     anchor: str
@@ -118,7 +119,12 @@ def row_views(
     """
     on_front = {id(row) for row in front}
     views = []
+    anchors: set[str] = set()
     for row in rows:
+        anchor = _anchor(row)
+        while anchor in anchors:  # names that differ in other signs than letters and digits
+            anchor += "-"
+        anchors.add(anchor)
         cells = {id(score): _cell(row, score, records.get(cell_in(row, score), ())) for score in row.cells}
         first = next((record for cell in cells.values() for record in cell.records), None)
         views.append(
@@ -126,10 +132,10 @@ def row_views(
                 row=row,
                 cells=tuple(cells.values()),
                 shown=cells[id(row.shown)] if row.shown else None,
-                control=first.trial.control if first else "",
+                control=first.trial.control if first else Control.NONE,
                 on_front=id(row) in on_front,
                 audibility=(audibility or {}).get(id(row), DASH),
-                anchor=_anchor(row),
+                anchor=anchor,
             )
         )
     return tuple(views)

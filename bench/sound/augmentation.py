@@ -1,4 +1,4 @@
-"""Random changes of recordings that a listener forgives: shift, gain, equaliser, noise, masks in time and frequency.
+"""Augmentation of recordings: shift, gain, equaliser, noise, masks in time and frequency.
 
 Conventions: a set of clips and a generator give a set of clips; each clip draws its own numbers; what comes back is
 within -1..1, with zeros in the padding. Everything but the draw is differentiable in the audio.
@@ -13,15 +13,21 @@ from torch import Generator, Tensor
 
 from bench.api import Clips
 from bench.sound.filters import equalise
-from bench.sound.spectra import filtered, mel
+from bench.sound.spectra import filtered, hz_to_mel
 
 __all__ = ["amplified", "band_stopped", "equalised", "interrupted", "noisy", "shifted"]
 
 
 def shifted(clips: Clips, seconds: float, rng: Generator) -> Clips:
-    """Moved by up to `seconds` either way within the window, zeros moving in; lengths follow.
+    """Shift each clip in time within its window; zeros move in, lengths follow.
 
-    No recording moves by more than half its own length, so that some of each is left.
+    Args:
+        clips: the set.
+        seconds: largest shift either way. No recording moves by more than half its own length.
+        rng: random numbers.
+
+    Returns:
+        The shifted set.
     """
     samples = clips.audio.shape[-1]
     most = torch.clamp(clips.lengths // 2, max=round(seconds * clips.rate))
@@ -34,19 +40,48 @@ def shifted(clips: Clips, seconds: float, rng: Generator) -> Clips:
 
 
 def amplified(clips: Clips, decibels: float, rng: Generator) -> Clips:
-    """Louder or softer by up to `decibels`, but never so loud that it clips."""
+    """Change the gain of each clip, never so much that it clips.
+
+    Args:
+        clips: the set.
+        decibels: largest change either way, dB.
+        rng: random numbers.
+
+    Returns:
+        The set at its new levels.
+    """
     gain = _decibels((_uniform(clips, rng) * 2 - 1) * decibels)[:, None, None]
     return clips.with_audio(_limited(clips.audio * gain))
 
 
 def equalised(clips: Clips, decibels: float, bands: int, rng: Generator) -> Clips:
-    """Through a smooth equaliser of its own: up to `decibels` either way at `bands` points, evenly spread in Mel."""
+    """Filter each clip by a smooth random equaliser.
+
+    Args:
+        clips: the set.
+        decibels: largest gain either way, dB.
+        bands: number of points of the gain's curve, evenly spread in Mel.
+        rng: random numbers.
+
+    Returns:
+        The filtered set, scaled down where it would clip.
+    """
     drawn = (_uniform(clips, rng, bands) * 2 - 1) * decibels
     return clips.with_audio(_limited(equalise(clips.audio, clips.rate, drawn) * clips.support))
 
 
 def noisy(clips: Clips, lowest_db: float, highest_db: float, rng: Generator) -> Clips:
-    """With white noise in the recording, at a signal-to-noise ratio between the two, dB; silence stays silent."""
+    """Add white noise to each recording; silence stays silent.
+
+    Args:
+        clips: the set.
+        lowest_db: lowest signal-to-noise ratio, dB.
+        highest_db: highest signal-to-noise ratio, dB.
+        rng: random numbers.
+
+    Returns:
+        The noisy set.
+    """
     ratio = lowest_db + (highest_db - lowest_db) * _uniform(clips, rng)
     noise = torch.randn(clips.audio.shape, generator=rng, device=rng.device).to(clips.device) * clips.support
     energy = clips.audio.detach().square().mean(1).sum(-1) / clips.lengths.clamp_min(1)
@@ -55,12 +90,22 @@ def noisy(clips: Clips, lowest_db: float, highest_db: float, rng: Generator) -> 
 
 
 def band_stopped(clips: Clips, masks: int, share: float, rng: Generator) -> Clips:
-    """Without `masks` bands of frequencies, each up to `share` of the Mel range wide, anywhere in it."""
+    """Remove random bands of frequencies from each clip.
+
+    Args:
+        clips: the set.
+        masks: number of bands.
+        share: largest width of a band, as a share of the Mel range.
+        rng: random numbers.
+
+    Returns:
+        The filtered set, scaled down where it would clip.
+    """
     width = _uniform(clips, rng, masks) * share
     start = _uniform(clips, rng, masks) * (1 - width)
 
     def response(hz: Tensor) -> Tensor:
-        place = mel(hz) / mel(hz[-1:])
+        place = hz_to_mel(hz) / hz_to_mel(hz[-1:])
         cut = (place >= start[..., None]) & (place < (start + width)[..., None])
         return (~cut.any(1, keepdim=True)).to(clips.audio.dtype)
 
@@ -68,7 +113,17 @@ def band_stopped(clips: Clips, masks: int, share: float, rng: Generator) -> Clip
 
 
 def interrupted(clips: Clips, masks: int, share: float, rng: Generator) -> Clips:
-    """Silent for `masks` stretches, each up to `share` of the recording long, anywhere in it."""
+    """Silence random stretches of each recording.
+
+    Args:
+        clips: the set.
+        masks: number of stretches.
+        share: largest length of a stretch, as a share of the recording.
+        rng: random numbers.
+
+    Returns:
+        The interrupted set.
+    """
     width = _uniform(clips, rng, masks) * share
     start = _uniform(clips, rng, masks) * (1 - width)
     place = torch.arange(clips.audio.shape[-1], device=clips.device) / clips.lengths.clamp_min(1)[:, None, None]

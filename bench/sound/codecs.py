@@ -1,4 +1,4 @@
-"""Lossy codecs there and back: what is left of a set of recordings after MP3, Vorbis or Opus.
+"""Round trips through lossy codecs: MP3, Vorbis, Opus.
 
 Conventions: audio is float32 [clip, channel, sample] within -1..1 and comes back in the same shape, place and
 loudness: delay is cut off, padding stays zero, what overshoots is clipped to -1..1. `lengths` [clip] are the samples of
@@ -57,7 +57,17 @@ class _Coding(NamedTuple):
 
 
 def mp3_kbps(rate: int) -> tuple[int, ...]:
-    """The bit rates, kbit/s, that MP3 has at `rate`. Raises `DataError` for a rate that MP3 does not have."""
+    """Return the bit rates that MP3 has at a sample rate.
+
+    Args:
+        rate: samples a second.
+
+    Returns:
+        kbit/s, rising.
+
+    Raises:
+        DataError: MP3 has no such rate; names the nearest.
+    """
     if rate not in _MP3_KBPS:
         known = ", ".join(str(known) for known in _MP3_KBPS)
         near = min(_MP3_KBPS, key=lambda known: abs(known - rate))
@@ -66,7 +76,18 @@ def mp3_kbps(rate: int) -> tuple[int, ...]:
 
 
 def highest_kbps(rate: int, most: int = 128) -> int:
-    """The highest bit rate up to `most`, kbit/s, that MP3 has at `rate`. Raises `DataError` as `mp3_kbps` does."""
+    """Return the highest bit rate of MP3 at a sample rate, up to a bound.
+
+    Args:
+        rate: samples a second.
+        most: the bound, kbit/s.
+
+    Returns:
+        kbit/s.
+
+    Raises:
+        DataError: MP3 has no such rate; names the nearest.
+    """
     return max(kbps for kbps in mp3_kbps(rate) if kbps <= most)
 
 
@@ -76,9 +97,19 @@ def mp3_gain(kbps: int) -> float:
 
 
 def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:
-    """MP3 at a constant bit rate of `kbps` kbit/s for all channels together, by LAME, and decoded again.
+    """Encode as MP3 at a constant bit rate, by LAME, and decode again.
 
-    Raises `DataError` for a rate or a bit rate that MP3 does not have, or more than two channels.
+    Args:
+        audio: [clip, channel, sample] within -1..1.
+        rate: samples a second.
+        kbps: kbit/s of all channels together.
+        lengths: int [clip], samples of recording; None: all of them.
+
+    Returns:
+        [clip, channel, sample], in the same place and loudness.
+
+    Raises:
+        DataError: MP3 has no such rate or bit rate, or more than two channels.
     """
     possible = mp3_kbps(rate)
     if kbps not in possible:
@@ -92,21 +123,44 @@ def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> T
 
 
 def vorbis(audio: Tensor, rate: int, quality: float, lengths: Tensor | None = None) -> Tensor:
-    """Ogg Vorbis at a quality of 0 (lowest) to 1 (highest), decoded again. Raises `DataError` for another quality."""
+    """Encode as Ogg Vorbis and decode again.
+
+    Args:
+        audio: [clip, channel, sample] within -1..1.
+        rate: samples a second.
+        quality: 0 (lowest) to 1 (highest).
+        lengths: int [clip], samples of recording; None: all of them.
+
+    Returns:
+        [clip, channel, sample], in the same place.
+
+    Raises:
+        DataError: another quality.
+    """
     if not 0.0 <= quality <= 1.0:
         raise DataError(f"Vorbis has no quality {quality}, expected 0..1")
     return _round_trip(audio, rate, _Coding("Vorbis", "OGG", "VORBIS", 1.0 - quality), lengths)
 
 
 def opus_rates() -> tuple[int, ...]:
-    """The rates that Opus takes."""
+    """Return the sample rates that Opus takes, samples a second."""
     return _OPUS_RATES
 
 
 def opus(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> Tensor:
-    """Opus at about `kbps` kbit/s a channel (6 to 256), decoded again.
+    """Encode as Opus and decode again.
 
-    Raises `DataError` for a rate or a bit rate that Opus does not have.
+    Args:
+        audio: [clip, channel, sample] within -1..1.
+        rate: samples a second, one of `opus_rates`.
+        kbps: about so many kbit/s a channel, 6 to 256.
+        lengths: int [clip], samples of recording; None: all of them.
+
+    Returns:
+        [clip, channel, sample], in the same place.
+
+    Raises:
+        DataError: Opus has no such rate or bit rate.
     """
     low, high = _OPUS_KBPS
     if rate not in _OPUS_RATES:
@@ -118,6 +172,7 @@ def opus(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> 
 
 
 def _round_trip(audio: Tensor, rate: int, coding: _Coding, lengths: Tensor | None) -> Tensor:
+    """Encode and decode every clip [clip, channel, sample] by itself."""
     if audio.dim() != 3:
         raise DataError(f"{coding.name} wants [clip, channel, sample], found shape {tuple(audio.shape)}")
     clips, channels, samples = audio.shape
@@ -135,7 +190,7 @@ def _round_trip(audio: Tensor, rate: int, coding: _Coding, lengths: Tensor | Non
 
 
 def _one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
-    """One recording [sample, channel], there and back."""
+    """Encode and decode one recording [sample, channel]."""
     samples = len(sound)
     if coding.tail:
         sound = np.concatenate([sound, np.zeros((coding.tail, sound.shape[1]), np.float32)])

@@ -25,6 +25,7 @@ __all__ = ["Decoder", "NonSeekableSoundFile", "opened_decoder", "surround_order"
 _UNKNOWN_SAMPLES = 1 << 62  # libsndfile claims 2^63 - 1 samples where a header does not say
 _MP3_IN_WAV = 0x55
 _ENDLESS = 256  # times its size a stream claims: more than any first frame makes libmpg123 expect
+_LEFT_BEHIND = 4096  # bytes behind the last chunk of a WAV that are of no importance
 _MISSING_FRAMES = 3  # of an MPEG stream: the first frames of a cut may lack their bits
 # Channels of Vorbis and Opus in the order of WAV (RFC 7845, section 5.1.1.2; libsndfile does not reorder them).
 _SURROUND = {
@@ -224,6 +225,7 @@ def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
             ends = [*starts[1:], size]
             return [_Part(_Span(file, start, end - start)) for start, end in zip(starts, ends, strict=True)], None
     elif head[:4] in (b"RIFF", b"RF64"):
+        _require_honest_header(file, name, size)
         span = _mp3_in_wav(file)
         if span is not None:
             return [_mpeg(file, *span)], "WAV"
@@ -251,6 +253,29 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> _Part:
     length = stream.end - stream.audio
     least = max(1, (stream.frames - _MISSING_FRAMES) * stream.frame_samples)
     return _Part(_Span(file, stream.audio, length, length * _ENDLESS), stream.delay, least)
+
+
+def _require_honest_header(file: BinaryIO, name: str, size: int) -> None:
+    """Raise `DataError` for a WAV of rate 0, or with far more behind its sound than its header accounts for.
+
+    That is how recorders leave a file that was never finished, and writers one that outgrew its 32-bit sizes.
+    """
+    sound = end = 0
+    for chunk in chunks.chunks(file):
+        end = chunk.offset + chunk.size
+        if chunk.name == b"fmt " and chunk.size >= 8:
+            file.seek(chunk.offset + 4)
+            if file.read(4) == bytes(4):
+                raise DataError(f"{name} claims 0 samples a second, expected at least 1")
+        elif chunk.name == b"data":
+            sound = chunk.size
+    file.seek(end)
+    behind = file.read(_LEFT_BEHIND)
+    if end and size - end > max(_LEFT_BEHIND, sound // 2) and any(behind) and behind[:3] not in (b"ID3", b"TAG"):
+        raise DataError(
+            f"{name}: its header claims {sound} bytes of sound, but {size - end} more bytes follow that are no chunk: "
+            "repair its header first"
+        )
 
 
 def _mp3_in_wav(file: BinaryIO) -> tuple[int, int] | None:

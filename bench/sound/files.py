@@ -1,4 +1,4 @@
-"""Audio files: read, written, measured and resampled. Whatever is wrong with a file is said in one line.
+"""Read and write audio files. Whatever is wrong with a file is said in one line.
 
 Conventions: audio is float32 [channel, sample] within -1..1, rates are samples a second. Reading believes no header:
 what a file claims is compared with what it holds, and memory follows what it holds. libsndfile (through `soundfile`)
@@ -25,7 +25,7 @@ from bench.files import check_source, io_errors, printable, replacing
 from bench.sound.decoding import Decoder, opened_decoder
 from bench.sound.encoding import LOSSY, WRITABLE, Encoder, coding_for
 
-__all__ = ["AUDIO_SUFFIXES", "Info", "blocks", "info", "read", "require_audible", "resample", "survey", "write"]
+__all__ = ["AUDIO_SUFFIXES", "Info", "blocks", "info", "read", "require_audible", "survey", "write"]
 
 # Opus is read, not written: libsndfile 1.2 leaves out the last milliseconds that the encoder still holds.
 AUDIO_SUFFIXES = (*WRITABLE, ".opus")
@@ -54,17 +54,37 @@ class Info(NamedTuple):
 
 
 def info(path: str | os.PathLike[str]) -> Info:
-    """What the file's header says, sound unread. Raises `DataError` where there is no audio file."""
+    """Read the header of a sound file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What the header says; the sound is not read.
+
+    Raises:
+        DataError: there is no audio file. One line.
+    """
     with _opened(path) as sound:
         return Info(sound.rate, sound.channels, sound.samples, sound.format, sound.subtype)
 
 
 def read(path: str | os.PathLike[str], *, min_seconds: float = 0.0, audible: bool = False) -> tuple[Tensor, int]:
-    """The whole file: float32 [channel, sample] and its rate.
+    """Read a whole sound file.
 
-    Raises `DataError` if it is missing, a folder, empty, no audio, truncated, holds NaN or values outside -1..1, is
-    shorter than `min_seconds`, or, where `audible` is asked for, is silent. Lossy formats overshoot full scale by
-    nature and are clipped to it, as any player does.
+    Lossy formats overshoot full scale by nature and are clipped to it, as any player does.
+
+    Args:
+        path: the file.
+        min_seconds: shortest length that is accepted, s.
+        audible: refuse silence.
+
+    Returns:
+        float32 [channel, sample] within -1..1, and the rate, samples a second.
+
+    Raises:
+        DataError: the file is missing, a folder, empty, no audio or truncated, holds NaN or values outside -1..1, is
+            shorter than `min_seconds`, or silent where `audible` is set. One line.
     """
     with _opened(path) as sound:
         rate = sound.rate
@@ -79,9 +99,17 @@ def read(path: str | os.PathLike[str], *, min_seconds: float = 0.0, audible: boo
 
 
 def blocks(path: str | os.PathLike[str], samples: int = _BLOCK) -> Iterator[Tensor]:
-    """The file in pieces of `samples`, [channel, samples], the last one shorter: for files larger than memory.
+    """Read a sound file in pieces, for files larger than memory.
 
-    Raises `DataError` like `read`, but at the place where the damage is reached.
+    Args:
+        path: the file.
+        samples: samples a channel of a piece.
+
+    Yields:
+        float32 [channel, samples]; the last one is shorter.
+
+    Raises:
+        DataError: as `read` does, but where the damage is reached.
     """
     if samples < 1:
         raise DataError(f"blocks of {samples} samples, expected at least 1")
@@ -111,11 +139,17 @@ def survey(path: str | os.PathLike[str]) -> tuple[int, float]:
 
 
 def write(path: str | os.PathLike[str], audio: Tensor, rate: int, subtype: str | None = None) -> None:
-    """Write audio [channel, sample] or [sample]; the suffix names the format, `subtype` the coding ("PCM_16", ...).
+    """Write a sound file, whole or not at all: it is read again and compared before it replaces anything.
 
-    Without a subtype the most exact one is taken: float for WAV and AIFF, 24 bits for FLAC. All or nothing: the file is
-    written aside, flushed to the disk and renamed. Raises `DataError` for NaN, values outside -1..1, an unknown suffix,
-    or what the format cannot hold.
+    Args:
+        path: the file; its suffix names the format.
+        audio: [channel, sample] or [sample] within -1..1.
+        rate: samples a second.
+        subtype: libsndfile's sample type ("PCM_16", ...); None: float for WAV and AIFF, 24 bits for FLAC.
+
+    Raises:
+        DataError: NaN, values outside -1..1, an unknown suffix, what the format cannot hold, or a file that cannot be
+            written. One line; what was there is still there.
     """
     target, name = Path(path), f"cannot write '{printable(path)}'"
     flat = audio.detach().to("cpu", torch.float32)
@@ -136,29 +170,18 @@ def write(path: str | os.PathLike[str], audio: Tensor, rate: int, subtype: str |
 
 
 def require_audible(audio: Tensor, what: str = "the audio") -> None:
-    """Raises `DataError` where audio of any shape is silent: no sample reaches 1e-5, a third of a step of 16 bits."""
+    """Refuse silence.
+
+    Args:
+        audio: of any shape.
+        what: what the error calls it.
+
+    Raises:
+        DataError: no sample reaches 1e-5, a third of a step of 16 bits.
+    """
     peak = float(audio.detach().abs().max()) if audio.numel() else 0.0
     if peak < _AUDIBLE:
         raise DataError(f"{what} is silent (peak {peak:.1e}), expected a peak of at least {_AUDIBLE:g}")
-
-
-def resample(audio: Tensor, rate_from: int, rate_to: int) -> Tensor:
-    """Audio [..., sample] at another rate: `round(samples * rate_to / rate_from)` samples, in place in time.
-
-    A zero-phase polyphase filter (scipy's `resample_poly`, Kaiser window with beta 5). It is linear, so that it may
-    overshoot full scale, and carries no gradient. Raises `DataError` for a rate below 1.
-    """
-    if rate_from < 1 or rate_to < 1:
-        raise DataError(f"cannot resample from {rate_from} to {rate_to} samples a second, expected at least 1")
-    if rate_from == rate_to or audio.shape[-1] == 0:
-        return audio
-    from scipy.signal import resample_poly
-
-    shared = math.gcd(rate_from, rate_to)
-    samples = round(audio.shape[-1] * rate_to / rate_from)
-    there = resample_poly(audio.detach().cpu().numpy(), rate_to // shared, rate_from // shared, axis=-1)
-    exact = np.ascontiguousarray(there[..., :samples])  # never too short: resample_poly rounds up
-    return torch.from_numpy(exact).to(audio.device, audio.dtype)
 
 
 @contextlib.contextmanager

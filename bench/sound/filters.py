@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.sound.spectra import filtered, mel
+from bench.sound.spectra import filtered, hz_to_mel
 
 __all__ = ["equalise"]
 
 
 def equalise(audio: Tensor, rate: int, decibels: Tensor) -> Tensor:
-    """Audio [clip, channel, sample] through a graphic equaliser of gains [clip, band] in dB; differentiable in both.
+    """Filter audio by a graphic equaliser; differentiable in audio and gains.
 
-    The bands' middles are evenly spread in Mel from 0 to half the rate; between them the gain in dB runs in a straight
-    line.
+    The bands' centres are evenly spread in Mel from 0 to half the rate; between them the gain in dB is linear in Mel.
+
+    Args:
+        audio: [clip, channel, sample].
+        rate: samples a second.
+        decibels: gains, [clip, band], dB.
+
+    Returns:
+        [clip, channel, sample], not delayed.
     """
     bands = decibels.shape[-1]
 
     def response(hz: Tensor) -> Tensor:
-        place = mel(hz) / mel(hz[-1:]) * (bands - 1)
+        place = hz_to_mel(hz) / hz_to_mel(hz[-1:]) * (bands - 1)
         low = place.long().clamp(max=max(0, bands - 2))
         part = place - low
         between = decibels[:, low] * (1 - part) + decibels[:, (low + 1).clamp(max=bands - 1)] * part

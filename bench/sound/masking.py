@@ -1,4 +1,4 @@
-"""What an ear can hear: sound pressure, the threshold in quiet, the Bark scale and the masking threshold.
+"""Psychoacoustic masking: sound pressure, the threshold in quiet, the Bark scale and the masking threshold.
 
 Conventions
 -----------
@@ -39,81 +39,152 @@ _BLOCK = 1 << 21  # numbers in one block of frames: what bounds the memory
 
 
 def threshold_in_quiet(hz: Tensor) -> Tensor:
-    """The level of the softest audible tone, dB SPL, at frequencies in Hz, of any shape.
+    """Return the level of the softest audible tone.
 
-    Terhardt 1979 with the term in k^4: `3.64 k^-0.8 - 6.5 exp(-0.6 (k - 3.3)^2) + 0.001 k^4`, k = f / 1 kHz. Below
-    20 Hz and above 20 kHz the value at that edge is taken (83 and 160 dB: beyond any playback).
+    `3.64 k^-0.8 - 6.5 exp(-0.6 (k - 3.3)^2) + 0.001 k^4`, k = f / 1 kHz (Terhardt 1979, with the last term).
+
+    Args:
+        hz: frequencies, Hz, of any shape. Below 20 Hz and above 20 kHz the value at that edge is taken (83 and 160 dB:
+            beyond any playback).
+
+    Returns:
+        dB SPL, of the same shape.
     """
     k = hz.clamp(*AUDIBLE_HZ) / 1000.0
     return 3.64 * k**-0.8 - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k**4
 
 
 def amplitude_to_spl(amplitude: Tensor | float, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
-    """dB SPL of a sine of that amplitude (its peak, full scale 1.0); 0 gives -inf."""
+    """Return the level of sines.
+
+    Args:
+        amplitude: their peaks, full scale 1.0.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        dB SPL; -inf of amplitude 0.
+    """
     return full_scale_db + 20.0 * torch.log10(torch.as_tensor(amplitude))
 
 
 def spl_to_amplitude(spl: Tensor | float, full_scale_db: float = FULL_SCALE_DB) -> Tensor:
-    """Amplitude (the peak of a sine, full scale 1.0) of a level in dB SPL: the inverse of `amplitude_to_spl`."""
+    """Return the amplitude of sines: the inverse of `amplitude_to_spl`.
+
+    Args:
+        spl: their levels, dB SPL.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+
+    Returns:
+        Peaks, full scale 1.0.
+    """
     return 10.0 ** ((torch.as_tensor(spl) - full_scale_db) / 20.0)
 
 
 def hz_to_bark(hz: Tensor) -> Tensor:
-    """Critical-band rate in Bark, 0 to about 25 (Zwicker and Terhardt 1980)."""
+    """Return the critical-band rate (Zwicker and Terhardt 1980).
+
+    Args:
+        hz: frequencies, Hz, of any shape.
+
+    Returns:
+        Bark, 0 to about 25, of the same shape.
+    """
     k = hz / 1000.0
     return 13.0 * torch.atan(0.76 * k) + 3.5 * torch.atan((k / 7.5) ** 2)
 
 
 def spreading(bark: Tensor) -> Tensor:
-    """The share of a masker's power that is felt `bark` Bark above it (Schroeder 1979).
+    """Return the share of a masker's power that reaches other places of the Bark scale (Schroeder et al. 1979).
 
-    1 at 0; it falls by 25 dB a Bark towards lower frequencies (bark < 0) and by 10 dB a Bark towards higher ones.
+    Args:
+        bark: distance from the masker, Bark; positive towards higher frequencies.
+
+    Returns:
+        1 at 0; it falls by 25 dB a Bark towards lower frequencies and by 10 dB a Bark towards higher ones.
     """
     shifted = bark + 0.474
     return 10.0 ** ((15.81 + 7.5 * shifted - 17.5 * torch.sqrt(1.0 + shifted**2)) / 10.0)
 
 
 def frame_size(rate: int) -> int:
-    """Samples in a window by default: the largest power of two within 32 ms (256 at 8 kHz, 512 at 16, 1024 at 44.1)."""
+    """Return the default window: the largest power of two within 32 ms (256 at 8 kHz, 512 at 16, 1024 at 44.1).
+
+    Args:
+        rate: samples a second.
+
+    Returns:
+        Samples.
+    """
     return 1 << (max(int(rate * WINDOW_SECONDS), 16).bit_length() - 1)
 
 
 def spectrogram(
     audio: Tensor, rate: int, full_scale_db: float = FULL_SCALE_DB, size: int | None = None, hop: int | None = None
 ) -> Tensor:
-    """Levels in dB SPL of audio [..., sample]: [..., frame, bin], in the frames of `masking_threshold`.
+    """Return the levels of audio, in the frames of `masking_threshold`.
 
-    A sine of amplitude a on a bin's frequency reads `amplitude_to_spl(a)` there; silence reads `full_scale_db` - 240.
+    Args:
+        audio: [..., sample].
+        rate: samples a second.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+        size: samples in a window; None: `frame_size(rate)`.
+        hop: samples from one frame to the next; None: half a window.
+
+    Returns:
+        dB SPL, [..., frame, bin]. A sine of amplitude a on a bin's frequency reads `amplitude_to_spl(a)` there;
+        silence reads `full_scale_db` - 240.
     """
-    ear = Ear.of(rate, audio, full_scale_db, size, hop)
-    return _levels(audio, ear, lambda power: power)
+    model = MaskingModel.create(rate, audio, full_scale_db, size, hop)
+    return _levels(audio, model, lambda power: power)
 
 
 def masking_threshold(
     audio: Tensor, rate: int, full_scale_db: float = FULL_SCALE_DB, size: int | None = None, hop: int | None = None
 ) -> Tensor:
-    """The global masking threshold of audio [..., sample]: dB SPL, [..., frame, bin].
+    """Return the global masking threshold of audio.
 
     Noise whose `spectrogram` is nowhere above it is inaudible beside the audio. It is a level *per bin*: the threshold
     of the critical band is shared out evenly among the band's bins, since noise commonly fills them all. (A lone tone
-    may be louder: `Ear.band` adds up what lies in a critical band, and that is what a metric should compare.)
+    may be louder: `MaskingModel.band` adds up what lies in a critical band, and that is what a metric should compare.)
 
-    In the manner of MPEG-1 model 1: tonal peaks and the rest are parted, each is spread over the Bark scale and lowered
-    by an offset, and all add up in power with the threshold in quiet. Simplified: the spreading does not depend on the
-    level (Schroeder 1979); what is not tonal masks bin by bin instead of once a band; nothing is decimated. Tones are
+    After MPEG-1 model 1: tonal peaks and the rest are separated, each is spread over the Bark scale and lowered by an
+    offset, and all add up in power with the threshold in quiet. Simplified: the spreading does not depend on the level
+    (Schroeder et al. 1979); what is not tonal masks bin by bin instead of once a band; nothing is decimated. Tones are
     lowered by 14.5 + z dB, noise by 5.5 dB (Johnston 1988): stricter than model 1, a tone hides little noise.
 
-    `size`: samples in a window, `hop`: from one frame to the next; by default `frame_size(rate)` and a half of it.
+    Args:
+        audio: [..., sample].
+        rate: samples a second.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+        size: samples in a window; None: `frame_size(rate)`.
+        hop: samples from one frame to the next; None: half a window.
+
+    Returns:
+        dB SPL, [..., frame, bin].
     """
-    ear = Ear.of(rate, audio, full_scale_db, size, hop)
-    return _levels(audio, ear, ear.threshold)
+    model = MaskingModel.create(rate, audio, full_scale_db, size, hop)
+    return _levels(audio, model, model.threshold)
 
 
 @dataclass(frozen=True, eq=False)
-class Ear:
+class MaskingModel:
     """Framing and masking at one rate, in powers (full scale 1.0), for whoever adds up what dB cannot.
 
-    All of its methods take and give powers [..., bin]; `frames` gives them. Make one with `Ear.of`.
+    Methods take and give powers [..., bin]; `frames` and `power` make them of audio.
+
+    Attributes:
+        rate: samples a second.
+        size: samples in a window, even.
+        hop: samples from one frame to the next.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+        window: [size], scaled so that a sine of amplitude a on a bin reads a^2.
+        hz: frequency of each bin, Hz.
+        bark: critical-band rate of each bin, Bark.
+        bins_per_bark: bins in a Bark around each bin.
+        quiet: power of the threshold in quiet, [bin].
+        spread: share of a bin's power that masks another bin, [masker, bin].
+        tone_offset, noise_offset: by how much the threshold lies below a masker, [bin].
+        around: 1 where two bins lie within half a Bark, [bin, bin].
     """
 
     rate: int
@@ -131,42 +202,53 @@ class Ear:
     around: Tensor  # [bin, bin]: 1 within half a Bark
 
     @staticmethod
-    def of(
+    def create(
         rate: int,
         like: Tensor,
         full_scale_db: float = FULL_SCALE_DB,
         size: int | None = None,
         hop: int | None = None,
-    ) -> Ear:
-        """The ear for sound at `rate`, on the device and in the precision of `like`."""
+    ) -> MaskingModel:
+        """Build the model, or take it from a cache.
+
+        Args:
+            rate: samples a second.
+            like: a tensor of the device and precision wanted.
+            full_scale_db: dB SPL of a sine of amplitude 1.
+            size: samples in a window, even; None: `frame_size(rate)`.
+            hop: samples from one frame to the next; None: half a window.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: an odd or small size, or a hop outside 1..size.
+        """
         size = size or frame_size(rate)
         dtype = like.dtype if like.dtype.is_floating_point else torch.float32
-        return _ear(rate, size, hop or size // 2, full_scale_db, dtype, like.device)
+        return _model(rate, size, hop or size // 2, full_scale_db, dtype, like.device)
 
     def frame_count(self, samples: int) -> int:
+        """Return the number of frames of so many samples."""
         return 1 + samples // self.hop
 
     def frames(self, audio: Tensor) -> Tensor:
-        """audio [..., sample] -> [..., frame, size], a view of the audio with zeros around it."""
+        """Return frames [..., frame, size] of audio [..., sample]: a view of the audio with zeros around it."""
         before = self.size // 2
         return functional.pad(audio, (before, self.size - before)).unfold(-1, self.size, self.hop)
 
-    def frames_inside(self, lengths: Tensor, samples: int) -> Tensor:
-        """bool [..., frame]: the frames that recordings of `lengths` [...] samples would have without their padding."""
-        return torch.arange(self.frame_count(samples), device=lengths.device) <= (lengths // self.hop)[..., None]
-
     def power(self, frames: Tensor) -> Tensor:
-        """frames [..., size] -> power [..., bin]; a sine of amplitude a on a bin reads a^2 there."""
+        """Return the power [..., bin] of frames [..., size]; a sine of amplitude a on a bin reads a^2 there."""
         spectrum: Tensor = torch.fft.rfft(frames * self.window)
         return spectrum.real.square() + spectrum.imag.square()
 
     def band(self, power: Tensor) -> Tensor:
-        """All that lies within half a Bark of each bin: what the ear takes together. A lone sine reads a^2."""
+        """Return the power within half a Bark of each bin (a critical band), [..., bin]. A lone sine reads a^2."""
         together: Tensor = power @ self.around
         return together / _HANN_BINS
 
     def tones(self, power: Tensor) -> Tensor:
-        """bool [..., bin]: local maxima that stand 7 dB above the bins around them (model 1, step 3a)."""
+        """Find tones: local maxima 7 dB above the bins around them (model 1, step 3a); bool [..., bin]."""
         rows = power.detach().reshape(-1, power.shape[-1])
         beside = functional.pad(rows, (1, 1))
         peak = (rows > beside[:, :-2]) & (rows >= beside[:, 2:]) & (rows > _SILENCE)
@@ -184,7 +266,7 @@ class Ear:
         return peak.view(power.shape)
 
     def threshold(self, power: Tensor) -> Tensor:
-        """The masking threshold [..., bin] of a sound of that power: power a bin (see `masking_threshold`)."""
+        """Return the masking threshold of a sound of that power: power a bin, [..., bin] (see `masking_threshold`)."""
         tone = self.tones(power)
         neighbours = functional.pad(power, (1, 1))
         of_tone = (neighbours[..., :-2] + power + neighbours[..., 2:]) * tone
@@ -195,11 +277,11 @@ class Ear:
         return of_band * (_HANN_BINS / self.bins_per_bark.clamp(min=_HANN_BINS))
 
     def level(self, power: Tensor) -> Tensor:
-        """Powers in dB SPL."""
+        """Return powers in dB SPL."""
         return self.full_scale_db + 10.0 * torch.log10(power.clamp(min=_SILENCE))
 
     def blocks(self, audio: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Slices of (sound, frame) of audio [sound, sample], each small enough to work on at once."""
+        """Iterate over slices of (sound, frame) of audio [sound, sample], each small enough to work on at once."""
         frames = self.frame_count(audio.shape[-1])
         at_once = max(1, _BLOCK // self.size)
         for sound in range(0, len(audio), max(1, at_once // frames)):
@@ -208,16 +290,18 @@ class Ear:
 
 
 @functools.lru_cache(maxsize=8)
-def _ear(rate: int, size: int, hop: int, full_scale_db: float, dtype: torch.dtype, device: torch.device) -> Ear:
+def _model(
+    rate: int, size: int, hop: int, full_scale_db: float, dtype: torch.dtype, device: torch.device
+) -> MaskingModel:
     if rate < 1 or size < 16 or size % 2 or not 1 <= hop <= size:
         raise ValueError(f"rate {rate}, size {size}, hop {hop}: expected an even size from 16 on and 1 <= hop <= size")
-    window = torch.hann_window(size, periodic=True, dtype=torch.float64)
-    hz = torch.arange(1 + size // 2, dtype=torch.float64) * (rate / size)
+    window = torch.hann_window(size, periodic=True, dtype=torch.float64, device="cpu")
+    hz = torch.arange(1 + size // 2, dtype=torch.float64, device="cpu") * (rate / size)
     bark = hz_to_bark(hz)
     bins_per_bark = 1.0 / torch.gradient(bark)[0]
     spread = spreading(bark - bark[:, None])
     # The bands beside noise are full of noise themselves: with unit area, not unit height, even noise keeps its level.
-    area = spreading(torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64)).mean() * 40.0
+    area = spreading(torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64, device="cpu")).mean() * 40.0
     quiet = 10.0 ** ((threshold_in_quiet(hz) - full_scale_db) / 10.0)
     tensors = {
         "window": window * (2.0 / window.sum()),
@@ -231,14 +315,14 @@ def _ear(rate: int, size: int, hop: int, full_scale_db: float, dtype: torch.dtyp
         "around": ((bark - bark[:, None]).abs() <= 0.5).to(torch.float64),
     }
     placed = {name: tensor.to(dtype).to(device).contiguous() for name, tensor in tensors.items()}
-    return Ear(rate=rate, size=size, hop=hop, full_scale_db=full_scale_db, **placed)
+    return MaskingModel(rate=rate, size=size, hop=hop, full_scale_db=full_scale_db, **placed)
 
 
-def _levels(audio: Tensor, ear: Ear, transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """dB SPL of `transform(power)`, [..., frame, bin], worked out block by block."""
+def _levels(audio: Tensor, model: MaskingModel, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `transform(power)` in dB SPL, [..., frame, bin], block by block."""
     sounds = audio.reshape(-1, audio.shape[-1])
-    frames = ear.frames(sounds)
-    levels = frames.new_empty(*frames.shape[:2], len(ear.hz))
-    for block in ear.blocks(sounds):
-        levels[block] = ear.level(transform(ear.power(frames[block])))
+    frames = model.frames(sounds)
+    levels = frames.new_empty(*frames.shape[:2], len(model.hz))
+    for block in model.blocks(sounds):
+        levels[block] = model.level(transform(model.power(frames[block])))
     return levels.view(*audio.shape[:-1], *levels.shape[1:])

@@ -6,42 +6,61 @@ nearest to what is asked for. Powers are those of torchaudio's transforms, which
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from bench.compat import mend_torchaudio
+from bench.sound.spectra import nearest_power_of_two
 
 __all__ = ["LogMel", "Mfcc"]
 
 _FLOOR = 1e-6  # of the power: about what 16-bit silence has
+_SILENCE = 1e-12  # power of a frame that holds nothing: far under one step of 16 bits
 _SLOPE_FRAMES = 5  # over which the change of a coefficient is taken
 
 
 class LogMel(nn.Module):
-    """Audio [clip, channel, sample], channels averaged -> log power [clip, band, frame], natural logarithm."""
+    """Logarithm of the power in Mel bands."""
 
     def __init__(self, rate: int, bands: int, window_ms: float):
+        """Build the filters.
+
+        Args:
+            rate: samples a second.
+            bands: number of Mel bands.
+            window_ms: length of a window, ms.
+        """
         super().__init__()
         mend_torchaudio()
         from torchaudio.transforms import MelSpectrogram
 
-        size = _power_of_two(rate * window_ms / 1000)
+        size = nearest_power_of_two(rate * window_ms / 1000, 16)
         self.mel = MelSpectrogram(rate, size, hop_length=size // 2, n_mels=bands, pad_mode="constant")
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def power(self, audio: Tensor) -> Tensor:
+        """Return the power of audio [clip, channel, sample], channels averaged: [clip, band, frame]."""
         power: Tensor = self.mel(audio.mean(1))
-        return (power + _FLOOR).log()
+        return power
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return the natural logarithm of `power` above a floor: [clip, band, frame]."""
+        return (self.power(audio) + _FLOOR).log()
 
 
 class Mfcc(nn.Module):
-    """Audio [clip, channel, sample] -> mel cepstral coefficients and their slopes [clip, 2 coefficients, frame].
-
-    The orthonormal cosine transform of `LogMel`. Of each coefficient the clip's mean may be taken away (cepstral mean
-    normalisation: what a fixed filter adds is gone).
-    """
+    """Mel cepstral coefficients and their slopes over time: the orthonormal cosine transform of `LogMel`."""
 
     def __init__(self, rate: int, bands: int, window_ms: float, coefficients: int, *, centred: bool):
+        """Build the filters.
+
+        Args:
+            rate: samples a second.
+            bands: number of Mel bands.
+            window_ms: length of a window, ms.
+            coefficients: number of coefficients kept.
+            centred: cepstral mean normalisation (Atal 1974): the clip's mean over its active frames is taken from each
+                coefficient, so that what a fixed filter adds is gone. Frames of digital silence, such as padding, are
+                not active: they count for no mean and are 0.
+        """
         super().__init__()
         mend_torchaudio()
         from torchaudio.functional import create_dct
@@ -52,14 +71,14 @@ class Mfcc(nn.Module):
         self.register_buffer("cosines", create_dct(coefficients, bands, "ortho"), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
+        """Return the features of audio [clip, channel, sample]: [clip, 2 coefficients, frame]."""
         from torch import cat
         from torchaudio.functional import compute_deltas
 
-        cepstra = (self.mel(audio).mT @ self.cosines).mT
+        power = self.mel.power(audio)
+        cepstra = ((power + _FLOOR).log().mT @ self.cosines).mT
         if self.centred:
-            cepstra = cepstra - cepstra.mean(-1, keepdim=True)
+            active = (power.detach().amax(1, keepdim=True) > _SILENCE).to(cepstra.dtype)
+            mean = (cepstra * active).sum(-1, keepdim=True) / active.sum(-1, keepdim=True).clamp_min(1.0)
+            cepstra = (cepstra - mean) * active
         return cat([cepstra, compute_deltas(cepstra, _SLOPE_FRAMES)], dim=1)
-
-
-def _power_of_two(samples: float) -> int:
-    return max(16, 1 << round(math.log2(max(1.0, samples))))

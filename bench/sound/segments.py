@@ -1,4 +1,4 @@
-"""How loud a recording is from segment to segment, and the masks that scale a noise bound by it.
+"""Amplitude of a recording by segments, and masks that scale a noise bound by it.
 
 Conventions: audio [clip, channel, sample]; channels are averaged; a mask is [clip, 1, sample] within 0..1. The last
 segment of a clip may be short and is averaged over what it has.
@@ -17,7 +17,15 @@ TABLE = ((0.0, 0.0385), (0.01, 0.0769), (0.03, 0.1538), (0.05, 0.3077), (0.08, 0
 
 
 def segment_amplitude(audio: Tensor, size: int) -> Tensor:
-    """The mean of |x| over every segment of `size` samples, [clip, 1, segment]."""
+    """Return the mean amplitude of every segment.
+
+    Args:
+        audio: [clip, channel, sample].
+        size: samples of a segment.
+
+    Returns:
+        Mean of |x|, [clip, 1, segment].
+    """
     loudness = audio.abs().mean(1, keepdim=True)
     whole = functional.pad(loudness, (0, -loudness.shape[-1] % size))
     count = functional.pad(torch.ones_like(loudness[:1, :, :]), (0, whole.shape[-1] - loudness.shape[-1]))
@@ -25,9 +33,15 @@ def segment_amplitude(audio: Tensor, size: int) -> Tensor:
 
 
 def stepped_mask(audio: Tensor, size: int, table: tuple[tuple[float, float], ...] = TABLE) -> Tensor:
-    """The mask of the paper: one level a segment, looked up by the segment's mean amplitude.
+    """Return the mask of the paper: one level a segment, looked up by the segment's mean amplitude.
 
-    table: (amplitude above which a level holds, level), rising.
+    Args:
+        audio: [clip, channel, sample].
+        size: samples of a segment.
+        table: pairs (amplitude above which a level holds, level), rising.
+
+    Returns:
+        [clip, 1, sample] within 0..1.
     """
     edges = torch.tensor([edge for edge, _ in table[1:]], device=audio.device, dtype=audio.dtype)
     levels = torch.tensor([level for _, level in table], device=audio.device, dtype=audio.dtype)
@@ -36,9 +50,19 @@ def stepped_mask(audio: Tensor, size: int, table: tuple[tuple[float, float], ...
 
 
 def continuous_mask(audio: Tensor, size: int, full: float, exponent: float, floor: float) -> Tensor:
-    """The mask without steps: `(A / full) ** exponent` within floor..1, A a moving average of |x| over `size` samples.
+    """Return a mask without steps: `(A / full) ** exponent` within floor..1.
 
     A power law through the ends of `TABLE` has the exponent 1.1 and is full at 0.1.
+
+    Args:
+        audio: [clip, channel, sample].
+        size: samples of the moving average A of |x|.
+        full: amplitude at which the mask is 1.
+        exponent: of the power law.
+        floor: lowest value of the mask.
+
+    Returns:
+        [clip, 1, sample] within floor..1.
     """
     loudness = audio.abs().mean(1, keepdim=True)
     left = (size - 1) // 2

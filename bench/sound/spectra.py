@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["fast_size", "filtered", "frames_inside", "hertz", "inverse", "mel", "noise_floor", "power", "spectra"]
+__all__ = [
+    "fast_size", "filtered", "frames_inside", "hop_size", "hz_to_mel", "istft", "mel_to_hz", "nearest_power_of_two",
+    "noise_floor", "power", "stft", "window_size",
+]  # fmt: skip
 
 _WINDOW_SECONDS = 0.032
 _OVERLAP = 4  # windows over each sample
@@ -22,45 +25,85 @@ _SMOOTHED = 5  # frames over which the power is averaged before its quantile is 
 _LEAST = 1e-12  # power: far under one step of 16 bits
 
 
+def nearest_power_of_two(samples: float, least: int = 8) -> int:
+    """Return the power of two nearest (by ratio) to a number of samples, at least `least`."""
+    return max(least, 1 << round(math.log2(max(1.0, samples))))
+
+
 def window_size(rate: int) -> int:
-    """Samples of a window: the power of two nearest to 32 ms, at least 8."""
-    return max(8, 1 << round(math.log2(max(1.0, _WINDOW_SECONDS * rate))))
+    """Return the samples of a window: the power of two nearest to 32 ms, at least 8."""
+    return nearest_power_of_two(_WINDOW_SECONDS * rate)
 
 
-def spectra(audio: Tensor, rate: int) -> Tensor:
-    """Complex [clip, channel, bin, frame]; frame t is centred on sample t * window_size / 4; Hann window."""
+def stft(audio: Tensor, rate: int) -> Tensor:
+    """Return the short-time Fourier transform under a Hann window.
+
+    Args:
+        audio: [clip, channel, sample].
+        rate: samples a second.
+
+    Returns:
+        Complex [clip, channel, bin, frame]; frame t is centred on sample `t * hop_size(rate)`.
+    """
     size = window_size(rate)
     window = torch.hann_window(size, device=audio.device)
     flat: Tensor = torch.stft(
-        audio.flatten(0, 1), size, size // _OVERLAP, window=window, pad_mode="constant", return_complex=True
+        audio.flatten(0, 1), size, hop_size(rate), window=window, pad_mode="constant", return_complex=True
     )
     return flat.view(*audio.shape[:2], *flat.shape[1:])
 
 
-def inverse(transformed: Tensor, rate: int, samples: int) -> Tensor:
-    """The audio [clip, channel, sample] of `spectra`, by overlapping and adding; the inverse where they were kept."""
+def istft(transformed: Tensor, rate: int, samples: int) -> Tensor:
+    """Invert `stft` by overlap-add.
+
+    Args:
+        transformed: complex [clip, channel, bin, frame].
+        rate: samples a second.
+        samples: samples wanted.
+
+    Returns:
+        [clip, channel, samples].
+    """
     size = window_size(rate)
     window = torch.hann_window(size, device=transformed.device)
-    flat: Tensor = torch.istft(transformed.flatten(0, 1), size, size // _OVERLAP, window=window, length=samples)
+    flat: Tensor = torch.istft(transformed.flatten(0, 1), size, hop_size(rate), window=window, length=samples)
     return flat.view(*transformed.shape[:2], samples)
 
 
 def power(transformed: Tensor) -> Tensor:
-    """|spectrum| squared, whose gradient is finite at zero too."""
+    """Return the squared magnitude of a spectrum of any shape; its gradient is finite at zero too."""
     return transformed.real.square() + transformed.imag.square()
 
 
-def frames_inside(lengths: Tensor, frames: int, rate: int) -> Tensor:
-    """bool [clip, 1, 1, frame]: the centre of the frame lies in the recording."""
-    centre = torch.arange(frames, device=lengths.device) * (window_size(rate) // _OVERLAP)
-    return (centre < lengths[:, None])[:, None, None]
+def hop_size(rate: int) -> int:
+    """Return the samples from one frame of `stft` to the next."""
+    return window_size(rate) // _OVERLAP
+
+
+def frames_inside(lengths: Tensor, frames: int, hop: int) -> Tensor:
+    """Tell the frames of recordings from those of their padding.
+
+    Args:
+        lengths: int [...], samples of each recording.
+        frames: number of frames.
+        hop: samples from one frame to the next; frame t is centred on sample t * hop.
+
+    Returns:
+        bool [..., frames]: True for the `1 + length // hop` frames that the recording has without its padding.
+    """
+    return torch.arange(frames, device=lengths.device) <= (lengths // hop)[..., None]
 
 
 def noise_floor(energy: Tensor, inside: Tensor, quantile: float) -> Tensor:
-    """What a denoiser takes for steady noise: a low quantile over time of each band's power, smoothed over 5 frames.
+    """Estimate steady noise: a low quantile over time of each bin's power, smoothed over 5 frames.
 
-    energy: [clip, channel, bin, frame]; inside: bool [clip, 1, 1, frame]. Digital silence is left out, since a pause
-    that holds nothing says nothing of the noise. [clip, channel, bin, 1]
+    Args:
+        energy: power, [clip, channel, bin, frame].
+        inside: bool [clip, 1, 1, frame], the frames of the recording. Digital silence in it is left out.
+        quantile: 0..1.
+
+    Returns:
+        Power, [clip, channel, bin, 1].
     """
     counted = (inside & (energy.sum(2, keepdim=True) > 0)).expand(energy.shape[0], energy.shape[1], 1, -1)
     box = functional.pad(torch.stack([energy * counted, counted.expand_as(energy).to(energy.dtype)]), (2, 2))
@@ -73,7 +116,16 @@ def noise_floor(energy: Tensor, inside: Tensor, quantile: float) -> Tensor:
 
 
 def filtered(audio: Tensor, rate: int, response: Callable[[Tensor], Tensor]) -> Tensor:
-    """The audio through a zero-phase filter. response: hertz [bin] -> factor, [bin] or [clip, 1, bin]."""
+    """Filter audio without delay (zero phase), in the frequency domain.
+
+    Args:
+        audio: [clip, channel, sample].
+        rate: samples a second.
+        response: from frequencies in Hz, [bin], to factors, [bin] or [clip, 1, bin].
+
+    Returns:
+        [clip, channel, sample].
+    """
     samples = audio.shape[-1]
     size = fast_size(samples + round(_RING_SECONDS * rate))
     hz = torch.fft.rfftfreq(size, 1.0 / rate, device=audio.device)
@@ -82,20 +134,20 @@ def filtered(audio: Tensor, rate: int, response: Callable[[Tensor], Tensor]) -> 
 
 
 def fast_size(samples: int) -> int:
-    """The next even size with no prime factor over 5, at which an FFT is quick."""
+    """Return the next even size with no prime factor over 5, at which an FFT is quick."""
     size = samples + samples % 2
     while _largest_factor(size) > 5:
         size += 2
     return size
 
 
-def mel(hz: Tensor) -> Tensor:
-    """Hertz to Mel (O'Shaughnessy 1987)."""
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """Return Mel of Hz (O'Shaughnessy 1987), of any shape."""
     return 2595.0 * torch.log10(1.0 + hz / 700.0)
 
 
-def hertz(mels: Tensor) -> Tensor:
-    """Mel to hertz."""
+def mel_to_hz(mels: Tensor) -> Tensor:
+    """Return Hz of Mel: the inverse of `hz_to_mel`."""
     return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
 
 

@@ -1,1 +1,28 @@
-"""How models learn and how noise is crafted against them: what attackers, adaptations and defenses share."""
+"""How models learn, and how noise is crafted against them: what attackers, adaptations and defenses share.
+
+Authors of plugins may rely on the names below, and on the modules `classification` (the loss, score and loop of
+classifiers of recordings) and `hardening` (training on batches made harder for the model as it is). What a plugin
+imports of them is part of its identity.
+"""
+
+from bench.training import classification, hardening
+from bench.training.crafting import (
+    Descent,
+    Schedule,
+    apply_expected_adaptation,
+    frozen,
+    init_surrogates,
+    min_min,
+    perturb,
+    shifted_labels,
+    surrogates,
+    train_surrogates,
+)
+from bench.training.learning import batches, cosine, fit, seeded
+from bench.training.perturbation import Noise, Scope, noise_bound
+
+__all__ = [
+    "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "classification", "cosine", "fit",
+    "frozen", "hardening", "init_surrogates", "min_min", "noise_bound", "perturb", "seeded",
+    "shifted_labels", "surrogates", "train_surrogates",
+]  # fmt: skip

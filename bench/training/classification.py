@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from bench.api import Augment, Clips, Log
 from bench.errors import DataError
+from bench.training.acceleration import Precision
 from bench.training.learning import fit
 
 __all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
@@ -108,6 +109,7 @@ def learn(
     augment: Augment | None,
     log: Log,
     schedule: Callable[[float], float] | None = None,
+    precision: Precision = "float32",
 ) -> nn.Module:
     """Train a classifier for `attacker.epochs`, each of `train.epoch_items` clips.
 
@@ -119,6 +121,7 @@ def learn(
         augment: applied to each batch.
         log: called once an epoch.
         schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
+        precision: of the training loss.
 
     Returns:
         The model at its peak accuracy on `validation`.
@@ -142,6 +145,7 @@ def learn(
         log=log,
         schedule=schedule or one_cycle,
         clip=math.inf,
+        precision=precision,
     )
 
 

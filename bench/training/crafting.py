@@ -202,7 +202,7 @@ def init_surrogates(
 
 def train_surrogates(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
     """Train the surrogates by their own `learn` on the clean items, of which every tenth is held out."""
-    held_out = torch.arange(len(data)) % _HELD_OUT == _HELD_OUT - 1
+    held_out = torch.arange(len(data), device=data.device) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
         train, validation = data, data
     else:
@@ -288,7 +288,7 @@ def frozen(models: Sequence[nn.Module]) -> Iterator[None]:
 def _parts(noise: Noise, items: int, descent: Descent, rng: Generator) -> Iterator[Tensor]:
     """Which items are worked on at once: all in turn, or random ones for each step of a shared noise."""
     if not noise.shared:
-        yield from torch.split(torch.arange(items), descent.batch)
+        yield from torch.split(torch.arange(items, device=noise.unit.device), descent.batch)
         return
     order = batches(items, 4 * descent.batch, rng)
     for _ in range(descent.steps):

@@ -21,6 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Augment, Epoch, Log, silent_log
+from bench.training.acceleration import Precision, autocast
 
 __all__ = ["batches", "cosine", "fit", "seeded"]
 
@@ -43,14 +44,15 @@ def fit(
     clip: float = 1.0,
     weight_decay: float = 0.0,
     parameters: Iterable[nn.Parameter] | None = None,
+    precision: Precision = "float32",
 ) -> nn.Module:
     """Train `model` in place for `steps` updates and return it at its peak: the state of the best `quality`.
 
     loss: (model, batch) -> [item], of which the mean is descended. quality: (model, validation) -> a number, asked
     before the first step, every `evaluate_every` steps and after the last one, without gradients and in evaluation
     mode. parameters: what is trained; by default all that require a gradient. schedule: progress in 0..1 -> factor of
-    `lr`; by default `cosine`. clip: the largest gradient norm. A batch whose gradient is not finite is skipped: one
-    poisoned recording must not end the training.
+    `lr`; by default `cosine`. clip: the largest gradient norm. precision: of the training loss. A batch whose gradient
+    is not finite is skipped: one poisoned recording must not end the training.
 
     Each evaluation is logged as an `Epoch`, whose loss is the mean over the steps since the last one. The model comes
     back in evaluation mode.
@@ -69,7 +71,9 @@ def fit(
 
             model.train()
             chosen = train.select(index)
-            mean = loss(model, augment(chosen, rng, model) if augment else chosen).mean()
+            chosen = augment(chosen, rng, model) if augment else chosen
+            with autocast(precision, trained[0].device):
+                mean = loss(model, chosen).mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
             if nn.utils.clip_grad_norm_(trained, clip).isfinite():

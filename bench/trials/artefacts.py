@@ -8,7 +8,7 @@ file, end to end, since thousands of small files are slow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bench.api import Clips, Data, Rolls
 from bench.errors import DataError
 from bench.notes.velocities import sustained
 from bench.trials.store import write_json
+from bench.vocabulary import PerDomain
 
 _MAX_CHANNELS = 8  # FLAC's own limit
 
@@ -35,23 +36,7 @@ def save_data(folder: Path, data: Data) -> None:
         "classes": data.classes,
         "texts": data.texts,
     }
-    if isinstance(data, Clips):
-        _write_flac(folder / "audio.flac", data.audio, data.rate)
-        if data.stems is not None:
-            for index in range(data.stems.shape[1]):
-                _write_flac(folder / f"stem-{index}.flac", data.stems[:, index], data.rate)
-        own: dict[str, Any] = {"rate": data.rate, "shape": list(data.audio.shape), "stem_names": data.stem_names}
-    else:
-        legal = sustained(data, (data.velocity * 127).round().clamp(1, 127))
-        tensors = {"velocity": legal.velocity.to(torch.uint8), "onset": legal.onset, "tempo": data.tempo}
-        _write_tensors(folder / "rolls.safetensors", tensors)
-        own = {
-            "programs": data.programs,
-            "tracks": data.tracks,
-            "steps_per_beat": data.steps_per_beat,
-            "beats_per_bar": data.beats_per_bar,
-            "lowest": data.lowest,
-        }
+    own = _WRITE.of(data)(folder, data)
     write_json(folder / "set.json", {**common, **own})
 
 
@@ -66,15 +51,43 @@ def load_data(folder: Path, device: torch.device | str = "cpu") -> Data:
         "classes": tuple(about["classes"]),
         "texts": tuple(about["texts"]),
     }
-    if about["domain"] == Clips.domain:
-        names, shape = tuple(about["stem_names"]), about["shape"]
-        stems = [_read_flac(folder / f"stem-{index}.flac", shape) for index in range(len(names))]
-        audio = _read_flac(folder / "audio.flac", shape)
-        stacked = torch.stack(stems, dim=1) if stems else None
-        return Clips(audio=audio, rate=about["rate"], stems=stacked, stem_names=names, **common).to(device)
+    data: Data = _READ[about["domain"]](folder, about, common)
+    return data.to(device)
+
+
+def _write_clips(folder: Path, clips: Clips) -> dict[str, Any]:
+    _write_flac(folder / "audio.flac", clips.audio, clips.rate)
+    if clips.stems is not None:
+        for index in range(clips.stems.shape[1]):
+            _write_flac(folder / f"stem-{index}.flac", clips.stems[:, index], clips.rate)
+    return {"rate": clips.rate, "shape": list(clips.audio.shape), "stem_names": clips.stem_names}
+
+
+def _write_rolls(folder: Path, rolls: Rolls) -> dict[str, Any]:
+    legal = sustained(rolls, (rolls.velocity * 127).round().clamp(1, 127))
+    tensors = {"velocity": legal.velocity.to(torch.uint8), "onset": legal.onset, "tempo": rolls.tempo}
+    _write_tensors(folder / "rolls.safetensors", tensors)
+    return {
+        "programs": rolls.programs,
+        "tracks": rolls.tracks,
+        "steps_per_beat": rolls.steps_per_beat,
+        "beats_per_bar": rolls.beats_per_bar,
+        "lowest": rolls.lowest,
+    }
+
+
+def _read_clips(folder: Path, about: Mapping[str, Any], common: Mapping[str, Any]) -> Clips:
+    names, shape = tuple(about["stem_names"]), about["shape"]
+    stems = [_read_flac(folder / f"stem-{index}.flac", shape) for index in range(len(names))]
+    audio = _read_flac(folder / "audio.flac", shape)
+    stacked = torch.stack(stems, dim=1) if stems else None
+    return Clips(audio=audio, rate=about["rate"], stems=stacked, stem_names=names, **common)
+
+
+def _read_rolls(folder: Path, about: Mapping[str, Any], common: Mapping[str, Any]) -> Rolls:
     tensors = read_tensors(folder / "rolls.safetensors")
     stored = tensors["velocity"]
-    rolls = Rolls(
+    return Rolls(
         velocity=stored if stored.is_floating_point() else stored.to(torch.float32) / 127,
         onset=tensors["onset"],
         tempo=tensors["tempo"],
@@ -85,7 +98,12 @@ def load_data(folder: Path, device: torch.device | str = "cpu") -> Data:
         lowest=about["lowest"],
         **common,
     )
-    return rolls.to(device)
+
+
+_WRITE: PerDomain[Callable[[Path, Any], dict[str, Any]]] = PerDomain(audio=_write_clips, midi=_write_rolls)
+_READ: PerDomain[Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Data]] = PerDomain(
+    audio=_read_clips, midi=_read_rolls
+)
 
 
 def save_model(folder: Path, model: nn.Module, base: nn.Module) -> None:

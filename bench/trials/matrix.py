@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench import plugins
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
+from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
+from bench.sources import plain_name
+from bench.trials.facts import facts, remembered
 from bench.trials.trial import Part, Trial
-from bench.vocabulary import Control, Kind
+from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
+
+_KIND_OF_ROLE: dict[str, Kind] = {
+    "dataset": "datasets",
+    "defense": "defenses",
+    "reference": "defenses",
+    "attacker": "attackers",
+    "adaptation": "adaptations",
+}
 
 
 # What the plan and the tables read of a plugin's declarations, see `Part.traits`.
@@ -33,6 +46,7 @@ class Expansion:
 
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
+    contaminated: tuple[str, ...] = ()  # cells whose attacker was pretrained on the data set, and why
 
 
 def expand(suite: Suite) -> Expansion:
@@ -40,6 +54,8 @@ def expand(suite: Suite) -> Expansion:
     resolver = _Resolver(suite)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
+    contaminated: dict[str, None] = {}
+    tally = _Tally()
     rows: list[tuple[str, str | None]] = [(defense, None) for defense in suite.defenses]
     rows += [
         (control, defense)
@@ -54,14 +70,51 @@ def expand(suite: Suite) -> Expansion:
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
-        why = resolver.mismatch(chosen) if seeds else ""
+        if not seeds:
+            continue
+        cell = {**chosen, "reference": reference or NONE}
+        why = resolver.mismatch(cell)
+        tally.count(cell, why)
         if why:
             left_out[why] = None
             continue
+        if known := resolver.contamination(chosen):
+            contaminated[known] = None
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
-            trials.setdefault(trial.name, trial)
-    return Expansion(tuple(trials.values()), tuple(left_out))
+            if trials.setdefault(trial.name, trial) != trial:
+                raise UsageError(
+                    f"two cells of suite '{suite.name}' would share the record {trial.name}.json, the second that of "
+                    f"'{trial.row}' against '{trial.attacker.title}': rename one in the suite"
+                )
+    for name in trials:
+        check_label(name, f"suite '{suite.name}': a record")
+    tally.check(resolver)
+    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
+
+
+class _Tally:
+    """Which plugins of a suite are in a trial, and why others are in none."""
+
+    def __init__(self) -> None:
+        self._used: set[tuple[Kind, str]] = set()
+        self._lost: dict[tuple[Kind, str], tuple[str, str]] = {}
+
+    def count(self, cell: Mapping[str, str], why: str) -> None:
+        """Note a cell; `why` it cannot be, if so."""
+        for role, name in cell.items():
+            kind = _KIND_OF_ROLE[role]
+            if why and name != NONE:
+                self._lost.setdefault((kind, name), (why, cell["attacker"]))
+            elif not why:
+                self._used.add((kind, name))
+
+    def check(self, resolver: _Resolver) -> None:
+        """Raise `UsageError` for a plugin that fits nothing it was named with, and say what would fit."""
+        for kind, name in self._lost:
+            if (kind, name) not in self._used:
+                why, attacker = self._lost[kind, name]
+                raise UsageError(f"{why}{resolver.fitting(kind, name, attacker)}")
 
 
 class _Resolver:
@@ -71,13 +124,14 @@ class _Resolver:
         self._suite = suite
         self._parts: dict[tuple[str, str, str], Part] = {}
         self._domains: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(chosen["attacker"])
         attacker = self.part("attackers", chosen["attacker"])
         defense = self.part("defenses", chosen["defense"])
         adapted = None if chosen["adaptation"] == NONE else self.part("adaptations", chosen["adaptation"])
-        identity = defense.control == "clean"
+        identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", chosen["dataset"], domain),
             defense=defense,
@@ -97,11 +151,16 @@ class _Resolver:
         known = self._parts.get((kind, name, domain))
         if known is None:
             plugin, given = self._suite.given(kind, name)
-            known = resolve(
-                kind, plugin, given, self._suite.preset, label="" if name == plugin else name, domain=domain
-            )
+            label = self._label(kind, name)
+            plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
+            known = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
             self._parts[kind, name, domain] = known
         return known
+
+    def _label(self, kind: Kind, name: str) -> str:
+        if kind not in self._labels:
+            self._labels[kind] = self._suite.labels(kind)
+        return self._labels[kind].get(name, name)
 
     def control(self, kind: Kind, name: str) -> str:
         return self.part(kind, name).control
@@ -124,7 +183,7 @@ class _Resolver:
     def default_bag(self, attacker: str) -> list[str]:
         """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
         plugin, _ = self._suite.given("attackers", attacker)
-        return list(plugins.load("attackers", plugin).bag)
+        return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
         """What an attacker learns from. One that takes several takes the first."""
@@ -133,12 +192,12 @@ class _Resolver:
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
             plugin, _ = self._suite.given(kind, name)
-            self._domains[kind, name] = plugins.load(kind, plugin).domains
+            self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
         plugin, _ = self._suite.given("attackers", attacker)
-        name: str = plugins.load("attackers", plugin).dataset
+        name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
         return name
@@ -146,12 +205,30 @@ class _Resolver:
     def mismatch(self, chosen: Mapping[str, str]) -> str:
         """Why these plugins cannot meet in one trial, or nothing."""
         domain = self.domain(chosen["attacker"])
-        for kind in ("datasets", "defenses", "adaptations"):
-            name = chosen[plugins.SINGULAR[kind]]
+        for role in ("dataset", "defense", "reference", "adaptation"):
+            kind, name = _KIND_OF_ROLE[role], chosen[role]
             if name != NONE and domain not in (able := self.domains(kind, name)):
                 what = plugins.SINGULAR[kind]
                 return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
         return ""
+
+    def contamination(self, chosen: Mapping[str, str]) -> str:
+        """Why a cell says little: its attacker's weights have seen the data set; or nothing."""
+        attacker, _ = self._suite.given("attackers", chosen["attacker"])
+        dataset, _ = self._suite.given("datasets", chosen["dataset"])
+        if dataset not in facts("attackers", attacker).seen:
+            return ""
+        return f"attacker '{chosen['attacker']}' was pretrained on data set '{chosen['dataset']}'"
+
+    def fitting(self, kind: Kind, name: str, attacker: str) -> str:
+        """Which plugins of a kind fit: with an attacker, or of attackers what one takes."""
+        wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
+        fits = []
+        for other in plugins.names(kind):
+            with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
+                if other != name and wanted & set(facts(kind, other).domains):
+                    fits.append(other)
+        return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
 
 
 def resolve(
@@ -162,11 +239,41 @@ def resolve(
     domain: set as the plugin's field `domain`, if it has one and the user did not give it.
     """
     name = plugins.locate(kind, name)
-    cls = plugins.load(kind, name)
     chosen = dict(given)
-    if domain and "domain" in {field.name for field in fields(cls)}:
+    if domain and "domain" in facts(kind, name).fields:
         chosen.setdefault("domain", domain)
+    files: list[Part] = []
+
+    def answer() -> dict[str, Any] | None:
+        part = _resolved(kind, name, chosen, preset)
+        files.append(part)
+        return asdict(part) if not part.data else None
+
+    found = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
+    part = _restored(found) if found else files[0] if files else _resolved(kind, name, chosen, preset)
+    return replace(part, given=dict(given), label=label)
+
+
+def _restored(found: Mapping[str, Any]) -> Part:
+    """A part from JSON."""
+    return Part(
+        **{
+            **found,
+            "control": Control(found["control"]),
+            "hooks": tuple(found["hooks"]),
+            "needs": Needs(**found["needs"]),
+        }
+    )
+
+
+def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> Part:
+    """The plugin as it is here, imported."""
     plugin = plugins.build(kind, name, chosen, preset)
+    if kind == "adaptations" and (lacking := set(plugin.requires) - _GIVEN):
+        raise UsageError(
+            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, "
+            f"which a trial does not give: expected at most {', '.join(sorted(_GIVEN))}"
+        )
     trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
@@ -175,14 +282,15 @@ def resolve(
         params=json.loads(json.dumps(plugins.resolved(plugin))),
         digest=plugins.digest(kind, name),
         data=str(plugin.fingerprint()),
-        given=dict(given),
         version=plugin.version,
-        label=label,
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
         traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
     )
+
+
+_GIVEN: frozenset[Requirement] = frozenset({"labels"})  # what an adaptation can be given beside the items
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

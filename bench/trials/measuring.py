@@ -13,6 +13,7 @@ from torch import Generator
 
 from bench.api import Clips, Data, Rolls
 from bench.results.record import numbers, numbers_by_name
+from bench.vocabulary import PerDomain
 
 __all__ = ["audibility", "generated"]
 
@@ -20,39 +21,63 @@ _HEARD = 256  # clips of a protected set, evenly spread, whose audibility is mea
 
 
 def audibility(clean: Data, protected: Data, content: str, rng: Generator) -> dict[str, Any]:
-    """What a listener would notice of a protected set, item by item and as a set; of "speech" PESQ and STOI as well."""
+    """Measure what a listener would notice of a protected set, item by item and as a set.
+
+    Args:
+        clean: the items before protection.
+        protected: the same items, protected.
+        content: "speech" to measure PESQ and STOI as well.
+        rng: for the measures that draw.
+
+    Returns:
+        The part `audibility` of a record.
+    """
     index = torch.linspace(0, len(clean) - 1, min(_HEARD, len(clean))).round().long()
     clean, protected = clean.select(index), protected.select(index)
-    heard: dict[str, Any] = {"ids": list(clean.ids), "per_clip": {}, "distance": {}}
-    if isinstance(clean, Clips) and isinstance(protected, Clips):
-        from bench.metrics.audibility import audibility as measured
-
-        values = measured(clean, protected)
-        if content == "speech":
-            from bench.metrics.speech import speech_quality
-
-            values |= speech_quality(clean, protected)
-        heard["per_clip"] = {name: numbers(value.tolist()) for name, value in values.items()}
-        heard["distance"] = _distance(clean, protected, rng)
-        return heard
-    assert isinstance(clean, Rolls)
-    assert isinstance(protected, Rolls)
-    from bench.metrics.edits import edits
-    from bench.metrics.symbolic import describe
-
-    heard["per_clip"] = {name: numbers(value.tolist()) for name, value in edits(clean, protected).items()}
-    heard["music"] = {"clean": numbers_by_name(describe(clean)), "protected": numbers_by_name(describe(protected))}
-    return heard
+    measured = _AUDIBILITY.of(clean)(clean, protected, content, rng)
+    return {"ids": list(clean.ids), "per_clip": {}, "distance": {}, **measured}
 
 
 def generated(test: Data, made: Data, rng: Callable[[], Generator]) -> dict[str, Any]:
-    """Sound by its distance from the real held-out set, notes by the field's own metrics, beside those of the real set,
-    of random notes and of tracks that do not belong together. rng: the stage's random numbers, from their beginning.
+    """Measure what a model generated: sound by its distance from the held-out set, notes by symbolic metrics.
+
+    Args:
+        test: the real held-out set.
+        made: what was generated.
+        rng: gives the stage's random numbers, from their beginning.
     """
-    if isinstance(made, Clips) and isinstance(test, Clips):
-        return {"distance": _distance(test, made, rng())}
-    assert isinstance(test, Rolls)
-    assert isinstance(made, Rolls)
+    measured: dict[str, Any] = _GENERATED.of(made)(test, made, rng)
+    return measured
+
+
+def _audible_clips(clean: Clips, protected: Clips, content: str, rng: Generator) -> dict[str, Any]:
+    from bench.metrics.audibility import audibility as measured
+
+    values = measured(clean, protected)
+    if content == "speech":
+        from bench.metrics.speech import speech_quality
+
+        values |= speech_quality(clean, protected)
+    per_clip = {name: numbers(value.tolist()) for name, value in values.items()}
+    return {"per_clip": per_clip, "distance": _distance(clean, protected, rng)}
+
+
+def _audible_rolls(clean: Rolls, protected: Rolls, content: str, rng: Generator) -> dict[str, Any]:
+    from bench.metrics.edits import edits
+    from bench.metrics.symbolic import describe
+
+    return {
+        "per_clip": {name: numbers(value.tolist()) for name, value in edits(clean, protected).items()},
+        "music": {"clean": numbers_by_name(describe(clean)), "protected": numbers_by_name(describe(protected))},
+    }
+
+
+def _generated_clips(test: Clips, made: Clips, rng: Callable[[], Generator]) -> dict[str, Any]:
+    return {"distance": _distance(test, made, rng())}
+
+
+def _generated_rolls(test: Rolls, made: Rolls, rng: Callable[[], Generator]) -> dict[str, Any]:
+    """Beside the metrics of the real set, of random notes, and of tracks that do not belong together."""
     from bench.metrics.symbolic import random_notes, shuffled_tracks
 
     sets = {"real": test, "random notes": random_notes(test, rng()), "generated": made}
@@ -79,3 +104,11 @@ def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
     from bench.metrics.distance import distances
 
     return numbers_by_name(distances(real, other, rng))
+
+
+_AUDIBILITY: PerDomain[Callable[[Any, Any, str, Generator], dict[str, Any]]] = PerDomain(
+    audio=_audible_clips, midi=_audible_rolls
+)
+_GENERATED: PerDomain[Callable[[Any, Any, Callable[[], Generator]], dict[str, Any]]] = PerDomain(
+    audio=_generated_clips, midi=_generated_rolls
+)

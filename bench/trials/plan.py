@@ -203,7 +203,7 @@ class _TrialStages:
     def _protect(self, trial: Trial) -> Stage:
         """The protected set; the data itself for the clean control, so that its arms collapse into one."""
         train = self._loaded["train"]
-        if trial.defense.control == "clean":
+        if trial.defense.control.is_clean:
             return train
         parents = {"train": train}
         surrogates, expects = trial.surrogates, trial.expects
@@ -227,7 +227,7 @@ class _TrialStages:
     def _mix(self, protected: Stage) -> Stage:
         """What is published where only a share is protected. The seed draws which items, alike for every defense."""
         trial = self._trial
-        if trial.share == 1 or trial.defense.control == "clean":
+        if trial.share == 1 or trial.defense.control.is_clean:
             return protected
         title = f"mix {trial.dataset.title} with {trial.row}, seed {trial.seed}"
         parents = {"train": self._loaded["train"], "protected": protected}

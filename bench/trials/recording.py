@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.results.arms import ARMS, TRAINED, Arm
 from bench.results.record import (
-    EVALUATED,
-    LEARNED,
     GateRecord,
     Number,
     PartRecord,
@@ -41,8 +40,8 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
         value = store.json(cell.keys[role], name) if role in cell.keys else None
         return otherwise if value is None else value
 
-    results = {role: artefact(role, "quality.json", None) for role in EVALUATED if role in cell.keys}
-    reference = results["untrained"]
+    results = {str(arm): artefact(arm, "quality.json", None) for arm in ARMS if arm in cell.keys}
+    reference = results[Arm.UNTRAINED]
     audible = artefact("audit", "audibility.json", {"ids": [], "per_clip": {}, "distance": {}})
     distance = {f"generated_{arm}": result["distance"] for arm, result in results.items() if "distance" in result}
     if audible["distance"]:
@@ -62,8 +61,8 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        attacker_checks=[GateRecord.model_validate(check) for check in results["clean"].get("gates", [])],
-        epochs={arm: artefact(role, "epochs.json", []) for arm, role in LEARNED.items() if role in cell.keys},
+        attacker_checks=[GateRecord.model_validate(check) for check in results[Arm.CLEAN].get("gates", [])],
+        epochs={str(arm): artefact(arm.learned, "epochs.json", []) for arm in TRAINED if arm.learned in cell.keys},
         audibility=audible["per_clip"],
         audibility_ids=audible.get("ids", []),
         distance=distance,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from bench.api import Clips, Data, Rolls
 from bench.errors import DataError, unknown
+from bench.vocabulary import PerDomain
 
 __all__ = ["mixed", "protected_items"]
 
@@ -47,10 +50,19 @@ def mixed(data: Data, protected: Data, where: Tensor) -> Data:
     def pick(new: Tensor, old: Tensor) -> Tensor:
         return new.where(where.view(-1, *[1] * (old.dim() - 1)), old)
 
-    lengths = pick(protected.lengths, data.lengths)
-    if isinstance(data, Clips) and isinstance(protected, Clips):
-        return replace(data.with_audio(pick(protected.audio, data.audio)), lengths=lengths)
-    assert isinstance(data, Rolls)
-    assert isinstance(protected, Rolls)
-    velocity, onset = pick(protected.velocity, data.velocity), pick(protected.onset, data.onset)
-    return replace(data, velocity=velocity, onset=onset, lengths=lengths)
+    blended: Data = _BLENDED.of(data)(data, protected, pick)
+    return replace(blended, lengths=pick(protected.lengths, data.lengths))
+
+
+Pick = Callable[[Tensor, Tensor], Tensor]
+
+
+def _blended_clips(data: Clips, protected: Clips, pick: Pick) -> Clips:
+    return data.with_audio(pick(protected.audio, data.audio))
+
+
+def _blended_rolls(data: Rolls, protected: Rolls, pick: Pick) -> Rolls:
+    return replace(data, velocity=pick(protected.velocity, data.velocity), onset=pick(protected.onset, data.onset))
+
+
+_BLENDED: PerDomain[Callable[[Any, Any, Pick], Any]] = PerDomain(audio=_blended_clips, midi=_blended_rolls)

@@ -20,7 +20,7 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Epoch, Knowledge, Log
+from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
@@ -36,6 +36,7 @@ from bench.trials.recording import attacker_checks
 from bench.trials.scheduler import Outcome
 from bench.trials.store import Store, write_json
 from bench.trials.trial import Part
+from bench.vocabulary import PerDomain
 
 Report = Callable[[str], None]  # a line for people: how far a stage is
 
@@ -152,7 +153,7 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     )
     defense = work.plugin("defense")
     protected = defense.protect(data, knowledge, work.rng())
-    if defense.padding and isinstance(data, Clips) and isinstance(protected, Clips):
+    if defense.padding and type(protected) is type(data):
         data = replace(data, lengths=protected.lengths)  # its padding counts as recording
     protected = _paired(data, protected, work.stage)
     _within(data, protected, defense.epsilon, work.stage)
@@ -164,8 +165,7 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
 def _audit(work: _Work, folder: Path) -> dict[str, Any]:
     """Measure how audible the published set is beside the clean one."""
     clean, published = work.data("clean"), work.data("protected")
-    if isinstance(clean, Clips):
-        clean = replace(clean, lengths=published.lengths)  # a defense may have filled the padding
+    clean = replace(clean, lengths=published.lengths)  # a defense may have filled the padding
     rng = generator("audibility", 0, work.device)
     write_json(folder / "audibility.json", measuring.audibility(clean, published, work.stage.options["content"], rng))
     return {}
@@ -186,8 +186,10 @@ def _mix(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
-    data = work.data("train")
-    adapted = work.plugin("adaptation").transform(data, work.rng())
+    data, adaptation = work.data("train"), work.plugin("adaptation")
+    if "labels" in adaptation.requires and data.labels is None:
+        raise DataError(f"{work.stage.title}: the adaptation requires labels, expected a data set of classes")
+    adapted = adaptation.transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
     return _counts(adapted)
@@ -281,35 +283,40 @@ def _paired(data: Data, protected: Any, stage: Stage) -> Data:
         raise PluginError(f"{what}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
     if protected.ids != data.ids:
         raise PluginError(f"{what}: the ids changed or their order did: noise would be paired with the wrong clips")
-    was, now = _main(data), _main(protected)
+    was, now = data.signal, protected.signal
     if was.shape != now.shape:
         raise PluginError(f"{what}: the shape changed from {tuple(was.shape)} to {tuple(now.shape)}")
     if not torch.equal(data.lengths, protected.lengths):
         raise PluginError(f"{what}: the lengths changed, expected the same recordings")
     checked: Data = protected.check(what)
-    if isinstance(data, Clips) and isinstance(protected, Clips):
-        if data.rate != protected.rate:
-            raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
-        if strangers := misaligned(data, protected):
-            name, other = strangers[0]
-            raise PluginError(
-                f"{what}: {len(strangers)} protected clips contain the wrong recording "
-                f"(first: '{name}' contains '{other}')"
-            )
+    _PAIRED.of(data)(data, protected, what)
     return checked
+
+
+def _paired_clips(data: Clips, protected: Clips, what: str) -> None:
+    if data.rate != protected.rate:
+        raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
+    if strangers := misaligned(data, protected):
+        name, other = strangers[0]
+        raise PluginError(
+            f"{what}: {len(strangers)} protected clips contain the wrong recording (first: '{name}' contains '{other}')"
+        )
+
+
+def _paired_rolls(data: Rolls, protected: Rolls, what: str) -> None:
+    """Notes may all have changed: nothing more is known of rolls."""
+
+
+_PAIRED: PerDomain[Callable[[Any, Any, str], None]] = PerDomain(audio=_paired_clips, midi=_paired_rolls)
 
 
 def _within(data: Data, protected: Data, epsilon: float | None, stage: Stage) -> None:
     """A defense that names a bound keeps it, to one step of 16 bits."""
     if epsilon is None:
         return
-    most = float((_main(protected) - _main(data)).abs().max())
+    most = float((protected.signal - data.signal).abs().max())
     if most > epsilon + 2**-15:
         raise PluginError(f"{stage.title}: the noise peaks at {most:.5f}, which is over its own bound {epsilon:.5f}")
-
-
-def _main(data: Data) -> torch.Tensor:
-    return data.audio if isinstance(data, Clips) else data.velocity
 
 
 def _counts(data: Data) -> dict[str, Any]:

@@ -71,14 +71,11 @@ def _trusted(file: Path, own: Collection[Path]) -> Suite:
     """The suite beside the records. Expanding it imports its plugins, so that a file must be one that was given."""
     suite = read_suite(file)
     given = {path.resolve() for path in own}
-    named = {*suite.datasets, *suite.defenses, *suite.controls, *suite.attackers, *suite.adaptations, *suite.bag}
     for kind in plugins.FOLDERS:
-        tables = getattr(suite, plugins.SINGULAR[kind])
-        named |= {suite.given(kind, name)[0] for name in tables}
-        named |= {str(name) for table in tables.values() for name in table.get("expects", ())}
-    for name in sorted({*named, *suite.expects}):
-        if name.endswith(".py") and Path(name).expanduser().resolve() not in given:
-            raise UsageError(f"the suite {file.name} names the file {name}: read it, and give --plugin {name}")
+        for name in suite.named(kind):
+            plugin, _ = suite.given(kind, name)
+            if plugin.endswith(".py") and Path(plugin).resolve() not in given:
+                raise UsageError(f"the suite {file.name} names the file {plugin}: read it, and give --plugin {plugin}")
     return suite
 
 
@@ -108,6 +105,6 @@ def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record
         The drawn records, and how many could have been drawn.
     """
     complete = [one for one in records if one.status == "ok"]
-    able = {one.name: one for one in [one for one in complete if one.trial.control != "clean"] or complete}
+    able = {one.name: one for one in [one for one in complete if not one.trial.control.is_clean] or complete}
     names = random.Random(seed).sample(sorted(able), min(size, len(able)))
     return [able[name] for name in names], len(able)

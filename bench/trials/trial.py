@@ -14,7 +14,7 @@ from typing import Any
 from bench.results import cells
 from bench.results.names import NONE, file_name, row_name
 from bench.sources import plain_name
-from bench.vocabulary import Kind, Needs
+from bench.vocabulary import Control, Kind, Needs
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +31,7 @@ class Part:
     data: str = ""  # a fingerprint of the files that it reads beside its own
     version: int = 1
     label: str = ""  # what the table calls it; the name unless the suite says otherwise
-    control: str = ""
+    control: Control = Control.NONE
     hooks: tuple[str, ...] = ()  # which it has of the optional methods that decide about stages, see plugins.HOOKS
     needs: Needs = field(default_factory=Needs)
     # What the plan or the tables read of its declarations: per, task, preprocess, content.

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.results import record as records
+from bench.results.arms import Arm
 from bench.results.consistency import check_problems, close
 from bench.results.record import Number, PartRecord, Record
 from bench.results.roles import parts_of
@@ -57,7 +58,7 @@ def trial_problems(record: Record, trial: Trial) -> list[str]:
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}': its trial is called '{trial.name}'")
-    told = {"control": trial.defense.control}
+    told: dict[str, str] = {"control": trial.defense.control}
     if trial.defense.digest == record.trial.defense.digest:
         told["scope"] = trial.defense.traits.get("per", "")
     for field, here in told.items():
@@ -169,10 +170,10 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
             yield f"denied {_text(record.denied)}, {_text(again.denied)} when run again"
     elif abs(record.denied - again.denied) > tolerance:
         yield f"denied {record.denied:+.3f}, {again.denied:+.3f} when run again: more than {tolerance:.3f} apart"
-    gained = abs(again.mean("clean") - again.mean("untrained"))
+    gained = abs(again.mean(Arm.CLEAN) - again.mean(Arm.UNTRAINED))
     for arm in again.arms:
         then, now = record.mean(arm), again.mean(arm)
-        if arm == "untrained":
+        if arm == Arm.UNTRAINED:
             line = _furthest("arms.untrained", record.quality(arm), again.quality(arm))
             if line:
                 yield f"{line}, and no training blurs it"

@@ -30,7 +30,8 @@ from bench.notes.midi import MIDI_SUFFIXES
 from bench.notes.rolls import grid, notes_of, read_midi
 from bench.notes.windows import PROGRAMS, TRACKS, cut, families, stacked
 from bench.seeds import unit_hash
-from bench.sound.files import AUDIO_SUFFIXES, blocks, info, resample
+from bench.sound.files import AUDIO_SUFFIXES, blocks, info
+from bench.sound.resampling import resample
 
 from .listing import SPLITS, digest, read_table, split_folders, usable_files
 
@@ -82,9 +83,9 @@ class Folder(Dataset[Data]):
         if self.channels not in (1, 2):
             raise UsageError(f"channels = {self.channels}, expected 1 or 2")
         if not (self.rate >= 1 and 1 <= self.seconds * self.rate <= LONGEST_CLIP and 1 <= self.bars <= LONGEST_ROLL):
-            found = f"seconds = {self.seconds}, rate = {self.rate}, bars = {self.bars}"
+            values = f"seconds = {self.seconds}, rate = {self.rate}, bars = {self.bars}"
             raise UsageError(
-                f"{found}: expected clips of 1 to {LONGEST_CLIP} samples, rolls of 1 to {LONGEST_ROLL} bars"
+                f"{values}: expected clips of 1 to {LONGEST_CLIP} samples, rolls of 1 to {LONGEST_ROLL} bars"
             )
         if self.limit < 0:
             raise UsageError(f"limit = {self.limit}, expected 0 (all) or more")
@@ -162,8 +163,8 @@ class Folder(Dataset[Data]):
 
     def _drawn(self, group: str) -> str:
         """The split to which a group's hash falls."""
-        place = unit_hash(group)
-        return "test" if place < self.test else "validation" if place < self.test + self.validation else "train"
+        share = unit_hash(group)
+        return "test" if share < self.test else "validation" if share < self.test + self.validation else "train"
 
     def _cut_audio(self, entry: _Entry) -> Iterator[_Piece]:
         """One file's clips, at the file's own rate."""
@@ -192,7 +193,7 @@ class Folder(Dataset[Data]):
             yield _Piece(entry, number, moved[moved.roll == number], rolls)
 
     def _taken(self, entries: list[_Entry], cut: Callable[[_Entry], Iterator[_Piece]]) -> list[_Piece]:
-        """Up to `limit` pieces; the files that cannot be read are told together."""
+        """Up to `limit` pieces; files that cannot be read are reported together."""
         pieces: list[_Piece] = []
         failures: list[str] = []
         for entry in entries:
@@ -219,8 +220,8 @@ class Folder(Dataset[Data]):
         for rate in sorted({piece.source for piece in pieces}):  # all clips of one rate at once
             rows = [row for row, piece in enumerate(pieces) if piece.source == rate]
             native = torch.zeros(len(rows), self.channels, max(pieces[row].content.shape[1] for row in rows))
-            for place, row in enumerate(rows):
-                native[place, :, : pieces[row].content.shape[1]] = pieces[row].content
+            for slot, row in enumerate(rows):
+                native[slot, :, : pieces[row].content.shape[1]] = pieces[row].content
             there = resample(native, rate, self.rate)[..., :samples].clamp(-1, 1)  # resampling may overshoot
             audio[rows, :, : there.shape[-1]] = there
             own = [round(pieces[row].content.shape[1] * self.rate / rate) for row in rows]

@@ -107,8 +107,8 @@ def digest(root: Path) -> str:
             size = (root / file).stat().st_size
             sha.update(os.fsencode(file) + f" {size}\n".encode())
             with (root / file).open("rb") as data:
-                for place in (0, max(0, size // 2 - 2048), max(0, size - 4096)):
-                    data.seek(place)
+                for offset in (0, max(0, size // 2 - 2048), max(0, size - 4096)):
+                    data.seek(offset)
                     sha.update(data.read(4096))
     return sha.hexdigest()[:16]
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from bench.api import Clips, Dataset, Needs
 from bench.errors import DataError, UsageError, unknown
 from bench.seeds import name_generator
-from bench.sound.files import resample
+from bench.sound.resampling import resample
 
 from .room import RATE, record
 

@@ -55,12 +55,12 @@ def test_an_authors_own_suite_becomes_pages_and_is_printed(
     ("words", "says"),
     [
         (["speach"], "did you mean 'speech'"),
-        (["absent.toml"], "is not there"),
+        (["absent.toml"], "does not exist"),
         ([], "--all"),
         (["speech", "--all"], "--all"),
         (["speech", "midi", "--records", "."], "one suite"),
         (["speech", "--records", "nowhere"], "no record"),
-        (["speech", "--out", __file__], "no pages of bench"),
+        (["speech", "--out", __file__], "is a file, expected a folder"),
     ],
 )
 def test_bad_words_are_one_line_and_write_nothing(

@@ -9,7 +9,7 @@ from bench.api import Clips
 from bench.errors import DataError
 from bench.metrics import audibility as metrics
 from bench.metrics.audibility import audibility
-from bench.sound.masking import Ear, spl_to_amplitude, threshold_in_quiet
+from bench.sound.masking import MaskingModel, spl_to_amplitude, threshold_in_quiet
 
 RATE = 16_000
 NAMES = {"snr_db", "segmental_snr_db", "masked_energy", "nmr_db", "peak_noise", "correlation", "gain_db"}
@@ -99,11 +99,11 @@ def test_masked_energy_of_a_tone_with_n_times_the_power_of_the_threshold_is_1_mi
 def test_noise_under_the_threshold_in_every_bin_is_masked(rng: torch.Generator) -> None:
     """Noise shaped frame by frame to 3 dB under the threshold of its signal."""
     clean = 0.1 * white(rng, 8_192) * sine(3, 1.0, 8_192).abs()
-    ear = Ear.of(RATE, clean)
-    threshold = ear.threshold(ear.power(ear.frames(clean))).T
+    model = MaskingModel.create(RATE, clean)
+    threshold = model.threshold(model.power(model.frames(clean))).T
     phase = torch.exp(2j * torch.pi * torch.rand(threshold.shape, generator=rng))
-    spectrum = threshold.sqrt() * 0.35 * phase * (ear.size / 4)  # undoes the scale of the ear's window
-    noise = torch.istft(spectrum, ear.size, ear.hop, window=torch.hann_window(ear.size), length=8_192)
+    spectrum = threshold.sqrt() * 0.35 * phase * (model.size / 4)  # undoes the scale of the ear's window
+    noise = torch.istft(spectrum, model.size, model.hop, window=torch.hann_window(model.size), length=8_192)
     found = with_noise(clean, noise)
     assert found["masked_energy"] < 0.02
     assert found["nmr_db"] < 0

@@ -256,3 +256,16 @@ def test_chance_edits_of_chance_notes_are_written_and_read_back(tmp_path: Path) 
         for part, begin, end, pitch, *_ in sorted(again.notes.tolist(), key=lambda row: row[1]):
             assert begin >= by_pitch.get((part, pitch), 0)
             by_pitch[part, pitch] = end
+
+
+def test_a_note_held_over_a_change_of_program_is_not_struck_again_after_it(tmp_path: Path) -> None:
+    change = mido.Message("program_change", program=9)
+    frame = written(
+        tmp_path, track((0, on()), (3 * STEP, change), (8 * STEP, off()), (8 * STEP, on(62)), (960, off(62)))
+    )
+    before, after = rolls(frame), rolls(frame)
+    strike(before, 1, 20)
+    strike(after, 5, 20)
+    last = [(8 * STEP, 8 * STEP + 1, 62, 80)]
+    assert edited(frame, before) == [(0, STEP, 60, 80), (STEP, 8 * STEP, 60, 20), *last]
+    assert edited(frame, after) == [(0, 8 * STEP, 60, 80), *last]

@@ -86,7 +86,7 @@ def test_figures_keep_their_ids_apart_and_take_the_pages_colours() -> None:
         assert "#010203" not in text
     label = re.search(r'aria-label="([^"]+)"', first)
     assert label
-    assert "a &lt;b> denies +0.400 at 20" in label[1]
+    assert "a &lt;b&gt; denies +0.400 at 20" in label[1]
     assert first.replace("first-", "") == second.replace("second-", "")  # the same picture every time
 
 

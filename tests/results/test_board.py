@@ -140,7 +140,7 @@ def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path)
         boards(["speach"])
     with pytest.raises(UsageError, match="does not exist"):
         boards([str(tmp_path / "absent.toml")])
-    (tmp_path / "mine.toml").write_text('name = "mine"\n')
+    (tmp_path / "mine.toml").write_text('name = "mine"\nattackers = ["m5"]\n')
     with pytest.raises(DataError, match=r"run `bench matrix .*mine.toml` first"):
         boards([str(tmp_path / "mine.toml")])
     with pytest.raises(UsageError, match="one suite"):

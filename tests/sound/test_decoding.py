@@ -213,3 +213,31 @@ def test_chunks_of_wav_and_aiff_are_walked_whatever_their_headers_claim() -> Non
     aiff = b"FORM\0\0\0\x20AIFF" + b"NAME\0\0\0\x02ab" + b"SSND\0\0\0\x04abcd" + b"\0\0"
     assert [chunk.name for chunk in chunks.chunks(io.BytesIO(aiff))] == [b"NAME", b"SSND"]
     assert list(chunks.chunks(io.BytesIO(b"OggS" + bytes(100)))) == []
+
+
+@pytest.mark.parametrize("claimed", [0, 1_000, 30_000])
+def test_a_wav_whose_header_claims_less_than_there_is_is_refused(tmp_path: Path, claimed: int) -> None:
+    """As recorders leave it that were switched off, and writers that outgrew 32 bits."""
+    soundfile.write(tmp_path / "a.wav", sweep(50_000), RATE, subtype="PCM_16")
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = claimed.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(DataError, match=f"claims {claimed} bytes of sound, but {100_000 - claimed} more"):
+        files.read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("tail", [b"junk" * 30, bytes(200_000), b"TAG" + b"x" * 125, b"ID3" + b"y" * 150_000])
+def test_what_other_programs_append_to_a_wav_does_no_harm(tmp_path: Path, tail: bytes) -> None:
+    soundfile.write(tmp_path / "a.wav", sweep(50_000), RATE, subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes() + tail)
+    assert files.survey(tmp_path / "a.wav")[0] == 50_000
+
+
+def test_a_rate_of_0_is_told(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", sweep(5_000), RATE)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[24:28] = bytes(4)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(DataError, match="claims 0 samples a second"):
+        files.info(tmp_path / "a.wav")

@@ -214,33 +214,3 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         files.write(path, music(1), RATE)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.mark.parametrize(
-    ("rate_from", "rate_to"), [(8_000, 16_000), (16_000, 8_000), (44_100, 16_000), (44_100, 48_000)]
-)
-def test_resampling_keeps_a_sine_in_place(rate_from: int, rate_to: int) -> None:
-    def tone(rate: int, samples: int) -> torch.Tensor:
-        return 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(samples) / rate).expand(2, 3, -1)
-
-    samples = rate_from // 2 + 7
-    there = files.resample(tone(rate_from, samples), rate_from, rate_to)
-    assert there.dtype == torch.float32
-    assert there.shape == (2, 3, round(samples * rate_to / rate_from))
-    inside = slice(rate_to // 50, -rate_to // 50)
-    torch.testing.assert_close(
-        there[..., inside], tone(rate_to, there.shape[-1])[..., inside], atol=2e-3, rtol=0
-    )  # fmt: skip
-
-
-def test_resampling_removes_what_the_lower_rate_cannot_hold() -> None:
-    tone = torch.sin(2 * torch.pi * 6_000 * torch.arange(RATE) / RATE)
-    assert files.resample(tone, RATE, 8_000)[200:-200].abs().max() < 0.01
-
-
-def test_resampling_to_the_same_rate_is_the_identity_and_bad_rates_are_refused() -> None:
-    audio = music()
-    assert files.resample(audio, RATE, RATE) is audio
-    assert files.resample(torch.zeros(2, 0), 8_000, RATE).shape == (2, 0)
-    with pytest.raises(DataError, match="from 0 to 8000"):
-        files.resample(audio, 0, 8_000)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.sound import masking
-from bench.sound.masking import Ear, amplitude_to_spl, masking_threshold, spectrogram, threshold_in_quiet
+from bench.sound.masking import MaskingModel, amplitude_to_spl, masking_threshold, spectrogram, threshold_in_quiet
 
 RATE = 16_000
 
@@ -75,10 +75,10 @@ def test_a_sine_reads_its_level_at_its_bin(rate: int, amplitude: float) -> None:
 
 
 def test_all_bins_of_a_sine_add_up_to_its_level_wherever_it_lies() -> None:
-    ear = Ear.of(RATE, torch.zeros(1))
+    model = MaskingModel.create(RATE, torch.zeros(1))
     for hz in (1_000.0, 1_015.6, 2_007.0):  # on a bin, half way, anywhere
-        power = ear.power(ear.frames(sine(hz, 0.1)))[8:-8]
-        together = ear.level(ear.band(power))[:, round(hz / RATE * 512)]
+        power = model.power(model.frames(sine(hz, 0.1)))[8:-8]
+        together = model.level(model.band(power))[:, round(hz / RATE * 512)]
         torch.testing.assert_close(together, amplitude_to_spl(0.1).expand_as(together), atol=0.15, rtol=0)
 
 
@@ -97,19 +97,19 @@ def test_frames_are_centred_on_multiples_of_the_hop() -> None:
 
 
 def test_silence_leaves_the_threshold_in_quiet() -> None:
-    ear = Ear.of(RATE, torch.zeros(1))
+    model = MaskingModel.create(RATE, torch.zeros(1))
     threshold = masking_threshold(torch.zeros(1, 4_000), RATE)
-    shared_out = 10 * torch.log10(ear.bins_per_bark.clamp(min=1.5) / 1.5)
-    torch.testing.assert_close(threshold[0, 3] + shared_out, threshold_in_quiet(ear.hz), atol=0.01, rtol=0)
+    shared_out = 10 * torch.log10(model.bins_per_bark.clamp(min=1.5) / 1.5)
+    torch.testing.assert_close(threshold[0, 3] + shared_out, threshold_in_quiet(model.hz), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("at", [16, 32, 64, 150])
 def test_a_tone_masks_14_5_db_and_its_bark_under_itself(at: int) -> None:
-    ear = Ear.of(RATE, torch.zeros(1, dtype=torch.float64))
+    model = MaskingModel.create(RATE, torch.zeros(1, dtype=torch.float64))
     audio = sine(at * RATE / 512, 0.5).to(torch.float64)
-    of_band = ear.threshold(ear.power(ear.frames(audio)))[8, at] * ear.bins_per_bark[at].clamp(min=1.5) / 1.5
-    expected = amplitude_to_spl(0.5) - 14.5 - ear.bark[at]
-    assert ear.level(of_band).item() == pytest.approx(expected.item(), abs=0.5)
+    of_band = model.threshold(model.power(model.frames(audio)))[8, at] * model.bins_per_bark[at].clamp(min=1.5) / 1.5
+    expected = amplitude_to_spl(0.5) - 14.5 - model.bark[at]
+    assert model.level(of_band).item() == pytest.approx(expected.item(), abs=0.5)
 
 
 def test_even_noise_masks_5_5_db_under_itself(rng: torch.Generator) -> None:
@@ -120,9 +120,9 @@ def test_even_noise_masks_5_5_db_under_itself(rng: torch.Generator) -> None:
 
 
 def test_a_tone_masks_more_above_than_below_itself() -> None:
-    ear = Ear.of(RATE, torch.zeros(1))
-    threshold = masking_threshold(sine(1_000, 0.5), RATE)[20] + 10 * torch.log10(ear.bins_per_bark.clamp(min=1.5))
-    bark = ear.bark - ear.bark[32]
+    model = MaskingModel.create(RATE, torch.zeros(1))
+    threshold = masking_threshold(sine(1_000, 0.5), RATE)[20] + 10 * torch.log10(model.bins_per_bark.clamp(min=1.5))
+    bark = model.bark - model.bark[32]
     above = threshold[(bark - 2).abs().argmin()]
     below = threshold[(bark + 2).abs().argmin()]
     assert above - below > 15
@@ -149,12 +149,12 @@ def test_the_threshold_follows_the_gain_until_quiet_takes_over(rng: torch.Genera
 
 
 def test_harmonics_are_found_tonal_and_noise_mostly_is_not(rng: torch.Generator) -> None:
-    ear = Ear.of(RATE, torch.zeros(1))
+    model = MaskingModel.create(RATE, torch.zeros(1))
     voice = torch.stack([sine(250 * k, 0.1) for k in range(1, 13)]).sum(0)
-    found = ear.tones(ear.power(ear.frames(voice)))[8:-8].to(torch.float32).mean(0)
+    found = model.tones(model.power(model.frames(voice)))[8:-8].to(torch.float32).mean(0)
     assert (found[8:97:8] > 0.99).all()
-    power = ear.power(ear.frames(noise(rng, RATE)))
-    assert (power * ear.tones(power)).sum() < 0.5 * power.sum()
+    power = model.power(model.frames(noise(rng, RATE)))
+    assert (power * model.tones(power)).sum() < 0.5 * power.sum()
 
 
 def test_clips_do_not_touch_each_other_and_blocks_change_nothing(

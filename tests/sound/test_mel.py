@@ -34,14 +34,30 @@ def test_a_front_end_has_nothing_to_learn_and_can_be_descended() -> None:
         assert float(audio.grad.abs().max()) > 0
 
 
-def test_cepstral_mean_normalisation_undoes_a_gentle_equaliser() -> None:
+@pytest.mark.parametrize("padding", [0, 8000])
+def test_cepstral_mean_normalisation_undoes_a_gentle_equaliser(padding: int) -> None:
+    """Padding counts for no mean: a mean over it would leave most of the equaliser, and add its own to the padding."""
     rng = torch.Generator().manual_seed(0)
     audio = torch.randn(1, 1, 8000, generator=rng) * torch.linspace(0.1, 1, 8000)
+    audio = torch.nn.functional.pad(audio, (0, padding))
     gains = torch.linspace(-6, 6, 12)[None]
     changed = equalise(audio, 8000, gains)
+    changed[..., 8000:] = 0
 
     def apart(centred: bool) -> float:
         front = Mfcc(8000, 40, 32.0, 20, centred=centred)
         return float((front(changed) - front(audio)).square().mean())
 
     assert apart(True) < 0.02 * apart(False)
+
+
+def test_padding_has_no_features_where_the_mean_is_taken_away() -> None:
+    audio = torch.randn(1, 1, 4000, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(audio, (0, 6000))
+    front = Mfcc(8000, 40, 32.0, 20, centred=True)
+    alone, with_padding = front(audio), front(padded)
+    frames = alone.shape[-1] - 4  # the last frame and the slopes at the end see the padding
+    torch.testing.assert_close(
+        with_padding[:, :20, :frames].std(-1), alone[:, :20, :frames].std(-1), atol=1e-4, rtol=1e-3
+    )
+    assert with_padding[..., alone.shape[-1] + 4 :].abs().max() == 0

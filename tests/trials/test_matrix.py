@@ -1,5 +1,6 @@
 """A suite expands into the cells that can be, and says what cannot."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.results.suite import Suite, suite
+from bench.results.suite import Suite, read, suite
 from bench.trials.matrix import expand
 from bench.trials.plan import plan
 
@@ -81,18 +82,49 @@ def test_a_defense_may_expect_other_adaptations_than_the_suite(small_suite: Make
         suite({"attackers": ["musicgen"], "defenses": ["noise"], "defense": {"noise": {"expects": "mp3"}}})
 
 
-def test_plugins_of_another_domain_are_left_out_by_name(small_suite: Make, tmp_path: Path) -> None:
-    notes = tmp_path / "notes.py"
-    source = (PLUGINS / "hiss.py").read_text()
-    source = source.replace("class Hiss(Defense[Clips]):", "class Notes(Defense[Rolls]):\n    domains = ('midi',)")
-    notes.write_text(source.replace("from bench.api import ", "from bench.api import Rolls, ", 1))
-    made = small_suite(defenses=["hiss"], seeds=[0]).model_copy(
-        update={"defenses": ["hiss", "notes"], "defense": {
-            "hiss": {"plugin": str(PLUGINS / "hiss.py")}, "notes": {"plugin": str(notes)}}}
-    )  # fmt: skip
+def in_notes(folder: Path, name: str) -> str:
+    """A copy of a small plugin that says it is for notes; it is never run."""
+    source = (PLUGINS / f"{name}.py").read_text()
+    head, base, rest = source.partition("[Clips]):\n")
+    assert base
+    file = folder / f"{name}_notes.py"
+    file.write_text(
+        f"{head}[Rolls]):\n    domains = ('midi',)\n{rest}".replace(
+            "from bench.api import ", "from bench.api import Rolls, ", 1
+        )
+    )
+    return str(file)
+
+
+def test_plugins_of_another_domain_are_left_out_where_they_fit_others(tmp_path: Path) -> None:
+    tones, hiss, linear = (in_notes(tmp_path, name) for name in ("tones", "hiss", "linear"))
+    own = {name: {"plugin": str(PLUGINS / f"{name}.py")} for name in ("tones", "hiss", "linear")}
+    made = suite({
+        "seeds": [0], "datasets": ["tones", tones], "defenses": ["clean", "hiss", hiss], "controls": ["noise"],
+        "attackers": ["linear", linear],
+        "dataset": {"tones": own["tones"]}, "defense": {"hiss": own["hiss"]}, "attacker": {"linear": own["linear"]},
+    })  # fmt: skip
     expansion = expand(made)
-    assert [trial.row for trial in expansion.trials] == ["hiss"]
-    assert expansion.left_out == ("defense 'notes' is for midi, attacker 'linear' takes audio",)
+    rows = {(trial.dataset.title, trial.row, trial.attacker.title) for trial in expansion.trials}
+    assert rows == {
+        (f"tones{end}", row, f"linear{end}")
+        for end in ("", "_notes") for row in ("clean", f"hiss{end}", f"noise ~ hiss{end}")
+    }  # fmt: skip
+    assert f"defense '{hiss}' is for midi, attacker 'linear' takes audio" in expansion.left_out
+
+
+@pytest.mark.parametrize("kind", ["dataset", "defense", "attacker", "adaptation"])
+def test_a_plugin_that_fits_nothing_is_one_line_with_what_fits(small_suite: Make, tmp_path: Path, kind: str) -> None:
+    """Its matched control would fit, and would run for minutes."""
+    name = {"dataset": "tones", "defense": "hiss", "attacker": "linear", "adaptation": "quieter"}[kind]
+    wrong, field = in_notes(tmp_path, name), f"{kind}s"
+    made = small_suite(adaptations=["none", "quieter"], controls=["noise"], seeds=[0])
+    listed = [*getattr(made, field), wrong]
+    with pytest.raises(UsageError, match=rf"takes (audio|midi); {field} for (audio|midi): ") as error:
+        expand(made.model_copy(update={field: listed}))
+    assert "\n" not in str(error.value)
+    fits = {"dataset": "chorales", "defense": "noise", "attacker": "symphonynet", "adaptation": "trim"}[kind]
+    assert fits in str(error.value).split(": ")[-1].split(", ")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +138,13 @@ def test_plugins_of_another_domain_are_left_out_by_name(small_suite: Make, tmp_p
         ({"attackers": ["musicgen"], "exclude": [{"defence": "noise"}]}, "did you mean 'defense'"),
         ({"attackers": "musicgen"}, "attackers"),
         ({"attackers": ["musicgen"], "atackers": []}, "did you mean 'attackers'"),
+        ({"attackers": ["musicgen"], "budget": {"snr": 10.0}}, "did you mean 'snr_db'"),
+        ({"attackers": ["musicgen"], "budget": {"snr_db": math.nan}}, "budget.snr_db"),
+        ({"attackers": ["musicgen"], "budget": {"pesq": math.inf}}, "budget.pesq"),
+        ({"attackers": ["musicgen"], "gate": {"tolerance": math.inf}}, "gate.tolerance"),
+        ({"attackers": ["musicgen"], "defenses": [""]}, "one line of text"),
+        ({"attackers": ["musicgen"], "defenses": ["a\nb"]}, "one line of text"),
+        ({"attackers": ["musicgen"], "defenses": ["n" * 240]}, "240 bytes"),
     ],
 )
 def test_a_wrong_suite_is_one_line(data: dict[str, object], said: str) -> None:
@@ -155,11 +194,104 @@ def test_what_is_excluded_need_not_fit(small_suite: Make) -> None:
         "defenses": ["clean", "hiss", "ghosts"],
         "defense": {"ghosts": {"plugin": str(PLUGINS / "ghosts.py")}},
     }
-    named = expand(small_suite(**given))
-    assert named.left_out == ("defense 'ghosts' is for midi, attacker 'linear' takes audio",)
+    with pytest.raises(UsageError, match="defense 'ghosts' is for midi, attacker 'linear' takes audio"):
+        expand(small_suite(**given))
     told = expand(small_suite(**given, exclude=[rule]))
     assert told.left_out == ()
-    assert told.trials == named.trials
+    assert told.trials == expand(small_suite(defenses=["clean", "hiss"])).trials
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../out", "/abs/path", "..", ".", "", "a/b", "a\\b", "a\0b", "a b", ".hidden", "-x", "x.", "n" * 65, "\u202ex",
+        "nul", "COM1", "aux.x", "assets", "Index.html", "a\n",
+    ],
+)  # fmt: skip
+def test_a_suites_name_is_a_plain_name_of_a_folder(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^the suite: name = ") as error:
+        suite({"name": name, "attackers": ["m5"]})
+    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["run", "speech-frontier", "v1.2_b", "0", "comet", "n" * 64])
+def test_plain_names_of_suites_are_taken(name: str) -> None:
+    assert suite({"name": name, "attackers": ["m5"]}).name == name
+
+
+def test_a_suite_without_a_name_is_called_by_its_file_and_may_begin_with_a_mark(tmp_path: Path) -> None:
+    file = tmp_path / "my suite.toml"
+    file.write_bytes(b'\xef\xbb\xbfattackers = ["m5"]\n')
+    assert read(file).name == "my-suite"
+
+
+def copied(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}.py").write_text((PLUGINS / f"{name}.py").read_text())
+
+
+def test_paths_of_plugins_start_at_the_suites_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(tmp_path / "sub", "tones", "hiss", "linear", "quieter")
+    copied(tmp_path, "hiss")
+    (tmp_path / "hiss.py").write_text((tmp_path / "hiss.py").read_text().replace("0.1", "0.2"))
+    (tmp_path / "sub" / "s.toml").write_text(
+        'datasets = ["tones.py"]\ndefenses = ["hiss.py", "other"]\nattackers = ["linear"]\n'
+        'adaptations = ["quieter.py"]\n'
+        '[attacker.linear]\nplugin = "./linear.py"\n[defense.other]\nplugin = "../hiss.py"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    here = expand(read(Path("sub/s.toml"))).trials
+    assert {(trial.row, trial.defense.params["epsilon"]) for trial in here} == {("hiss", 0.1), ("other", 0.2)}
+    monkeypatch.chdir("/")
+    assert expand(read(tmp_path / "sub" / "s.toml")).trials == here
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        (["v1/hiss.py", "v2/hiss.py"], {"v1/hiss", "v2/hiss"}),
+        (["a/v1/hiss.py", "b/v1/hiss.py", "v2/hiss.py"], {"a/v1/hiss", "b/v1/hiss", "v2/hiss"}),
+        (["v1/hiss.py", "./v1/hiss.py"], {"hiss"}),
+        (["v1/hiss.py", "noise.py", "noise"], {"hiss", "HERE/noise", "noise"}),
+    ],
+)
+def test_two_files_of_one_name_are_two_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], called: set[str]
+) -> None:
+    for number, folder in enumerate(("v1", "v2", "a/v1", "b/v1")):
+        copied(tmp_path / folder, "hiss")
+        file = tmp_path / folder / "hiss.py"
+        file.write_text(file.read_text().replace("0.1", f"0.{number + 1}"))
+    (tmp_path / "noise.py").write_text((tmp_path / "v1" / "hiss.py").read_text())
+    copied(tmp_path, "tones", "linear")
+    monkeypatch.chdir(tmp_path)
+    made = suite({"datasets": ["tones.py"], "defenses": given, "attackers": ["linear.py"], "seeds": [0]})
+    trials = expand(made).trials
+    assert {trial.row.replace(tmp_path.name, "HERE") for trial in trials} == called
+    assert len({trial.name for trial in trials}) == len(called)
+
+
+def test_rows_that_would_share_a_record_are_refused(small_suite: Make) -> None:
+    hiss = {"plugin": str(PLUGINS / "hiss.py")}
+    made = small_suite().model_copy(
+        update={"defenses": ["a b", "a-b"], "defense": {"a b": hiss, "a-b": {**hiss, "epsilon": 0.2}}}
+    )
+    with pytest.raises(UsageError, match=r"would share the record .*a-b.*: rename one"):
+        expand(made)
+
+
+def test_records_of_a_long_name_are_refused_before_the_work(small_suite: Make) -> None:
+    names = {"defenses": "d" * 90, "attackers": "a" * 90}
+    made = small_suite(seeds=[0]).model_copy(
+        update={
+            "defenses": [names["defenses"]], "defense": {names["defenses"]: {"plugin": str(PLUGINS / "hiss.py")}},
+            "attackers": [names["attackers"]], "attacker": {names["attackers"]: {"plugin": str(PLUGINS / "linear.py")}},
+        }
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"\d+ bytes, expected at most 200: records are called by it"):
+        expand(made)
 
 
 def test_a_matched_control_is_excluded_by_its_reference(small_suite: Make) -> None:
@@ -168,3 +300,25 @@ def test_a_matched_control_is_excluded_by_its_reference(small_suite: Make) -> No
     assert {"noise ~ hiss", "noise ~ labels"} <= whole
     rows = {trial.row for trial in expand(small_suite(**given, exclude=[{"reference": "hiss"}])).trials}
     assert rows == whole - {"noise ~ hiss"}
+
+
+def test_a_cell_whose_attacker_has_seen_the_data_is_flagged(small_suite: Make, tmp_path: Path) -> None:
+    source = (PLUGINS / "linear.py").read_text()
+    knowing = tmp_path / "knowing.py"
+    knowing.write_text(source.replace("    steps: int = 30", '    seen = ("spoken_digits",)\n    steps: int = 30'))
+    suite = small_suite(defenses=["hiss"], seeds=[0], attacker={"linear": {"plugin": str(knowing)}})
+    assert expand(suite).contaminated == ()
+    digits = suite.model_copy(update={"datasets": ["spoken_digits"], "dataset": {}})
+    assert expand(digits).contaminated == ("attacker 'linear' was pretrained on data set 'spoken_digits'",)
+
+
+def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite: Make, tmp_path: Path) -> None:
+    greedy = tmp_path / "greedy.py"
+    source = (PLUGINS / "halves.py").read_text()
+    greedy.write_text(
+        source.replace("    preprocess = True", '    preprocess = True\n    requires = ("pairs", "labels")')
+    )
+    suite = small_suite(defenses=["hiss"], seeds=[0], adaptations=["halves"])
+    suite = suite.model_copy(update={"adaptation": {"halves": {"plugin": str(greedy)}}})
+    with pytest.raises(UsageError, match="requires pairs, which a trial does not give"):
+        expand(suite)

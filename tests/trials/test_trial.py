@@ -9,6 +9,7 @@ import bench.trials.plan as plan_module
 from bench.api import Needs
 from bench.trials.plan import plan
 from bench.trials.trial import Part, Trial
+from bench.vocabulary import Control
 
 
 def part(kind: str, name: str, **more: object) -> Part:
@@ -61,7 +62,7 @@ def test_equal_stages_collapse() -> None:
 
 
 def test_the_clean_arm_is_shared_by_every_defense_and_is_the_clean_control() -> None:
-    clean = trial(defense=part("defenses", "clean", control="clean"), surrogates=())
+    clean = trial(defense=part("defenses", "clean", control=Control.CLEAN), surrogates=())
     cells = plan([clean, trial()]).cells
     assert cells[0].keys["protected"] == cells[0].keys["clean"] == cells[1].keys["clean"]
     assert cells[0].keys["protected_set"] == cells[0].keys["clean_set"]
@@ -79,7 +80,7 @@ def test_a_set_is_audited_again_without_being_protected_again(monkeypatch: pytes
 
 def test_an_attackers_own_validity_checks_are_made_where_the_clean_arm_is_evaluated() -> None:
     careful = part("attackers", "learner", hooks=("validity",))
-    clean = trial(attacker=careful, defense=part("defenses", "clean", control="clean"), surrogates=())
+    clean = trial(attacker=careful, defense=part("defenses", "clean", control=Control.CLEAN), surrogates=())
     planned = plan([clean, trial(attacker=careful)])
     for cell in planned.cells:
         checked = [role for role, key in cell.keys.items() if "untrained" in planned.stages[key].parents]
@@ -107,7 +108,7 @@ def test_what_decides_a_result_decides_the_key() -> None:
         trial(dataset=replace(part("datasets", "songs"), params={})),
         trial(dataset=replace(part("datasets", "songs"), data="other files")),
         trial(expects=(part("adaptations", "mp3"),)),
-        trial(reference=part("defenses", "cloak"), defense=part("defenses", "noise", control="matched")),
+        trial(reference=part("defenses", "cloak"), defense=part("defenses", "noise", control=Control.MATCHED)),
     ):
         (cell,) = plan([changed]).cells
         assert cell.keys["protected_set"] != base.keys["protected_set"], changed

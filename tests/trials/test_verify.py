@@ -114,7 +114,7 @@ def test_an_honest_record_is_made_again_to_the_last_digit(honest: Path, capsys: 
     ("change", "line"),
     [
         (lambda d: d["trial"].update(seed=5), "name '.*--s5': the file is called .*--s0.json"),
-        (lambda d: d["stages"].update(protected=d["stages"]["clean"]), "arms.clean: it is the same stage"),
+        (lambda d: d["stages"].update(protected=d["stages"]["clean"]), "arms.protected: it is the same stage"),
         (lambda d: d.update(key="0" * 32), "key 00000000: its stages give"),
         (lambda d: d["ids"].pop(), "groups: 24 for 23 items"),
         (lambda d: d["ids"].__setitem__(1, d["ids"][0]), "ids: one comes twice"),

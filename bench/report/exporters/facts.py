@@ -94,7 +94,7 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
     yield "knowledge", trial.knowledge
     yield "surrogates", ", ".join(part.label for part in trial.surrogates)
     yield "expects", ", ".join(part.label for part in trial.expects)
-    yield "control", trial.control
+    yield "control", str(trial.control)
     yield "noise per", trial.scope
     yield "share", trial.share
     yield "seed", trial.seed

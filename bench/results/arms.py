@@ -1,0 +1,27 @@
+"""The arms of a trial: the models whose quality on the same held-out items the score compares."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["ARMS", "SCORED", "TRAINED", "Arm"]
+
+
+class Arm(StrEnum):
+    """One arm. Its value names its evaluation among the stages of a record, and its qualities there."""
+
+    CLEAN = "clean"  # trained on the data as it is, without adaptation: the reference of the score
+    PROTECTED = "protected"  # trained on the protected data, under the adaptation
+    UNTRAINED = "untrained"  # the model as it comes, or what single symbols are worth
+    CLEAN_ADAPTED = "clean_adapted"  # trained on the data as it is, under the adaptation
+    REMAINDER = "remainder"  # trained on the items that a share leaves unprotected, alone
+
+    @property
+    def learned(self) -> str:
+        """The name of the trained model among the stages of a record."""
+        return f"{self}_learned"
+
+
+ARMS = tuple(Arm)
+SCORED = (Arm.CLEAN, Arm.PROTECTED, Arm.UNTRAINED)  # every trial with a result has these
+TRAINED = (Arm.CLEAN, Arm.PROTECTED, Arm.CLEAN_ADAPTED, Arm.REMAINDER)

@@ -1,0 +1,65 @@
+"""The names that authors of plugins may rely on: a change of this file is a change of the public face."""
+
+import importlib
+import inspect
+from types import ModuleType
+
+import pytest
+
+import bench.api
+from bench.api import Adaptation, Attacker, Dataset, Defense
+
+PACKAGES = ("bench.api", "bench.training", "bench.sound", "bench.notes", "bench.metrics")
+API = {
+    "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log",
+}  # fmt: skip
+TRAINING = {
+    "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "classification", "cosine", "fit",
+    "frozen", "hardening", "init_surrogates", "min_min", "noise_bound", "perturb", "seeded",
+    "shifted_labels", "surrogates", "train_surrogates",
+}  # fmt: skip
+
+
+def test_the_contract_and_the_training_helpers_export_these_names_and_no_other() -> None:
+    assert set(bench.api.__all__) == API
+    assert set(importlib.import_module("bench.training").__all__) == TRAINING
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_exported_name_exists_and_is_named_once(name: str) -> None:
+    package = importlib.import_module(name)
+    exported = getattr(package, "__all__", [])
+    assert len(exported) == len(set(exported))
+    assert not [each for each in exported if not hasattr(package, each)]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_exported_function_and_class_says_what_it_is(name: str) -> None:
+    package = importlib.import_module(name)
+    for each in getattr(package, "__all__", []):
+        value = getattr(package, each)
+        if isinstance(value, ModuleType) or inspect.isfunction(value) or inspect.isclass(value):
+            assert value.__doc__, f"{name}.{each} has no docstring"
+
+
+def test_the_contract_names_the_helpers() -> None:
+    assert bench.api.__doc__
+    for name in PACKAGES[1:]:
+        assert f"`{name}`" in bench.api.__doc__
+
+
+@pytest.mark.parametrize("base", [Adaptation, Attacker, Dataset, Defense])
+def test_everything_that_a_base_declares_is_documented(base: type) -> None:
+    """Attributes have a text below them in the source, methods a docstring."""
+    source = inspect.getsource(inspect.getmodule(base))  # type: ignore[arg-type]
+    for each in (base, bench.api.Plugin):
+        for name, value in vars(each).items():
+            if name.startswith("_"):
+                continue
+            if inspect.isfunction(value):
+                assert value.__doc__, f"{each.__name__}.{name}"
+            elif not isinstance(value, classmethod):
+                begins = source.index(f"class {each.__name__}(" if each is base else "class Plugin:")
+                line = source.index(f"\n    {name}: ", begins)
+                assert source[source.index("\n", line + 1) :].lstrip().startswith('"""'), f"{each.__name__}.{name}"
