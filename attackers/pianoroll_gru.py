@@ -20,7 +20,7 @@ from torch.nn import functional
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
 from bench.seeds import name_orders
 from bench.training.acceleration import differentiable_recurrence
-from bench.training.learning import fit, seeded
+from bench.training.learning import Budget, fit, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
 _RARE = -5.0  # log odds of a cell that sounds, before anything is learnt,
@@ -89,9 +89,9 @@ class PianorollGru(Attacker[Rolls]):
         self.prior(model, train)
         return fit(
             model, self.loss, train, validation, rng,
-            steps=self.steps, batch=self.batch, lr=self.lr,
-            quality=lambda model, held_out: -float(self.loss(model, held_out).mean()),
-            evaluate_every=max(1, self.steps // self.evaluations), augment=augment, log=log,
+            Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations)),
+            lambda model, held_out: -float(self.loss(model, held_out).mean()),
+            augment=augment, log=log,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:

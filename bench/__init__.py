@@ -1,4 +1,4 @@
-"""cloakbench: the adversarial benchmark for unlearnable audio and music.
+"""cloakbench: a benchmark for unlearnable audio and music.
 
 A defense claims "AI cannot learn from this"; `bench` trains attackers on its output and scores what they learn. The
 contract for plugins is in `bench.api`, the engine in `bench.trials`, results in `bench.results`, the command in

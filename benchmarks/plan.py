@@ -24,7 +24,7 @@ from bench.results.board import Board
 from bench.results.record import GateRecord, Record, load_all
 from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import Cell, Stage, plan
 from bench.trials.scheduler import Outcome
 from bench.trials.store import Store

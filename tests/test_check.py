@@ -281,6 +281,11 @@ def careless(self: Any, train: Any, validation: Any, rng: Generator, **hooks: An
     return self.inner.learn(train, validation, Generator().manual_seed(seed), **hooks)  # type: ignore[no-any-return]
 
 
+def never_moved(self: Any, like: Any, rng: Generator) -> nn.Module:
+    bands = sets.frames(like.select([0])).shape[1]
+    return nn.Sequential(nn.Conv1d(bands, 32, 4), nn.ReLU(), nn.Conv1d(32, bands, 1))
+
+
 def made_on_the_processor(self: Any, train: Any, validation: Any, rng: Generator, **hooks: Any) -> nn.Module:
     order = torch.arange(len(train)).flip(0)
     return self.inner.learn(train.select(order.tolist()), validation, rng, **hooks)  # type: ignore[no-any-return]
@@ -299,7 +304,7 @@ BROKEN_ATTACKERS: list[tuple[str, Any, str]] = [
     ("builds by the generator alone", attacker(model=lambda s, like, rng: nn.Linear(2, 2)), ""),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {}), "no metric"),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {"x": torch.zeros(1)}), "shape (1,)"),
-    ("works on the datas device", attacker(model=lambda s, like, rng: s.inner.model(like, rng).cpu()), "never moves"),
+    ("works on the datas device", attacker(model=never_moved), "never moves its network"),
     (
         "works on the datas device",
         attacker(quality=lambda s, m, t: {"x": s.inner.loss(m, t) + torch.zeros(len(t))}),

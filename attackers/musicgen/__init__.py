@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
 from bench.seeds import name_orders
 from bench.training.acceleration import Precision, recompute_layers
-from bench.training.learning import fit, seeded
+from bench.training.learning import Budget, fit, seeded
 
 from . import codec, tokens, weights
 
@@ -98,14 +98,10 @@ class MusicGen(Attacker[Clips]):
             self._tokenized(model, train) if once else train,
             self._tokenized(model, validation),
             rng,
-            steps=self.steps,
-            batch=self.batch,
-            lr=self.lr,
-            quality=lambda model, held_out: -float(self._loss(model, held_out).mean()),
-            evaluate_every=max(1, self.steps // self.evaluations),
+            Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
+            lambda model, held_out: -float(self._loss(model, held_out).mean()),
             augment=augment,
             log=log,
-            precision=self.precision,
         )
         if adapter is not None:
             model.decoder = adapter.merge_and_unload()

@@ -31,7 +31,7 @@ from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silen
 from bench.errors import DataError
 from bench.notes.rolls import notes_of
 from bench.training.acceleration import Precision
-from bench.training.learning import fit, seeded
+from bench.training.learning import Budget, fit, seeded
 
 from . import bpe, encoding, generation, octuple
 from .encoding import Tokens
@@ -131,10 +131,9 @@ class SymphonyNet(Attacker[Rolls]):
             self._encoded(model, train) if once else train,
             self._encoded(model, validation),
             rng,
-            steps=self.steps, batch=self.batch, lr=self.lr,
-            quality=lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
-            evaluate_every=max(1, self.steps // self.evaluations),
-            augment=self._window if once else augment, log=log, precision=self.precision,
+            Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
+            lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
+            augment=self._window if once else augment, log=log,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:

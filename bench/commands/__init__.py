@@ -31,7 +31,7 @@ _COMMANDS = (
 
 app = App(
     name="bench",
-    help="The adversarial benchmark for unlearnable audio and music: every defense against every attacker.",
+    help="A benchmark for unlearnable audio and music: defenses against attackers who respond.",
     version=__version__,
     help_format="plaintext",
     help_epilogue=(

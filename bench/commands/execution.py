@@ -20,7 +20,7 @@ from bench.results.board import Board
 from bench.results.names import digest
 from bench.results.record import Record
 from bench.results.suite import Suite
-from bench.trials import matrix
+from bench.trials.expand import expand
 from bench.trials.run import Work, execute, prepare
 from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
@@ -40,7 +40,7 @@ def expanded(suite: Suite) -> Sequence[Trial]:
     Raises:
         UsageError: no trial is left.
     """
-    expansion = matrix.expand(suite)
+    expansion = expand(suite)
     for why in expansion.left_out:
         say(f"left out: {why}")
     for why in expansion.contaminated:

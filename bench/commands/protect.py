@@ -56,7 +56,8 @@ def protect(
     source
         A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels, or a MIDI file.
     out
-        Where to write; the ending says the format. A MIDI file gives a MIDI file.
+        Where to write; the ending says the format. Length, rate, channels, sample type and tags stay
+        where that format has them; what does not is named. A MIDI file gives a MIDI file.
     defense
         A defense by name, or a Python file that holds one.
     attacker

@@ -1,7 +1,8 @@
-"""`bench protect` of a MIDI file: its notes through a defense; everything else in the file stays.
+"""`bench protect` for a MIDI file: a defense changes its notes; every other byte of the file stays.
 
-The file's notes are seen as rolls (`bench.notes.midi_edits`), a batch of pieces at a time is one set, which the defense
-protects; what it changed is carried back to the notes in ticks. Figures are of the file as it was read again.
+The file's notes are seen as rolls (`bench.notes.midi_edits`). A batch of pieces at a time is one set, which the defense
+protects; its changes are transferred back to the notes in ticks, and only the bytes of changed notes are written anew
+(`bench.notes.midi_writing`). The figures are measured on the written file, read again.
 """
 
 from __future__ import annotations
@@ -32,10 +33,23 @@ ROOM = 1 << 25  # cells of the pieces that are protected together
 def protect_score(
     source: Path, out: Path, maker: Any, knowledge: Knowledge, rng: torch.Generator, *, force: bool = False
 ) -> dict[str, float]:
-    """Protect `source` into `out` and print what that did to its notes; the figures.
+    """Protect a MIDI file and print what that did to its notes.
 
-    Raises `DataError` for a file that cannot be used or that does not read back as it was meant; then nothing is
-    written.
+    Args:
+        source: the file.
+        out: where the protected file is written.
+        maker: the defense.
+        knowledge: what the defense knows of the attacker.
+        rng: random numbers; its device is where the defense works.
+        force: `out` may replace an existing file.
+
+    Returns:
+        Name of a measure of `bench.metrics.edits.edits` -> its mean over the pieces.
+
+    Raises:
+        DataError: the file cannot be used, no note is left, or the written file differs from what was meant. Nothing is
+            written then.
+        UsageError: `out` cannot be written, or its ending does not fit the container of the source.
     """
     started, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)

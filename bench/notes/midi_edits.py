@@ -93,7 +93,8 @@ class Frame:
         """
         shown = score or self.score
         track_of = {part: number for number, part in enumerate(self.score.parts)}
-        track = torch.tensor([track_of[part] for part in shown.parts])
+        # A track that has lost all its notes may count as a part of another program; no note refers to that.
+        track = torch.tensor([track_of.get(part, 0) for part in shown.parts])
         notes, _ = disjoint(quantised(shown, self.steps_per_beat))
         span = (min(pieces) * self.size, (max(pieces) + 1) * self.size)
         notes = cut(notes[(notes.end > span[0]) & (notes.start < span[1])], self.size)

@@ -28,13 +28,13 @@ import pydantic
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.files import write_text
 from bench.results.arms import SCORED, Arm
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
 from bench.results.roles import parts_of
 from bench.results.suite import Suite
-from bench.trials.store import write_text
 from bench.vocabulary import Control
 
 __all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]

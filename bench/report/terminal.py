@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.report import losses
 from bench.report.columns import checks_table, main_table, response_table, responses
 from bench.results import table
 from bench.results.board import Board
 from bench.results.formats import text_table
+from bench.results.record import Record
 
 __all__ = ["missing", "tables"]
 
@@ -27,10 +30,18 @@ def tables(board: Board) -> str:
 
 
 def missing(board: Board) -> list[str]:
-    """One line for each trial that failed, and for each row that is void."""
-    failed = [
-        f"failed: {record.name}: {record.error['stage']}: {record.error['type']}: {record.error['message']}"
-        for record in board.failed
-        if record.error
+    """One line for each failure, however many trials it cost, and one for each row that is void."""
+    return [*_failures(board.failed), *table.void_reasons(board.rows, board.records)]
+
+
+def _failures(records: Sequence[Record]) -> list[str]:
+    """What failed, with the stage once and how many trials have no result for it."""
+    trials: dict[str, list[str]] = {}
+    for record in records:
+        if record.error:
+            stage, message = record.error["stage"], record.error["message"].removeprefix(f"{record.error['stage']}: ")
+            trials.setdefault(f"{stage}: {record.error['type']}: {message}", []).append(record.name)
+    return [
+        f"failed: {line} ({names[0]}{f' and {len(names) - 1} more trials' if len(names) > 1 else ''})"
+        for line, names in trials.items()
     ]
-    return failed + table.void_reasons(board.rows, board.records)

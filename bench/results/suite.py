@@ -1,4 +1,4 @@
-"""A suite: the TOML file that names a matrix of trials. `bench.trials.matrix` expands it.
+"""A suite: the TOML file that names a matrix of trials. `bench.trials.expand` expands it.
 
     name = "main"
     preset = "small"                        # smoke, small, full
@@ -32,13 +32,15 @@
     tolerance = 0.02
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
-error that names the nearest one.
+error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
+suite's file.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,6 +58,7 @@ from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
+_PATHS = ("path", "source")  # parameters that say where a data set or weights lie
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
@@ -123,7 +126,17 @@ class Suite(pydantic.BaseModel):
         params = dict(tables.get(name, {}))
         if kind == "defenses":
             params.pop("expects", None)
-        return plugins.locate(kind, str(params.pop("plugin", name)), self._folder), params
+        plugin = plugins.locate(kind, str(params.pop("plugin", name)), self._folder)
+        return plugin, {key: self._anchored(key, value) for key, value in params.items()}
+
+    def _anchored(self, key: str, value: Any) -> Any:
+        """A parameter; where it is the path of data or weights, relative to the suite's file, as seen from here."""
+        if key not in _PATHS or not isinstance(value, str) or not value or self._folder is None:
+            return value
+        path = self._folder / Path(value).expanduser()
+        if key == "source" and not path.exists():  # a name of the Hugging Face hub
+            return value
+        return value if path == Path(value) else os.path.relpath(path)
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """What tables call every plugin of a kind that the suite names."""
@@ -193,6 +206,15 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
     return made
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a parameter can stand in a record and in a key: what JSON has, and no NaN or infinity."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _check(suite: Suite, where: str) -> None:
     """Raise `UsageError` for a suite that names nothing to run, or something that is not used or unknown."""
     check_suite_name(suite.name, where)
@@ -214,9 +236,14 @@ def _check(suite: Suite, where: str) -> None:
         names = suite.named(kind)
         for name in names:
             check_label(name, where)
-        for name in getattr(suite, table):
+        for name, params in getattr(suite, table).items():
             if names and name not in names:
                 raise UsageError(f"{where}: [{table}.{name}] is not used: {unknown(table, name, names)}")
+            check_label(str(params.get("plugin", name)), where)
+            for key, value in params.items():
+                if not _is_plain(value):
+                    wanted = "text, a finite number, true, false, or a list or table of these"
+                    raise UsageError(f"{where}: [{table}.{name}] {key} = {value}: expected {wanted}")
     cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:

@@ -50,10 +50,18 @@ class NonSeekableSoundFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 class _Span(io.RawIOBase):
-    """A part of a file as a file, which may claim to be longer than it is."""
+    """A part of a file as a file, which may claim to be longer than it is, and of which bytes may be replaced."""
 
-    def __init__(self, file: BinaryIO, start: int, size: int, claimed: int | None = None):
+    def __init__(
+        self,
+        file: BinaryIO,
+        start: int,
+        size: int,
+        claimed: int | None = None,
+        replaced: dict[int, bytes] | None = None,
+    ):
         self._file, self._start, self._size = file, start, size
+        self._replaced = replaced or {}
         self._claimed = size if claimed is None else claimed
         self._at = 0
 
@@ -76,7 +84,11 @@ class _Span(io.RawIOBase):
             count = len(buffer)
         else:
             self._file.seek(self._start + self._at)
-            part = self._file.read(min(len(buffer), self._size - self._at))
+            part = bytearray(self._file.read(min(len(buffer), self._size - self._at)))
+            for at, new in self._replaced.items():
+                for number, byte in enumerate(new, start=at - self._at):
+                    if 0 <= number < len(part):
+                        part[number] = byte
             buffer[: len(part)] = part
             count = len(part)
         self._at += count
@@ -229,6 +241,8 @@ def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
         span = _mp3_in_wav(file)
         if span is not None:
             return [_mpeg(file, *span)], "WAV"
+        if head[:4] == b"RF64" and (padded := _padded_sizes(file)):
+            return [_Part(_Span(file, 0, size, replaced=padded))], None
     elif head[:4] in (b"fLaC", b"ID3\x03", b"ID3\x04", b"ID3\x02") or head[:1] == b"\xff":
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if head[:4] == b"fLaC":
@@ -253,6 +267,20 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> _Part:
     length = stream.end - stream.audio
     least = max(1, (stream.frames - _MISSING_FRAMES) * stream.frame_samples)
     return _Part(_Span(file, stream.audio, length, length * _ENDLESS), stream.delay, least)
+
+
+def _padded_sizes(file: BinaryIO) -> dict[int, bytes]:
+    """Return sizes that count the padding of odd chunks in front of the sound, by offset.
+
+    libsndfile 1.2 does not skip that padding in RF64 and then misses the sound.
+    """
+    sizes = {}
+    for chunk in chunks.chunks(file):
+        if chunk.name == b"data":
+            break
+        if chunk.size % 2:
+            sizes[chunk.offset - 4] = (chunk.size + 1).to_bytes(4, "little")
+    return sizes
 
 
 def _require_honest_header(file: BinaryIO, name: str, size: int) -> None:

@@ -18,11 +18,11 @@ from bench.training.crafting import (
     surrogates,
     train_surrogates,
 )
-from bench.training.learning import batches, cosine, fit, seeded
+from bench.training.learning import Budget, batches, cosine, fit, seeded
 from bench.training.perturbation import Noise, Scope, noise_bound
 
 __all__ = [
-    "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "classification", "cosine", "fit",
-    "frozen", "hardening", "init_surrogates", "min_min", "noise_bound", "perturb", "seeded",
+    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "classification",
+    "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "noise_bound", "perturb", "seeded",
     "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip

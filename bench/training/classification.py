@@ -23,7 +23,7 @@ from torch.nn import functional
 from bench.api import Augment, Clips, Log
 from bench.errors import DataError
 from bench.training.acceleration import Precision
-from bench.training.learning import fit
+from bench.training.learning import Budget, fit
 
 __all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
 
@@ -135,17 +135,19 @@ def learn(
         _featured(model, train) if once else train,
         validation,
         rng,
-        steps=attacker.epochs * per_epoch,
-        batch=attacker.batch,
-        lr=attacker.lr,
-        weight_decay=attacker.weight_decay,
-        quality=_peak,
-        evaluate_every=per_epoch,
+        Budget(
+            steps=attacker.epochs * per_epoch,
+            batch=attacker.batch,
+            lr=attacker.lr,
+            evaluate_every=per_epoch,
+            weight_decay=attacker.weight_decay,
+            clip=math.inf,
+            schedule=schedule or one_cycle,
+            precision=precision,
+        ),
+        _peak,
         augment=augment,
         log=log,
-        schedule=schedule or one_cycle,
-        clip=math.inf,
-        precision=precision,
     )
 
 

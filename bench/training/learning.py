@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,28 @@ from torch import Generator, Tensor, nn
 from bench.api import Augment, Epoch, Log, silent_log
 from bench.training.acceleration import Precision, autocast
 
-__all__ = ["batches", "cosine", "fit", "seeded"]
+__all__ = ["Budget", "batches", "cosine", "fit", "seeded"]
+
+
+def cosine(progress: float, warmup: float = 0.1) -> float:
+    """The factor of the learning rate at a progress in 0..1: up in a line, then down half a cosine to a tenth."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how fast `fit` trains."""
+
+    steps: int  # updates
+    batch: int  # items of one update
+    lr: float  # AdamW's, at its peak
+    evaluate_every: int  # updates between two checkpoints
+    weight_decay: float = 0.0
+    clip: float = 1.0  # the largest gradient norm
+    schedule: Callable[[float], float] = cosine  # progress in 0..1 -> factor of `lr`
+    precision: Precision = "float32"  # of the training loss
 
 
 def fit(
@@ -32,55 +54,56 @@ def fit(
     train: Any,
     validation: Any,
     rng: Generator,
-    *,
-    steps: int,
-    batch: int,
-    lr: float,
+    budget: Budget,
     quality: Callable[[nn.Module, Any], float],
-    evaluate_every: int,
+    *,
     augment: Augment | None = None,
     log: Log = silent_log,
-    schedule: Callable[[float], float] | None = None,
-    clip: float = 1.0,
-    weight_decay: float = 0.0,
     parameters: Iterable[nn.Parameter] | None = None,
-    precision: Precision = "float32",
 ) -> nn.Module:
-    """Train `model` in place for `steps` updates and return it at its peak: the state of the best `quality`.
+    """Train a model in place and return it at its peak, in evaluation mode.
 
-    loss: (model, batch) -> [item], of which the mean is descended. quality: (model, validation) -> a number, asked
-    before the first step, every `evaluate_every` steps and after the last one, without gradients and in evaluation
-    mode. parameters: what is trained; by default all that require a gradient. schedule: progress in 0..1 -> factor of
-    `lr`; by default `cosine`. clip: the largest gradient norm. precision: of the training loss. A batch whose gradient
-    is not finite is skipped: one poisoned recording must not end the training.
+    A batch whose gradient is not finite is skipped: one poisoned recording must not end the training.
 
-    Each evaluation is logged as an `Epoch`, whose loss is the mean over the steps since the last one. The model comes
-    back in evaluation mode.
+    Args:
+        model: what is trained.
+        loss: (model, batch) -> float [item], of which the mean is descended.
+        train: a set with `len` and `.select(index)`.
+        validation: what `quality` is asked about.
+        rng: the only source of random numbers.
+        budget: how long and how fast.
+        quality: (model, validation) -> a number, higher is better; asked before the first update, at every checkpoint
+            and after the last one, without gradients and in evaluation mode.
+        augment: changes each batch, see `Attacker.learn`.
+        log: called at every checkpoint; the loss is the mean over the updates since the last one.
+        parameters: what is trained; by default all that require a gradient.
+
+    Returns:
+        The model, in the state of the best `quality`.
     """
     trained = list(parameters) if parameters is not None else [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
-    schedule = schedule or cosine
+    optimizer = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
     peak, best = _state(model, trained), _asked(quality, model, validation)
     log(Epoch(0, validation=best))
 
     losses: list[Tensor] = []
     with seeded(rng):
-        for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
+        for step, index in zip(range(1, budget.steps + 1), batches(len(train), budget.batch, rng), strict=False):
             for group in optimizer.param_groups:
-                group["lr"] = lr * schedule(step / steps)
+                group["lr"] = budget.lr * budget.schedule(step / budget.steps)
 
             model.train()
             chosen = train.select(index)
             chosen = augment(chosen, rng, model) if augment else chosen
-            with autocast(precision, trained[0].device):
+            with autocast(budget.precision, trained[0].device):
                 mean = loss(model, chosen).mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
-            if nn.utils.clip_grad_norm_(trained, clip).isfinite():
+            if nn.utils.clip_grad_norm_(trained, budget.clip).isfinite():
                 optimizer.step()
             losses.append(mean.detach())
 
-            if step % evaluate_every == 0 or step == steps:
+            if step % budget.evaluate_every == 0 or step == budget.steps:
                 now = _asked(quality, model, validation)
                 log(Epoch(step, float(torch.stack(losses).mean()), now))
                 losses.clear()
@@ -88,13 +111,6 @@ def fit(
                     peak, best = _state(model, trained), now
     model.load_state_dict(peak, strict=False)
     return model.eval()
-
-
-def cosine(progress: float, warmup: float = 0.1) -> float:
-    """The factor of the learning rate at a progress in 0..1: up in a line, then down half a cosine to a tenth."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
 def batches(items: int, batch: int, rng: Generator) -> Iterator[Tensor]:

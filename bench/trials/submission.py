@@ -16,7 +16,8 @@ from bench.results import record
 from bench.results.record import Record
 from bench.results.suite import Suite
 from bench.results.suite import read as read_suite
-from bench.trials import matrix, verify
+from bench.trials import verify
+from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
 __all__ = ["commit_lines", "difference_lines", "read", "sample", "trial_problems"]
@@ -58,7 +59,7 @@ def trial_problems(
         lines += [f"{file.name}: {line}" for line in problems]
     suite = place.resolve().parent.parent / f"{place.resolve().name}.toml"
     if place.is_dir() and suite.is_file():
-        asked = [trial.name for trial in matrix.expand(_trusted(suite, own)).trials]
+        asked = [trial.name for trial in expand(_trusted(suite, own)).trials]
         present = [one.name for one in records.values()]
         lines += [
             f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present

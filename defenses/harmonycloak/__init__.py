@@ -131,5 +131,5 @@ class HarmonyCloak(Defense[Data]):
             inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
             outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
         )  # fmt: skip
-        against, meta = self._against(data, knowledge), knowledge.name == "black-box"
-        descend(game, knobs, data, against, meta, knowledge.expects, rng, render, knowledge.log, before)
+        against = self._against(data, knowledge)
+        descend(game, knobs, data, render, rng, surrogates=against, knowledge=knowledge, before=before)

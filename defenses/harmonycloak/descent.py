@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Adaptation, Attacker, Epoch, Log
+from bench.api import Attacker, Epoch, Knowledge
 from bench.training.crafting import apply_expected_adaptation
 from bench.training.learning import batches, seeded
 
@@ -55,15 +55,27 @@ def descend(
     game: Game,
     knobs: Tensor,
     data: Any,
-    surrogates: Sequence[Attacker[Any]],
-    meta: bool,
-    expects: Sequence[Adaptation[Any]],
-    rng: Generator,
     render: Render,
-    log: Log,
+    rng: Generator,
+    *,
+    surrogates: Sequence[Attacker[Any]],
+    knowledge: Knowledge,
     before: Before | None = None,
 ) -> None:
-    """Turn the knobs in place to lower the loss of models that learn beside them; one line of `log` a round."""
+    """Lower the loss of models that learn meanwhile, by turning knobs in place.
+
+    Args:
+        game: how long, and who moves when.
+        knobs: [knob, item, ...], changed in place.
+        data: the clean items.
+        render: (knobs of a batch, its index) -> the batch, protected, and a penalty for its noise.
+        rng: the only source of random numbers.
+        surrogates: the attackers whose loss is descended.
+        knowledge: black-box: models are drawn from a pool, one of them held out (meta-learning). Its log is called once
+            a round, its expected adaptations are applied.
+        before: called before each step with the models of the step and the batch's index.
+    """
+    meta, expects = knowledge.name == "black-box", knowledge.expects
     count = max(game.pool, len(surrogates)) if meta else len(surrogates)
     with seeded(rng):  # the surrogates' dropout
         against = [surrogates[i % len(surrogates)] for i in range(count)]
@@ -106,7 +118,7 @@ def descend(
                     turned = move(held + penalty + game.divergence * gap, turned, last, learn=True)
                 knobs[:, index] = turned.detach()
                 kept.append(loss.detach())
-            log(Epoch(round_, float(torch.stack(kept).mean())))
+            knowledge.log(Epoch(round_, float(torch.stack(kept).mean())))
 
 
 def _learner(attacker: Attacker[Any], model: nn.Module, game: Game) -> torch.optim.Optimizer:

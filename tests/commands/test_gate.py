@@ -92,10 +92,10 @@ def verdicts(out: str) -> dict[str, str]:
 def test_a_defense_that_ends_the_process_is_broken(
     way: str, accepted: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    accepted.edit("    def protect(self,", f"    def ended(self):\n        {way}\n\n    def protect(self,")
+    accepted.edit("    def protect(self,", f"    def _ended(self):\n        {way}\n\n    def protect(self,")
     source = accepted.defense.read_text()
     head, _, body = source.partition("-> Clips:\n")
-    accepted.defense.write_text(f"{head}-> Clips:\n        self.ended()\n{body}")
+    accepted.defense.write_text(f"{head}-> Clips:\n        self._ended()\n{body}")
     assert accepted.gate() == 3
     assert verdicts(capsys.readouterr().out)["labels"] == "broken"
 

@@ -269,3 +269,16 @@ def test_a_note_held_over_a_change_of_program_is_not_struck_again_after_it(tmp_p
     last = [(8 * STEP, 8 * STEP + 1, 62, 80)]
     assert edited(frame, before) == [(0, STEP, 60, 80), (STEP, 8 * STEP, 60, 20), *last]
     assert edited(frame, after) == [(0, 8 * STEP, 60, 80), *last]
+
+
+def test_a_track_of_two_programs_may_lose_all_its_notes(tmp_path: Path) -> None:
+    change = mido.Message("program_change", program=9)
+    other = track((0, on(40, channel=1)), (8 * STEP, off(40, channel=1)))
+    frame = written(tmp_path, track((0, on()), (2 * STEP, off()), (3 * STEP, change)), other)
+    protected = rolls(frame)
+    protected.velocity[:, 0] = 0
+    assert edited(frame, protected) == [(0, 8 * STEP, 40, 80)]
+    again = read_score(tmp_path / "out.mid")
+    assert set(again.parts) != set(frame.score.parts)
+    seen = frame.rolls(frame.pieces(), again)
+    assert torch.equal(seen.velocity, protected.velocity)

@@ -241,3 +241,13 @@ def test_a_rate_of_0_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(data)
     with pytest.raises(DataError, match="claims 0 samples a second"):
         files.info(tmp_path / "a.wav")
+
+
+def test_rf64_with_chunks_of_odd_size_in_front_is_read(tmp_path: Path) -> None:
+    stream, whole = io.BytesIO(), io.BytesIO()
+    soundfile.write(stream, sweep(5_000), RATE, format="RF64", subtype="PCM_24")
+    chunks.insert(stream, whole, [(b"iXML", b"<BWFXML/>"), (b"bext", bytes(603))], [])
+    (tmp_path / "a.wav").write_bytes(whole.getvalue())
+    (tmp_path / "b.wav").write_bytes(stream.getvalue())
+    assert files.info(tmp_path / "a.wav").format == "RF64"
+    assert files.read(tmp_path / "a.wav")[0].equal(files.read(tmp_path / "b.wav")[0])

@@ -1,6 +1,7 @@
 """The shared training loop: peak checkpoint, pairing by generator, nothing global."""
 
 import random
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Clips
-from bench.training.learning import batches, cosine, fit, seeded
+from bench.training.learning import Budget, batches, cosine, fit, seeded
 
 pytestmark = pytest.mark.numeric
 
@@ -30,7 +31,10 @@ def minus_error(model: nn.Module, data: Clips) -> float:
 
 
 def settings(**more: Any) -> dict[str, Any]:
-    return {"steps": 60, "batch": 8, "lr": 0.1, "evaluate_every": 10, "quality": minus_error} | more
+    """The budget and the other arguments of `fit`."""
+    budget = Budget(steps=60, batch=8, lr=0.1, evaluate_every=10)
+    changed = {field.name: more.pop(field.name) for field in fields(Budget) if field.name in more}
+    return {"budget": replace(budget, **changed), "quality": minus_error} | more
 
 
 def linear() -> nn.Linear:

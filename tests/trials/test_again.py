@@ -12,7 +12,7 @@ from bench.results import record
 from bench.results.record import PartRecord, Record, TrialRecord
 from bench.results.suite import Suite
 from bench.trials.again import trial_of
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store

@@ -27,7 +27,7 @@ from bench.api import Needs
 from bench.results import record
 from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan, stage
 from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare
