@@ -36,6 +36,8 @@ class CellScore:
     metric: str
     void: tuple[str, ...]  # the gates that failed, for any seed
     failed: int  # records without a result
+    group_error: float = math.nan  # the standard error over groups of items; NaN where there is none
+    groups: int = 0
     missing: int = 0  # (seed, item) pairs for which an arm has no number; counted in the attacker's favour
 
     @property
@@ -223,6 +225,8 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         void=void,
         failed=len(records) - len(good),
         missing=estimate.missing,
+        group_error=estimate.group_error,
+        groups=estimate.groups,
     )
 
 
