@@ -1,4 +1,4 @@
-"""A suite: the TOML file that names a matrix of trials. `bench.trials.matrix` expands it.
+"""A suite: the TOML file that names a matrix of trials. `bench.trials.expand` expands it.
 
     name = "main"
     preset = "small"                        # smoke, small, full
@@ -206,6 +206,15 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
     return made
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a parameter can stand in a record and in a key: what JSON has, and no NaN or infinity."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _check(suite: Suite, where: str) -> None:
     """Raise `UsageError` for a suite that names nothing to run, or something that is not used or unknown."""
     check_suite_name(suite.name, where)
@@ -227,9 +236,14 @@ def _check(suite: Suite, where: str) -> None:
         names = suite.named(kind)
         for name in names:
             check_label(name, where)
-        for name in getattr(suite, table):
+        for name, params in getattr(suite, table).items():
             if names and name not in names:
                 raise UsageError(f"{where}: [{table}.{name}] is not used: {unknown(table, name, names)}")
+            check_label(str(params.get("plugin", name)), where)
+            for key, value in params.items():
+                if not _is_plain(value):
+                    wanted = "text, a finite number, true, false, or a list or table of these"
+                    raise UsageError(f"{where}: [{table}.{name}] {key} = {value}: expected {wanted}")
     cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:

@@ -279,7 +279,7 @@ def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> 
     return Part(
         kind=kind,
         name=name,
-        params=json.loads(json.dumps(plugins.resolved(plugin))),
+        params=_plain_parameters(kind, name, plugin),
         digest=plugins.digest(kind, name),
         data=str(plugin.fingerprint()),
         version=plugin.version,
@@ -291,6 +291,15 @@ def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> 
 
 
 _GIVEN: frozenset[Requirement] = frozenset({"labels"})  # what an adaptation can be given beside the items
+
+
+def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
+    """Every parameter as a record and a key hold it. Raises `PluginError` for what JSON cannot hold, such as NaN."""
+    try:
+        params: dict[str, Any] = json.loads(json.dumps(plugins.resolved(plugin), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{plugins.SINGULAR[kind]} '{name}': its parameters are no JSON: {error}") from error
+    return params
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

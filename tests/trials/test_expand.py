@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.results.suite import Suite, read, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
@@ -143,6 +144,10 @@ def test_a_plugin_that_fits_nothing_is_one_line_with_what_fits(small_suite: Make
         ({"attackers": ["musicgen"], "budget": {"pesq": math.inf}}, "budget.pesq"),
         ({"attackers": ["musicgen"], "gate": {"tolerance": math.inf}}, "gate.tolerance"),
         ({"attackers": ["musicgen"], "defenses": [""]}, "one line of text"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": math.nan}}}, r"\[attacker.m5\] lr = nan: expected"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": [1.0, math.inf]}}}, "expected text, a finite number"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"lr": date(2026, 1, 1)}}}, "lr = 2026-01-01: expected"),
+        ({"attackers": ["m5"], "attacker": {"m5": {"plugin": "a\0.py"}}}, "one line of text"),
         ({"attackers": ["musicgen"], "defenses": ["a\nb"]}, "one line of text"),
         ({"attackers": ["musicgen"], "defenses": ["n" * 240]}, "240 bytes"),
     ],
