@@ -21,7 +21,8 @@ from typing import Any
 
 from bench.report import terminal
 from bench.results.board import Board
-from bench.results.record import GateRecord, Record, load_all
+from bench.results.reading import load_all
+from bench.results.record import GateRecord, Record
 from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
 from bench.trials.expand import expand

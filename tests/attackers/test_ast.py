@@ -15,6 +15,8 @@ from bench.compat import mend_torchaudio
 from bench.errors import DataError
 
 pytestmark = pytest.mark.numeric
+# Transformers imports torchaudio, whose extension cannot be loaded beside a CPU build of torch.
+mend_torchaudio()
 
 BANDS, FRAMES = 32, 98
 
