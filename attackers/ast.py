@@ -9,7 +9,6 @@ Every clip is cut or padded with silence to what the model's position embeddings
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from bench.compat import mend_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
 from bench.sound.resampling import resample
-from bench.training import classification
+from bench.training import checkpoints, classification
 from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import seeded
 
@@ -75,20 +74,11 @@ class Ast(Attacker[Clips]):
         """Of a checkpoint: its folder's name (on the hub: the revision), files and sizes."""
         if self._tiny:
             return ""
-        where = self._folder()
-        files = sorted((file.name, file.stat().st_size) for file in where.iterdir() if file.is_file())
-        return hashlib.sha256(json.dumps([where.name, files]).encode()).hexdigest()[:16]
+        return checkpoints.fingerprint(self._folder())
 
     def inventory(self) -> dict[str, str]:
         """Two public checkpoints: found in the Hugging Face cache, or what their lack disables."""
-        found = {}
-        for name in _KNOWN:
-            try:
-                _from_hub(name, download=False)
-                found[name] = ""
-            except DataError:
-                found[name] = f"ast.checkpoint={name} (hf download {name}, or ast.download=true)"
-        return found
+        return checkpoints.inventory({name: f"checkpoint={name}" for name in _KNOWN}, "ast")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         """Raises `DataError` for clips without labels, and where a checkpoint is missing or unreadable."""
@@ -118,8 +108,15 @@ class Ast(Attacker[Clips]):
 
     def _folder(self) -> Path:
         if self.path:
-            return _checked(Path(self.path).expanduser(), "attacker.path")
-        return _from_hub(self.checkpoint, self.download)
+            return checkpoints.require_checkpoint(Path(self.path).expanduser(), "ast", "attacker.path")
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            return checkpoints.from_hub(self.checkpoint, "ast", download=self.download)
+        except HFValidationError as error:
+            raise DataError(
+                f"ast.checkpoint = '{self.checkpoint}', expected 'tiny' or a name such as {_KNOWN[0]}"
+            ) from error
 
     def _from_nothing(self, like: Clips, classes: int) -> nn.Module:
         from transformers import ASTConfig, ASTForAudioClassification
@@ -261,32 +258,3 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise DataError(f"ast: {file} holds a {type(read).__name__}, expected an object")
     return read
-
-
-def _checked(where: Path, named_by: str) -> Path:
-    missing = [name for name in ("config.json", "*.safetensors") if not any(where.glob(name))]
-    if missing:
-        raise DataError(f"ast: no {missing[0]} in {where} ({named_by}); expected a folder written by save_pretrained")
-    return where
-
-
-def _from_hub(repository: str, download: bool) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        found = Path(
-            snapshot_download(repository, local_files_only=not download, allow_patterns=["*.json", "*.safetensors"])
-        )
-        return _checked(found, f"the Hugging Face cache of {repository}")
-    except HFValidationError as error:
-        raise DataError(f"ast.checkpoint = '{repository}', expected 'tiny' or a name such as {_KNOWN[0]}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if download:
-            raise DataError(
-                f"ast: {repository} could not be downloaded; fetch it elsewhere and set attacker.path to its folder"
-            ) from error
-        raise DataError(
-            f"ast: {repository} is not in the Hugging Face cache ({constants.HF_HUB_CACHE}); "
-            f"set attacker.download=true, run `hf download {repository}`, or set attacker.path to its folder"
-        ) from error

@@ -7,13 +7,12 @@ better than M5 in a quarter of the time, so a defense that only stops M5 has sto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log
+from bench.api import Attacker, Clips
 from bench.sound.mel import LogMel
 from bench.training import classification
 from bench.training.learning import seeded
@@ -42,16 +41,9 @@ class MelCnn(Attacker[Clips]):
                 like.device
             )
 
-    def loss(self, model: nn.Module, batch: Clips) -> Tensor:
-        return classification.cross_entropy(model, batch)
-
-    def learn(
-        self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
-    ) -> nn.Module:
-        return classification.learn(self, train, validation, rng, augment=augment, log=log)
-
-    def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
-        return classification.quality(model, test)
+    loss = staticmethod(classification.cross_entropy)
+    learn = classification.learn
+    quality = staticmethod(classification.quality)
 
 
 class _Network(nn.Module):

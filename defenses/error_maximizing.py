@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Generator
 
 from bench.api import Clips, Defense, Knowledge
-from bench.training.crafting import Descent, Noise, noise_bound, perturb, shifted_labels, surrogates, train_surrogates
+from bench.training.crafting import Descent, Noise, mislead, noise_bound, surrogates
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class ErrorMaximizing(Defense[Clips]):
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate, `DataError` where targets are asked for and there are no labels."""
         against = surrogates(knowledge, "error_maximizing")
-        models = train_surrogates(against, data, rng)
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), "clip")
-        targeted = self.targeted and self.shift % max(1, len(data.classes)) != 0
-        perturb(
-            noise, data, against, models, rng,
-            Descent(self.steps, self.step, self.batch, upwards=not targeted), expects=knowledge.expects,
-            target=(lambda clips: shifted_labels(clips, self.shift)) if targeted else (lambda clips: clips),
-        )  # fmt: skip
+        descent = Descent(self.steps, self.step, self.batch)
+        mislead(noise, data, against, rng, descent, knowledge.expects, shift=self.shift if self.targeted else 0)
         return noise.everywhere(data)

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Generator
 
 from bench.api import Clips, Defense, Knowledge
-from bench.training.crafting import Descent, Noise, noise_bound, perturb, shifted_labels, surrogates, train_surrogates
+from bench.training.crafting import Descent, Noise, mislead, noise_bound, surrogates
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,7 @@ class Universal(Defense[Clips]):
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
         against = surrogates(knowledge, "universal")
-        models = train_surrogates(against, data, rng)
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), self.per)
-        targeted = self.targeted and len(data.classes) > 1
-        perturb(
-            noise, data, against, models, rng,
-            Descent(self.steps, self.step, self.batch, upwards=not targeted), expects=knowledge.expects,
-            target=(lambda clips: shifted_labels(clips, 1)) if targeted else (lambda clips: clips),
-        )  # fmt: skip
+        descent = Descent(self.steps, self.step, self.batch)
+        mislead(noise, data, against, rng, descent, knowledge.expects, shift=int(self.targeted))
         return noise.everywhere(data)

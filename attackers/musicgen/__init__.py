@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
 from bench.seeds import name_orders
+from bench.training import checkpoints
 from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import Budget, fit, seeded
 
@@ -63,7 +64,7 @@ class MusicGen(Attacker[Clips]):
 
     def fingerprint(self) -> str:
         """Of a checkpoint that is not ours: its folder's name (on the hub: the revision), files and sizes."""
-        return "" if self.size == "tiny" and not self.path else weights.fingerprint(self._folder())
+        return "" if self.size == "tiny" and not self.path else checkpoints.fingerprint(self._folder())
 
     def inventory(self) -> dict[str, str]:
         """Meta's checkpoints: found in the Hugging Face cache, or what their lack disables."""

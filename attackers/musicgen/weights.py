@@ -7,7 +7,6 @@ A folder without a tokenizer has a text encoder that reads bytes (ByT5 needs no 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Generator
 
 from bench.errors import DataError
+from bench.training import checkpoints
 from bench.training.learning import seeded
 
 TINY = Path(__file__).parent / "tiny"
@@ -25,10 +25,10 @@ HUB = {name: f"facebook/musicgen-{name}" for name in ("small", "medium", "melody
 def folder(size: str, path: str, download: bool) -> Path:
     """The folder of a checkpoint. Raises `DataError`: where it was looked for and how to get it."""
     if path:
-        return _checked(Path(path).expanduser(), "attacker.path")
+        return checkpoints.require_checkpoint(Path(path).expanduser(), "musicgen", "attacker.path")
     if size == "tiny":
-        return _checked(TINY, "the installation of bench")
-    return _from_hub(HUB[size], download)
+        return checkpoints.require_checkpoint(TINY, "musicgen", "the installation of bench")
+    return checkpoints.from_hub(HUB[size], "musicgen", download=download, more=("spiece.model",))
 
 
 def load(where: Path, rng: Generator) -> Any:
@@ -57,22 +57,9 @@ def load(where: Path, rng: Generator) -> Any:
     return model.eval()
 
 
-def fingerprint(where: Path) -> str:
-    """A digest of a checkpoint by its folder's name, and the names and sizes of its files."""
-    files = sorted((file.name, file.stat().st_size) for file in where.iterdir() if file.is_file())
-    return hashlib.sha256(json.dumps([where.name, files]).encode()).hexdigest()[:16]
-
-
 def inventory() -> dict[str, str]:
     """Checkpoint -> "" where the Hugging Face cache has it, else what its lack disables."""
-    found = {}
-    for size, repository in HUB.items():
-        try:
-            _from_hub(repository, download=False)
-            found[repository] = ""
-        except DataError:
-            found[repository] = f"musicgen.size={size} (hf download {repository}, or musicgen.download=true)"
-    return found
+    return checkpoints.inventory({repository: f"size={size}" for size, repository in HUB.items()}, "musicgen")
 
 
 @functools.lru_cache(maxsize=4)
@@ -107,38 +94,6 @@ def _class(where: Path, kind: Any) -> Any:
 
         return MusicgenMelodyForConditionalGeneration
     raise DataError(f"musicgen: {where} holds a model of type {kind!r}, expected 'musicgen' or 'musicgen_melody'")
-
-
-def _checked(where: Path, named_by: str) -> Path:
-    missing = [name for name in ("config.json", "*.safetensors") if not any(where.glob(name))]
-    if missing:
-        raise DataError(
-            f"musicgen: no {missing[0]} in {where} ({named_by}); expected a folder written by save_pretrained"
-        )
-    return where
-
-
-def _from_hub(repository: str, download: bool) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    files = ["*.json", "*.safetensors", "spiece.model"]
-    try:
-        found = Path(snapshot_download(repository, local_files_only=not download, allow_patterns=files))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise DataError(_missing(repository, constants.HF_HUB_CACHE, download)) from error
-    if not any(found.glob("*.safetensors")):
-        raise DataError(_missing(repository, constants.HF_HUB_CACHE, download))
-    return found
-
-
-def _missing(repository: str, cache: str, download: bool) -> str:
-    if download:
-        return f"musicgen: {repository} could not be downloaded; fetch it elsewhere and set attacker.path to its folder"
-    return (
-        f"musicgen: {repository} is not in the Hugging Face cache ({cache}); set attacker.download=true, "
-        f"run `hf download {repository}`, or set attacker.path to a folder that holds it"
-    )
 
 
 class _quiet:

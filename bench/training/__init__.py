@@ -1,11 +1,11 @@
 """How models learn, and how noise is crafted against them: what attackers, adaptations and defenses share.
 
-Authors of plugins may rely on the names below, and on the modules `classification` (the loss, score and loop of
-classifiers of recordings) and `hardening` (training on batches made harder for the model as it is). What a plugin
+Authors of plugins may rely on the names below, and on the modules `checkpoints` (pretrained weights in a folder or in
+the Hugging Face cache), `classification` (the loss, score and loop of classifiers of recordings) and `hardening` (training on batches made harder for the model as it is). What a plugin
 imports of them is part of its identity.
 """
 
-from bench.training import classification, hardening
+from bench.training import checkpoints, classification, hardening
 from bench.training.crafting import (
     Descent,
     Schedule,
@@ -13,6 +13,7 @@ from bench.training.crafting import (
     frozen,
     init_surrogates,
     min_min,
+    mislead,
     perturb,
     shifted_labels,
     surrogates,
@@ -22,7 +23,7 @@ from bench.training.learning import Budget, batches, cosine, fit, seeded
 from bench.training.perturbation import Noise, Scope, noise_bound
 
 __all__ = [
-    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "classification",
-    "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "noise_bound", "perturb", "seeded",
+    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints", "classification",
+    "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "mislead", "noise_bound", "perturb", "seeded",
     "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Augment, Clips, Log
+from bench.api import Augment, Clips, Log, silent_log
 from bench.errors import DataError
 from bench.training.acceleration import Precision
 from bench.training.learning import Budget, fit
@@ -106,8 +106,8 @@ def learn(
     validation: Clips,
     rng: Generator,
     *,
-    augment: Augment | None,
-    log: Log,
+    augment: Augment | None = None,
+    log: Log = silent_log,
     schedule: Callable[[float], float] | None = None,
     precision: Precision = "float32",
 ) -> nn.Module:

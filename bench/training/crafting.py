@@ -29,7 +29,7 @@ from bench.training.perturbation import Noise, Scope, noise_bound
 
 __all__ = [
     "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "frozen", "init_surrogates", "min_min",
-    "noise_bound", "perturb", "shifted_labels", "surrogates", "train_surrogates",
+    "mislead", "noise_bound", "perturb", "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip
 
 _HELD_OUT = 10  # one item in so many tells a surrogate when to stop
@@ -176,6 +176,38 @@ def perturb(
             noise.put(at, part)
             last.append(loss.detach())
     return float(torch.cat(last).mean()) if last else float("nan")
+
+
+def mislead(
+    noise: Noise,
+    data: Data,
+    against: Sequence[Attacker[Any]],
+    rng: Generator,
+    descent: Descent,
+    expects: Sequence[Adaptation[Any]] = (),
+    *,
+    shift: int = 0,
+) -> None:
+    """Move the noise so that models of the clean items take each item for another class, or only for a wrong one.
+
+    Args:
+        noise: changed in place.
+        data: the clean items.
+        against: the surrogates, which learn the clean items first.
+        rng: the only source of random numbers.
+        descent: how many steps, and how large; `upwards` is set here.
+        expects: adaptations that the defender prepares for.
+        shift: the target is the class that many places on; the true class, as with 0: away from it instead.
+
+    Raises:
+        DataError: a target is asked for and the items have no labels.
+    """
+    models = train_surrogates(against, data, rng)
+    targeted = isinstance(data, Clips) and shift % max(1, len(data.classes)) != 0
+    perturb(
+        noise, data, against, models, rng, replace(descent, upwards=not targeted), expects=expects,
+        target=(lambda clips: shifted_labels(clips, shift)) if targeted else (lambda clips: clips),
+    )  # fmt: skip
 
 
 def init_surrogates(
