@@ -1,8 +1,8 @@
 """How models learn, and how noise is crafted against them: what attackers, adaptations and defenses share.
 
 Authors of plugins may rely on the names below, and on the modules `checkpoints` (pretrained weights in a folder or in
-the Hugging Face cache), `classification` (the loss, score and loop of classifiers of recordings) and `hardening` (training on batches made harder for the model as it is). What a plugin
-imports of them is part of its identity.
+the Hugging Face cache), `classification` (the loss, score and loop of classifiers of recordings) and `hardening`
+(training on batches made harder for the model as it is). What a plugin imports of them is part of its identity.
 """
 
 from bench.training import checkpoints, classification, hardening
@@ -23,7 +23,7 @@ from bench.training.learning import Budget, batches, cosine, fit, seeded
 from bench.training.perturbation import Noise, Scope, noise_bound
 
 __all__ = [
-    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints", "classification",
-    "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "mislead", "noise_bound", "perturb", "seeded",
-    "shifted_labels", "surrogates", "train_surrogates",
+    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints",
+    "classification", "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "mislead", "noise_bound",
+    "perturb", "seeded", "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip
