@@ -1,4 +1,4 @@
-"""Mends for third-party packages that do not import as they come.
+"""Import workarounds for torchaudio, audiocraft and frechet_audio_distance.
 
 torchaudio's wheel is a CUDA build: beside a CPU-only torch `import torchaudio` fails for want of libc10_cuda, and with
 it every class of Transformers that touches audio. Its own fallback (no compiled extension) is chosen here, when

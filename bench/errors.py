@@ -1,7 +1,7 @@
-"""What a user may be told: one line that says what was found, what was expected and the nearest good value.
+"""User-facing exceptions: a message is one line that says what was found, what was expected and the nearest good value.
 
-A `BenchError` is the user's to mend (bad input, an unknown name); the command prints its line and exits with 2.
-Anything else that escapes is a defect of ours or of a plugin and keeps its traceback.
+A user can correct a `BenchError` (bad input, an unknown name): the command prints its line and exits with 2.
+Any other exception is a defect of bench or of a plugin and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Something the user can mend. The message is one line."""
+    """An error that the user can correct. The message is one line."""
 
 
 class DataError(BenchError):

@@ -101,21 +101,21 @@ def _find(what: str, stores: Sequence[Store]) -> Path:
     """The record's file: by path, or by its name or the first digits of its key among the records known here."""
     if what.endswith(".json"):
         return Path(what)
-    known = {path: _opening(path) for path in _all_records(stores)}
-    found = [
-        path for path, (name, key) in known.items()
+    openings = {path: _opening(path) for path in _all_records(stores)}
+    matches = [
+        path for path, (name, key) in openings.items()
         if what == name or (len(what) >= _SHORTEST and key.startswith(what.lower()))
     ]  # fmt: skip
-    if not found:
-        near = difflib.get_close_matches(what, {name for name, _ in known.values()}, n=1)
+    if not matches:
+        near = difflib.get_close_matches(what, {name for name, _ in openings.values()}, n=1)
         hint = f", did you mean '{near[0]}'?" if near else ""
         raise UsageError(
             f"unknown trial '{what}'{hint}: expected a record's file or name, or {_SHORTEST} digits of its key"
         )
-    if len({known[path] for path in found}) > 1:
-        files = ", ".join(str(path) for path in found[:_LISTED])
-        raise UsageError(f"'{what}' stands for {len(found)} trials: expected one, such as by its file: {files}")
-    return found[0]
+    if len({openings[path] for path in matches}) > 1:
+        files = ", ".join(str(path) for path in matches[:_LISTED])
+        raise UsageError(f"'{what}' matches {len(matches)} trials: give the record's file: {files}")
+    return matches[0]
 
 
 def _all_records(stores: Sequence[Store]) -> Iterator[Path]:
@@ -136,21 +136,21 @@ def _beside(path: Path) -> Iterator[Record]:
     from bench.results import record
 
     stem = re.sub(r"--s\d+$", "", path.stem)
-    for other in sorted(path.parent.glob("*.json")):
-        if re.sub(r"--s\d+$", "", other.stem) == stem:
-            yield record.load(other)
+    for sibling in sorted(path.parent.glob("*.json")):
+        if re.sub(r"--s\d+$", "", sibling.stem) == stem:
+            yield record.load(sibling)
 
 
-def _again(asked: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
+def _again(recorded: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
     """The trial run once more, with the code that is here."""
     from bench.commands.display import watching
     from bench.trials.again import trial_of
     from bench.trials.run import execute, prepare
 
-    print(f"running {asked.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(asked, files)], store)
+    print(f"running {recorded.name} again with the code that is installed here", file=sys.stderr)
+    work = prepare([trial_of(recorded, files)], store)
     with watching(display, work.missing) as watch:
-        (made,) = execute(work, store.root / "records" / "listen", watch, device=device)
-    if made.status != "ok":
-        raise DataError(f"{made.name} failed: {(made.error or {}).get('message', '')}")
-    return made
+        (rerun,) = execute(work, store.root / "records" / "listen", watch, device=device)
+    if rerun.status != "ok":
+        raise DataError(f"{rerun.name} failed: {(rerun.error or {}).get('message', '')}")
+    return rerun

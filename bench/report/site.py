@@ -164,7 +164,10 @@ def _folder(out: Path) -> Iterator[Path]:
         raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
     out = out.expanduser().resolve()
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there and no pages of bench: expected a new or empty folder, e.g. --out site")
+        raise UsageError(
+            f"output folder {out} exists and was not written by `bench leaderboard`: "
+            "expected a new or empty folder, e.g. --out site"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -224,7 +224,7 @@ def _pareto(board: Board) -> str:
         denied = view.shown.score.denied
         if not math.isnan(denied.mean):
             kind = (view.on_front, view.row.control)
-            group = str(view.row.league)
+            group = str(view.row.ranking_group)
             point = plots.Point(title, x, denied.mean, denied.low, denied.high, *kind, f"#{view.anchor}", group)
             points.append(point)
     better = "left: less audible" if board.axis in CEILINGS else "right: less audible"

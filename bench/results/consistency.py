@@ -29,21 +29,21 @@ def problems(record: Record, file: Path | None = None) -> list[str]:
     return list(_problems(record, file))
 
 
-def clashes(found: Iterable[Record]) -> list[str]:
+def clashes(records: Iterable[Record]) -> list[str]:
     """Where two records say other things of one stage: the same key is the same work, so the numbers must be equal."""
-    seen: dict[tuple[str, str], tuple[str, Any]] = {}
+    first_values: dict[tuple[str, str], tuple[str, Any]] = {}
     lines = []
-    for record in found:
+    for record in records:
         for what, key, value in _told(record):
-            name, first = seen.setdefault((what, key), (record.name, value))
+            name, first = first_values.setdefault((what, key), (record.name, value))
             if first != value:
                 lines.append(f"{record.name}: {what} of stage {key[:8]} differs from that in {name}")
     return lines
 
 
-def check_problems(told: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
+def check_problems(recorded: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
     """Yield how the validity checks that a record tells differ from those that its arms give."""
-    by_name = {check.name: check for check in told}
+    by_name = {check.name: check for check in recorded}
     for check in expected:
         own = by_name.get(check.name)
         if own is None:
@@ -63,8 +63,8 @@ def close(a: Number, b: Number, tolerance: float) -> bool:
 def _problems(record: Record, file: Path | None) -> Iterator[str]:
     if file is not None and file.name != f"{record.name}.json":
         yield f"name '{record.name}': the file is called {file.name}"
-    for place in _not_finite(record.model_dump()):
-        yield f"{place} is not finite: such numbers are written as null"
+    for path in _not_finite(record.model_dump()):
+        yield f"{path} is not finite: such numbers are written as null"
     key = trial_key(record.stages)
     if record.key != key:
         yield f"key {record.key[:8]}: its stages give {key[:8]}"
@@ -92,7 +92,7 @@ def _shape_problems(record: Record) -> Iterator[str]:
     if not count:
         yield "it names no held-out item"
     if len(set(record.ids)) != count:
-        yield "ids: one comes twice"
+        yield "duplicate ids"
     if len(record.groups) != count:
         yield f"groups: {len(record.groups)} for {count} items"
     if len(record.labels) not in (0, count):
@@ -157,12 +157,12 @@ def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
             yield "alignment", record.stages[role], value
 
 
-def _not_finite(value: Any, place: str = "") -> Iterator[str]:
+def _not_finite(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        yield place
+        yield path
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _not_finite(item, f"{place}.{key}" if place else str(key))
+            yield from _not_finite(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for at, item in enumerate(value):
-            yield from _not_finite(item, f"{place}[{at}]")
+            yield from _not_finite(item, f"{path}[{at}]")

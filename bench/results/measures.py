@@ -52,4 +52,4 @@ LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in an
 
 def measure(name: str) -> Measure:
     """The measure of a name; one that has no column is called by its name."""
-    return next((known for known in AUDIBILITY if known.name == name), Measure(name, name, ".3g"))
+    return next((listed for listed in AUDIBILITY if listed.name == name), Measure(name, name, ".3g"))

@@ -73,7 +73,7 @@ class Row:
         return self.defense, self.knowledge
 
     @property
-    def league(self) -> tuple[str, str, str]:
+    def ranking_group(self) -> tuple[str, str, str]:
         """Rows are ranked among those of one data set, one share of it and one kind of noise."""
         return self.dataset, str(self.share), self.per
 
@@ -99,8 +99,12 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
     for record in records:
         trial = record.trial
         bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
-    made = [_row(key, found, budget or {}) for key, found in bins.items()]
-    ranked = [row for league in dict.fromkeys(row.league for row in made) for row in _ranked(made, league)]
+    table_rows = [_row(key, group, budget or {}) for key, group in bins.items()]
+    ranked = [
+        row
+        for ranking_group in dict.fromkeys(row.ranking_group for row in table_rows)
+        for row in _ranked(table_rows, ranking_group)
+    ]
     return sorted(ranked, key=_order)
 
 
@@ -121,7 +125,7 @@ def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
     for record in records:
         for check in record.checks:
             checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
-    return [_worst(name, found) for name, found in checks.items()]
+    return [_worst(name, group) for name, group in checks.items()]
 
 
 def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
@@ -130,11 +134,11 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for record in records:
         trial = record.trial
-        for gate in record.void:
-            value = number(_plain(gate.value), ".3f")
+        for check in record.void:
+            value = number(_plain(check.value), ".3f")
             against = f"{trial.attacker.label}, seed {trial.seed}"
             failures[trial.dataset.label, trial.row, trial.knowledge].append(
-                f"'{gate.name}' failed for {against} ({value}; the limit is {number(_plain(gate.limit), '.3f')})"
+                f"'{check.name}' failed for {against} ({value}; the limit is {number(_plain(check.limit), '.3f')})"
             )
     lines = []
     for key, row in void.items():
@@ -174,7 +178,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         defense=key[1],
         knowledge=key[2],
         control=bool(records[0].trial.control),
-        cells=tuple(_scored(name, found) for name, found in cells.items()),
+        cells=tuple(_scored(name, group) for name, group in cells.items()),
         audibility=audibility,
         distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
         per=records[0].trial.scope,
@@ -216,10 +220,10 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     )
 
 
-def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
-    """The rows of one league, with the ranks of those that may be ranked."""
-    here = [row for row in rows if row.league == league]
-    able = [row for row in here if row.best and row.inside and not row.control]
+def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
+    """The rows of one ranking group, with the ranks of those that may be ranked."""
+    group = [row for row in rows if row.ranking_group == ranking_group]
+    able = [row for row in group if row.best and row.inside and not row.control]
     ranking = rank([row.best.per_seed for row in able if row.best])
     ranked = {}
     for at, row in enumerate(able):
@@ -227,7 +231,7 @@ def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
         pairs = [pair for pair in ranking.untested if at in pair]
         untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
         ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
-    return [ranked.get(id(row), row) for row in here]
+    return [ranked.get(id(row), row) for row in group]
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:

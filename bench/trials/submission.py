@@ -93,7 +93,7 @@ def difference_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> 
     for line, count in differences.items():
         yield f"differs: {line} ({count} of {len(records)})"
     if not differences:
-        yield "differs: nothing, plugins and data match the records"
+        yield "plugins and data match the records"
 
 
 def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record], int]:

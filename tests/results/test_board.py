@@ -35,7 +35,7 @@ def test_no_row_on_the_front_is_beaten_and_every_other_is(speech: Board) -> None
     for row in able:
         beaten = [
             other.defense for other in able
-            if other.league == row.league and values[id(other)] != values[id(row)]
+            if other.ranking_group == row.ranking_group and values[id(other)] != values[id(row)]
             and all(a >= b for a, b in zip(values[id(other)], values[id(row)], strict=True))
         ]  # fmt: skip
         assert (id(row) in front) == (not beaten), (row.defense, beaten)
@@ -63,7 +63,7 @@ def test_every_record_belongs_to_one_cell_and_every_cell_has_its_seeds(speech: B
 def test_a_reader_is_told_which_pairs_differ_and_what_could_be_seen(speech: Board) -> None:
     tested, power = speech.said()
     ranked = [row for row in speech.rows if row.rank]
-    pairs = [(a, b) for a, b in pairwise(ranked) if a.league == b.league]
+    pairs = [(a, b) for a, b in pairwise(ranked) if a.ranking_group == b.ranking_group]
     different = sum(b.key in a.better_than for a, b in pairs)
     assert tested.startswith(f"Of {len(pairs)} neighbouring pairs of ranked rows {different} differ significantly")
     assert power.startswith("With 3 seeds a difference of 3.26 paired standard deviations")
@@ -77,7 +77,7 @@ def test_rows_with_one_seed_leave_the_others_tested(name: str) -> None:
     for one, other in combinations(able, 2):
         assert one.best is not None
         assert other.best is not None
-        if one.league == other.league:
+        if one.ranking_group == other.ranking_group:
             shared = one.best.per_seed.keys() & other.best.per_seed.keys()
             assert (other.key in one.untested_against) == (one.key in other.untested_against) == (len(shared) < 2)
     alone = [row for row in able if row.rank is None]
