@@ -56,7 +56,7 @@ def _fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
     return refuse
 
 
-def mend_torchaudio() -> None:
+def workaround_torchaudio() -> None:
     """Let `import torchaudio` work beside a CPU-only torch. Costs nothing until then; does nothing on a CUDA torch.
 
     Called where something may import it next: before a plugin is loaded, and by the modules of bench that need it.

@@ -121,7 +121,7 @@ def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
 def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
-    compat.mend_torchaudio()  # before a plugin can import torchaudio or Transformers
+    compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
         with exit_raises():
             if listing.origin == "built in":
