@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log
+from bench.api import Attacker, Augment, Clips, Log, Needs, silent_log
 from bench.compat import workaround_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
@@ -66,6 +66,10 @@ class Ast(Attacker[Clips]):
             raise ValueError(f"width = {self.width}, expected a multiple of the 4 heads, such as 64")
         if self.layers < 1:
             raise ValueError(f"layers = {self.layers}, expected 1 or more")
+
+    def resources(self) -> Needs:
+        """A checkpoint has 86 million parameters and 1,212 patches a clip."""
+        return self.needs if self._tiny else replace(self.needs, memory_gb=6.0, accelerator_gb=8.0)
 
     def fingerprint(self) -> str:
         """Digest the folder name (on the hub: the revision), file names and sizes of a checkpoint."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
 import secrets
 import shutil
@@ -19,10 +20,23 @@ import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from bench.errors import DataError, UsageError
 
-__all__ = ["Terminated", "check_folder", "check_output", "check_source", "io_errors", "printable", "replacing", "sync"]
+__all__ = [
+    "Terminated",
+    "check_folder",
+    "check_output",
+    "check_source",
+    "io_errors",
+    "json_text",
+    "printable",
+    "replacing",
+    "sync",
+    "write_json",
+    "write_text",
+]
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
@@ -150,6 +164,48 @@ def replacing(out: Path, *, force: bool = True) -> Iterator[Path]:
             _sync_folder(target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {printable(out)}: {_reason(error)}") from error
+
+
+def json_text(value: Any) -> str:
+    """Return a value as indented JSON with a final line feed.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, as `write_text` writes text.
+
+    Raises:
+        ValueError: it holds NaN or infinity; nothing is written.
+    """
+    write_text(path, json_text(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never a part.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        text: what it shall hold.
+
+    Raises:
+        OSError: it cannot be written; the old file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(draft, 0o644)
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -181,7 +181,7 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
         raise UsageError(message.replace("\n", " ")) from error
     except SystemExit as error:
         raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
-    except ValueError as error:  # raised by a __post_init__ of the plugin
+    except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
 
 

@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from bench.devices import CPU, chosen
 from bench.results.suite import Suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

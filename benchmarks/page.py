@@ -21,7 +21,7 @@ from bench.report.site import build
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.results.suite import suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

@@ -21,10 +21,11 @@ from typing import Any
 
 from bench.report import terminal
 from bench.results.board import Board
-from bench.results.record import GateRecord, Record, load_all
+from bench.results.reading import load_all
+from bench.results.record import GateRecord, Record
 from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import Cell, Stage, plan
 from bench.trials.scheduler import Outcome
 from bench.trials.store import Store

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from bench.results.suite import suite
 from bench.trials import cluster, local
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import Plan, plan
 from bench.trials.scheduler import Event, Watch
 from bench.trials.stages import perform

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.results.suite import Suite, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"

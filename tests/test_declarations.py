@@ -12,7 +12,7 @@ from torch import Generator
 from bench import plugins
 from bench._kit import sets
 from bench.api import Adaptation, Attacker, Clips, Control, Dataset, Defense, Epoch
-from bench.errors import PluginError
+from bench.errors import PluginError, UsageError
 from bench.vocabulary import DOMAINS, Kind
 
 HEAD = "from dataclasses import dataclass\nfrom bench.api import *\n\n@dataclass(frozen=True)\n"
@@ -142,3 +142,12 @@ def test_controls_are_words_of_records() -> None:
     assert [control for control in Control if control.is_clean] == [Control.CLEAN]
     assert [control for control in Control if control.is_matched] == [Control.MATCHED]
     assert set(DOMAINS) == {"audio", "midi"}
+
+
+@pytest.mark.parametrize("error", ["ValueError", "UsageError"])
+def test_a_refused_parameter_names_the_plugin_whatever_it_raises(tmp_path: Path, error: str) -> None:
+    file = tmp_path / "mine.py"
+    post = f"    def __post_init__(self):\n        raise {error}('level is too high')\n"
+    file.write_text("from bench.errors import UsageError\n" + DEFENSE.format(PROTECT + post))
+    with pytest.raises(UsageError, match=r"^defense '.*mine.py': .*level is too high$"):
+        plugins.build("defenses", str(file))

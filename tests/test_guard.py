@@ -16,7 +16,7 @@ from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
 from bench.results.suite import Suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

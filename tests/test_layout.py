@@ -12,7 +12,7 @@ import pytest
 
 from bench import plugins
 from bench.results.suite import read
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")

@@ -9,7 +9,7 @@ import pytest
 
 from bench import plugins, sources
 from bench.errors import PluginError
-from bench.trials.matrix import resolve
+from bench.trials.expand import resolve
 from bench.trials.remote import _files, _written
 
 FILE = '''"""A whisper."""

@@ -25,13 +25,13 @@ __all__ = ["app", "main"]
 
 # The module of the same name is imported when a command is used.
 _COMMANDS = (
-    *("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen", "export", "protect"),
-    "doctor",
+    *("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen", "show", "records", "rescore"),
+    *("export", "protect", "doctor"),
 )
 
 app = App(
     name="bench",
-    help="The adversarial benchmark for unlearnable audio and music: every defense against every attacker.",
+    help="A benchmark for unlearnable audio and music: defenses against attackers who respond.",
     version=__version__,
     help_format="plaintext",
     help_epilogue=(
@@ -45,11 +45,15 @@ app = App(
 
 
 def _summary(command: str) -> str:
-    """The first line of a command's docstring, read without importing its module."""
+    """The first line of a command's docstring, or the help of one with subcommands, without importing its module."""
     file = Path(__file__).with_name(f"{command}.py")
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and "app.default" in map(ast.unparse, node.decorator_list):
             return (ast.get_docstring(node) or "").partition("\n")[0]
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            for word in node.value.keywords:
+                if word.arg == "help" and isinstance(word.value, ast.Constant):
+                    return str(word.value.value)
     raise LookupError(f"{file} has no function decorated by app.default")
 
 

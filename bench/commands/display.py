@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench.trials.scheduler import Event, Watch
+if TYPE_CHECKING:
+    from bench.trials.scheduler import Event, Watch
 
 Style = Literal["auto", "rich", "plain", "none"]
 

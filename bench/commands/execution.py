@@ -15,12 +15,12 @@ from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.files import check_folder, check_output, replacing
 from bench.report import markdown, terminal
-from bench.results import record
+from bench.results import sources
 from bench.results.board import Board
-from bench.results.names import digest
 from bench.results.record import Record
 from bench.results.suite import Suite
-from bench.trials import matrix
+from bench.session import run_folder
+from bench.trials.expand import expand
 from bench.trials.run import Work, execute, prepare
 from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
@@ -40,7 +40,7 @@ def expanded(suite: Suite) -> Sequence[Trial]:
     Raises:
         UsageError: no trial is left.
     """
-    expansion = matrix.expand(suite)
+    expansion = expand(suite)
     for why in expansion.left_out:
         say(f"left out: {why}")
     for why in expansion.contaminated:
@@ -93,7 +93,7 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     if records is not None:
         check_folder(records)
     work = prepared(suite, how.store)
-    folder = records or work.store.root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+    folder = records or run_folder(work.store.root, suite)
     try:
         measured = run_work(work, folder, how)
     except Stopped:
@@ -106,7 +106,9 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
     missing = terminal.missing(board)
     for line in missing:
         say(line)
-    print(f"\nrecords: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
+    cell = next((view.shown.cell.id for view in board.views if view.shown and not view.control), "")
+    print(f"\nall of a cell:  bench show {cell} --records {shlex.quote(str(folder))}" if cell else "")
+    print(f"records: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
     return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
 
 
@@ -116,7 +118,7 @@ def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> l
     Records of cells that the suite no longer has are removed from the gate's own folder.
     """
     if records:
-        return record.load_all(records)
+        return list(sources.read(sources.find(records)).values())
     work = prepared(suite, how.store)
     folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
     for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:

@@ -36,8 +36,7 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
     Parameters
     ----------
     suite
-        A suite's TOML file, the name of one whose records lie in leaderboards/records, a folder of records, or one
-        record.
+        A suite by name or file, a folder of records, an archive, or one record.
     to
         The tracker.
     out
@@ -66,29 +65,17 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
 
 
 def resolve(suite: str) -> tuple[str, list[Record]]:
-    """A suite's name and records.
+    """Return the name and the records that a word means: see `bench.results.sources`.
 
-    `suite` is a suite by name or TOML file, as `bench leaderboard` takes it, a folder of records, or one record's file.
-    Raises `UsageError` or `DataError` where it is none of these or has no records.
+    Raises:
+        UsageError: It is no suite, folder, archive or record.
+        DataError: It has no records.
     """
-    from bench.results import record
-    from bench.results.board import boards, suite_files
+    from bench.results import sources
+    from bench.results.board import board
 
-    path = Path(suite).expanduser()
-    if path.suffix == ".json":
-        return path.resolve().parent.name, [record.load(path)]
-    if suite not in suite_files() and path.is_dir():
-        return path.resolve().name, _records(path)
-    (board,) = boards([suite])
-    return board.name, list(board.records)
-
-
-def _records(folder: Path) -> list[Record]:
-    from bench.results import record
-
-    records = record.load_all(folder)
-    if not records:
-        inner = ", ".join(sorted(path.name for path in folder.glob("*/")))
-        hint = f"name one of its folders: {inner}" if inner else "`bench matrix` and `bench run --records` make some"
-        raise DataError(f"{folder} holds no records: {hint}")
-    return records
+    source = sources.find(Path(suite).expanduser() if suite.startswith("~") else suite)
+    inner = source.path.glob("*/") if source.path.is_dir() and not source.files() and not source.suite else ()
+    if names := sorted(path.name for path in inner):
+        raise DataError(f"{source.path} holds no records: name one of its folders: {', '.join(names)}")
+    return source.name, list(board(source).records)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from bench import plugins
 from bench.commands.options import Execution, Knows, Many, Sets
-from bench.commands.settings import NONE, parse_settings, toml_value
-from bench.errors import UsageError
-from bench.trials.facts import facts
+from bench.commands.settings import parse_settings, toml_value
 from bench.vocabulary import Preset
 
 if TYPE_CHECKING:
@@ -89,37 +85,26 @@ def suite_of(selection: Selection) -> Suite:
         UsageError: no attacker, fewer than one seed, or a name or parameter that does not exist.
     """
     from bench.results.suite import suite
+    from bench.session import default_datasets, request
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
     adaptations, expects = selection.adapt or [], selection.expect or []
-    if selection.seeds < 1:
-        raise UsageError(f"--seeds {selection.seeds}: expected at least 1")
-    if not attackers:
-        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
-    controls = [CONTROL] if selection.control is None else [name for name in selection.control if name != NONE]
-    defenses = selection.defense or [CLEAN]
-    defenses = [name for name in defenses if name not in controls] or defenses
-    data: dict[str, Any] = {
-        "defenses": list(dict.fromkeys([CLEAN, *defenses])),
-        "controls": controls,
-        "attackers": attackers,
-        "datasets": datasets,
-        "adaptations": list(dict.fromkeys([NONE, *adaptations])),
-        "knowledge": selection.knowledge or ["white-box"],
-        "expects": expects,
-        "shares": [toml_value(share) for share in selection.share or ["1"]],
-        "preset": selection.preset,
-        "seeds": list(range(selection.seeds)),
-    }
+    asked = request(
+        defenses=selection.defense or [CLEAN],
+        attackers=attackers,
+        datasets=datasets,
+        adaptations=adaptations,
+        knowledge=selection.knowledge or ["white-box"],
+        expects=expects,
+        shares=[toml_value(share) for share in selection.share or ["1"]],
+        controls=[CONTROL] if selection.control is None else selection.control,
+        preset=selection.preset,
+        seeds=selection.seeds,
+    )
     named = {
-        "dataset": datasets or _own_datasets(attackers),
-        "defense": [*data["defenses"], *controls],
+        "dataset": datasets or default_datasets(attackers),
+        "defense": [*asked["defenses"], *asked["controls"]],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
-    return suite({**data, **parse_settings(selection.set_ or [], named)}, "this run")
-
-
-def _own_datasets(attackers: Sequence[str]) -> list[str]:
-    own = [facts("attackers", name).dataset for name in attackers]
-    return [name for name in dict.fromkeys(own) if name]
+    return suite({**asked, **parse_settings(selection.set_ or [], named)}, "this run")

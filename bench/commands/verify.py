@@ -21,14 +21,15 @@ from bench.exits import INCOMPLETE, INTERRUPTED, OK, WORSE
 
 if TYPE_CHECKING:
     from bench.results.record import Record
+    from bench.results.sources import Source
     from bench.trials.trial import Trial
 
 app = App(
     name="verify",
     help_epilogue=(
         "Examples:\n"
-        "  bench verify leaderboards/records/midi-smoke\n"
-        "  bench verify leaderboards/records/midi-smoke --sample 3 --seed 7\n"
+        "  bench verify midi-smoke\n"
+        "  bench verify leaderboards/records/midi-smoke.jsonl.xz --sample 3 --seed 7\n"
         "  bench verify record.json --sample 0\n"
         "  bench verify records --plugin my_defense.py\n\n"
         "Exit code 1: a record contradicts itself or does not hold."
@@ -38,7 +39,7 @@ app = App(
 
 @app.default
 def verify(
-    place: Path,
+    place: str,
     *,
     sample: int = 1,
     seed: int | None = None,
@@ -50,7 +51,7 @@ def verify(
     Parameters
     ----------
     place
-        A record, or a folder of them.
+        A record, a folder of them, an archive, or a suite by name or file.
     sample
         How many records are run again from nothing; 0 reads the records alone and loads no plugin.
     seed
@@ -58,22 +59,24 @@ def verify(
     plugin
         The file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeat for several.
     """
-    from bench.results import consistency
+    from bench.results import consistency, packing, sources
     from bench.trials import submission
 
     if sample < 0:
         raise UsageError(f"--sample {sample}: expected 0 or more")
     files = plugin_files(plugin or [])
-    records = submission.read(place)
+    source = sources.find(place)
+    records = submission.read(source)
     print(f"{place}: {len(records)} records")
     problems = [f"{file.name}: {line}" for file, one in records.items() for line in consistency.problems(one, file)]
     problems += consistency.clashes(records.values())
+    problems += packing.summary_problems(source, list(records.values()))
     _print_wrong(problems)
     if sample == 0:
         _print_result(len(problems), records.values())
         print("nothing was run again, and plugins, keys and suite were not compared: see --sample")
         return WORSE if problems else OK
-    return _verify_trials(place, records, files, problems, _Draw(sample, seed), execution)
+    return _verify_trials(source, records, files, problems, _Draw(sample, seed), execution)
 
 
 class _Draw(NamedTuple):
@@ -84,7 +87,7 @@ class _Draw(NamedTuple):
 
 
 def _verify_trials(
-    place: Path,
+    source: Source,
     records: Mapping[Path, Record],
     files: Mapping[str, Path],
     problems: Sequence[str],
@@ -97,7 +100,7 @@ def _verify_trials(
 
     try:
         trials = {one.name: trial_of(one, files) for one in records.values()}
-        more = [] if problems else submission.trial_problems(place, records, trials, files.values())
+        more = [] if problems else submission.trial_problems(source, records, trials, files.values())
     except BenchError as error:
         if not problems:
             raise

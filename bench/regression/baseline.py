@@ -20,21 +20,21 @@ import math
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.files import write_text
 from bench.results.arms import SCORED, Arm
 from bench.results.cells import Cell, cell_of
+from bench.results.formats import readable_json
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
 from bench.results.roles import parts_of
 from bench.results.suite import Suite
-from bench.trials.store import write_text
 from bench.vocabulary import Control
 
 __all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
@@ -97,7 +97,7 @@ class Baseline(_Strict):
 
     def text(self) -> str:
         """JSON with a line for what changes together: a seeds' row, a plugin, an arms' row."""
-        return _lines(self.model_dump(mode="json", exclude_defaults=False)) + "\n"
+        return readable_json(self.model_dump(mode="json", exclude_defaults=False)) + "\n"
 
     def save(self, path: Path) -> None:
         write_text(path, self.text())
@@ -222,15 +222,3 @@ def _scored_ids(record: Record) -> list[str]:
 def _mean(values: Iterable[Number]) -> Number:
     finite = [value for value in values if value is not None and not math.isnan(value)]
     return numbers([sum(finite) / len(finite)])[0] if finite else None
-
-
-def _lines(value: Any, indent: str = "") -> str:
-    """JSON: what holds nothing but plain values stands on one line."""
-    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    if not any(isinstance(item, Mapping | list) for item in inside):
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    deeper = indent + "  "
-    if isinstance(value, Mapping):
-        body = [f"{deeper}{json.dumps(str(key))}: {_lines(item, deeper)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(body) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(deeper + _lines(item, deeper) for item in value) + f"\n{indent}]"

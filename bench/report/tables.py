@@ -19,13 +19,13 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bench.files import write_json
 from bench.results.arms import ARMS
 from bench.results.board import Board
 from bench.results.measures import AUDIBILITY
 from bench.results.record import Record, mean
 from bench.results.table import CellScore, Row
 from bench.results.views import RowView
-from bench.trials.store import write_json
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
 

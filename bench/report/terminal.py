@@ -8,15 +8,17 @@ from bench.report import losses
 from bench.report.columns import checks_table, main_table, response_table, responses
 from bench.results import table
 from bench.results.board import Board
-from bench.results.formats import text_table
+from bench.results.formats import DASH, text_table
 from bench.results.record import Record
 
 __all__ = ["missing", "tables"]
 
 
 def tables(board: Board) -> str:
-    """The ranking table, every response, the losses that moved, and the validity checks."""
-    parts = [text_table(*main_table(board.views))]
+    """The ranking table with cells' ids, every response, the losses that moved, and the validity checks."""
+    heads, body = main_table(board.views)
+    ids = [view.shown.cell.id if view.shown else DASH for view in board.views]
+    parts = [text_table(["cell", *heads], [[cell, *line] for cell, line in zip(ids, body, strict=True)])]
     if len(responses(board.views)) > 1:
         title = "learning denied by every response (the clean row: what the response costs the attacker)"
         parts.append(f"{title}\n{text_table(*response_table(board.views))}")

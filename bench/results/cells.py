@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bench.results.names import NONE, file_name
 from bench.results.record import Record
 
-__all__ = ["Cell", "cell_of"]
+__all__ = ["Cell", "cell_id", "cell_of"]
 
 
 class Cell(NamedTuple):
@@ -28,12 +28,17 @@ class Cell(NamedTuple):
     @property
     def id(self) -> str:
         """Six hexadecimal digits of a digest of its name, by which tables call it."""
-        return hashlib.sha256(self.name.encode()).hexdigest()[:6]
+        return cell_id(self.name)
 
     def __str__(self) -> str:
         response = self.attacker if self.adaptation == NONE else f"{self.attacker} + {self.adaptation}"
         known = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
         return f"{self.dataset}: {self.defense}{known} against {response}"
+
+
+def cell_id(name: str) -> str:
+    """Return the id of a cell of that name: six hexadecimal digits."""
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
 def cell_of(record: Record) -> Cell:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.results.statistics import Interval
 
-__all__ = ["DASH", "Markup", "bounds", "markdown_text", "number", "text_table"]
+__all__ = ["DASH", "Markup", "bounds", "markdown_text", "number", "readable_json", "text_table"]
 
 DASH = "–"  # where there is no number
 
@@ -57,3 +59,22 @@ def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: st
         headings = [markdown_text(heading) for heading in headings]
         body = [[markdown_text(cell) for cell in line] for line in body]
     return str(tabulate(body, headers=list(headings), tablefmt=style, disable_numparse=True))
+
+
+def readable_json(value: Any, indent: str = "") -> str:
+    """Return JSON for a diff: what holds nothing but plain values stands on one line.
+
+    >>> print(readable_json({"a": {"x": 1, "y": 2}, "b": []}))
+    {
+      "a": {"x": 1, "y": 2},
+      "b": []
+    }
+    """
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if not any(isinstance(item, Mapping | list) for item in inside):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    deeper = indent + "  "
+    if isinstance(value, Mapping):
+        body = [f"{deeper}{json.dumps(str(key))}: {readable_json(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(body) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(deeper + readable_json(item, deeper) for item in value) + f"\n{indent}]"

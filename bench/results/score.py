@@ -19,6 +19,7 @@ from bench.vocabulary import ValidityCheck
 __all__ = [
     "FEWEST_GROUPS",
     "SCORE_VERSION",
+    "SCORE_VERSIONS",
     "CellEstimate",
     "ValidityCheck",
     "cell_estimate",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 SCORE_VERSION = 1
+SCORE_VERSIONS = {1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds"}
 FEWEST_GROUPS = 10  # with fewer groups the error clustered by group is itself too uncertain for an interval
 _LARGEST_RATIO = 1e6  # what the check reports where no item differs from another, since a record holds no infinity
 _ROUNDING = 1e-9  # a standard error below this share of the mean is rounding, not spread
@@ -43,11 +45,15 @@ class CellEstimate:
         interval: learning denied, mean over seeds, with its interval.
         by_seed: learning denied of each seed, in the order given; NaN where the arms define none.
         missing: the number of (seed, item) pairs for which an arm has no number.
+        group_error: the standard error over groups of items; NaN where there is none.
+        groups: how many groups there are.
     """
 
     interval: Interval
     by_seed: tuple[float, ...]
     missing: int
+    group_error: float = math.nan
+    groups: int = 0
 
 
 def learning_denied(clean: float, protected: float, untrained: float) -> float:
@@ -114,11 +120,13 @@ def cell_estimate(
     by_seed = tuple(items_denied(c.tolist(), p.tolist(), u.tolist()) for c, p, u in seeds)
     missing = sum(int(np.isnan(c + p + u).sum()) for c, p, u in seeds)
     over_seeds = t_interval([value for value in by_seed if not math.isnan(value)], level)
-    over_groups = _half_width_over_groups(seeds, groups, level)
+    count = len(set(groups))
+    error = _error_over_groups(seeds, groups)
+    over_groups = t_quantile(count - 1, level) * error if count > 1 else math.nan
     wider = not math.isnan(over_groups) and not 2 * over_groups <= over_seeds.width
     mean = over_seeds.mean
     interval = Interval(mean, mean - over_groups, mean + over_groups) if wider else over_seeds
-    return CellEstimate(interval, by_seed, missing)
+    return CellEstimate(interval, by_seed, missing, error, count)
 
 
 def learns_check(clean: Sequence[float], untrained: Sequence[float], groups: Sequence[str]) -> ValidityCheck:
@@ -183,10 +191,8 @@ def _ratio(c: _Items, p: _Items, u: _Items) -> float:
     return learning_denied(float(c.mean()), float(p.mean()), float(u.mean())) if len(c) else math.nan
 
 
-def _half_width_over_groups(
-    seeds: Sequence[tuple[_Items, _Items, _Items]], groups: Sequence[str], level: float
-) -> float:
-    """Half the width of the interval over groups; NaN where there is none."""
+def _error_over_groups(seeds: Sequence[tuple[_Items, _Items, _Items]], groups: Sequence[str]) -> float:
+    """Return the standard error of the score over groups of items; NaN where there is none."""
     if not seeds or not groups:
         return math.nan
     filled = [_filled(*arms) for arms in seeds]
@@ -199,4 +205,4 @@ def _half_width_over_groups(
     ratio = float((c - p).mean()) / gained
     residuals = ((c - p) - ratio * (c - u)).mean(0) / gained
     _, error, _ = clustered_mean(residuals.tolist(), groups)
-    return t_quantile(count - 1, level) * error
+    return error

@@ -14,7 +14,8 @@ from pathlib import Path
 from bench import plugins
 from bench.errors import DataError, UsageError, unknown
 from bench.results import archive
-from bench.results.record import Record, load, load_all, load_archive
+from bench.results.reading import load, load_all, load_archive
+from bench.results.record import Record
 
 __all__ = ["Source", "find", "read", "records_folder", "records_of", "suite_files"]
 
@@ -60,8 +61,10 @@ def find(what: str | Path) -> Source:
         if not path.exists():
             raise UsageError(f"{path} does not exist: expected records, or one of {_listed()}")
         whole = path.resolve()
+        if path.suffix == RECORD:
+            return Source(whole.parent.name, path)
         suite = whole.parent.parent / f"{_stem(whole)}{SUITE}"
-        return Source(_stem(whole), path, suite if suite.is_file() and whole.parent.name == "records" else None)
+        return Source(_stem(whole), path, suite if suite.is_file() else None)
     known = suite_files()
     if str(what) not in known:
         raise UsageError(unknown("suite with records, folder or archive", str(what), known))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtrinc, stdtr, stdtrit
 
 LEVEL = 0.95
 
@@ -143,13 +143,17 @@ def t_quantile(freedom: int, level: float) -> float:
 
 
 def smallest_seen(count: int, power: float = 0.8, level: float = LEVEL) -> float:
-    """The smallest mean paired difference, in standard deviations of the differences, that a two-sided paired t test
-    over `count` seeds finds with this power. NaN for fewer than two seeds.
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import nct
+    """Return the smallest difference that a two-sided paired t test over `count` seeds finds with this power.
 
+    Args:
+        count: The number of pairs.
+        power: The probability of finding it.
+        level: One minus the level of the test.
+
+    Returns:
+        The mean paired difference in standard deviations of the differences, from the noncentral t distribution; NaN
+        for fewer than two seeds.
+    """
     if count < 2:
         return math.nan
-    critical = t_quantile(count - 1, level)
-    return float(brentq(lambda d: float(nct.sf(critical, count - 1, d * math.sqrt(count))) - power, 0.01, 50.0))
+    return float(nctdtrinc(count - 1, 1 - power, t_quantile(count - 1, level))) / math.sqrt(count)

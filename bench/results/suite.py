@@ -1,4 +1,4 @@
-"""A suite: the TOML file that names a matrix of trials. `bench.trials.matrix` expands it.
+"""A suite: the TOML file that names a matrix of trials. `bench.trials.expand` expands it.
 
     name = "main"
     preset = "small"                        # smoke, small, full

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from bench.api import Clips, Data, Rolls
 from bench.errors import DataError
+from bench.files import write_json
 from bench.notes.velocities import sustained
-from bench.trials.store import write_json
 from bench.vocabulary import PerDomain
 
 _MAX_CHANNELS = 8  # FLAC's own limit

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
+from bench.files import write_json
 from bench.results.names import digest
-from bench.trials.store import write_json
 from bench.vocabulary import DomainName, Kind
 
 __all__ = ["Facts", "facts", "remembered"]
 
 # What turns a plugin's source into what is remembered: when one of these changes, nothing that is remembered counts.
-_READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/matrix.py", "vocabulary.py")
+_READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/expand.py", "vocabulary.py")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
+from bench.files import write_json
 from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
@@ -34,7 +35,7 @@ from bench.trials.plan import Stage
 from bench.trials.provenance import provenance
 from bench.trials.recording import attacker_checks
 from bench.trials.scheduler import Outcome
-from bench.trials.store import Store, write_json
+from bench.trials.store import Store
 from bench.trials.trial import Part
 from bench.vocabulary import PerDomain
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.extras import command
+from bench.files import json_text, write_json
 
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -134,7 +135,7 @@ class Store:
             for name in files:
                 if not _PLAIN.fullmatch(name) or name == DONE:
                     raise ValueError(f"an artefact cannot hold a file named '{name}'")
-            (aside / DONE).write_text(_dumps({**meta, "key": key, "files": files}), encoding="utf-8")
+            (aside / DONE).write_text(json_text({**meta, "key": key, "files": files}), encoding="utf-8")
             if self._remote is not None:
                 if self._remote.has(key):  # another writer was first: theirs is what everybody reads
                     return
@@ -254,7 +255,7 @@ class _Remote:
             # No folder is made first: s3fs would create a bucket whose name was mistyped.
             for name in done["files"]:
                 self._fs.put_file(str(folder / name), self._at(key, own, name))
-            self._fs.pipe_file(self._at(key, DONE), _dumps({**done, "folder": own}).encode())
+            self._fs.pipe_file(self._at(key, DONE), json_text({**done, "folder": own}).encode())
 
     def _at(self, key: str, *names: str) -> str:
         return "/".join([self._root, "artefacts", key[:2], key, *names])
@@ -286,39 +287,6 @@ class _Remote:
         except Exception as error:
             what = " ".join(str(error).split()) or type(error).__name__
             raise UsageError(f"the store '{self._url}' cannot be used: {type(error).__name__}: {what}") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON as `write_text` does. NaN is refused."""
-    write_text(path, _dumps(value))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-
-
-def holds_json(path: Path, value: Any) -> bool:
-    """Whether a file is what `write_json` would make of it."""
-    try:
-        return path.read_text(encoding="utf-8") == _dumps(value)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _flush(path: Path) -> None:

@@ -12,39 +12,48 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import DataError, UsageError
-from bench.results import record
+from bench.results import archive, reading, sources
 from bench.results.record import Record
+from bench.results.sources import Source
 from bench.results.suite import Suite
 from bench.results.suite import read as read_suite
-from bench.trials import matrix, verify
+from bench.trials import verify
+from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
 __all__ = ["commit_lines", "difference_lines", "read", "sample", "trial_problems"]
 
 
-def read(place: Path) -> dict[Path, Record]:
-    """The records of a file or a folder, by file. Raises `DataError` where there are none, or one leads elsewhere."""
-    if place.is_dir():
-        files = sorted(place.glob("*.json"))
-    elif place.is_file():
-        files = [place]
-    else:
-        raise DataError(f"{place} does not exist: give a record, or a folder of them")
+def read(source: Source) -> dict[Path, Record]:
+    """Read the records of a file, a folder or an archive.
+
+    Args:
+        source: Where they are.
+
+    Returns:
+        File -> record; of a record in an archive the file that unpacking would write.
+
+    Raises:
+        DataError: There are none, one is no record, or one is a link that leads elsewhere.
+    """
+    if archive.is_archive(source.path):
+        return {Path(f"{one.name}{sources.RECORD}"): one for one in reading.load_archive(source.path)}
+    files = source.files()
     if not files:
-        raise DataError(f"{place} holds no record: expected .json files")
+        raise DataError(f"{source.path} holds no record: expected .json files")
     for file in files:
         if file.is_symlink():
             raise DataError(f"{file} is a link: a record is a plain file")
-    return {file: record.load(file) for file in files}
+    return {file: reading.load(file) for file in files}
 
 
 def trial_problems(
-    place: Path, records: Mapping[Path, Record], trials: Mapping[str, Trial], own: Collection[Path]
+    source: Source, records: Mapping[Path, Record], trials: Mapping[str, Trial], own: Collection[Path]
 ) -> list[str]:
     """What contradicts the rebuilt trials, or the suite beside the records.
 
     Args:
-        place: the folder of the records, or the one record.
+        source: where the records are.
         records: the records by file.
         trials: the rebuilt trials by record name.
         own: the plugin files that may be imported.
@@ -56,9 +65,9 @@ def trial_problems(
         if not problems and not any(" source " in line for line in verify.differences(one, trial)):
             problems = verify.key_problems(one, trial)
         lines += [f"{file.name}: {line}" for line in problems]
-    suite = place.resolve().parent.parent / f"{place.resolve().name}.toml"
-    if place.is_dir() and suite.is_file():
-        asked = [trial.name for trial in matrix.expand(_trusted(suite, own)).trials]
+    suite = source.suite
+    if suite is not None:
+        asked = [trial.name for trial in expand(_trusted(suite, own)).trials]
         present = [one.name for one in records.values()]
         lines += [
             f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present

@@ -145,7 +145,7 @@ def test_a_training_window_is_a_piece_of_its_sequence() -> None:
     tokens = tokens_of(data)
     seen = set()
     for seed in range(20):
-        window = net._window(tokens, rng(seed))
+        window = net._window(tokens, rng(seed), nn.Identity())
         assert window.inside.shape == (len(data), 20)
         assert window.inside.all()
         row = tokens.says["event"][0].tolist()

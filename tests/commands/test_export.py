@@ -19,7 +19,7 @@ from bench.commands import main
 from bench.commands.export import export, resolve
 from bench.errors import BenchError, DataError, UsageError
 from bench.report.exporters import facts
-from bench.results import record
+from bench.results import reading, sources
 from bench.results.record import Record
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -60,7 +60,7 @@ def records(
         execute(prepare(trials, Store(folder / "store")), folder / "tiny", lambda event: None, jobs=1)
         once["tiny"] = folder / "tiny"
     shutil.copytree(once["tiny"], tmp_path / "tiny")
-    return {one.name: one for one in record.load_all(tmp_path / "tiny")}
+    return {one.name: one for one in reading.load_all(tmp_path / "tiny")}
 
 
 @pytest.fixture
@@ -195,12 +195,12 @@ def test_a_committed_record_reaches_both(
     tmp_path: Path, mlflow_client: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    file = ROOT / "leaderboards" / "records" / "speech" / f"{COMMITTED}.json"
+    one = committed()
+    file = one.save(tmp_path / "speech")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     for to in ("mlflow", "tensorboard"):
         assert bench("export", str(file), "--to", to, "--out", str(tmp_path / to)) == 0
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ  # the consent was for that folder alone
-    one = record.load(file)
     data = one.model_dump()
     heard = [value for value in data["audibility"]["pesq"] if value is not None]
     assert 0 < len(heard) < len(data["audibility"]["pesq"])  # some clips have no PESQ: they are left out, not 0
@@ -225,8 +225,13 @@ def test_a_committed_record_reaches_both(
     assert run.info.start_time == 1000 * round(events.Scalars("denied")[0].wall_time)
 
 
+def committed() -> Record:
+    """A record of the suite `speech`."""
+    return next(one for one in sources.read(sources.find("speech")).values() if one.name == COMMITTED)
+
+
 def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
-    one = record.load(ROOT / "leaderboards" / "records" / "speech" / f"{COMMITTED}.json")
+    one = committed()
     whole = facts.of(one, "speech")
     holed = facts.of(
         one.model_copy(
@@ -253,8 +258,7 @@ def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
 
 @pytest.mark.parametrize("suite", ["speech-shares", "harmonycloak-midi", "dynamic-epsilon"])
 def test_every_name_is_one_that_mlflow_takes_and_none_swallows_another(suite: str) -> None:
-    for path in sorted((ROOT / "leaderboards" / "records" / suite).glob("*s0.json"))[:4]:
-        one = record.load(path)
+    for one in [one for one in sources.read(sources.find(suite)).values() if one.trial.seed == 0][:4]:
         run = facts.of(one, suite)
         names = [*run.settings, *run.metrics, *run.curves, *run.tags]
         assert not [name for name in names if set(name) - set("_-./: ") and not _plain(name)]
@@ -270,18 +274,16 @@ def _plain(name: str) -> bool:
     return all((c.isascii() and c.isalnum()) or c in "_-./: " for c in name)
 
 
-def test_a_suite_is_found_by_name_file_folder_or_record() -> None:
+def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) -> None:
     by_name = resolve("midi-smoke")
     assert by_name[0] == "midi-smoke"
     assert resolve(str(ROOT / "leaderboards" / "midi-smoke.toml")) == by_name
-    name, found = resolve(str(ROOT / "leaderboards" / "records" / "midi-smoke"))  # by name, not in the suite's order
-    assert name == "midi-smoke"
-    assert sorted(found, key=lambda one: one.name) == sorted(by_name[1], key=lambda one: one.name)
-    first = by_name[1][0]
-    assert resolve(str(ROOT / "leaderboards" / "records" / "midi-smoke" / f"{first.name}.json")) == (
-        "midi-smoke",
-        [first],
-    )
+    assert resolve(str(ROOT / "leaderboards" / "records" / "midi-smoke.jsonl.xz")) == by_name
+    files = {one.name: one.save(tmp_path / "mine") for one in by_name[1]}
+    name, found = resolve(str(tmp_path / "mine"))  # by name, not in the suite's order
+    assert name == "mine"
+    assert found == sorted(by_name[1], key=lambda one: one.name)
+    assert resolve(str(files[found[0].name])) == ("mine", [found[0]])
 
 
 @pytest.mark.parametrize(
@@ -289,13 +291,13 @@ def test_a_suite_is_found_by_name_file_folder_or_record() -> None:
     [
         ("speach", "tensorboard", "logs", UsageError, "did you mean 'speech'?"),
         ("nowhere.toml", "mlflow", "logs", UsageError, "nowhere.toml does not exist"),
-        ("nowhere.json", "mlflow", "logs", DataError, "no file 'nowhere.json'"),
+        ("nowhere.json", "mlflow", "logs", UsageError, "nowhere.json does not exist"),
         (
-            str(ROOT / "leaderboards" / "records"),
+            str(ROOT / "tests"),
             "mlflow",
             "logs",
             DataError,
-            "name one of its folders: dynamic-epsilon",
+            "holds no records: name one of its folders: attackers",
         ),
         (str(ROOT / "leaderboards" / "music-smoke.toml"), "mlflow", "logs", DataError, "holds no record"),
         ("speech", "tensorboard", "s3://bucket/logs", UsageError, "TensorBoard reads folders"),

@@ -11,7 +11,7 @@ import pytest
 
 from bench.commands import main
 from bench.results.suite import Suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

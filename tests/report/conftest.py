@@ -13,7 +13,7 @@ import pytest
 from bench.report.site import build
 from bench.results.board import Board
 from bench.results.suite import Suite, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

@@ -16,7 +16,7 @@ from bench.commands import main
 from bench.report import plots
 from bench.results.formats import Markup, markdown_text, text_table
 from bench.results.suite import Suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

@@ -9,7 +9,7 @@ from bench.report import markdown
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.results.suite import Suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 

@@ -11,7 +11,8 @@ from bench.report.columns import main_table, response_table
 from bench.results import table
 from bench.results.board import Board
 from bench.results.formats import DASH
-from bench.results.record import GateRecord, Record, load_all
+from bench.results.reading import load_all
+from bench.results.record import GateRecord, Record
 from bench.results.suite import Suite
 from bench.results.views import RowView
 from tests.factories import trial

@@ -8,11 +8,11 @@ import pytest
 
 from bench import plugins
 from bench.errors import DataError
-from bench.results import record
+from bench.results import reading
 from bench.results.record import PartRecord, Record, TrialRecord
 from bench.results.suite import Suite
 from bench.trials.again import trial_of
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -21,7 +21,7 @@ from bench.trials.trial import Part, Trial
 Trials = Callable[..., tuple[Trial, ...]]
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 FILES = {file.stem: file for file in PLUGINS.glob("*.py")}
-COMMITTED = sorted(path for path in (plugins.home() / "leaderboards" / "records").glob("*/") if path.is_dir())
+COMMITTED = sorted((plugins.home() / "leaderboards" / "records").glob("*.jsonl.xz"))
 
 
 def asked(part: Part | PartRecord) -> tuple[str, dict[str, Any], dict[str, Any], int]:
@@ -43,12 +43,11 @@ def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
     return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
 
 
-@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
-def test_a_committed_record_of_every_suite_gives_its_trial_back(folder: Path) -> None:
-    protected = next((path for path in sorted(folder.glob("*.json")) if "--clean--" not in path.name), None)
-    for path in (next(iter(sorted(folder.glob("*.json")))), protected):
-        assert path is not None
-        made = record.load(path)
+@pytest.mark.parametrize("archive", COMMITTED, ids=lambda path: path.name)
+def test_a_committed_record_of_every_suite_gives_its_trial_back(archive: Path) -> None:
+    records = reading.load_archive(archive)
+    protected = next(one for one in records if one.trial.control != "clean")
+    for made in (records[0], protected):
         try:
             trial = trial_of(made)
         except DataError as error:

@@ -24,10 +24,10 @@ import pytest
 
 from bench import plugins
 from bench.api import Needs
-from bench.results import record
+from bench.results import reading
 from bench.results.suite import read
 from bench.trials.cluster import _nodes, _options
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan, stage
 from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare
@@ -190,7 +190,7 @@ def test_a_node_that_is_killed_changes_no_record(
         driver.kill()
     assert driver.returncode == 0, (out, err)
     assert inside(gate).count(head) == 3  # what had begun on the other node was done again here
-    far = {made.name: made.science() for made in record.load_all(tmp_path / "records")}
+    far = {made.name: made.science() for made in reading.load_all(tmp_path / "records")}
     assert {made["status"] for made in far.values()} == {"ok"}
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)

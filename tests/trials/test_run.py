@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import record
+from bench.results import reading
 from bench.results.record import Record
 from bench.trials.run import Place, execute, prepare
 from bench.trials.scheduler import Event
@@ -60,7 +60,7 @@ def test_a_record_holds_what_the_score_needs(small_trials: Trials, tmp_path: Pat
     assert shortcut.cost["audit"]["cpu_seconds"] >= 0
     assert "audit" not in found["clean", "none", 0].stages
     # the file says the same, and is JSON without NaN
-    again = record.load(tmp_path / "records" / f"{shortcut.name}.json")
+    again = reading.load(tmp_path / "records" / f"{shortcut.name}.json")
     assert again == shortcut
     json.loads((tmp_path / "records" / f"{shortcut.name}.json").read_text(), parse_constant=pytest.fail)
 
@@ -148,7 +148,7 @@ def test_a_failing_plugin_fails_alone(small_trials: Trials, tmp_path: Path) -> N
     assert broken.error["message"] == "this defense always breaks"
     assert "breaks.py" in broken.error["tail"]
     assert {event.kind for event in events} >= {"failed", "skipped"}
-    assert record.load(tmp_path / "records" / f"{broken.name}.json") == broken
+    assert reading.load(tmp_path / "records" / f"{broken.name}.json") == broken
 
 
 def test_a_killed_worker_is_replaced_and_its_stage_runs_again(small_trials: Trials, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_driver_that_is_killed_is_resumed_by_the_same_command(tmp_path: Path, 
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "records").glob("*.json"))
     assert len(names) == 4
-    assert all(record.load(tmp_path / "records" / name).status == "ok" for name in names)
+    assert all(reading.load(tmp_path / "records" / name).status == "ok" for name in names)
     assert " 0 already in" not in done.stderr  # what was done before is not done again
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.trials.store import Store, write_json
+from bench.files import write_json
+from bench.trials.store import Store
 
 KEY = "ab" * 16
 

@@ -10,7 +10,7 @@ from bench.report import losses, markdown, music
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.results.suite import Suite, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store

@@ -10,7 +10,7 @@ import pytest
 
 from bench import plugins
 from bench.commands import main
-from bench.results import consistency, record
+from bench.results import consistency, packing, reading, sources
 from bench.results.record import Record
 from bench.trials import verify
 from bench.trials.again import trial_of
@@ -250,7 +250,7 @@ def test_contradictions_are_told_where_the_plugins_are_not_here(
 
 def test_what_another_machine_blurs_still_holds(honest: Path) -> None:
     """Other bits and the same science hold, but on the same machine the same bits are asked for."""
-    made = record.load(honest / f"{LABELS}.json")
+    made = reading.load(honest / f"{LABELS}.json")
     arms = {arm: dict(values) for arm, values in made.arms.items()}
     arms["protected"]["log likelihood"] = [v + 0.002 for v in arms["protected"]["log likelihood"] if v is not None]
     blurred = made.model_copy(update={"arms": arms})
@@ -263,7 +263,7 @@ def test_what_another_machine_blurs_still_holds(honest: Path) -> None:
 
 
 def test_the_spread_over_seeds_widens_what_holds_up_to_a_limit(honest: Path) -> None:
-    made = record.load(honest / f"{LABELS}.json")
+    made = reading.load(honest / f"{LABELS}.json")
     seeds = [scored(made, seed, value) for seed, value in enumerate((0.0, 0.2, 0.4))]
     assert verify.spread(made, seeds) == pytest.approx(0.2)
     assert verify.spread(made, [made]) == 0.0
@@ -315,9 +315,10 @@ def test_a_record_never_says_which_file_is_run(
 
 
 def test_every_committed_record_says_nothing_against_itself() -> None:
-    folders = sorted((plugins.home() / "leaderboards" / "records").glob("*/"))
-    for folder in folders:
-        found = {file: record.load(file) for file in sorted(folder.glob("*.json"))}
-        assert found
-        assert {file.name: lines for file, made in found.items() if (lines := consistency.problems(made, file))} == {}
-        assert consistency.clashes(found.values()) == []
+    archives = sorted((plugins.home() / "leaderboards" / "records").glob("*.jsonl.xz"))
+    assert len(archives) == 12
+    for path in archives:
+        found = reading.load_archive(path)
+        assert {one.name: lines for one in found if (lines := consistency.problems(one))} == {}
+        assert consistency.clashes(found) == []
+        assert packing.summary_problems(sources.find(path), found) == []

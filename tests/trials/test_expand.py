@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.results.suite import Suite, read, suite
-from bench.trials.matrix import expand
+from bench.trials.expand import expand
 from bench.trials.plan import plan
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"

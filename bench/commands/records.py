@@ -1,0 +1,144 @@
+"""`bench records`: records packed into archives and summaries, unpacked, brought from elsewhere and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from bench.commands.options import Flag
+from bench.errors import UsageError
+from bench.exits import OK
+
+app = App(
+    name="records",
+    help="Pack records into an archive and a summary, unpack them, bring an archive from elsewhere, or show one.",
+    help_epilogue=(
+        "RECORDS is a folder of record files, an archive (.jsonl.xz), or a suite by name or file.\n\n"
+        "Examples:\n"
+        "  bench records pack leaderboards/records/speech --remove\n"
+        "  bench records unpack speech --out speech-records\n"
+        "  bench records pull https://example.org/speech.jsonl.xz --suite speech\n"
+        "  bench records show speech 3f2a91\n"
+    ),
+)
+
+
+@app.command
+def pack(
+    records: str,
+    *,
+    out: Path | None = None,
+    results: Path | None = None,
+    remove: Flag = False,
+) -> int:
+    """Pack records into one archive, and write the summary that is read in a diff.
+
+    Parameters
+    ----------
+    records
+        What to pack.
+    out
+        The archive; default: records/NAME.jsonl.xz beside the folder.
+    results
+        The summary; default: results/NAME.json beside the folder of records.
+    remove
+        Remove the record files once the archive gives them back.
+    """
+    from bench.results import packing, sources
+
+    source = sources.find(records)
+    files = source.files() if source.path.is_dir() else []
+    if remove and not files:
+        raise UsageError(f"--remove goes with a folder of record files, found {source.path}")
+    archived, summed = packing.places(source)
+    packed = packing.pack(source, out or archived, results or summed)
+    print(f"{packed.archive}  ({packed.records} records, {packed.archive.stat().st_size / 1000:.0f} kB)")
+    print(f"{packed.summary}  ({packed.summary.stat().st_size / 1000:.0f} kB)")
+    if remove:
+        for file in files:
+            file.unlink()
+        if not any(source.path.iterdir()):
+            source.path.rmdir()
+        print(f"removed {len(files)} files of {source.path}")
+    return OK
+
+
+@app.command
+def unpack(records: str, *, out: Annotated[Path, Parameter(name=["--out", "-o"])]) -> int:
+    """Write a JSON file a record.
+
+    Parameters
+    ----------
+    records
+        What to unpack.
+    out
+        The folder to write: a new or an empty one.
+    """
+    from bench.results import packing, sources
+
+    count = packing.unpack(sources.find(records), out)
+    print(f"{out}  ({count} records)")
+    return OK
+
+
+@app.command
+def pull(
+    source: str,
+    *,
+    suite: str | None = None,
+    sha256: str | None = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> int:
+    """Bring an archive from a URL or path, and keep it only if it has the SHA-256 that is expected.
+
+    Parameters
+    ----------
+    source
+        A path, or a URL that fsspec reads: https://, s3://, hf:// and others.
+    suite
+        The suite whose records these are: its summary says the SHA-256, and its place is theirs.
+    sha256
+        The SHA-256, in place of that of a suite's summary.
+    out
+        Where the archive is to lie; default: the suite's place, else the current folder.
+    """
+    from bench.results import archive, packing
+
+    if (suite is None) == (sha256 is None):
+        raise UsageError("expected either --suite, whose summary says the SHA-256, or --sha256")
+    if suite is not None:
+        target, digest = packing.pinned(suite)
+    else:
+        name = source.rstrip("/").rpartition("/")[2].partition("?")[0]
+        target, digest = Path(name), sha256 or ""
+        if out is None and not archive.is_archive(target):
+            raise UsageError(f"'{name}' is no archive's name: give --out NAME{archive.SUFFIX}")
+    count = packing.pull(source, out or target, digest)
+    print(f"{out or target}  ({count} records)")
+    return OK
+
+
+@app.command
+def show(records: str, name: str) -> int:
+    """Print one record as JSON, or the summary of one cell.
+
+    Parameters
+    ----------
+    records
+        Where it stands.
+    name
+        A record's name or the first digits of its key; or a cell's id, or its name: a record's without the seed.
+    """
+    from bench.results import lookup, sources, summary
+    from bench.results.formats import readable_json
+
+    source = sources.find(records)
+    match = lookup.find(name, [source])
+    if name == match.trial.name or match.trial.key.startswith(name.lower()) or name.endswith(sources.RECORD):
+        print(readable_json(match.trial.model_dump()))
+    else:
+        (cell,) = summary.summarise(source.name, match.records, {})["cells"]
+        print(readable_json(cell))
+    return OK

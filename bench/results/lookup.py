@@ -1,0 +1,132 @@
+"""A trial or a cell by what a table, a file or a message calls it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.results import archive, sources
+from bench.results.cells import cell_id
+from bench.results.reading import load, load_archive
+from bench.results.record import Record
+from bench.results.sources import Source
+
+__all__ = ["Match", "find", "known_sources"]
+
+_OPENING = 600  # characters of a record's file, which hold its key
+_SHORTEST = 6  # digits of a key
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Match:
+    """A cell that was asked for.
+
+    Attributes:
+        source: Where its records are.
+        records: Its trials, by seed.
+        trial: The one that was named; of a cell its first.
+    """
+
+    source: Source
+    records: tuple[Record, ...]
+    trial: Record
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One record that is known."""
+
+    source: Source
+    name: str
+    key: str
+
+    @property
+    def cell(self) -> str:
+        return re.sub(r"--s\d+$", "", self.name)
+
+    def is_called(self, word: str) -> bool:
+        """Whether a word means it: its name, the first digits of its key, or its cell's name or id."""
+        by_key = len(word) >= _SHORTEST and self.key.startswith(word.lower())
+        return by_key or word in (self.name, self.cell) or word == cell_id(self.cell)
+
+
+def known_sources(roots: Iterable[Path]) -> list[Source]:
+    """Return where records are known to be: the suites that have any, and the runs in some stores.
+
+    Args:
+        roots: The folders of local stores.
+    """
+    suites = [sources.find(name) for name in sources.suite_files()]
+    runs = [folder for root in roots for folder in sorted(root.glob("records/*/"))]
+    return suites + [Source(folder.name, folder) for folder in runs]
+
+
+def find(word: str, places: Sequence[Source]) -> Match:
+    """Find a trial or a cell.
+
+    Args:
+        word: A record's file or name, the first digits of its key, or a cell's id or name.
+        places: Where to look, the first place first.
+
+    Raises:
+        UsageError: Nothing is called so, or several cells are.
+        DataError: A record cannot be read.
+    """
+    if word.endswith(sources.RECORD):
+        trial = load(Path(word))
+        here = sources.find(word)
+        beside = [load(file) for file in Path(word).parent.glob(f"{_escaped(trial.cell_name)}--s*{sources.RECORD}")]
+        same = [record for record in beside if record.cell_name == trial.cell_name]
+        return Match(here, tuple(sorted(same or [trial], key=lambda record: record.trial.seed)), trial)
+    entries = [entry for place in places for entry in _entries(place)]
+    matches = [entry for entry in entries if entry.is_called(word)]
+    if not matches:
+        near = difflib.get_close_matches(word, {entry.name for entry in entries} | {e.cell for e in entries}, n=1)
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        raise UsageError(
+            f"unknown trial or cell '{word}'{hint}: expected a record's file or name, {_SHORTEST} digits of its key, "
+            "or a cell's id from a table"
+        )
+    cells: dict[frozenset[tuple[str, str]], _Entry] = {}
+    for match in matches:
+        same_cell = (e for e in entries if e.source is match.source and e.cell == match.cell)
+        cells.setdefault(frozenset((entry.name, entry.key) for entry in same_cell), match)
+    if len(cells) > 1:
+        found = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
+        raise UsageError(f"'{word}' is called so {len(cells)} times, name one with --records or by its file: {found}")
+    (entry,) = cells.values()
+    records = _records(entry)
+    named = [record for record in records if word == record.name or record.key.startswith(word.lower())]
+    return Match(entry.source, records, (named or list(records))[0])
+
+
+def _entries(source: Source) -> Iterator[_Entry]:
+    """Yield the records of a source, those in files without reading all of them."""
+    if archive.is_archive(source.path):
+        for record in load_archive(source.path):
+            yield _Entry(source, record.name, record.key)
+        return
+    for file in source.files():
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            key = re.search(r'"key": ?"([0-9a-f]+)"', opened.read(_OPENING))
+        yield _Entry(source, file.stem, key[1] if key else "")
+
+
+def _records(entry: _Entry) -> tuple[Record, ...]:
+    """Return all records of an entry's cell, by seed."""
+    if archive.is_archive(entry.source.path):
+        read = [record for record in load_archive(entry.source.path) if record.cell_name == entry.cell]
+    else:
+        files = (file for file in entry.source.files() if re.sub(r"--s\d+$", "", file.stem) == entry.cell)
+        read = [load(file) for file in files]
+    return tuple(sorted(read, key=lambda record: record.trial.seed))
+
+
+def _escaped(name: str) -> str:
+    """Return a name for a glob pattern. Names of records hold no bracket; a stranger's file may."""
+    return re.sub(r"([\[\]*?])", r"[\1]", name)

@@ -1,0 +1,226 @@
+"""Records packed into an archive and a summary, unpacked into files, and archives brought from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, UsageError
+from bench.files import io_errors
+from bench.results import archive, sources, summary
+from bench.results.board import find_suite
+from bench.results.reading import load_archive
+from bench.results.record import Record
+from bench.results.sources import Source
+
+__all__ = ["Packed", "describe", "origin", "pack", "pinned", "places", "pull", "summary_problems", "unpack"]
+
+MOST_UNPACKED = 2**30  # bytes that unpacking may write; all suites of this repository together give 33 million
+MOST_PULLED = 256 * 2**20
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing wrote.
+
+    Attributes:
+        archive: The archive.
+        summary: The summary.
+        records: How many records they are of.
+    """
+
+    archive: Path
+    summary: Path
+    records: int
+
+
+def places(source: Source) -> tuple[Path, Path]:
+    """Return where the archive and the summary of some records belong by default.
+
+    Those of `HERE/records/NAME` are `HERE/records/NAME.jsonl.xz` and `HERE/results/NAME.json`; of a folder elsewhere
+    both stand beside it.
+    """
+    beside = source.path.resolve().parent
+    results = beside.parent / "results" if beside.name == "records" else beside
+    return beside / f"{source.name}{archive.SUFFIX}", results / f"{source.name}{summary.SUFFIX}"
+
+
+def pack(source: Source, archived: Path, summed: Path) -> Packed:
+    """Pack records into an archive and write the summary of it.
+
+    Args:
+        source: The records: a folder of them, or an archive that is to be written anew.
+        archived: The archive to write.
+        summed: The summary to write.
+
+    Raises:
+        DataError: Two records have one name, a record cannot be read, or the archive does not give them back.
+    """
+    records = sorted(sources.read(source).values(), key=lambda record: record.name)
+    with tempfile.TemporaryDirectory(dir=_folder(archived)) as aside:
+        fresh = Path(aside) / archived.name
+        archive.write(fresh, source.name, (record.model_dump(mode="json") for record in records), len(records))
+        if load_archive(fresh) != records:
+            raise DataError(f"{source.path}: its archive does not give the same records back, so it was not kept")
+        os.replace(fresh, archived)
+    summary.write(summed, summary.summarise(source.name, records, describe(archived)))
+    return Packed(archived, summed, len(records))
+
+
+def origin(source: Source) -> dict[str, Any]:
+    """Return what a summary says of the archive that its records are from; of a folder its path alone."""
+    return describe(source.path) if archive.is_archive(source.path) else {"file": str(source.path), "sha256": ""}
+
+
+def describe(archived: Path) -> dict[str, Any]:
+    """Return what a summary says of its archive: its file's name, SHA-256 and size, and how many records it holds."""
+    return {
+        "file": archived.name,
+        "sha256": archive.sha256(archived),
+        "bytes": archived.stat().st_size,
+        "records": archive.read_header(archived).records,
+    }
+
+
+def summary_problems(source: Source, records: Sequence[Record]) -> list[str]:
+    """Say where the summary beside an archive differs from what its records give, a line each.
+
+    Args:
+        source: The archive; of anything else, and of an archive without a summary, there is nothing to say.
+        records: Its records.
+    """
+    if not archive.is_archive(source.path):
+        return []
+    _, summed = places(source)
+    if not summed.is_file():
+        return []
+    told = summary.read(summed)
+    made = summary.summarise(source.name, records, describe(source.path))
+    return [f"{summed.name}: {line}" for line in summary.differences(told, made)]
+
+
+def unpack(source: Source, out: Path, limit: int = MOST_UNPACKED) -> int:
+    """Write a file a record.
+
+    Args:
+        source: The records, as a rule an archive.
+        out: The folder to write: a new or an empty one. It holds all records or does not come to be.
+        limit: How many bytes may be written.
+
+    Returns:
+        How many records there were.
+
+    Raises:
+        UsageError: `out` exists and is not empty.
+        DataError: The records cannot be read, are called alike, or take more than `limit`.
+    """
+    records = list(sources.read(source).values())
+    written = 0
+    with _new_folder(out) as aside:
+        for record in records:
+            data = record.text().encode()
+            written += len(data)
+            if written > limit:
+                raise DataError(f"{source.path} unpacks to more than {limit >> 20} MiB: nothing was written")
+            try:
+                with (aside / f"{record.name}{sources.RECORD}").open("xb") as file:
+                    file.write(data)
+            except FileExistsError as error:
+                raise DataError(f"{source.path}: two records are called '{record.name}'") from error
+            except OSError as error:
+                raise DataError(f"the record {record.name} cannot be written: {error.strerror}") from error
+    return len(records)
+
+
+def pull(source: str, target: Path, sha256: str) -> int:
+    """Bring an archive from a URL or path, and keep it only if it is the one that is expected.
+
+    Args:
+        source: A path, or a URL that fsspec knows (https://, s3://, ...).
+        target: Where the archive is to lie.
+        sha256: The SHA-256 that its file must have, 64 hexadecimal digits.
+
+    Returns:
+        How many records it holds.
+
+    Raises:
+        UsageError: The source cannot be read, or the digest is none.
+        DataError: The file has another SHA-256, is larger than an archive may be, or is no archive.
+    """
+    if len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef"):
+        raise UsageError(f"'{sha256}' is not a SHA-256: expected 64 hexadecimal digits")
+    with tempfile.TemporaryDirectory(dir=_folder(target)) as aside:
+        fresh = Path(aside) / target.name
+        found = _copy(source, fresh)
+        if found != sha256.lower():
+            raise DataError(f"{source} has the SHA-256 {found}, expected {sha256.lower()}: it was not kept")
+        count = len(load_archive(fresh))
+        os.replace(fresh, target)
+    return count
+
+
+def pinned(suite: str) -> tuple[Path, str]:
+    """Return where the archive of a suite belongs, and the SHA-256 that its summary says.
+
+    Args:
+        suite: A suite's TOML file, or the name of one that comes with bench.
+
+    Raises:
+        UsageError: There is no such suite.
+        DataError: It has no summary.
+    """
+    file = find_suite(suite)
+    told = summary.read(file.parent / "results" / f"{file.stem}{summary.SUFFIX}")
+    return file.parent / "records" / f"{file.stem}{archive.SUFFIX}", str(told["archive"]["sha256"])
+
+
+def _copy(source: str, target: Path) -> str:
+    """Copy a file from anywhere, up to a size; its SHA-256."""
+    import fsspec
+
+    hasher, size = hashlib.sha256(), 0
+    try:
+        with fsspec.open(source, "rb") as remote, target.open("wb") as file:
+            while chunk := remote.read(_CHUNK):
+                size += len(chunk)
+                if size > MOST_PULLED:
+                    raise DataError(f"{source} is larger than {MOST_PULLED >> 20} MiB: it was not kept")
+                hasher.update(chunk)
+                file.write(chunk)
+    except DataError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{source} cannot be read: {type(error).__name__}: {what}") from error
+    return hasher.hexdigest()
+
+
+def _folder(path: Path) -> Path:
+    """Make the folder of a file."""
+    with io_errors(path.parent, "make"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of `out` when the block ends, and vanishes where it raises."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise UsageError(f"{out} exists and is not empty: expected a new folder")
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=_folder(out)))
+    try:
+        aside.chmod(0o755)
+        yield aside
+        os.replace(aside, out)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

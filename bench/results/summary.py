@@ -1,0 +1,217 @@
+"""The summary of a suite that is kept beside its archive to be read in a diff: one cell a few lines.
+
+It holds what a reviewer looks at and what tables print: scores by seed, what their interval needs, means of the arms
+and of audibility, keys of stages, and which plugins, packages and machine gave them. Everything in it follows from the
+archive, which `bench verify` and a test compare; values item by item stand in the archive alone.
+
+    {
+      "format": "cloakbench results", "version": 1, "suite": "speech", "score_version": 1,
+      "archive": {"file": "speech.jsonl.xz", "sha256": "...", "bytes": 460012, "records": 102},
+      "plugins": {"m5@1c0ffee0": {"name": "m5", "version": 1, "digest": "...", "params": {...}}, ...},
+      "environments": {"8d2b0a11": {"python": "3.11.7", ..., "packages": {...}}},
+      "cells": [
+        {
+          "cell": {"id": "3f2a91", "dataset": "spoken_digits", "defense": "noise", ...},
+          "score": {"mean": 0.12, "low": 0.1, "high": 0.14, "group_error": 0.01, "groups": 60, ...},
+          "seeds": {"0": {"score": 0.125, "clean": 0.99, "protected": 0.87, "untrained": 0.1, "key": "5a2d2a71"}, ...
+          "audibility": {...}, "stages": {...}, "plugins": {...}, "provenance": {...}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError
+from bench.files import io_errors, replacing
+from bench.results import table
+from bench.results.arms import ARMS
+from bench.results.cells import Cell, cell_of
+from bench.results.formats import readable_json
+from bench.results.names import digest
+from bench.results.record import Number, PartRecord, Record, numbers
+from bench.results.roles import parts_of
+from bench.results.score import SCORE_VERSION
+from bench.results.table import CellScore, Row
+from bench.results.views import cell_in
+
+__all__ = ["FORMAT", "SUFFIX", "differences", "read", "summarise", "text", "write"]
+
+FORMAT = "cloakbench results"
+VERSION = 1
+SUFFIX = ".json"
+_LARGEST = 16 * 2**20  # bytes
+_KEY = 12  # digits of a key, which tell a million of them apart
+_ENVIRONMENT = ("python", "platform", "processor", "processors", "accelerator", "packages")
+
+
+def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any]) -> dict[str, Any]:
+    """Summarise the records of a suite.
+
+    Args:
+        suite: Its name.
+        records: All of them.
+        archive: Name, SHA-256, size and number of records of the file that holds them.
+
+    Returns:
+        A JSON object. Cells stand in the order of their names.
+    """
+    by_cell: dict[Cell, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.trial.seed):
+        by_cell.setdefault(cell_of(record), []).append(record)
+    scores = {cell_in(row, score): (row, score) for row in table.rows(records) for score in row.cells}
+    plugins = {name: part for record in records for _, name, part in _plugins(record)}
+    environments = {_environment_id(record): _environment(record) for record in records}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "suite": suite,
+        "score_version": SCORE_VERSION,
+        "archive": dict(archive),
+        "plugins": {name: plugins[name].model_dump(exclude={"label"}) for name in sorted(plugins)},
+        "environments": {name: environments[name] for name in sorted(environments)},
+        "cells": [_cell(cell, *scores[cell], by_cell[cell]) for cell in sorted(by_cell)],
+    }
+
+
+def text(summary: Mapping[str, Any]) -> str:
+    """Return a summary as JSON whose lines change together: a seed, a plugin, a cell's means."""
+    return readable_json(summary) + "\n"
+
+
+def write(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write a summary, whole or not at all."""
+    with io_errors(path.parent, "make"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(text(summary), encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a summary.
+
+    Raises:
+        DataError: It cannot be read, is no summary, or is of a newer version.
+    """
+    with io_errors(path, "read"):
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path} is larger than {_LARGEST >> 20} MiB: it is no summary of results")
+        data = path.read_bytes()
+    try:
+        summary: dict[str, Any] = json.loads(data.decode("utf-8"))
+        if summary["format"] != FORMAT or int(summary["version"]) > VERSION:
+            kind = f"'{summary['format']}' {summary['version']}"
+            raise DataError(f"{path} is {kind}, expected '{FORMAT}' up to {VERSION}: update cloakbench")
+        if not isinstance(summary["archive"]["sha256"], str):
+            raise TypeError("archive.sha256 is no text")
+        for cell in summary["cells"]:
+            str(cell["cell"]["id"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is not a summary of results: {str(error).splitlines()[0]}") from error
+    return summary
+
+
+def differences(told: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """Say where a summary differs from what its archive gives, a line each.
+
+    Args:
+        told: The summary as it stands in a file.
+        made: What `summarise` gives for the records of the archive.
+    """
+    lines = list(_compared("", told, made, skipped={"cells"}))
+    cells, again = ({cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (told, made))
+    for key in dict.fromkeys([*again, *cells]):
+        if key not in again or key not in cells:
+            lines.append(f"cell {key}: {'its records are not there' if key in cells else 'missing'}")
+        else:
+            lines += _compared(f"cell {key}, ", cells[key], again[key])
+    return lines
+
+
+def _compared(where: str, told: Mapping[str, Any], made: Mapping[str, Any], skipped: Iterable[str] = ()) -> list[str]:
+    """Return a line for each entry that differs, down to the second level."""
+    lines = []
+    for name in sorted({*told, *made} - set(skipped)):
+        one, other = told.get(name), made.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            parts = [part for part in dict.fromkeys([*one, *other]) if one.get(part) != other.get(part)]
+            lines += [f"{where}{name}.{part}: {one.get(part)}, the records give {other.get(part)}" for part in parts]
+        elif one != other:
+            lines.append(f"{where}{name}: {one}, the records give {other}")
+    return lines
+
+
+def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> dict[str, Any]:
+    """Summarise one cell over its seeds."""
+    first = records[0].trial
+    interval = score.denied
+    keys = {role: None for record in records for role in record.stages}
+    made_by = [{role: name for role, name, _ in _plugins(record)} for record in records]
+    commits = [(record.provenance.get("git") or {}).get("commit", "")[:_KEY] for record in records]
+    return {
+        "cell": {"id": cell.id, **cell._asdict()},
+        "protocol": {"control": first.control, "scope": first.scope, "share": first.share, "preset": first.preset},
+        "score": {
+            "metric": score.metric,
+            **_rounded({"mean": interval.mean, "low": interval.low, "high": interval.high}),
+            **_rounded({"group_error": score.group_error}),
+            "groups": score.groups,
+            "missing_items": score.missing,
+            "failed": score.failed,
+            "void": ", ".join(score.void),
+        },
+        "seeds": {str(record.trial.seed): _seed(record) for record in records},
+        "audibility": _rounded(row.audibility),
+        "input_change": _rounded({"": score.changed})[""],
+        "stages": {role: _once([record.stages.get(role, "")[:_KEY] for record in records]) for role in keys},
+        "plugins": {role: _once([made.get(role, "") for made in made_by]) for role in made_by[0]},
+        "provenance": {
+            "command": _once([str(record.provenance.get("command", "")) for record in records]),
+            "commit": _once(commits),
+            "at": _once([str(record.provenance.get("at", "")) for record in records]),
+            "environment": _once([_environment_id(record) for record in records]),
+        },
+    }
+
+
+def _seed(record: Record) -> dict[str, Any]:
+    """Summarise one trial."""
+    if record.status != "ok":
+        return {"failed": (record.error or {}).get("type", ""), "key": record.key[:_KEY]}
+    arms = _rounded({arm: record.mean(arm) for arm in ARMS if arm in record.arms})
+    return {"score": record.denied, **arms, "key": record.key[:_KEY]}
+
+
+def _plugins(record: Record) -> list[tuple[str, str, PartRecord]]:
+    """Return role, id and plugin of every plugin of a record; an id is its label and a digest of all that it is."""
+    counts: Counter[str] = Counter()
+    named = []
+    for role, part in parts_of(record.trial):
+        counts[role.title] += 1
+        title = f"{role.title} {counts[role.title]}" if role.many else role.title
+        named.append((title, f"{part.label}@{digest(part.model_dump())[:8]}", part))
+    return named
+
+
+def _environment(record: Record) -> dict[str, Any]:
+    """Return what decides about the last digits: packages and machine."""
+    return {name: record.provenance.get(name) for name in _ENVIRONMENT}
+
+
+def _environment_id(record: Record) -> str:
+    """Return eight digits that name an environment."""
+    return digest(_environment(record))[:8]
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, Number]:
+    """Return numbers to six digits; null for those that are not finite."""
+    return dict(zip(values, numbers([math.nan if value is None else value for value in values.values()]), strict=True))
+
+
+def _once(values: Sequence[str]) -> str | list[str]:
+    """Return one value for all seeds where they agree, else theirs in the order of the seeds."""
+    return values[0] if len(set(values)) == 1 else list(values)

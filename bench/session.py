@@ -1,0 +1,169 @@
+"""`bench run` in Python: defenses against attackers, with the results as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import plugins
+from bench.errors import UsageError, unknown
+from bench.results.names import NONE, digest
+from bench.results.results import Results
+from bench.results.suite import Suite
+from bench.results.suite import suite as suite_from
+
+__all__ = ["default_datasets", "request", "run", "run_folder"]
+
+
+def run(
+    *,
+    defense: str | Sequence[str] = "clean",
+    attacker: str | Sequence[str],
+    dataset: str | Sequence[str] = (),
+    adaptation: str | Sequence[str] = (),
+    knowledge: str | Sequence[str] = "white-box",
+    expects: str | Sequence[str] = (),
+    share: float | str | Sequence[float | str] = 1.0,
+    control: str | Sequence[str] = "noise",
+    preset: str = "small",
+    seeds: int = 3,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    store: str | Path | None = None,
+    records: str | Path | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+) -> Results:
+    """Put defenses against attackers and return the results. What the store holds is not done again.
+
+    Args:
+        defense: Defenses by name, or Python files that hold one; the clean control runs beside them.
+        attacker: Attackers by name or file.
+        dataset: Data sets by name or file; none for each attacker's own.
+        adaptation: What the attacker does to win anyway, beside doing nothing.
+        knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
+        expects: The adaptations that the defender prepares for.
+        share: How much of the training set is protected, 0 to 1; or the class that alone is.
+        control: Matched controls; () for none.
+        preset: The budget: smoke, small or full.
+        seeds: How many seeds.
+        parameters: Name of a plugin -> its parameters.
+        store: Folder or fsspec URL of the artefacts; by default $BENCH_STORE, else the user's cache.
+        records: Folder of the records; by default one of the run's own in the store.
+        jobs: Processes; by default one a core.
+        device: auto (an accelerator where there is one), cpu, cuda or cuda:N.
+
+    Returns:
+        The results: `print(results)` shows the table, `results.to_pandas()` is a data frame with a row a trial.
+
+    Raises:
+        UsageError: A name, a parameter or a value does not make sense.
+        DataError: A data set is not there.
+
+    >>> results = bench.run(defense="noise", attacker="m5", preset="smoke", seeds=2)  # doctest: +SKIP
+    """
+    from bench.trials.expand import expand
+    from bench.trials.run import execute, prepare
+    from bench.trials.store import Store, default_url
+
+    asked = request(
+        defenses=_listed(defense),
+        attackers=_listed(attacker),
+        datasets=_listed(dataset),
+        adaptations=_listed(adaptation),
+        knowledge=_listed(knowledge),
+        expects=_listed(expects),
+        shares=[share] if isinstance(share, float | int | str) else list(share),
+        controls=_listed(control),
+        preset=preset,
+        seeds=seeds,
+    )
+    suite = suite_from({**asked, **_tables(asked, parameters or {})}, "this run")
+    expansion = expand(suite)
+    if not expansion.trials:
+        raise UsageError(f"nothing to run: {next(iter(expansion.left_out), 'no trial')}")
+    work = prepare(expansion.trials, Store(store or default_url()))
+    folder = Path(records) if records else run_folder(work.store.root, suite)
+    measured = execute(work, folder, lambda event: None, jobs=jobs, device=device, command="bench.run")
+    return Results(folder.name, tuple(measured), suite.budget)
+
+
+def request(
+    *,
+    defenses: Sequence[str],
+    attackers: Sequence[str],
+    datasets: Sequence[str],
+    adaptations: Sequence[str],
+    knowledge: Sequence[str],
+    expects: Sequence[str],
+    shares: Sequence[float | str],
+    controls: Sequence[str],
+    preset: str,
+    seeds: int,
+) -> dict[str, Any]:
+    """Return what a run asks for as a suite's mapping.
+
+    The clean control stands beside the defenses, and no adaptation beside the adaptations.
+
+    Raises:
+        UsageError: There is no attacker, or no seed.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected at least 1")
+    if not attackers:
+        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
+    controls = [name for name in controls if name != NONE]
+    defended = [name for name in defenses if name not in controls]
+    return {
+        "defenses": list(dict.fromkeys(["clean", *(defended or defenses)])),
+        "controls": controls,
+        "attackers": list(attackers),
+        "datasets": list(datasets),
+        "adaptations": list(dict.fromkeys([NONE, *adaptations])),
+        "knowledge": list(knowledge),
+        "expects": list(expects),
+        "shares": list(shares),
+        "preset": preset,
+        "seeds": list(range(seeds)),
+    }
+
+
+def default_datasets(attackers: Sequence[str]) -> list[str]:
+    """Return the data sets that attackers name as their own."""
+    from bench.trials.facts import facts
+
+    own = [facts("attackers", name).dataset for name in attackers]
+    return [name for name in dict.fromkeys(own) if name]
+
+
+def run_folder(root: Path, suite: Suite) -> Path:
+    """Return the folder of a run's records in a store."""
+    return root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+
+
+def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return parameters by kind of plugin and name, as a suite has them.
+
+    Raises:
+        UsageError: No plugin of the run is called so.
+    """
+    names = {
+        "dataset": list(asked["datasets"]) or default_datasets(asked["attackers"]),
+        "defense": [*asked["defenses"], *asked["controls"]],
+        "attacker": list(asked["attackers"]),
+        "adaptation": [*asked["adaptations"], *asked["expects"]],
+    }
+    tables: dict[str, dict[str, Any]] = {}
+    for name, values in parameters.items():
+        kinds = [kind for kind, listed in names.items() if name in listed]
+        if not kinds:
+            every = [one for listed in names.values() for one in listed if one != NONE]
+            raise UsageError(f"parameters: {unknown('plugin of this run', name, every)}")
+        for kind in kinds:
+            tables.setdefault(kind, {})[name] = dict(values)
+    return tables
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    """Return one name or several as a list."""
+    return [names] if isinstance(names, str) else list(names)
