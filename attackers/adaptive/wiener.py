@@ -20,7 +20,8 @@ class Wiener(Adaptation[Clips]):
     """The noise estimate is `strength` times the `quantile` of the power over time.
 
     memory: the weight of the previous frame. least: the smallest factor, dB. The defaults raise spoken digits in white
-    noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength, recordings cut closely to the speech lose speech.
+    noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength, recordings cut closely to the speech lose
+    speech.
     """
 
     domains = ("audio",)
