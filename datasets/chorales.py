@@ -1,4 +1,4 @@
-"""Bach's four-part chorales from music21's corpus, as rolls or rendered in a timbre, which is the label.
+"""Bach's four-part chorales from music21's corpus, as rolls or rendered in a timbre, the label.
 
 The corpus may not be redistributed, so only the names of the pieces stand here: the scores are read from the installed
 package with MusPy, repeats unrolled, on a grid of sixteenths.

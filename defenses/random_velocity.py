@@ -1,4 +1,4 @@
-"""Random velocities: the dominant note of every window gets louder at random, within HarmonyCloak's bounds.
+"""Random velocities: each window's dominant note gets louder at random, within HarmonyCloak's bounds.
 
 This is HarmonyCloak's mode "velocity" before any optimisation, the baseline for what optimising adds: v' =
 min(127, v + delta), delta uniform between the threshold in quiet H(f), as a velocity, and the velocity M of the

@@ -59,6 +59,21 @@ def test_the_top_level_is_what_was_agreed() -> None:
     assert not [path for path in tracked() if path.suffix in {".pt", ".pth", ".pkl", ".npy", ".npz"}]
 
 
+def test_the_checkout_stays_small_and_its_files_short() -> None:
+    """Records once weighed 47 MB; a file of code that passes 400 lines has two subjects."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    files = [path for path in tracked() if (ROOT / path).is_file()]
+    size = {path: (ROOT / path).stat().st_size for path in files}
+    assert sum(size.values()) < 12e6
+    assert sum(size[path] for path in files if path.parts[0] == "leaderboards") < 4e6
+    lines = {
+        path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in files if path.suffix == ".py"
+    }
+    assert not {path for path, count in lines.items() if count > (450 if path.parts[0] == "tests" else 400)}
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
 def test_import_datasets_is_the_library_of_hugging_face() -> None:
     code = "import datasets; print(datasets.__file__, hasattr(datasets, 'load_dataset'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Ghost removal: notes that were struck again for a step are merged, and short faint notes are removed.
+"""Ghost removal: notes struck again for a step are merged, and short faint notes are removed.
 
 In a file, a ghost inside a note is note | ghost | note. Repeats that are softer than their note are merged into it; a
 ghost as loud as its note stays. Genuine repeats of a sixteenth are lost as well: one clean note in 10,000 in the

@@ -1,4 +1,4 @@
-"""Re-transcription: rolls are rendered to sound and transcribed, so that what cannot be heard is not in the notes.
+"""Re-transcription: rolls are rendered to sound and transcribed; inaudible notes are lost.
 
 Every track but drums is rendered by itself and transcribed by Basic Pitch (Bittner et al., "A Lightweight
 Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation", ICASSP 2022), an optional

@@ -1,4 +1,4 @@
-"""Shortened held notes: in a track that plays one note at a time, each note ends where the next begins.
+"""Shortened held notes: in a track of one note at a time, each note ends where the next begins.
 
 The response to HarmonyCloak's mode "hold", which makes the dominant pitch of a bar sound throughout the bar. Two traces
 reveal it: a track that begins one note at a time has several that sound together, and a pitch that is first struck in
