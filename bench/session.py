@@ -66,7 +66,7 @@ def run(
     from bench.trials.run import execute, prepare
     from bench.trials.store import Store, default_url
 
-    asked = request(
+    definition = request(
         defenses=_listed(defense),
         attackers=_listed(attacker),
         datasets=_listed(dataset),
@@ -78,7 +78,7 @@ def run(
         preset=preset,
         seeds=seeds,
     )
-    suite = suite_from({**asked, **_tables(asked, parameters or {})}, "this run")
+    suite = suite_from({**definition, **_tables(definition, parameters or {})}, "this run")
     expansion = expand(suite)
     if not expansion.trials:
         raise UsageError(f"nothing to run: {next(iter(expansion.left_out), 'no trial')}")

@@ -56,4 +56,4 @@ def _case(suite: str, verdict: Verdict) -> ET.Element:
 
 
 def _legal(text: str) -> str:
-    return _FORBIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)

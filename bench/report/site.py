@@ -127,23 +127,23 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
 def _records(records: Sequence[Record], folder: Path) -> None:
     """The records as they are, in a third of the space: without blanks."""
     folder.mkdir(parents=True)
-    for made in records:
-        (folder / f"{made.name}.json").write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    for record in records:
+        (folder / f"{record.name}.json").write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"version": __version__, "alone": False}
-    made.filters["markdown"] = views.markdown_html
-    return made
+    environment.globals |= {"version": __version__, "alone": False}
+    environment.filters["markdown"] = views.markdown_html
+    return environment
 
 
 def _render(environment: Any, template: str, path: Path, **shown: Any) -> None:

@@ -88,13 +88,13 @@ def cross_entropy(model: nn.Module, batch: Clips) -> Tensor:
 
 def quality(model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
     """Accuracy, 0 or 1, and the log-likelihood of the true class in nats: [clip] each. In evaluation mode."""
-    was = model.training
+    training = model.training
     model.eval()
     truth = labels(test)
     size = max(1, _AT_ONCE // max(1, test.audio[:1].numel()))
     with torch.no_grad():
         logits = torch.cat([model(part) for part in torch.split(test.audio, size)])
-    model.train(was)
+    model.train(training)
     return {
         "accuracy": (logits.argmax(1) == truth).float(),
         "log likelihood": -functional.cross_entropy(logits, truth, reduction="none"),
@@ -170,8 +170,8 @@ def classes(like: Clips) -> Sequence[str]:
 
 def _peak(model: nn.Module, validation: Clips) -> float:
     """Accuracy; among equals, which small sets have many of, the model that is surer of what it says."""
-    found = quality(model, validation)
-    return float(found["accuracy"].mean() + _TIE * found["log likelihood"].mean())
+    qualities = quality(model, validation)
+    return float(qualities["accuracy"].mean() + _TIE * qualities["log likelihood"].mean())
 
 
 def _featured(model: nn.Module, train: Clips) -> _Features:

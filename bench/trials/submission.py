@@ -67,12 +67,14 @@ def trial_problems(
         lines += [f"{file.name}: {line}" for line in problems]
     suite = source.suite
     if suite is not None:
-        asked = [trial.name for trial in expand(_trusted(suite, own)).trials]
+        expected = [trial.name for trial in expand(_trusted(suite, own)).trials]
         present = [one.name for one in records.values()]
         lines += [
-            f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present
+            f"{name}: the suite {suite.name} asks for it, and it is not here"
+            for name in expected
+            if name not in present
         ]
-        lines += [f"{name}: the suite {suite.name} does not ask for it" for name in present if name not in asked]
+        lines += [f"{name}: the suite {suite.name} does not ask for it" for name in present if name not in expected]
     return lines
 
 

@@ -70,7 +70,7 @@ def test_one_record_and_one_cell_are_shown_as_json(capsys: pytest.CaptureFixture
         (("records", "pull", "x.jsonl.xz"), "either --suite"),
         (("records", "pull", "x", "--sha256", "0" * 64), "no archive's name"),
         (("records", "show", "speech-smoke", "nothing"), "unknown trial or cell"),
-        (("rescore", "speech-smoke", "--score-version", "7"), "no such version of the score, expected one of 1"),
+        (("rescore", "speech-smoke", "--score-version", "7"), "unknown version of the score, expected one of 1"),
         (("rescore",), "name a suite"),
         (("show", "nothing", "--records", "speech-smoke"), "unknown trial or cell"),
     ],
