@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,8 @@ def run(
         raise UsageError(f"nothing to run: {next(iter(expansion.left_out), 'no trial')}")
     work = prepare(expansion.trials, Store(store or default_url()))
     folder = Path(records) if records else run_folder(work.store.root, suite)
-    measured = execute(work, folder, lambda event: None, jobs=jobs, device=device, command="bench.run")
+    with _workers_ignore_main():
+        measured = execute(work, folder, lambda event: None, jobs=jobs, device=device, command="bench.run")
     return Results(folder.name, tuple(measured), suite.budget)
 
 
@@ -139,6 +142,19 @@ def default_datasets(attackers: Sequence[str]) -> list[str]:
 def run_folder(root: Path, suite: Suite) -> Path:
     """Return the folder of a run's records in a store."""
     return root / "records" / f"run-{digest(suite.model_dump())[:12]}"
+
+
+@contextmanager
+def _workers_ignore_main() -> Iterator[None]:
+    """Keep workers, which are spawned, from running a script that has no main guard once more."""
+    main = sys.modules["__main__"]
+    names = [name for name in ("__file__", "__spec__") if name in vars(main)]
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in names}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,7 +125,18 @@ def test_a_number_leads_to_its_artefacts(
     assert "hiss" in (page / "run-mine" / "index.html").read_text()
 
 
-def test_a_run_in_python_gives_results(tmp_path: Path, small_trials: Trials) -> None:
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    plugins = Path(__file__).resolve().parents[1] / "plugins"
+    words = {"defense": "hiss", "attacker": "linear", "dataset": "tones"}
+    asked = {name: str(plugins / f"{plugin}.py") for name, plugin in words.items()}
+    script = tmp_path / "mine.py"
+    call = f"bench.run(**{asked!r}, control=(), seeds=1, jobs=1, store={str(tmp_path)!r})"
+    script.write_text(f"import bench\nprint('once')\nprint({{record.status for record in {call}}})\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.splitlines() == ["once", "{'ok'}"], done.stderr
+
+
+def test_a_run_in_python_gives_results(tmp_path: Path) -> None:
     plugins = Path(__file__).resolve().parents[1] / "plugins"
     results = package.run(
         defense=str(plugins / "hiss.py"),

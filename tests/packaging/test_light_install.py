@@ -55,6 +55,8 @@ plugin = "{PLUGINS}/linear.py"
 """
 RUN = "run --defense noise --preset smoke --seeds 1 --jobs 1 --display none"
 TONES = f"--dataset {PLUGINS}/tones.py"
+# A piano part of one quarter note, as the bytes of a track: its length, on, off, end.
+NOTES = bytes([0, 0, 0, 12, 0, 0x90, 60, 80, 96, 0x80, 60, 0, 0, 0xFF, 0x2F, 0])
 WORK = [
     "list",
     "doctor",
@@ -65,12 +67,15 @@ WORK = [
     "matrix suite.toml --jobs 1 --display none --records records",
     "matrix suite.toml --dry-run",
     "verify records --sample 0 " + " ".join(f"--plugin {PLUGINS}/{name}.py" for name in ("tones", "hiss", "linear")),
+    "show tones--hiss--white-box--linear--none --records records",
+    "records show records tones--hiss--white-box--linear--none--s0",
+    "rescore records",
+    "protect song.mid --out cloaked.mid --defense noise --attacker none",
     f"{RUN} --attacker {PLUGINS}/linear.py {TONES}",
 ]
 # Command -> the extra that it must name.
 NEED = {
     "protect song.ogg --out cloaked.ogg --defense harmonycloak": "models",
-    "protect song.mid --out cloaked.mid": "music",
     "export records --to mlflow --out mlruns": "mlflow",
     "export records --to tensorboard --out runs": "tensorboard",
     "leaderboard suite.toml --records records": "page",
@@ -99,7 +104,7 @@ def results(light: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     sine = 0.5 * np.sin(2 * np.pi * 440 / 16000 * np.arange(16000))
     soundfile.write(folder / "song.wav", sine, 16000)
     soundfile.write(folder / "song.ogg", sine, 16000)
-    (folder / "song.mid").write_bytes(b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1, 0, 96]) + b"MTrk" + bytes([0, 0, 0, 0]))
+    (folder / "song.mid").write_bytes(b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1, 0, 96]) + b"MTrk" + NOTES)
     (folder / "suite.toml").write_text(SUITE)
     (folder / "driver.py").write_text(DRIVER)
     commands = [*WORK, *NEED, "--help"]
