@@ -161,7 +161,7 @@ def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]
     """Return parameters by kind of plugin and name, as a suite has them.
 
     Raises:
-        UsageError: No plugin of the run is called so.
+        UsageError: No plugin of the run has that name.
     """
     names = {
         "dataset": list(asked["datasets"]) or default_datasets(asked["attackers"]),

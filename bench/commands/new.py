@@ -206,7 +206,7 @@ def _require_free(name: str, *, package: bool) -> None:
     """No plugin of any kind has the name, since --set and `bench check` go by it, and no module that Python knows."""
     for kind, singular in plugins.SINGULAR.items():
         if name in plugins.names(kind):
-            raise UsageError(f"there is {_a(singular)} '{name}' already: give another name, such as 'my_{name}'")
+            raise UsageError(f"{_a(singular)} '{name}' exists already: give another name, such as 'my_{name}'")
     # In a package the module has the package's name before its own and hides nothing.
     if not package and (name in sys.stdlib_module_names or _installed(name)):
         raise UsageError(f"'{name}' is a module of Python's here, which {name}.py would hide: try 'my_{name}'")

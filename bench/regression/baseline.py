@@ -116,7 +116,7 @@ def accepted(path: Path, suite: Suite, name: str) -> Baseline:
     """
     if not path.is_file():
         command = shlex.join(["bench", "gate", "--suite", name, "--baseline", str(path), "--accept", "first baseline"])
-        raise UsageError(f"there is no baseline {path}, and nothing makes one by itself: {command}")
+        raise UsageError(f"there is no baseline {path}: accept one with {command}")
     baseline = read(path)
     if baseline.suite != suite.name:
         raise UsageError(

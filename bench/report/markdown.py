@@ -32,7 +32,7 @@ def page(board: Board, command: str) -> str:
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.said()]
+    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]
     front = [
         f"{markdown_text(view.row.defense)} ({_denied(view)}, {view.audibility})" for view in views if view.on_front
     ]

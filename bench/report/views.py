@@ -59,7 +59,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "heads": headings,
         "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),
-        "said": board.said(),
+        "remarks": board.remarks(),
         "pareto": _pareto(board),
         "front": [{"name": view.row.defense, **_line(view)} for view in views if view.on_front],
         "axis": measure(board.axis).heading,

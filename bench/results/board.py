@@ -113,7 +113,7 @@ class Board:
         able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
         return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
 
-    def said(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
         ranked = [row for row in self.rows if row.rank]

@@ -74,7 +74,7 @@ def find(word: str, places: Sequence[Source]) -> Match:
         places: Where to look, the first place first.
 
     Raises:
-        UsageError: Nothing is called so, or several cells are.
+        UsageError: Nothing has that name, or several cells have it.
         DataError: A record cannot be read.
     """
     if word.endswith(sources.RECORD):
@@ -98,7 +98,7 @@ def find(word: str, places: Sequence[Source]) -> Match:
         cells.setdefault(frozenset((entry.name, entry.key) for entry in same_cell), match)
     if len(cells) > 1:
         found = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
-        raise UsageError(f"'{word}' is called so {len(cells)} times, name one with --records or by its file: {found}")
+        raise UsageError(f"'{word}' matches {len(cells)} cells: name one with --records or by its file: {found}")
     (entry,) = cells.values()
     records = _records(entry)
     named = [record for record in records if word == record.name or record.key.startswith(word.lower())]

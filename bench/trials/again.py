@@ -33,7 +33,7 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     try:
         parts = map_parts(recorded, lambda role, part: part_of(role.kind, part, recorded.preset, files))
     except BenchError as error:
-        raise DataError(f"record '{record.name}' cannot be made again here: {error}") from error
+        raise DataError(f"record '{record.name}' cannot be run again here: {error}") from error
     return Trial(
         seed=recorded.seed, knowledge=recorded.knowledge, preset=recorded.preset, share=recorded.share, **parts
     )

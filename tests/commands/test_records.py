@@ -70,7 +70,7 @@ def test_one_record_and_one_cell_are_shown_as_json(capsys: pytest.CaptureFixture
         (("records", "pack", "nowhere"), "unknown suite"),
         (("records", "pack", "speech-smoke", "--remove"), "--remove goes with a folder"),
         (("records", "pull", "x.jsonl.xz"), "either --suite"),
-        (("records", "pull", "x", "--sha256", "0" * 64), "no archive's name"),
+        (("records", "pull", "x", "--sha256", "0" * 64), "not an archive's name"),
         (("records", "show", "speech-smoke", "nothing"), "unknown trial or cell"),
         (("rescore", "speech-smoke", "--score-version", "7"), "unknown version of the score, expected one of 1"),
         (("rescore",), "name a suite"),

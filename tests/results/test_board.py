@@ -61,7 +61,7 @@ def test_every_record_belongs_to_one_cell_and_every_cell_has_its_seeds(speech: B
 
 
 def test_a_reader_is_told_which_pairs_differ_and_what_could_be_seen(speech: Board) -> None:
-    tested, power = speech.said()
+    tested, power = speech.remarks()
     ranked = [row for row in speech.rows if row.rank]
     pairs = [(a, b) for a, b in pairwise(ranked) if a.ranking_group == b.ranking_group]
     different = sum(b.key in a.better_than for a, b in pairs)
@@ -82,7 +82,7 @@ def test_rows_with_one_seed_leave_the_others_tested(name: str) -> None:
             assert (other.key in one.untested_against) == (one.key in other.untested_against) == (len(shared) < 2)
     alone = [row for row in able if row.rank is None]
     assert all(row.best and len(row.best.per_seed) == 1 for row in alone)
-    assert all(any(row.defense in line and "without a rank" in line for line in board.said()) for row in alone)
+    assert all(any(row.defense in line and "without a rank" in line for line in board.remarks()) for row in alone)
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
