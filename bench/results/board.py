@@ -137,9 +137,10 @@ class Board:
             sentences.append(f"Not tested, so without a rank (one seed): {', '.join(alone)}.")
         seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
         if seeds and (count := seeds.most_common(1)[0][0]) > 1:
+            least = statistics.smallest_detectable(count)
             sentences.append(
-                f"With {count} seeds a difference of {statistics.smallest_seen(count):.2f} paired standard deviations "
-                "is seen with 80 % power; smaller ones may be missed."
+                f"With {count} seeds a difference of {least:.2f} paired standard deviations is "
+                "detected with 80 % power; smaller ones may be missed."
             )
         return sentences
 

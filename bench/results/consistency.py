@@ -34,7 +34,7 @@ def clashes(records: Iterable[Record]) -> list[str]:
     first_values: dict[tuple[str, str], tuple[str, Any]] = {}
     lines = []
     for record in records:
-        for what, key, value in _told(record):
+        for what, key, value in _measured_values(record):
             name, first = first_values.setdefault((what, key), (record.name, value))
             if first != value:
                 lines.append(f"{record.name}: {what} of stage {key[:8]} differs from that in {name}")
@@ -118,13 +118,13 @@ def _shape_problems(record: Record) -> Iterator[str]:
 
 
 def _range_problems(record: Record) -> Iterator[str]:
-    told = [(f"arms.{arm}.{name}", name, values) for arm, of in record.arms.items() for name, values in of.items()]
-    told += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
-    for place, name, values in told:
+    named = [(f"arms.{arm}.{name}", name, values) for arm, of in record.arms.items() for name, values in of.items()]
+    named += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
+    for path, name, values in named:
         low, high = _WITHIN.get(name, (-math.inf, math.inf))
         outside = [value for value in values if value is not None and not low - 1e-6 <= value <= high + 1e-6]
         if outside:
-            yield f"{place} holds {outside[0]}, expected {low:g}..{high:g}"
+            yield f"{path} holds {outside[0]}, expected {low:g}..{high:g}"
     for value in record.input_change:
         if value is not None and not 0 <= value <= 1:
             yield f"input_change holds {value}, expected 0..1"
@@ -144,7 +144,7 @@ def _shared_problems(record: Record) -> Iterator[str]:
         yield f"stages: none for arm '{missing[0]}'"
 
 
-def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
+def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
     for arm, metrics in record.arms.items():
         if arm in record.stages:

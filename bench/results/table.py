@@ -1,8 +1,8 @@
 """Records -> rows -> tables.
 
 A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
-under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
-audibility budget, and rows whose difference is not shown share their ranks.
+under which it denies least. Cells whose validity check failed are void: shown, never ranked. Rows are ranked only
+inside the audibility budget, and rows whose difference is not significant share their ranks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CellScore:
     means: Mapping[str, float]  # arm -> mean quality
     changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
     metric: str
-    void: tuple[str, ...]  # the gates that failed, for any seed
+    void: tuple[str, ...]  # the validity checks that failed, for any seed
     failed: int  # records without a result
     group_error: float = math.nan  # the standard error over groups of items; NaN where there is none
     groups: int = 0
@@ -46,8 +46,8 @@ class CellScore:
 
 
 def _least(cells: Iterable[CellScore]) -> CellScore | None:
-    known = [cell for cell in cells if not math.isnan(cell.denied.mean)]
-    return min(known, key=lambda cell: cell.denied.mean, default=None)
+    scored = [cell for cell in cells if not math.isnan(cell.denied.mean)]
+    return min(scored, key=lambda cell: cell.denied.mean, default=None)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Verdict:
 
 
 def trial_problems(record: Record, trial: Trial) -> list[str]:
-    """What contradicts the rebuilt trial: what it is called, and the gates that its attacker sets."""
+    """What contradicts the rebuilt trial: what it is called, and the validity checks of its attacker."""
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}': its trial is called '{trial.name}'")

@@ -15,7 +15,7 @@ from bench.errors import DataError, UsageError
 from bench.report import markdown
 from bench.results.board import Board, boards, suite_files
 from bench.results.cells import cell_of
-from bench.results.statistics import smallest_seen
+from bench.results.statistics import smallest_detectable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,11 +88,11 @@ def test_rows_with_one_seed_leave_the_others_tested(name: str) -> None:
 @pytest.mark.parametrize("count", [3, 5, 10])
 def test_the_smallest_difference_seen_is_seen_four_times_in_five(count: int) -> None:
     rng = np.random.default_rng(count)
-    draws = rng.normal(smallest_seen(count), 1.0, (40_000, count))
+    draws = rng.normal(smallest_detectable(count), 1.0, (40_000, count))
     t = np.abs(draws.mean(1)) / (draws.std(1, ddof=1) / np.sqrt(count))
     critical = {3: 4.303, 5: 2.776, 10: 2.262}[count]  # a table of Student's t, two-sided 5 %
     assert (t > critical).mean() == pytest.approx(0.8, abs=0.01)
-    assert np.isnan(smallest_seen(1))
+    assert np.isnan(smallest_detectable(1))
 
 
 def test_the_costs_of_shared_stages_count_once(speech: Board) -> None:
