@@ -6,6 +6,7 @@ Inside the radius of the defense's own noise this bounds the harm that the noise
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -41,10 +42,7 @@ class AdversarialTraining(Adaptation[Clips]):
     def train(
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
     ) -> nn.Module:
-        def harden(model: nn.Module, batch: Clips) -> Clips:
-            return self._worst(attacker, model, batch, rng)
-
-        return hardening.learn(attacker, harden, train, validation, rng, log)
+        return hardening.learn(attacker, functools.partial(self._worst, attacker, rng=rng), train, validation, rng, log)
 
     def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Return the batch with the noise within `epsilon` of the highest loss; clips without any stay clean."""

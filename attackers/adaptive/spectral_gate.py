@@ -13,7 +13,7 @@ from torch import Generator
 from torch.nn import functional
 
 from bench.api import Adaptation, Clips
-from bench.sound.spectra import frames_inside, hop_size, istft, noise_floor, power, stft
+from bench.sound.spectra import istft, spectrum_with_floor
 
 _WIDTH_DB = 2.0  # of the mask's slope
 
@@ -41,11 +41,7 @@ class SpectralGate(Adaptation[Clips]):
             )
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
-        cells = stft(data.audio, data.rate)
-        energy = power(cells)
-        floor = noise_floor(
-            energy, frames_inside(data.lengths, energy.shape[-1], hop_size(data.rate))[:, None, None], self.quantile
-        )
+        cells, energy, floor = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
         over = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
         mask = torch.sigmoid((over - self.threshold) / _WIDTH_DB)
         smooth = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Adaptation, Clips
-from bench.sound.spectra import frames_inside, hop_size, istft, noise_floor, power, stft
+from bench.sound.spectra import istft, spectrum_with_floor
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,7 @@ class Wiener(Adaptation[Clips]):
             )
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
-        cells = stft(data.audio, data.rate)
-        energy = power(cells)
-        noise = noise_floor(
-            energy, frames_inside(data.lengths, energy.shape[-1], hop_size(data.rate))[:, None, None], self.quantile
-        )
+        cells, energy, noise = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
         gain = self._gain(energy / (noise * self.strength))
         clean = istft(cells * gain, data.rate, data.audio.shape[-1])
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)

@@ -6,6 +6,7 @@ uses the others. It costs k more forward passes per batch.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,10 +44,7 @@ class WorstOf(Adaptation[Clips]):
     def train(
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
     ) -> nn.Module:
-        def harden(model: nn.Module, batch: Clips) -> Clips:
-            return self._worst(attacker, model, batch, rng)
-
-        return hardening.learn(attacker, harden, train, validation, rng, log)
+        return hardening.learn(attacker, functools.partial(self._worst, attacker, rng=rng), train, validation, rng, log)
 
     def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Each clip of the batch in its hardest version."""

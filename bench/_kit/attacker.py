@@ -291,23 +291,6 @@ def _learnt(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], in
     return model, lines, len(steps)
 
 
-CHECKS = (
-    makes_a_model,
-    loss_is_one_number_an_item,
-    loss_can_be_descended,
-    builds_by_the_generator_alone,
-    quality_is_one_number_an_item,
-    works_on_the_datas_device,
-    learns_clean_data,
-    learns_the_same_from_the_same_seed,
-    learns_on_the_datas_device,
-    logs_its_training,
-    takes_as_many_steps_of_a_part,
-    augments_each_batch,
-    generates,
-    names_its_validity_checks,
-    views_what_it_reads,
-)
 SLOW = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
@@ -317,6 +300,16 @@ SLOW = (
     augments_each_batch,
     generates,
     names_its_validity_checks,
+)
+CHECKS = (
+    makes_a_model,
+    loss_is_one_number_an_item,
+    loss_can_be_descended,
+    builds_by_the_generator_alone,
+    quality_is_one_number_an_item,
+    works_on_the_datas_device,
+    *SLOW,
+    views_what_it_reads,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,8 +15,35 @@ from bench.vocabulary import DomainName, PerDomain
 __all__ = ["SETS", "Clips", "Data", "Rolls"]
 
 
+class _Items:
+    """What both kinds of set have: a number of items, and a device that they are on."""
+
+    if TYPE_CHECKING:
+        ids: tuple[str, ...]
+        lengths: Tensor
+        whole: int
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.ids)
+
+    @property
+    def epoch_items(self) -> int:
+        """How many items make one epoch of training.
+
+        More than the set has where it is a part of a larger one: arms that are trained on a part take as many optimiser
+        steps as those that are trained on the whole, so that what differs is the data.
+        """
+        return self.whole or len(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return self.lengths.device
+
+
 @dataclass(frozen=True, eq=False)
-class Clips:
+class Clips(_Items):
     """A set of recordings, padded at the end to one length.
 
     Raises `DataError` where shapes, names or lengths do not fit; `check()` looks at the values too.
@@ -97,22 +124,6 @@ class Clips:
             stem_names=tuple(stem_names),
         )
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def epoch_items(self) -> int:
-        """How many items make one epoch of training.
-
-        More than the set has where it is a part of a larger one: arms that are trained on a part take as many optimiser
-        steps as those that are trained on the whole, so that what differs is the data.
-        """
-        return self.whole or len(self)
-
-    @property
-    def device(self) -> torch.device:
-        return self.audio.device
-
     @property
     def signal(self) -> Tensor:
         """float32 [clip, channel, sample]: what a defense perturbs, whatever the domain."""
@@ -169,7 +180,7 @@ class Clips:
 
 
 @dataclass(frozen=True, eq=False)
-class Rolls:
+class Rolls(_Items):
     """A set of multi-track piano rolls, padded at the end to one length.
 
     A note is an onset cell followed by cells of the same pitch that sound (velocity > 0) without an onset. The velocity
@@ -206,22 +217,6 @@ class Rolls:
         _require(len(self.programs) == shape[1], f"{len(self.programs)} programs for {shape[1]} tracks")
         _require(self.lowest >= 0 and self.lowest + shape[3] <= 128, f"pitches {self.lowest}..{self.lowest + shape[3] - 1}, expected 0..127")  # fmt: skip  # noqa: E501
         _require_set(self, shape[0], shape[2])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def epoch_items(self) -> int:
-        """How many items make one epoch of training.
-
-        More than the set has where it is a part of a larger one: arms that are trained on a part take as many optimiser
-        steps as those that are trained on the whole, so that what differs is the data.
-        """
-        return self.whole or len(self)
-
-    @property
-    def device(self) -> torch.device:
-        return self.velocity.device
 
     @property
     def signal(self) -> Tensor:

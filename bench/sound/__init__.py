@@ -30,6 +30,7 @@ from bench.sound.spectra import (
     mel_to_hz,
     noise_floor,
     power,
+    spectrum_with_floor,
     stft,
 )
 
@@ -38,6 +39,6 @@ __all__ = [
     "band_stopped", "blocks", "continuous_mask", "energy", "equalise", "equalised", "filtered", "frames_inside",
     "highest_kbps", "hop_size", "hz_to_bark", "hz_to_mel", "info", "interrupted", "istft", "masking_threshold",
     "mel_to_hz", "mp3", "mp3_kbps", "noise_floor", "noisy", "opus", "opus_rates", "power", "read",
-    "require_audible", "resample", "segment_amplitude", "shifted", "spectrogram", "spl_to_amplitude",
-    "stepped_mask", "stft", "survey", "threshold_in_quiet", "vorbis", "write",
+    "require_audible", "resample", "segment_amplitude", "shifted", "spectrogram", "spectrum_with_floor",
+    "spl_to_amplitude", "stepped_mask", "stft", "survey", "threshold_in_quiet", "vorbis", "write",
 ]  # fmt: skip

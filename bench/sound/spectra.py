@@ -15,7 +15,7 @@ from torch.nn import functional
 
 __all__ = [
     "fast_size", "filtered", "frames_inside", "hop_size", "hz_to_mel", "istft", "mel_to_hz", "nearest_power_of_two",
-    "noise_floor", "power", "stft", "window_size",
+    "noise_floor", "power", "spectrum_with_floor", "stft", "window_size",
 ]  # fmt: skip
 
 _WINDOW_SECONDS = 0.032
@@ -113,6 +113,24 @@ def noise_floor(energy: Tensor, inside: Tensor, quantile: float) -> Tensor:
     at = ((frames - 1).clamp_min(0) * quantile).round().long().expand(*energy.shape[:3], 1)
     floor = smooth.sort(-1).values.gather(-1, at)
     return torch.where(floor.isfinite(), floor, 0.0).clamp_min(_LEAST)
+
+
+def spectrum_with_floor(audio: Tensor, lengths: Tensor, rate: int, quantile: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a denoiser works on: the spectrum, its power and the noise floor of the recording.
+
+    Args:
+        audio: [clip, channel, sample].
+        lengths: int64 [clip], samples of each recording.
+        rate: samples a second.
+        quantile: of the power over time, 0..1, see `noise_floor`.
+
+    Returns:
+        Complex and power [clip, channel, bin, frame], and the floor's power [clip, channel, bin, 1].
+    """
+    spectrum = stft(audio, rate)
+    energy = power(spectrum)
+    inside = frames_inside(lengths, energy.shape[-1], hop_size(rate))[:, None, None]
+    return spectrum, energy, noise_floor(energy, inside, quantile)
 
 
 def filtered(audio: Tensor, rate: int, response: Callable[[Tensor], Tensor]) -> Tensor:
