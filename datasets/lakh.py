@@ -30,18 +30,27 @@ from pathlib import Path
 from bench.api import Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.files import printable
-from bench.notes.midi import MIDI_SUFFIXES, read_score
+from bench.notes.midi import MIDI_SUFFIXES
 from bench.notes.pianorolls import read_pianorolls
 from bench.notes.rolls import Notes, quantised
-from bench.notes.windows import PROGRAMS, TRACKS, Window, cut, families, in_turn, rolls_of
-from bench.seeds import unit_hash
+from bench.notes.windows import (
+    BEATS,
+    PROGRAMS,
+    TRACKS,
+    Window,
+    cut,
+    families,
+    in_split,
+    read_piece,
+    require_sizes,
+    rolls_in_turn,
+    windows_of,
+)
 
 FOLDERS = ("lpd_5", "lpd_5_cleansed", "lmd_matched", "lmd_full")
 SHARES = {"train": 0.8, "validation": 0.9, "test": 1.0}  # upper ends of the hash, 0..1
-BEATS = 4  # of a bar
 MOST_DAMAGED = 0.05  # of the files tried
 SHOWN = 3  # damaged files that an error names
-LONGEST = 1 << 15  # beats
 SOURCE = "https://salu133445.github.io/lakh-pianoroll-dataset or https://colinraffel.com/projects/lmd"
 _PIECE = re.compile(r"TR[A-Z0-9]{16}")
 
@@ -80,11 +89,9 @@ class Lakh(Dataset[Rolls]):
     test_rolls: int = 128
 
     def __post_init__(self) -> None:
-        if self.bars < 1 or not 1 <= self.steps_per_beat <= 24 or self.per_piece < 1:
-            values = f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}, per_piece = {self.per_piece}"
-            raise UsageError(f"{values}: expected 1 or more, 1 to 24, 1 or more")
-        if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
-            raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
+        require_sizes(self.bars, self.steps_per_beat, self.rolls, self.validation_rolls, self.test_rolls)
+        if self.per_piece < 1:
+            raise UsageError(f"per_piece = {self.per_piece}, expected 1 or more")
 
     def load(self, split: str) -> Rolls:
         """Load one split.
@@ -99,12 +106,10 @@ class Lakh(Dataset[Rolls]):
             raise DataError(unknown("split of Lakh", split, SHARES))
         wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         root, files = self._files()
-        lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        placed = sorted((unit_hash(piece), piece) for piece in files)
         pieces: list[list[Window]] = []
         damaged: list[str] = []
         tried = 0
-        for piece in (piece for place, piece in placed if lower <= place < SHARES[split]):
+        for piece in in_split(files, str, SHARES, split):
             tried += 1
             try:
                 windows = self._windows(root / files[piece], piece)
@@ -116,14 +121,10 @@ class Lakh(Dataset[Rolls]):
             if wanted and len(pieces) == wanted:  # no more files are read than that takes
                 break
         _judge(root, damaged, tried)
-        chosen = in_turn(pieces, wanted)
-        if len(chosen) < max(wanted, 1):
-            found = f"{len(chosen)} windows of {self.bars} bars in {len(pieces)} files"
-            raise DataError(
-                f"{root}: {wanted} {split} rolls, but there are {found}; ask for at most that, or 0 for all"
-            )
-        steps = self.bars * BEATS * self.steps_per_beat
-        return rolls_of(chosen, steps, self.steps_per_beat, TRACKS, PROGRAMS)
+        return rolls_in_turn(
+            pieces, wanted, self.bars, self.steps_per_beat, TRACKS, PROGRAMS,
+            split=split, source=str(root), unit="files",
+        )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
         try:
@@ -176,9 +177,7 @@ class Lakh(Dataset[Rolls]):
         """The first `per_piece` windows of a file, by hash, in which something sounds."""
         notes, tempo = (_from_rolls if file.suffix == ".npz" else _from_midi)(file, self.steps_per_beat)
         notes = cut(notes, self.bars * BEATS * self.steps_per_beat)
-        names = {number: f"{piece}-{number:04d}" for number in set(notes.roll.tolist())}
-        order = sorted(names, key=lambda number: unit_hash(names[number]))[: self.per_piece]
-        return [Window(names[n], piece, notes[notes.roll == n], tempo) for n in order]
+        return windows_of(notes, piece, tempo, 4, self.per_piece)
 
 
 def _refuse(error: OSError) -> None:
@@ -198,9 +197,7 @@ def _judge(root: Path, damaged: list[str], tried: int) -> None:
 
 def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
     """Notes in the five tracks from the first bar with notes on, and the tempo; none if bars are not of 4 quarters."""
-    score = read_score(file)
-    if score.length > LONGEST * score.ticks_per_beat:
-        raise DataError(f"{printable(file)}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}")
+    score = read_piece(file)
     notes = quantised(score, steps_per_beat)
     if score.beats_per_bar != BEATS:
         return notes[notes.roll < 0], score.tempo

@@ -30,19 +30,16 @@ import torch
 from torch import Tensor
 
 from bench.api import Dataset, Needs, Rolls
-from bench.errors import DataError, UsageError, unknown
+from bench.errors import DataError, unknown
 from bench.files import printable
-from bench.notes.midi import Score, read_score
-from bench.notes.rolls import Notes, quantised
-from bench.notes.windows import Window, cut, in_turn, rolls_of
-from bench.seeds import unit_hash
+from bench.notes.midi import Score
+from bench.notes.rolls import quantised
+from bench.notes.windows import BEATS, Window, cut, in_split, read_piece, require_sizes, rolls_in_turn, windows_of
 
 TRACKS = ("melody", "bridge", "piano")
 SHARES = {"train": 0.7, "validation": 0.85, "test": 1.0}  # upper ends of the hash, 0..1
-BEATS = 4  # of a bar
 OTHER_METRES = ((3, 4), (6, 8))
 MOST_OFF = 0.1  # share of onsets off the grid
-LONGEST = 1 << 15  # beats
 SOURCE = "https://github.com/music-x-lab/POP909-Dataset"
 
 
@@ -78,10 +75,7 @@ class Pop909(Dataset[Rolls]):
     test_rolls: int = 128
 
     def __post_init__(self) -> None:
-        if self.bars < 1 or not 1 <= self.steps_per_beat <= 24:
-            raise UsageError(f"bars = {self.bars}, steps_per_beat = {self.steps_per_beat}: expected 1 or more, 1 to 24")
-        if min(self.rolls, self.validation_rolls, self.test_rolls) < 0:
-            raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
+        require_sizes(self.bars, self.steps_per_beat, self.rolls, self.validation_rolls, self.test_rolls)
 
     def load(self, split: str) -> Rolls:
         """Load one split.
@@ -101,14 +95,10 @@ class Pop909(Dataset[Rolls]):
                 songs.append(windows)
             if wanted and len(songs) == wanted:  # no more songs are read than that takes
                 break
-        chosen = in_turn(songs, wanted)
-        if len(chosen) < max(wanted, 1):
-            found = f"{len(chosen)} windows of {self.bars} bars in {len(songs)} songs"
-            raise DataError(
-                f"POP909: {wanted} {split} rolls, but there are {found}; ask for at most that, or 0 for all"
-            )
-        steps = self.bars * BEATS * self.steps_per_beat
-        return rolls_of(chosen, steps, self.steps_per_beat, TRACKS, (0,) * len(TRACKS))
+        return rolls_in_turn(
+            songs, wanted, self.bars, self.steps_per_beat, TRACKS, (0,) * len(TRACKS),
+            split=split, source="POP909", unit="songs",
+        )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
         try:
@@ -127,9 +117,7 @@ class Pop909(Dataset[Rolls]):
 
     def _files(self, split: str) -> list[Path]:
         """The songs of a split, in the order of their hashes."""
-        lower = max((share for share in SHARES.values() if share < SHARES[split]), default=0.0)
-        hashed = sorted((unit_hash(file.stem), file) for file in self._songs())
-        return [file for at, file in hashed if lower <= at < SHARES[split]]
+        return in_split(self._songs(), lambda file: file.stem, SHARES, split)
 
     def _songs(self) -> list[Path]:
         folder = self._folder()
@@ -149,11 +137,7 @@ class Pop909(Dataset[Rolls]):
 
     def _windows(self, file: Path) -> list[Window]:
         """The whole windows of one song in which something sounds, in the order of their hashes."""
-        score = read_score(file)
-        if score.length > LONGEST * score.ticks_per_beat:
-            raise DataError(
-                f"{printable(file)}: {score.length // score.ticks_per_beat} beats, expected at most {LONGEST}"
-            )
+        score = read_piece(file)
         track = _tracks(score)
         if _metre(score) in OTHER_METRES:
             return []
@@ -164,11 +148,7 @@ class Pop909(Dataset[Rolls]):
         bar = BEATS * self.steps_per_beat
         whole = -(-int(notes.end.max()) // bar) // self.bars
         notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
-        name = printable(file.stem)
-        names = {number: f"{name}-{number:03d}" for number in set(notes.roll.tolist()) if number < whole}
-        order = sorted(names, key=lambda number: unit_hash(names[number]))
-        tempo = score.tempo
-        return [Window(names[n], name, _alone(notes, n), tempo) for n in order]
+        return windows_of(notes[notes.roll < whole], printable(file.stem), score.tempo, 3)
 
 
 def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
@@ -206,7 +186,3 @@ def _tracks(score: Score) -> Tensor:
 def _metre(score: Score) -> tuple[int, int]:
     """Numerator and denominator of the first time signature, 4/4 where there is none."""
     return score.metres[0] if score.metres else (4, 4)
-
-
-def _alone(notes: Notes, number: int) -> Notes:
-    return notes[notes.roll == number]

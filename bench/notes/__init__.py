@@ -19,10 +19,15 @@ from bench.notes.windows import (
     cut,
     families,
     folded,
+    in_split,
     in_turn,
     joined,
+    read_piece,
+    require_sizes,
+    rolls_in_turn,
     rolls_of,
     stacked,
+    windows_of,
 )
 
 __all__ = [
@@ -48,6 +53,7 @@ __all__ = [
     "families",
     "folded",
     "grid",
+    "in_split",
     "in_turn",
     "joined",
     "lengthened",
@@ -58,8 +64,11 @@ __all__ = [
     "ranks",
     "read_midi",
     "read_pianorolls",
+    "read_piece",
     "read_score",
     "remerge",
+    "require_sizes",
+    "rolls_in_turn",
     "rolls_of",
     "rounded",
     "split",
@@ -68,5 +77,6 @@ __all__ = [
     "sustained",
     "threshold_velocity",
     "to_rolls",
+    "windows_of",
     "write_midi",
 ]

@@ -6,23 +6,32 @@ The five are drums, piano, guitar, bass and strings, by the families of General 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from bench.api import Rolls
-from bench.notes.midi import DRUMS
+from bench.errors import DataError, UsageError
+from bench.files import printable
+from bench.notes.midi import DRUMS, Score, read_score
 from bench.notes.rolls import Notes, grid
+from bench.seeds import unit_hash
 
 __all__ = [
-    "LOWEST", "PITCHES", "PROGRAMS", "TRACKS", "Window", "cut", "families", "folded", "in_turn", "joined",
-    "rolls_of", "stacked",
+    "BEATS", "LOWEST", "PITCHES", "PROGRAMS", "TRACKS", "Window", "cut", "families", "folded", "in_split", "in_turn",
+    "joined", "read_piece", "require_sizes", "rolls_in_turn", "rolls_of", "stacked", "windows_of",
 ]  # fmt: skip
 
+T = TypeVar("T")
+
 LOWEST, PITCHES = 24, 84  # C1..B7, the range of MuseGAN
+BEATS = 4  # of a bar
+_LONGEST = 1 << 15  # beats of a file
+_FINEST = 24  # steps a beat
 
 TRACKS = ("drums", "piano", "guitar", "bass", "strings")
 PROGRAMS = (DRUMS, 0, 24, 32, 48)
@@ -153,3 +162,108 @@ def in_turn(pieces: Sequence[Sequence[Window]], wanted: int) -> list[Window]:
     most = max(map(len, pieces), default=0)
     order = [piece[turn] for turn in range(most) for piece in pieces if turn < len(piece)]
     return order[: wanted or None]
+
+
+def windows_of(notes: Notes, piece: str, tempo: float, digits: int, most: int | None = None) -> list[Window]:
+    """Name the windows of one piece that hold notes, in the order of the hashes of their names.
+
+    Args:
+        notes: of the piece, their roll the number of the window, as `cut` gives them.
+        piece: its name, the group of every window.
+        tempo: beats a minute.
+        digits: of the number in a window's name.
+        most: how many windows; None for all.
+    """
+    names = {number: f"{piece}-{number:0{digits}d}" for number in set(notes.roll.tolist())}
+    order = sorted(names, key=lambda number: unit_hash(names[number]))[:most]
+    return [Window(names[number], piece, notes[notes.roll == number], tempo) for number in order]
+
+
+def rolls_in_turn(
+    pieces: Sequence[Sequence[Window]],
+    wanted: int,
+    bars: int,
+    steps_per_beat: int,
+    tracks: tuple[str, ...],
+    programs: tuple[int, ...],
+    *,
+    split: str,
+    source: str,
+    unit: str,
+) -> Rolls:
+    """Build the set of one split: a window of every piece, then a second one, and so on.
+
+    Args:
+        pieces: the windows of each piece.
+        wanted: how many windows, 0 for all.
+        bars: of a window, in 4/4.
+        steps_per_beat: steps a quarter note.
+        tracks: names of the tracks.
+        programs: of the tracks.
+        split: its name, for the error.
+        source: where the pieces come from, for the error.
+        unit: what a piece is called, for the error, such as "songs".
+
+    Returns:
+        Rolls, as `rolls_of` makes them.
+
+    Raises:
+        DataError: the pieces have fewer windows than wanted, or none.
+    """
+    chosen = in_turn(pieces, wanted)
+    if len(chosen) < max(wanted, 1):
+        raise DataError(
+            f"{source}: {wanted} {split} rolls, but there are {len(chosen)} windows of {bars} bars in {len(pieces)} "
+            f"{unit}; ask for at most that, or 0 for all"
+        )
+    return rolls_of(chosen, bars * BEATS * steps_per_beat, steps_per_beat, tracks, programs)
+
+
+def in_split(items: Iterable[T], name: Callable[[T], str], shares: Mapping[str, float], split: str) -> list[T]:
+    """Choose the items of a split by the hashes of their names.
+
+    Args:
+        items: all items.
+        name: item -> the name that is hashed.
+        shares: split -> upper end of its hashes, 0..1, ascending.
+        split: one of them.
+
+    Returns:
+        The items, in the order of their hashes.
+    """
+    lower = max((share for share in shares.values() if share < shares[split]), default=0.0)
+    hashed = sorted(((unit_hash(name(item)), item) for item in items), key=lambda pair: pair[0])
+    return [item for value, item in hashed if lower <= value < shares[split]]
+
+
+def read_piece(file: Path) -> Score:
+    """Read a MIDI file of at most 32,768 beats.
+
+    Args:
+        file: its path.
+
+    Raises:
+        DataError: the file cannot be read or is longer.
+    """
+    score = read_score(file)
+    if score.length > _LONGEST * score.ticks_per_beat:
+        beats = score.length // score.ticks_per_beat
+        raise DataError(f"{printable(file)}: {beats} beats, expected at most {_LONGEST}")
+    return score
+
+
+def require_sizes(bars: int, steps_per_beat: int, *rolls: int) -> None:
+    """Check the parameters of a data set of windows.
+
+    Args:
+        bars: of a window.
+        steps_per_beat: steps a quarter note.
+        rolls: how many windows of each split, 0 for all.
+
+    Raises:
+        UsageError: one of them is out of range.
+    """
+    if bars < 1 or not 1 <= steps_per_beat <= _FINEST:
+        raise UsageError(f"bars = {bars}, steps_per_beat = {steps_per_beat}: expected 1 or more, 1 to {_FINEST}")
+    if min(rolls) < 0:
+        raise UsageError("a count of rolls is below 0, expected 0 (all) or more")

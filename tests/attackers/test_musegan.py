@@ -10,10 +10,10 @@ from torch import Generator
 from torch.nn import functional
 
 from bench import plugins
-from bench._kit import sets
 from bench.api import Rolls
 from bench.errors import DataError, UsageError
 from bench.metrics.symbolic import features
+from tests.attackers.examples import rng, rolls
 
 pytestmark = pytest.mark.numeric
 
@@ -24,17 +24,6 @@ def attacker(**parameters: Any) -> Any:
 
 def quick(**parameters: Any) -> Any:
     return attacker(**({"warm": 4, "steps": 2, "batch": 4, "evaluations": 1} | parameters))
-
-
-def rolls(items: int = 4) -> Rolls:
-    """Of 4 bars, every third of them whole and the others of 2."""
-    made = sets.example("midi", "several", items)
-    assert isinstance(made, Rolls)
-    return made
-
-
-def rng(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def windowing() -> Any:

@@ -5,28 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator
 from torch.nn import functional
 
 from bench import plugins
-from bench._kit import sets
-from bench.api import Rolls
+from tests.attackers.examples import rng, rolls
 
 pytestmark = pytest.mark.numeric
 
 
 def attacker(**parameters: Any) -> Any:
     return plugins.build("attackers", "pianoroll_gru", parameters, preset="smoke")
-
-
-def rolls(items: int = 4) -> Rolls:
-    made = sets.example("midi", "several", items)
-    assert isinstance(made, Rolls)
-    return made
-
-
-def rng(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def test_the_prior_is_what_counting_gives() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from bench import plugins
 from bench._kit import sets
@@ -16,6 +16,7 @@ from bench.api import Rolls
 from bench.errors import DataError
 from bench.notes.rolls import Notes, grid, notes_of
 from bench.notes.velocities import beginnings
+from tests.attackers.examples import rng, rolls
 
 pytestmark = pytest.mark.numeric
 
@@ -26,16 +27,6 @@ def attacker(**parameters: Any) -> Any:
 
 def module(name: str) -> Any:
     return sys.modules[f"{plugins.load('attackers', 'symphonynet').__module__}.{name}"]
-
-
-def rng(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
-
-
-def rolls(items: int = 4) -> Rolls:
-    made = sets.example("midi", "several", items)
-    assert isinstance(made, Rolls)
-    return made
 
 
 def band(items: int = 12) -> Rolls:
