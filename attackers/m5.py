@@ -1,4 +1,4 @@
-"""M5: a convolutional network on the raw waveform, the model that published unlearnable speech attacks.
+"""M5: a convolutional network on the raw waveform, the target of published unlearnable speech.
 
 Dai et al., "Very deep convolutional neural networks for raw waveforms", ICASSP 2017; of 25,290 parameters for ten
 classes with the widths of torchaudio's speech command tutorial, which are those of the published attack too. Small

@@ -1,4 +1,4 @@
-"""Resampling: every clip is resampled to a lower rate and back before training, which removes the upper frequencies.
+"""Resampling to a lower rate and back before training, which removes the upper frequencies.
 
 Sample alignment is kept, padding stays zero.
 """
