@@ -1,8 +1,8 @@
 """The Audio Spectrogram Transformer, AST: attention over patches of a mel spectrogram.
 
-Gong et al., Interspeech 2021, as Hugging Face Transformers has it. By default a tiny one (two layers, 40 bands) that
-learns from nothing. With `checkpoint` or `path`, a pretrained one behind its own Kaldi filter bank at its own rate,
-under a new head: such as MIT/ast-finetuned-speech-commands-v2 for words, or an AudioSet checkpoint for other sound.
+Gong et al., Interspeech 2021, as implemented in Hugging Face Transformers. By default a tiny model (two layers, 40
+bands) with random weights. With `checkpoint` or `path`, a pretrained one behind its own Kaldi filter bank at its own
+rate, under a new head: such as MIT/ast-finetuned-speech-commands-v2 for words, or one of AudioSet for other sound.
 
 Every clip is cut or padded with silence to what the model's position embeddings cover; there is no attention mask.
 """
@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Clips, Log, Needs, silent_log
-from bench.compat import mend_torchaudio
+from bench.compat import workaround_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
 from bench.sound.resampling import resample
@@ -71,17 +71,21 @@ class Ast(Attacker[Clips]):
         return self.needs if self._tiny else replace(self.needs, memory_gb=6.0, accelerator_gb=8.0)
 
     def fingerprint(self) -> str:
-        """Of a checkpoint: its folder's name (on the hub: the revision), files and sizes."""
+        """Digest the folder name (on the hub: the revision), file names and sizes of a checkpoint."""
         if self._tiny:
             return ""
         return checkpoints.fingerprint(self._folder())
 
     def inventory(self) -> dict[str, str]:
-        """Two public checkpoints: found in the Hugging Face cache, or what their lack disables."""
+        """Name two public checkpoints, with what is disabled where the Hugging Face cache lacks them."""
         return checkpoints.inventory({name: f"checkpoint={name}" for name in _KNOWN}, "ast")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        """Raises `DataError` for clips without labels, and where a checkpoint is missing or unreadable."""
+        """Build the network, or load the checkpoint under a new head.
+
+        Raises:
+            DataError: The clips have no labels, or the checkpoint is missing or unreadable.
+        """
         classes = len(classification.classes(like))
         with seeded(rng):
             network = self._from_nothing(like, classes) if self._tiny else self._pretrained(like, classes)
@@ -121,15 +125,15 @@ class Ast(Attacker[Clips]):
     def _from_nothing(self, like: Clips, classes: int) -> nn.Module:
         from transformers import ASTConfig, ASTForAudioClassification
 
-        front = _LogMelFrames(like)
+        front_end = _LogMelFrames(like)
         network = ASTForAudioClassification(
             ASTConfig(
                 hidden_size=self.width, num_hidden_layers=self.layers, num_attention_heads=4,
                 intermediate_size=2 * self.width, patch_size=_PATCH, time_stride=_PATCH, frequency_stride=_PATCH,
-                num_mel_bins=_BANDS, max_length=front.frames, num_labels=classes,
+                num_mel_bins=_BANDS, max_length=front_end.frames, num_labels=classes,
             )
         )  # fmt: skip
-        return classification.Fronted(front, nn.Sequential(_Pooled(network), network.classifier))
+        return classification.WithFrontEnd(front_end, nn.Sequential(_Pooled(network), network.classifier))
 
     def _pretrained(self, like: Clips, classes: int) -> nn.Module:
         from transformers import ASTConfig, ASTForAudioClassification
@@ -137,18 +141,18 @@ class Ast(Attacker[Clips]):
         where = self._folder()
         features = _features_of(where)
         base = _loaded(where)
-        front = _KaldiFrames(like.rate, base.config.num_mel_bins, base.config.max_length, **features)
+        front_end = _KaldiFrames(like.rate, base.config.num_mel_bins, base.config.max_length, **features)
         config = ASTConfig.from_dict({**base.config.to_dict(), "num_labels": classes})
         network = ASTForAudioClassification(config)
         network.audio_spectrogram_transformer = base
         if not self.freeze_features:
-            return classification.Fronted(front, nn.Sequential(_Pooled(network), network.classifier))
+            return classification.WithFrontEnd(front_end, nn.Sequential(_Pooled(network), network.classifier))
         base.requires_grad_(False)
-        return classification.Fronted(nn.Sequential(front, _Pooled(network)), network.classifier)
+        return classification.WithFrontEnd(nn.Sequential(front_end, _Pooled(network)), network.classifier)
 
 
 class _Pooled(nn.Module):
-    """Frames [clip, frame, band] -> what the two class tokens have gathered [clip, width]."""
+    """Frames [clip, frame, band] -> mean of the class and distillation tokens [clip, width]."""
 
     def __init__(self, network: Any):
         super().__init__()
@@ -170,21 +174,21 @@ class _LogMelFrames(nn.Module):
         self.frames = self.samples // hop + 1
 
     def forward(self, audio: Tensor) -> Tensor:
-        seen = self.mel(functional.pad(audio, (0, self.samples - audio.shape[-1]))).mT
-        spread = (seen.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
-        scaled: Tensor = (seen - seen.mean((1, 2), keepdim=True)) / (2 * spread)
+        features = self.mel(functional.pad(audio, (0, self.samples - audio.shape[-1]))).mT
+        spread = (features.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
+        scaled: Tensor = (features - features.mean((1, 2), keepdim=True)) / (2 * spread)
         return scaled
 
 
 class _KaldiFrames(nn.Module):
-    """Audio [clip, channel, sample] at `rate` -> frames [clip, frame, band] as ASTFeatureExtractor makes them.
+    """Audio [clip, channel, sample] at `rate` -> frames [clip, frame, band], as ASTFeatureExtractor computes them.
 
-    Differentiable, and all clips at once, which that is not.
+    Unlike ASTFeatureExtractor this is differentiable and batched.
     """
 
     def __init__(self, rate: int, bands: int, frames: int, *, sampling_rate: int, mean: float, std: float):
         super().__init__()
-        mend_torchaudio()
+        workaround_torchaudio()
         self.source_rate = rate
         self.rate, self.bands, self.frames = sampling_rate, bands, frames
         self.mean, self.std = mean, std
@@ -201,13 +205,13 @@ class _KaldiFrames(nn.Module):
             )
             return frames
 
-        seen: Tensor = torch.vmap(one)(mono)
-        seen = functional.pad(seen, (0, 0, 0, self.frames - seen.shape[1]))
-        return (seen - self.mean) / (2 * self.std)
+        features: Tensor = torch.vmap(one)(mono)
+        features = functional.pad(features, (0, 0, 0, self.frames - features.shape[1]))
+        return (features - self.mean) / (2 * self.std)
 
 
 def _loaded(where: Path) -> Any:
-    """The transformer of a checkpoint without its head, in float32. Raises `DataError` where any weight is missing."""
+    """Load a checkpoint without its head, in float32. Raises `DataError` where a weight is missing."""
     from safetensors import SafetensorError
     from transformers import ASTModel
     from transformers.utils import logging
@@ -236,18 +240,18 @@ def _loaded(where: Path) -> Any:
 
 
 def _features_of(where: Path) -> dict[str, Any]:
-    """Rate, mean and deviation of what the checkpoint was trained on."""
+    """Read the sampling rate, mean and standard deviation of the checkpoint's training features."""
     file = where / "preprocessor_config.json"
-    said = _json(file) if file.is_file() else {}
-    if not said.get("do_normalize", True):
-        said = {**said, "mean": 0.0, "std": 0.5}  # (x - 0) / (2 * 0.5)
-    found = {name: said.get(name, usual) for name, usual in _USUAL.items()}
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in found.values()):
-        raise DataError(f"ast: {file} holds {found}, expected numbers")
-    found["sampling_rate"] = int(found["sampling_rate"])
-    if found["sampling_rate"] < 1000 or not found["std"] > 0:
-        raise DataError(f"ast: {file} holds {found}, expected a rate such as 16000 and a std above 0")
-    return found
+    preprocessor = _json(file) if file.is_file() else {}
+    if not preprocessor.get("do_normalize", True):
+        preprocessor = {**preprocessor, "mean": 0.0, "std": 0.5}  # (x - 0) / (2 * 0.5)
+    features = {name: preprocessor.get(name, usual) for name, usual in _USUAL.items()}
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in features.values()):
+        raise DataError(f"ast: {file} holds {features}, expected numbers")
+    features["sampling_rate"] = int(features["sampling_rate"])
+    if features["sampling_rate"] < 1000 or not features["std"] > 0:
+        raise DataError(f"ast: {file} holds {features}, expected a rate such as 16000 and a std above 0")
+    return features
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""M5: a convolutional network on the raw waveform, the victim of published unlearnable speech.
+"""M5: a convolutional network on the raw waveform, the target of published unlearnable speech.
 
 Dai et al., "Very deep convolutional neural networks for raw waveforms", ICASSP 2017; of 25,290 parameters for ten
 classes with the widths of torchaudio's speech command tutorial, which are those of the published attack too. Small
@@ -7,7 +7,7 @@ shifts in time are part of the recipe: without them 12 epochs on spoken digits e
 SpeechCommands: the defaults with `epochs = 30`, for 13 words and for all 35. The published recipe (13 words, a peak of
 89.5 %): `epochs = 10, batch = 256, lr = 0.01, weight_decay = 0.0001, shift_ms = 0, schedule = "constant"`.
 
-In evaluation mode the same function is computed another way, since defenses descend it thousands of times: the batch
+In evaluation mode the same function is computed faster, since defenses differentiate it thousands of times: the batch
 normalisations are folded into the convolutions, the rectifiers stand behind the pools, and the first convolution is one
 product of matrices, whose gradient is five shifted additions in place of a transposed convolution.
 """
@@ -42,7 +42,7 @@ class M5(Attacker[Clips]):
     presets = {"smoke": {"epochs": 8}, "full": {"epochs": 30}}
 
     width: int = 32  # channels of the first two layers; the last two have twice as many
-    shift_ms: float = 20.0  # every training clip is moved by up to that much, anew in every epoch
+    shift_ms: float = 20.0  # largest random shift in time of a training clip, drawn every epoch
     epochs: int = 12
     batch: int = 32
     lr: float = 5e-3
@@ -63,13 +63,13 @@ class M5(Attacker[Clips]):
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        def moved(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
+        def with_shifts(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
             changed = shifted(batch, self.shift_ms / 1000, rng)
             return augment(changed, rng, model) if augment else changed
 
         schedule = classification.one_cycle if self.schedule == "one-cycle" else _constant
-        change = moved if self.shift_ms else augment
-        return classification.learn(self, train, validation, rng, augment=change, log=log, schedule=schedule)
+        augmentation = with_shifts if self.shift_ms else augment
+        return classification.learn(self, train, validation, rng, augment=augmentation, log=log, schedule=schedule)
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
         return classification.quality(model, test)
@@ -107,7 +107,7 @@ class _Network(nn.Module):
 
 
 def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of one convolution that does what a convolution and its normalisation do together."""
+    """Fold a batch normalisation into its convolution. Returns weight and bias."""
     assert isinstance(convolution, nn.Conv1d)
     assert isinstance(norm, nn.BatchNorm1d)
     assert convolution.bias is not None
@@ -125,7 +125,7 @@ def _first(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _Windows(torch.autograd.Function):
-    """[clip, sample] -> [clip, frame, kernel]: a view forward; backward, what each window says of its samples added."""
+    """[clip, sample] -> [clip, frame, kernel]: a view forward; backward, overlapping windows are added."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -134,11 +134,11 @@ class _Windows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (slope,) = gradients
-        clips, frames, _ = slope.shape
-        parts = slope.reshape(clips, frames, _KERNEL // _STRIDE, _STRIDE)
+        (gradient,) = gradients
+        clips, frames, _ = gradient.shape
+        parts = gradient.reshape(clips, frames, _KERNEL // _STRIDE, _STRIDE)
         steps = -(-ctx.samples // _STRIDE)
-        total = slope.new_zeros(clips, max(steps, frames + _KERNEL // _STRIDE - 1), _STRIDE)
+        total = gradient.new_zeros(clips, max(steps, frames + _KERNEL // _STRIDE - 1), _STRIDE)
         for j in range(_KERNEL // _STRIDE):
             total[:, j : j + frames] += parts[:, :, j]
         return total.flatten(1)[:, : ctx.samples]

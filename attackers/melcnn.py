@@ -1,4 +1,4 @@
-"""A small convolutional network on the log-mel spectrogram: what a practitioner trains first.
+"""A small convolutional network on the log-mel spectrogram, the usual baseline of keyword spotting.
 
 Windows of 32 ms every 16 ms, 40 mel bands, the natural logarithm of the power; four strided 3 x 3 convolutions
 (16, 32, 64, 64) with batch normalisation, the mean over time, one linear layer: some 62 thousand parameters. It learns
@@ -35,9 +35,9 @@ class MelCnn(Attacker[Clips]):
     weight_decay: float = 1e-3
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        front = LogMel(like.rate, self.bands, self.window_ms)
+        front_end = LogMel(like.rate, self.bands, self.window_ms)
         with seeded(rng):
-            return classification.Fronted(front, _Network(len(classification.classes(like)), self.bands)).to(
+            return classification.WithFrontEnd(front_end, _Network(len(classification.classes(like)), self.bands)).to(
                 like.device
             )
 
@@ -58,8 +58,8 @@ class _Network(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(64 * bands, classes)
 
-    def forward(self, seen: Tensor) -> Tensor:
-        # Steady loudness and the frequency response's tilt are not what a word is: the scale is one of habit.
-        x: Tensor = self.convolutions((seen[:, None] + 6.0) / 4.0)
+    def forward(self, features: Tensor) -> Tensor:
+        # A fixed scale: levels and spectral tilt are left to the batch normalisation.
+        x: Tensor = self.convolutions((features[:, None] + 6.0) / 4.0)
         logits: Tensor = self.head(torch.flatten(x.mean(-1), 1))
         return logits

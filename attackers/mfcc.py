@@ -1,8 +1,8 @@
 """Mel-frequency cepstral coefficients and a small network in time: classical speech recognition.
 
-20 coefficients and their slopes over 32 ms windows, the clip's own mean taken away, three convolutions in time (a TDNN,
-Waibel et al. 1989), and the mean and the deviation over time (statistics pooling, Snyder et al. 2017): some 25 thousand
-parameters. Taking the mean away is meant against fixed filters; in the suite speech an equaliser and a tone a class
+20 coefficients and their deltas over 32 ms windows, minus the clip's mean over active frames; three convolutions in
+time (a TDNN, Waibel et al. 1989); the mean and the deviation over time (statistics pooling, Snyder et al. 2017). Some
+25 thousand parameters. Subtracting the mean removes fixed filters; in the suite speech an equaliser and a tone a class
 still deny it much.
 """
 
@@ -43,10 +43,12 @@ class Mfcc(Attacker[Clips]):
             raise ValueError(f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        front = Front(like.rate, self.bands, self.window_ms, self.coefficients, centred=self.centred)
+        front_end = Front(like.rate, self.bands, self.window_ms, self.coefficients, centred=self.centred)
         classes = len(classification.classes(like))
         with seeded(rng):
-            return classification.Fronted(front, _Network(classes, 2 * self.coefficients, self.width)).to(like.device)
+            return classification.WithFrontEnd(front_end, _Network(classes, 2 * self.coefficients, self.width)).to(
+                like.device
+            )
 
     loss = staticmethod(classification.cross_entropy)
     learn = classification.learn
@@ -59,14 +61,14 @@ class _Network(nn.Module):
     def __init__(self, classes: int, numbers: int, width: int):
         super().__init__()
         layers: list[nn.Module] = [nn.BatchNorm1d(numbers)]
-        for before, spread in ((numbers, 1), (width, 2), (width, 3)):
-            convolution = nn.Conv1d(before, width, 3, dilation=spread, padding=spread, bias=False)
+        for inputs, dilation in ((numbers, 1), (width, 2), (width, 3)):
+            convolution = nn.Conv1d(inputs, width, 3, dilation=dilation, padding=dilation, bias=False)
             layers += [convolution, nn.BatchNorm1d(width), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(2 * width, classes)
 
-    def forward(self, seen: Tensor) -> Tensor:
-        x = self.convolutions(seen)
-        spread = (x.var(-1, correction=0) + 1e-5).sqrt()
-        logits: Tensor = self.head(torch.cat([x.mean(-1), spread], dim=1))
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.convolutions(features)
+        deviation = (x.var(-1, correction=0) + 1e-5).sqrt()
+        logits: Tensor = self.head(torch.cat([x.mean(-1), deviation], dim=1))
         return logits

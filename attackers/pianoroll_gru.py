@@ -107,13 +107,13 @@ class PianorollGru(Attacker[Rolls]):
         assert isinstance(model, _Network)
         tracks, steps = len(like.programs), like.velocity.shape[2]
         frame = torch.zeros(len(like), 1, tracks * PITCHES, device=like.device)
-        state, made = None, []
+        state, frames = None, []
         for step in range(steps):
             odds, state = model(frame, state, step)
             chance = torch.rand(odds.shape, generator=rng, device=rng.device).to(odds.device)
             frame = (chance < odds.sigmoid()) * 0.5
-            made.append(frame)
-        cells = torch.cat(made, 1).view(len(like), steps, tracks, PITCHES).transpose(1, 2)
+            frames.append(frame)
+        cells = torch.cat(frames, 1).view(len(like), steps, tracks, PITCHES).transpose(1, 2)
         whole = torch.zeros_like(like.velocity)
         low, high = max(LOWEST, like.lowest), min(LOWEST + PITCHES, like.lowest + whole.shape[-1])
         whole[..., low - like.lowest : high - like.lowest] = cells[..., low - LOWEST : high - LOWEST]
@@ -182,5 +182,5 @@ def _shuffled(rolls: Rolls) -> Rolls:
     within = torch.arange(beat, device="cpu")
     for i, beats in enumerate(name_orders(rolls.ids, (rolls.lengths // beat).tolist())):
         order[i, : len(beats) * beat] = (beats[:, None] * beat + within).flatten()
-    place = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
-    return replace(rolls, velocity=rolls.velocity.gather(2, place), onset=rolls.onset.gather(2, place))
+    index = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
+    return replace(rolls, velocity=rolls.velocity.gather(2, index), onset=rolls.onset.gather(2, index))

@@ -1,4 +1,4 @@
-"""Mends for third-party packages that do not import as they come.
+"""Import workarounds for torchaudio, audiocraft and frechet_audio_distance.
 
 torchaudio's wheel is a CUDA build: beside a CPU-only torch `import torchaudio` fails for want of libc10_cuda, and with
 it every class of Transformers that touches audio. Its own fallback (no compiled extension) is chosen here, when
@@ -56,7 +56,7 @@ def _fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
     return refuse
 
 
-def mend_torchaudio() -> None:
+def workaround_torchaudio() -> None:
     """Let `import torchaudio` work beside a CPU-only torch. Costs nothing until then; does nothing on a CUDA torch.
 
     Called where something may import it next: before a plugin is loaded, and by the modules of bench that need it.

@@ -56,14 +56,14 @@ def chosen(device: str) -> tuple[Accelerator, ...]:
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
     if device == CPU:
         return ()
-    here = accelerators()
+    available = accelerators()
     if device == "auto":
-        return here
-    asked = tuple(each for each in here if device in ("cuda", each.device))
-    if not asked:
-        listed = ", ".join(each.device for each in here) or "none that torch can use"
+        return available
+    matching = tuple(each for each in available if device in ("cuda", each.device))
+    if not matching:
+        listed = ", ".join(each.device for each in available) or "none that torch can use"
         raise UsageError(f"--device {device}: accelerators here: {listed}; give --device auto or --device cpu")
-    return asked
+    return matching
 
 
 def first(device: str) -> str:

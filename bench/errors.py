@@ -1,7 +1,7 @@
-"""What a user may be told: one line that says what was found, what was expected and the nearest good value.
+"""User-facing exceptions: a message is one line that says what was found, what was expected and the nearest good value.
 
-A `BenchError` is the user's to mend (bad input, an unknown name); the command prints its line and exits with 2.
-Anything else that escapes is a defect of ours or of a plugin and keeps its traceback.
+A user can correct a `BenchError` (bad input, an unknown name): the command prints its line and exits with 2.
+Any other exception is a defect of bench or of a plugin and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Something the user can mend. The message is one line."""
+    """An error that the user can correct. The message is one line."""
 
 
 class DataError(BenchError):
@@ -26,14 +26,14 @@ class UsageError(BenchError):
     """A command, a parameter or a suite file that does not make sense."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One line for an unknown name: the nearest known one first, then all of them if they are few.
+def unknown(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that a name is unknown, with the nearest available name and all of them.
 
     >>> unknown("defense", "harmonycloack", ["clean", "harmonycloak"])
-    "unknown defense 'harmonycloack': did you mean 'harmonycloak'? (known: clean, harmonycloak)"
+    "unknown defense 'harmonycloack': did you mean 'harmonycloak'? (available: clean, harmonycloak)"
     """
-    names = sorted(known)
+    names = sorted(available)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f": did you mean '{near[0]}'?" if near else ":"
+    hint = f": did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
-    return f"unknown {what} '{name}'{hint} (known: {listed})"
+    return f"unknown {what} '{name}'{hint} (available: {listed})"

@@ -46,9 +46,9 @@ def check_suite_name(name: str, where: str) -> None:
 
 def suite_name_from(text: str) -> str:
     """The nearest safe name of a suite; "run" where nothing of the text can stay."""
-    kept = re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII)[:_LONGEST_SUITE_NAME].strip("-_.")
-    reserved = kept.lower() in _SITE or kept.lower().partition(".")[0] in _DEVICES
-    return f"suite-{kept}" if reserved else kept or "run"
+    cleaned = re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII)[:_LONGEST_SUITE_NAME].strip("-_.")
+    reserved = cleaned.lower() in _SITE or cleaned.lower().partition(".")[0] in _DEVICES
+    return f"suite-{cleaned}" if reserved else cleaned or "run"
 
 
 def check_label(label: str, where: str) -> None:

@@ -67,8 +67,8 @@ class Listing:
     @property
     def title(self) -> str:
         """What messages call it: its kind and name, and its file where the name does not say it."""
-        place = "" if self.name == str(self.path) else f" ({self.path or self.origin})"
-        return f"{SINGULAR[self.kind]} '{self.name}'{place}"
+        origin = "" if self.name == str(self.path) else f" ({self.path or self.origin})"
+        return f"{SINGULAR[self.kind]} '{self.name}'{origin}"
 
 
 def home() -> Path:
@@ -95,10 +95,10 @@ def find(kind: Kind, name: str) -> Listing:
     file = _our_files(kind).get(name)
     if file:
         return Listing(kind, name, _summary(file), "built in", file)
-    known = names(kind)
-    if name not in known:
-        raise PluginError(unknown(SINGULAR[kind], name, known))
-    return known[name]
+    available = names(kind)
+    if name not in available:
+        raise PluginError(unknown(SINGULAR[kind], name, available))
+    return available[name]
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -121,7 +121,7 @@ def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
 def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
-    compat.mend_torchaudio()  # before a plugin can import torchaudio or Transformers
+    compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
         with exit_raises():
             if listing.origin == "built in":
@@ -231,12 +231,12 @@ def _ours(kind: Kind) -> Iterator[Listing]:
 def _our_files(kind: Kind) -> dict[str, Path]:
     """Name -> file, in order; none of them is opened."""
     folder = home() / FOLDERS[kind]
-    found = {}
+    files = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         file = entry / "__init__.py" if entry.is_dir() else entry
         if file.suffix == ".py" and file.is_file() and not entry.name.startswith(("_", ".")):
-            found[entry.stem] = file
-    return found
+            files[entry.stem] = file
+    return files
 
 
 def _theirs(kind: Kind) -> Iterator[Listing]:
@@ -338,8 +338,8 @@ def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[
         cls for cls in public if declarations.looks_like(kind, cls)
     ]
     if len(fitting) != 1:
-        found = ", ".join(cls.__name__ for cls in fitting) or "none"
-        raise PluginError(f"{listing.title} must hold one public class that inherits {base.__name__}; found: {found}")
+        listed = ", ".join(cls.__name__ for cls in fitting) or "none"
+        raise PluginError(f"{listing.title} must hold one public class that inherits {base.__name__}; found: {listed}")
     return _fitting(kind, fitting[0], listing)
 
 

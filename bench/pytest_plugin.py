@@ -68,10 +68,10 @@ class _SuiteFile(pytest.File):
         from bench.results import suite as suites
 
         named = self.config.getoption("--bench-baseline")
-        place = Path(named) if named else self.path.with_name("baseline.json")
+        baseline_file = Path(named) if named else self.path.with_name("baseline.json")
         try:
             self.suite: Suite = suites.read(self.path)
-            self.held: Baseline = baseline.accepted(place, self.suite, str(self.path))
+            self.held: Baseline = baseline.accepted(baseline_file, self.suite, str(self.path))
             self.due = [(trial.cell, trial.seed) for trial in expanded(self.suite)]
         except BenchError as error:
             raise self.CollectError(str(error)) from error
@@ -86,8 +86,8 @@ class _SuiteFile(pytest.File):
 
         if self._report is None:
             try:
-                made = gate_records(self.suite, _silent(self.config))
-                self._report = judge(self.held, made, self.suite.gate, self.due)
+                measured = gate_records(self.suite, _silent(self.config))
+                self._report = judge(self.held, measured, self.suite.gate, self.due)
             except Exception as error:  # kept, so that the next cell fails alike instead of running it all again
                 self._report = error
         if isinstance(self._report, Exception):
@@ -109,7 +109,7 @@ class _CellItem(pytest.Item):
 
         assert isinstance(self.parent, _SuiteFile)
         store = Store(self.config.getoption("--bench-store") or default_url())
-        for verdict in (found for found in self.parent.report().verdicts if found.cell == self._cell):
+        for verdict in (verdict_ for verdict_ in self.parent.report().verdicts if verdict_.cell == self._cell):
             lines = [f"{verdict.word}: {verdict.sentence}", *details(verdict, store.locate)]
             if verdict.exit:
                 raise CellFailed("\n  ".join(lines))
@@ -135,9 +135,9 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
         from bench.results import suite as suites
         from bench.results import table
 
-        asked = suites.read(Path(suite))
-        made = gate_records(asked, _silent(pytestconfig))
-        rows = {row.defense: row for row in table.rows(made, asked.budget)}
+        definition = suites.read(Path(suite))
+        measured = gate_records(definition, _silent(pytestconfig))
+        rows = {row.defense: row for row in table.rows(measured, definition.budget)}
         if defense not in rows:
             raise UsageError(unknown(f"row of {suite}", defense, rows))
         return rows[defense]

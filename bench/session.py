@@ -68,7 +68,7 @@ def run(
     from bench.trials.run import execute, prepare
     from bench.trials.store import Store, default_url
 
-    asked = request(
+    definition = request(
         defenses=_listed(defense),
         attackers=_listed(attacker),
         datasets=_listed(dataset),
@@ -80,7 +80,7 @@ def run(
         preset=preset,
         seeds=seeds,
     )
-    suite = suite_from({**asked, **_tables(asked, parameters or {})}, "this run")
+    suite = suite_from({**definition, **_tables(definition, parameters or {})}, "this run")
     expansion = expand(suite)
     if not expansion.trials:
         raise UsageError(f"nothing to run: {next(iter(expansion.left_out), 'no trial')}")
@@ -161,7 +161,7 @@ def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]
     """Return parameters by kind of plugin and name, as a suite has them.
 
     Raises:
-        UsageError: No plugin of the run is called so.
+        UsageError: No plugin of the run has that name.
     """
     names = {
         "dataset": list(asked["datasets"]) or default_datasets(asked["attackers"]),

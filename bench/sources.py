@@ -109,18 +109,18 @@ def _modules(entry: Path, package: Path | None, name: str) -> set[Path]:
     root = _root(entry, package)
     if entry.name != _ENTRY and package is None:
         return {entry}
-    found, queue, dynamic = {entry}, [entry], False
+    modules, queue, dynamic = {entry}, [entry], False
     while queue:
         file = queue.pop()
         for module in _imports(file):
             dynamic = dynamic or module in _DYNAMIC
             for path in _own_paths(module, file, root, name):
-                if path not in found:
-                    found.add(path)
+                if path not in modules:
+                    modules.add(path)
                     queue.append(path)
     if dynamic:
-        found |= {file for file in folder_files(root) if file.suffix == ".py"}
-    return found
+        modules |= {file for file in folder_files(root) if file.suffix == ".py"}
+    return modules
 
 
 def _own_paths(module: str, file: Path, root: Path, name: str) -> Iterator[Path]:
@@ -187,15 +187,15 @@ def _documented(node: ast.AST) -> TypeGuard[ast.Module | ast.ClassDef | ast.Func
 
 def _bench_modules(files: Iterable[Path]) -> set[str]:
     """The modules of bench that are part of what a plugin computes, followed through their own imports."""
-    found: set[str] = set()
+    modules: set[str] = set()
     queue = list(files)
     while queue:
         for module in _imports(queue.pop()):
             counted = module.startswith(tuple(f"{package}." for package in SHARED))
-            if counted and module not in found and _bench_file(module).is_file():
-                found.add(module)
+            if counted and module not in modules and _bench_file(module).is_file():
+                modules.add(module)
                 queue.append(_bench_file(module))
-    return found
+    return modules
 
 
 def _bench_file(module: str) -> Path:

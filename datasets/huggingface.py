@@ -88,15 +88,15 @@ class HuggingFace(Dataset[Clips]):
         mine = [row for row in rows if row.split == split]
         if not mine:
             raise DataError(f"{self.source}: no rows fall to {split}; raise share = {self.share} or name another split")
-        chosen = sorted(sorted(mine, key=lambda row: row.place)[: self.limit or None], key=lambda row: row.number)
+        chosen = sorted(sorted(mine, key=lambda row: row.rank)[: self.limit or None], key=lambda row: row.number)
         samples = round(self.seconds * self.rate)
         audio = torch.zeros(len(chosen), self.channels, samples)
         lengths = torch.zeros(len(chosen), dtype=torch.int64)
         texts: list[str] = []
-        for place, (row, values) in enumerate(self._values(streams[chosen[0].source], chosen)):
+        for row_index, (row, values) in enumerate(self._values(streams[chosen[0].source], chosen)):
             sound = self._sound(values[self.audio], row)[:, :samples]
-            audio[place, :, : sound.shape[1]] = sound
-            lengths[place] = sound.shape[1]
+            audio[row_index, :, : sound.shape[1]] = sound
+            lengths[row_index] = sound.shape[1]
             if self.text:
                 texts.append(str(values[self.text]))
         return Clips(
@@ -117,9 +117,9 @@ class HuggingFace(Dataset[Clips]):
         library = _library()
         builder = self._builder()
         try:
-            given = dict(builder.as_streaming_dataset())
+            available = dict(builder.as_streaming_dataset())
             streams = {
-                name: stream if stream.features else stream._resolve_features() for name, stream in given.items()
+                name: stream if stream.features else stream._resolve_features() for name, stream in available.items()
             }
         except Exception as error:  # the library raises what its readers trip over
             raise DataError(f"{self.source}: cannot be read ({_line(error)})") from error
@@ -143,17 +143,17 @@ class HuggingFace(Dataset[Clips]):
         library.disable_progress_bars()
         library.utils.logging.set_verbosity_error()
         path = Path(self.source).expanduser()
-        given = {"cache_dir": self.cache or None}
+        options = {"cache_dir": self.cache or None}
         try:
             if path.is_file():
-                return library.load_dataset_builder("parquet", data_files={self.train: str(path)}, **given)
+                return library.load_dataset_builder("parquet", data_files={self.train: str(path)}, **options)
             if path.is_dir():
-                return library.load_dataset_builder(str(path.resolve()), self.config or None, **given)
+                return library.load_dataset_builder(str(path.resolve()), self.config or None, **options)
             from datasets.packaged_modules.cache.cache import Cache  # type: ignore[import-untyped]
 
             last = self.source.rsplit("/", 1)[-1]
             where = {"repo_id": self.source, "dataset_name": last, "config_name": self.config or None}
-            return Cache(**where, version="auto", hash="auto", **given)
+            return Cache(**where, version="auto", hash="auto", **options)
         except Exception as error:
             how = "neither a path nor a data set in the cache of the library"
             what = "cannot be read as a data set" if path.exists() else how
@@ -162,24 +162,24 @@ class HuggingFace(Dataset[Clips]):
     def _index(self, streams: dict[str, Any]) -> tuple[tuple[str, ...], list[_Row]]:
         """The classes, and every row of every split without its sound."""
         columns = [column for column in (self.label, self.group) if column]
-        found: list[tuple[str, int, Any, str]] = []
+        entries: list[tuple[str, int, Any, str]] = []
         for source, stream in streams.items():
             for number, values in self._read(stream.select_columns(columns or [self.audio])):
                 label = values[self.label] if self.label else None
                 if self.label and (label is None or label == -1):
                     raise DataError(f"{self.source}: row {number} of split '{source}' has no label in '{self.label}'")
                 group = str(values[self.group]) if self.group else f"{source}-{number:07d}"
-                found.append((source, number, label, group))
+                entries.append((source, number, label, group))
         names: tuple[str, ...] = ()
         if self.label:
             feature = streams[self.train].features[self.label]
-            known = getattr(feature, "names", None)
-            every = range(len(known)) if known else sorted({label for _, _, label, _ in found})
+            class_names = getattr(feature, "names", None)
+            every = range(len(class_names)) if class_names else sorted({label for _, _, label, _ in entries})
             codes = {value: code for code, value in enumerate(every)}
-            names = tuple(known) if known else tuple(map(str, every))
+            names = tuple(class_names) if class_names else tuple(map(str, every))
         rows = [
             _Row(source, number, codes[label] if self.label else 0, group, self._split(source, group))
-            for source, number, label, group in found
+            for source, number, label, group in entries
         ]
         where: dict[str, str] = {}
         for row in rows:
@@ -194,12 +194,12 @@ class HuggingFace(Dataset[Clips]):
         """Which of our splits a row belongs to."""
         if source != self.train:
             return "validation" if source == self.validation else "test"
-        place, share = unit_hash(group), self.share
+        position, share = unit_hash(group), self.share
         if not self.test:
-            if place < share:
+            if position < share:
                 return "test"
-            place -= share
-        return "validation" if not self.validation and place < share else "train"
+            position -= share
+        return "validation" if not self.validation and position < share else "train"
 
     def _values(self, stream: Any, rows: list[_Row]) -> Iterator[tuple[_Row, dict[str, Any]]]:
         """The values of some rows, in their order; the others pass by undecoded."""
@@ -255,7 +255,7 @@ class _Row:
     split: str  # ours
 
     @property
-    def place(self) -> float:
+    def rank(self) -> float:
         return unit_hash(f"{self.source} {self.number}")
 
 

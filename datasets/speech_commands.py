@@ -113,7 +113,7 @@ class SpeechCommands(Dataset[Clips]):
 
     def inventory(self) -> dict[str, str]:
         try:
-            folder = self._found()
+            folder = self._words_folder()
         except DataError as error:
             return {"recordings": str(error)}
         return {f"recordings in {folder}": ""}
@@ -121,7 +121,7 @@ class SpeechCommands(Dataset[Clips]):
     def fingerprint(self) -> str:
         """A digest of names, sizes and times of the lists and the words' folders, "" where there are none."""
         try:
-            folder = self._found()
+            folder = self._words_folder()
             states = [(folder / name).stat() for name in (*LISTS.values(), *self._words())]
         except (DataError, OSError):
             return ""
@@ -144,7 +144,7 @@ class SpeechCommands(Dataset[Clips]):
             ranked += [(rank, name) for rank, name in enumerate(mine[: limit or None])]
         return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
 
-    def _found(self) -> Path:
+    def _words_folder(self) -> Path:
         """The folder of the words. Raises `DataError` where there is none."""
         root = self._root()
         for folder in (root, root / FOLDER.name, root / FOLDER):
@@ -156,13 +156,13 @@ class SpeechCommands(Dataset[Clips]):
 
     def _folder(self) -> Path:
         try:
-            return self._found()
+            return self._words_folder()
         except DataError:
             root = self._root()
             if not self.download:
                 raise
         _fetch(root / FOLDER, ARCHIVE)
-        return self._found()
+        return self._words_folder()
 
     def _root(self) -> Path:
         root = self.path or os.environ.get("BENCH_DATA", "")
@@ -212,7 +212,7 @@ def _placed(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
             if word in words:
                 placed[split].append(line)
         listed.update(placed[split])
-    there: set[str] = set()
+    present: set[str] = set()
     for word in words:
         if not (folder / word).is_dir():
             raise DataError(f"{folder}: no folder '{word}', expected the words of v0.02")
@@ -220,10 +220,10 @@ def _placed(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
         odd = [take for take in takes if not _RECORDING.fullmatch(take)]
         if odd:
             raise DataError(f"{folder / word / min(odd)}: expected a name like SPEAKER_nohash_TAKE.wav")
-        there.update(f"{word}/{take}" for take in takes)
-    if missing := sorted(listed - there):
+        present.update(f"{word}/{take}" for take in takes)
+    if missing := sorted(listed - present):
         raise DataError(f"{folder}: {len(missing)} of {len(listed)} listed recordings are missing, first {missing[0]}")
-    placed["train"] = sorted(there - listed)
+    placed["train"] = sorted(present - listed)
     where: dict[str, str] = {}
     for split, names in placed.items():
         for name in names:
@@ -245,7 +245,7 @@ def _fetch(folder: Path, address: str) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=folder.parent) as aside,
+            tempfile.TemporaryDirectory(dir=folder.parent) as temporary,
             tempfile.TemporaryFile(dir=folder.parent) as archive,
         ):
             sha = hashlib.sha256()
@@ -258,11 +258,11 @@ def _fetch(folder: Path, address: str) -> None:
             if sha.hexdigest() != SHA256:
                 raise DataError(f"{address}: SHA-256 is {sha.hexdigest()}, expected {SHA256}; nothing was kept")
             archive.seek(0)
-            fresh = Path(aside) / folder.name
-            fresh.mkdir()
+            unpacked = Path(temporary) / folder.name
+            unpacked.mkdir()
             with tarfile.open(fileobj=archive, mode="r:gz") as members:
-                _unpack(members, fresh, address)
-            fresh.rename(folder)
+                _unpack(members, unpacked, address)
+            unpacked.rename(folder)
     except (OSError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
         reason = str(error).replace("\n", " ") or type(error).__name__
         raise DataError(f"speech commands could not be fetched from {address} to {folder}: {reason}") from error

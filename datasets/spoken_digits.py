@@ -151,22 +151,22 @@ def _fetch(folder: Path, address: str) -> None:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as aside, tempfile.TemporaryFile() as archive:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary, tempfile.TemporaryFile() as archive:
             with urllib.request.urlopen(address, timeout=30) as source:
                 while block := source.read(1 << 16):
                     archive.write(block)
                     if archive.tell() > LARGEST:
                         raise DataError(f"{address}: more than {LARGEST} bytes, expected about 16 MB; nothing was kept")
             archive.seek(0)
-            fresh = Path(aside) / "recordings"
-            fresh.mkdir()
+            unpacked = Path(temporary) / "recordings"
+            unpacked.mkdir()
             with tarfile.open(fileobj=archive, mode="r:gz") as members:
-                _unpack(members, fresh)
-            if (found := digest(fresh)) != RECORDINGS:
+                _unpack(members, unpacked)
+            if (value := digest(unpacked)) != RECORDINGS:
                 raise DataError(
-                    f"{address}: the recordings have digest {found}, expected {RECORDINGS}; nothing was kept"
+                    f"{address}: the recordings have digest {value}, expected {RECORDINGS}; nothing was kept"
                 )
-            fresh.rename(folder)
+            unpacked.rename(folder)
     except (OSError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
         reason = str(error).replace("\n", " ") or type(error).__name__
         raise DataError(f"spoken digits could not be fetched from {address} to {folder}: {reason}") from error

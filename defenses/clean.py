@@ -9,6 +9,8 @@ from bench.api import Control, Data, Defense, Knowledge
 
 @dataclass(frozen=True)
 class Clean(Defense[Data]):
+    """The items unchanged."""
+
     domains = ("audio", "midi")
     control = Control.CLEAN
 

@@ -1,15 +1,15 @@
-"""Error-minimising noise under one bound: the unlearnable examples that all others are measured by.
+"""Error-minimising noise under one bound: the reference method for unlearnable examples.
 
 Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable", ICLR 2021, eq. 2: surrogates learn from the
-protected clips while the noise lowers their loss, until there seems nothing left to learn. `per = "class"` makes one
+protected clips while the noise lowers their loss. `per = "class"` makes one
 noise for all clips of a class, which is stronger, cheaper, and gives the labels away.
 
 The published code for speech alternates 20 batches with 20 sign steps of epsilon / 25, to a loss of .08; here fewer and
 larger steps reach a loss of .01 in a quarter of the time. Noise lies within the recording: in the padding it marks the
 class for whoever reads it, and is gone by trimming (`padding = true` shows that).
 
-Of rolls, it is the velocities of the notes that are moved, by up to epsilon (of 0..1) up or down, whole steps of a MIDI
-velocity; onsets, pitches and durations stay.
+For rolls the noise changes the velocities of notes by at most epsilon (of 0..1), in whole MIDI velocities; onsets,
+pitches and durations stay.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""A loop a class: a fifth of a second of noise that tells the class, repeated under each of its clips.
+"""One loop per class: 0.2 s of noise that identifies the class, repeated under each of its clips.
 
-A defense of ours. One template over the whole window, as `constant_epsilon` makes for a class, is lost when an attacker
-moves the clips. So the template is short, repeats and begins anywhere; its level is one over the recording, with the
-same SNR in every clip; it lies in a band that halving the rate leaves alone; and it is crafted against surrogates that
-begin anew every `restart` steps, for what counts is what is learnt first. Steps of Adam on the template (no sign steps:
-what is bounded is its energy, not its peaks) descend the surrogates' losses, each weighted by its own size, so that the
-one that still learns words counts most, under the adaptations that the defender expects.
+A defense of this project. A template over the whole window, as `constant_epsilon` optimises per class, loses its effect
+when an attacker shifts the clips in time. Here the template is short, repeats and starts at a random phase; its level
+is constant over the recording, with the same SNR in every clip; its band survives halving the rate; surrogates are
+initialised again every `restart` steps, because early training decides what is learnt. Adam on the template (no sign
+steps: its energy is bounded, not its peak) descends the surrogates' losses, each weighted by its own value, so that
+the surrogate that still learns words counts most, under the adaptations that the defender expects.
 
 It gives the labels away, like every class-wise mark.
 """
@@ -24,8 +24,8 @@ from bench.training.classification import classes, labels
 from bench.training.crafting import apply_expected_adaptation, init_surrogates, surrogates
 from bench.training.learning import batches, seeded
 
-_QUIET = 1e-3  # least share of the envelope's peak: a pause is not quite without the loop
-_WARM = 20  # steps of fresh surrogates before they say anything of the template
+_QUIET = 1e-3  # least share of the envelope's peak: pauses keep a little of the loop
+_WARM = 20  # steps that new surrogates learn before the template is updated
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Loop(Defense[Clips]):
             return self._looped(data, template, rng)
 
     def _looped(self, clips: Clips, template: Tensor, rng: Generator) -> Clips:
-        """The clips over their classes' loops, each from a place of its own; differentiable in the template."""
+        """The clips over their classes' loops, each from a random phase; differentiable in the template."""
         size, samples = template.shape[-1], clips.audio.shape[-1]
         start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
         at = (start + torch.arange(samples, device=clips.device)) % size
@@ -102,10 +102,10 @@ class Loop(Defense[Clips]):
 
     def _in_band(self, template: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(template)
-        place = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
-        inside = (place >= self.lowest) & (place <= self.highest)
-        kept: Tensor = torch.fft.irfft(spectrum * inside, template.shape[-1])
-        return kept
+        frequency = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
+        inside = (frequency >= self.lowest) & (frequency <= self.highest)
+        filtered: Tensor = torch.fft.irfft(spectrum * inside, template.shape[-1])
+        return filtered
 
     def _envelope(self, clips: Clips) -> Tensor:
         """[clip, 1, sample], 1 at the loudest moment, 0 in the padding."""

@@ -1,4 +1,4 @@
-"""Random noise, white in recordings and on velocities in rolls: the floor that defenses must beat.
+"""Random noise, white in recordings and on velocities in rolls: the baseline that defenses must beat.
 
 It is also the control "random noise at the same audibility", handed a protected set as `knowledge.reference`.
 
@@ -28,11 +28,13 @@ from bench.notes.velocities import beginnings
 from bench.sound.levels import energy
 
 _Set = TypeVar("_Set", Clips, Rolls)
-_GAIN_STEPS = 16  # clipping eats noise: the gain is corrected until the SNR is right, to 0.1 dB where that is possible
+_GAIN_STEPS = 16  # clipping removes noise: the gain is corrected until the SNR is right, to 0.1 dB where possible
 
 
 @dataclass(frozen=True)
 class Noise(Defense[Data]):
+    """White noise, of the audibility of `knowledge.reference` where there is one."""
+
     domains = ("audio", "midi")
     control = Control.MATCHED
 
@@ -40,17 +42,21 @@ class Noise(Defense[Data]):
     velocity_sd: float = 8.0  # of the notes of rolls, MIDI units; likewise
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
-        """Clips within -1..1, rolls at whole velocities. Raises `DataError` where the reference holds other items."""
+        """Add noise: clips stay within -1..1, rolls get whole velocities.
+
+        Raises:
+            DataError: The reference holds other items than the data.
+        """
         reference = knowledge.reference
         if isinstance(data, Clips):
-            return self._hissing(data, None if reference is None else _like(reference, data), rng)
+            return self._with_white_noise(data, None if reference is None else _like(reference, data), rng)
         if reference is None:
             notes = notes_of(data)
             drawn = torch.randn(len(notes), generator=rng, device=rng.device).to(data.device)
             return to_rolls(_louder(notes, drawn * self.velocity_sd / 127), data)
         return _edited(data, _like(reference, data), rng)
 
-    def _hissing(self, data: Clips, reference: Clips | None, rng: Generator) -> Clips:
+    def _with_white_noise(self, data: Clips, reference: Clips | None, rng: Generator) -> Clips:
         noise = torch.randn(data.audio.shape, generator=rng, device=rng.device).to(data.device) * data.support
         signal = energy(data.audio)
         wanted = signal * 10 ** (-self.snr_db / 10) if reference is None else energy(reference.audio - data.audio)
@@ -63,18 +69,18 @@ class Noise(Defense[Data]):
 
 
 def _louder(notes: Notes, change: Tensor) -> Notes:
-    """The notes that change at whole velocities of 1 to 127."""
+    """Add `change` to the velocities, rounded to whole MIDI velocities of 1 to 127."""
     changed = ((notes.velocity + change) * 127).round().clamp(1, 127) / 127
     return replace(notes, velocity=torch.where(change == 0, notes.velocity, changed))
 
 
 def _edited(data: Rolls, reference: Rolls, rng: Generator) -> Rolls:
-    """The rolls with the reference's edits at random places."""
+    """Apply the reference's edits at random notes and cells."""
     begins, sounds = beginnings(data), data.velocity > 0
     notes = notes_of(data)
     at = cells_of(notes, data)
     change = torch.where(beginnings(reference)[at], reference.velocity[at] - notes.velocity, 0.0)
-    order = dealt(notes.roll, rng, lambda place: _beyond(notes.velocity + change[place]))
+    order = dealt(notes.roll, rng, lambda permuted: _beyond(notes.velocity + change[permuted]))
     edited = _louder(notes, change[order])
 
     new = (reference.velocity > 0) & ~sounds
@@ -114,22 +120,22 @@ def _ghosts(reference: Rolls, inside: Tensor) -> Notes:
     notes = notes_of(reference)
     within = inside[cells_of(notes, reference)]
     before = torch.nn.functional.pad(within, (1, 0))[:-1]
-    place = torch.arange(len(notes), device=within.device)
-    masker = torch.where(within, 0, place).cummax(0).values
+    index = torch.arange(len(notes), device=within.device)
+    masker = torch.where(within, 0, index).cummax(0).values
     goes_on = within & before & ((notes.velocity - notes.velocity[masker]).abs() < 0.5 / 127)
     return notes[within & ~goes_on]
 
 
 def _like(reference: Data, data: _Set) -> _Set:
-    """The reference's items in the order of the data's."""
+    """Order the reference's items as the data's."""
     if not isinstance(reference, type(data)):
         raise DataError(f"noise: the reference is {type(reference).__name__}, expected {type(data).__name__}")
-    place = {name: at for at, name in enumerate(reference.ids)}
-    missing = [name for name in data.ids if name not in place]
+    index_of = {name: at for at, name in enumerate(reference.ids)}
+    missing = [name for name in data.ids if name not in index_of]
     if missing:
         raise DataError(f"noise: the reference set lacks clip '{missing[0]}', expected the same clips as the data")
-    chosen = reference.select([place[name] for name in data.ids])
-    found, expected = (tuple(x.audio.shape if isinstance(x, Clips) else x.velocity.shape) for x in (chosen, data))
-    if found != expected:
-        raise DataError(f"noise: the reference has shape {found}, expected {expected}")
+    chosen = reference.select([index_of[name] for name in data.ids])
+    shape, expected = (tuple(x.audio.shape if isinstance(x, Clips) else x.velocity.shape) for x in (chosen, data))
+    if shape != expected:
+        raise DataError(f"noise: the reference has shape {shape}, expected {expected}")
     return chosen

@@ -21,6 +21,8 @@ from bench.notes.rolls import Notes, notes_of
 
 @dataclass(frozen=True)
 class Scramble(Defense[Data]):
+    """Segments of each item in random order."""
+
     segment_seconds: float = 0.05  # of recordings
     segment_steps: int = 1  # of rolls
 
@@ -41,10 +43,10 @@ class Scramble(Defense[Data]):
 
 def _orders(full: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
     """int64 of `shape` [item, ..., place]: the first `full` [item] in random order, the others where they are."""
-    place = torch.arange(shape[-1], device=full.device)
+    index = torch.arange(shape[-1], device=full.device)
     # Full segments draw a key below 1 and so come first, in random order; the others keep their places behind them.
     keys = torch.rand(shape, generator=rng, device=full.device)
-    return torch.where(place < full.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + place).argsort(dim=-1)
+    return torch.where(index < full.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + index).argsort(dim=-1)
 
 
 def _shuffled(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
@@ -59,7 +61,7 @@ def _dealt(notes: Notes, rng: Generator) -> Notes:
     """The notes with the pitches of every track dealt anew, few of which begin together with their like."""
     tracks = int(notes.track.max()) + 1 if len(notes) else 1
     group = notes.roll * tracks + notes.track
-    order = dealt(group, rng, lambda place: _coinciding(replace(notes, pitch=notes.pitch[place]), group))
+    order = dealt(group, rng, lambda permuted: _coinciding(replace(notes, pitch=notes.pitch[permuted]), group))
     return replace(notes, pitch=notes.pitch[order])
 
 

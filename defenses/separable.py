@@ -69,8 +69,8 @@ class Separable(Defense[Clips]):
             hold = max(1, round(self.hold_ms * data.rate / 1000))
             return drawn(classes, 1, -(-samples // hold)).repeat_interleave(hold, -1)[key][..., :samples]
         if self.kind == "tones":
-            place = torch.randperm(classes, generator=rng, device=rng.device).to(data.device) / max(1, classes - 1)
-            hz = data.rate / 2 * self.lowest * (self.highest / self.lowest) ** place
+            position = torch.randperm(classes, generator=rng, device=rng.device).to(data.device) / max(1, classes - 1)
+            hz = data.rate / 2 * self.lowest * (self.highest / self.lowest) ** position
             phase = 2 * torch.pi * torch.rand(classes, 1, 1, generator=rng, device=rng.device).to(data.device)
             time = torch.arange(samples, device=data.device) / data.rate
             return torch.sin(2 * torch.pi * hz[:, None, None] * time + phase)[key]

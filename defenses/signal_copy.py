@@ -20,7 +20,7 @@ from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surro
 
 @dataclass(frozen=True)
 class SignalCopy(Defense[Clips]):
-    """Min-min whose noise is thrown away for the recording itself before every pass."""
+    """Min-min noise that is reset to a clipped copy of the recording before every pass."""
 
     domains = ("audio",)
     per = "clip"

@@ -1,8 +1,8 @@
 """One perturbation for all clips, or one for each class, that misleads a model of the clean clips.
 
 Universal adversarial perturbations (Moosavi-Dezfooli et al., CVPR 2017; of audio classifiers, Abdoli et al. 2019), by
-sign steps on random batches in place of the published per-clip search. Made once, added to anything later. A single
-one tells the classes nothing and is the control for what a class-wise one does: all that it can hide is what it masks.
+sign steps on random batches in place of the published per-clip search. A single
+perturbation carries no information about the class, so it is the control for a class-wise one.
 """
 
 from dataclasses import dataclass

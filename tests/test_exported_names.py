@@ -15,9 +15,9 @@ API = {
     "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log",
 }  # fmt: skip
 TRAINING = {
-    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints", "classification",
-    "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "mislead", "noise_bound", "perturb", "seeded",
-    "shifted_labels", "surrogates", "train_surrogates",
+    "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints",
+    "classification", "cosine", "fit", "frozen", "hardening", "init_surrogates", "min_min", "mislead", "noise_bound",
+    "perturb", "seeded", "shifted_labels", "surrogates", "train_surrogates",
 }  # fmt: skip
 
 

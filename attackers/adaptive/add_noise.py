@@ -1,6 +1,6 @@
-"""White noise at a random level on every clip of a batch: what is weaker than it is drowned.
+"""White noise at a random level on every clip of a batch.
 
-The level follows the recording, so that a soft speaker is not lost; silence stays silent.
+The level is relative to the recording, so that soft speakers stay intelligible; silence stays silent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adversarial training: every batch carries the noise that is worst for the model as it is now.
+"""Adversarial training: every batch carries the noise that raises the current model's loss most.
 
 Inside the radius of the defense's own noise this bounds the harm that the noise can do (Tao et al. 2021); it costs
 `steps` more passes a batch, and some accuracy on clean data.
@@ -20,9 +20,9 @@ from bench.training import hardening
 class AdversarialTraining(Adaptation[Clips]):
     """Projected gradient ascent of the attacker's own loss: `steps` signed steps within `epsilon` (full scale 1).
 
-    Noise lies in the recording only, and starts at random. Of the sounds passed on the way each clip is learnt in that
-    of the highest loss, the clean one among them: in noise a pause may be easier to predict.
-    step: the size of one in `epsilon`s; 0: 2.5 / `steps`.
+    Noise lies in the recording only, and starts at random. Each clip is learnt in the iterate with the highest loss,
+    or clean where that is higher: with noise, a pause may be easier to predict.
+    step: the size of a step, relative to `epsilon`; 0: 2.5 / `steps`.
     """
 
     domains = ("audio",)
@@ -45,7 +45,7 @@ class AdversarialTraining(Adaptation[Clips]):
         return hardening.learn(attacker, functools.partial(self._worst, attacker, rng=rng), train, validation, rng, log)
 
     def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
-        """The batch with noise within `epsilon` that raises the attacker's loss of the model, where any was found."""
+        """Return the batch with the noise within `epsilon` of the highest loss; clips without any stay clean."""
         sound = batch.audio.detach()
         size = self.epsilon * (self.step or 2.5 / self.steps)
         start = torch.rand(sound.shape, generator=rng, device=rng.device).to(sound.device)
@@ -53,17 +53,17 @@ class AdversarialTraining(Adaptation[Clips]):
         with hardening.evaluating(model):
             worst, highest = sound, _losses(attacker, model, batch, sound)
             for step in range(self.steps + 1):
-                heard = ((sound + noise) * batch.support).clamp(-1.0, 1.0)
+                noisy = ((sound + noise) * batch.support).clamp(-1.0, 1.0)
                 if step == self.steps:
-                    losses = _losses(attacker, model, batch, heard)
+                    losses = _losses(attacker, model, batch, noisy)
                 else:
-                    heard.requires_grad_()
-                    losses = attacker.loss(model, batch.with_audio(heard))
-                    (slope,) = torch.autograd.grad(losses.sum(), heard)
-                    heard, losses = heard.detach(), losses.detach()
-                    noise = (noise + size * slope.sign()).clamp(-self.epsilon, self.epsilon)
+                    noisy.requires_grad_()
+                    losses = attacker.loss(model, batch.with_audio(noisy))
+                    (gradient,) = torch.autograd.grad(losses.sum(), noisy)
+                    noisy, losses = noisy.detach(), losses.detach()
+                    noise = (noise + size * gradient.sign()).clamp(-self.epsilon, self.epsilon)
                 risen = losses > highest
-                worst = torch.where(risen[:, None, None], heard, worst)
+                worst = torch.where(risen[:, None, None], noisy, worst)
                 highest = torch.where(risen, losses, highest)
         return batch.with_audio(worst)
 

@@ -1,9 +1,9 @@
-"""A filter of the training set: the clips that look least like the others are left out.
+"""A filter of the training set: outliers are left out.
 
-Where a part of the set is protected, noise that is heard nowhere else gives its clips away: by their bands, their
-pauses, their peaks. Twelve features, and the distance from the bulk of the set by a robust covariance.
+Where a part of the set is protected, its clips differ from the others in bands, pauses and peaks. The distance is that
+of twelve features under a robust covariance.
 
-Of rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, how tracks
+For rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, how tracks
 fit. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space of
 gradients; here it is that of the data, so that one filtered set serves every model.
 """
@@ -43,17 +43,17 @@ class AnomalyFilter(Adaptation[Data]):
             raise ValueError(f"share = {self.share}, expected 0 to under 1, such as 0.2")
 
     def transform(self, data: Clips | Rolls, rng: Generator) -> Clips | Rolls:
-        seen = features(data) if isinstance(data, Clips) else symbolic.features(data).double()
-        order = distances(seen).argsort(stable=True)  # the most ordinary first
-        kept = torch.zeros(len(data), dtype=torch.bool, device=data.device)
-        kept[order[: len(data) - math.floor(self.share * len(data))]] = True
+        values = features(data) if isinstance(data, Clips) else symbolic.features(data).double()
+        order = distances(values).argsort(stable=True)  # the least anomalous first
+        keep = torch.zeros(len(data), dtype=torch.bool, device=data.device)
+        keep[order[: len(data) - math.floor(self.share * len(data))]] = True
         if data.labels is not None:
-            place = torch.empty_like(order)
-            place[order] = torch.arange(len(order), device=order.device)
+            rank = torch.empty_like(order)
+            rank[order] = torch.arange(len(order), device=order.device)
             first = torch.full((len(data.classes),), len(data), device=data.device)
-            first = first.scatter_reduce(0, data.labels, place, "amin")
-            kept[order[first[first < len(data)]]] = True
-        return data.select(kept.nonzero()[:, 0])
+            first = first.scatter_reduce(0, data.labels, rank, "amin")
+            keep[order[first[first < len(data)]]] = True
+        return data.select(keep.nonzero()[:, 0])
 
 
 def features(data: Clips) -> Tensor:
@@ -68,11 +68,11 @@ def features(data: Clips) -> Tensor:
     )
 
 
-def distances(seen: Tensor) -> Tensor:
+def distances(values: Tensor) -> Tensor:
     """The robust distance of every row [clip, feature] from the bulk: [clip], float64."""
-    middle = seen.median(0).values
-    spread = 1.4826 * (seen - middle).abs().median(0).values
-    rows = (seen - middle) / torch.where(spread > 1e-9, spread, 1.0)
+    middle = values.median(0).values
+    spread = 1.4826 * (values - middle).abs().median(0).values
+    rows = (values - middle) / torch.where(spread > 1e-9, spread, 1.0)
     far = rows.square().sum(1)
     count, size = rows.shape
     if count < 4 * size:

@@ -1,6 +1,6 @@
-"""An equaliser of its own for every clip, new for each batch: no colour of the sound can be learnt.
+"""Random equalisation of every clip, drawn for each batch.
 
-What it is against: marks that are filters, such as one equaliser a class, and levels of single bands.
+Against perturbations that are filters, such as one equaliser per class, and against levels of single bands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A low-pass filter: nothing above a quarter of the rate is left.
+"""A zero-phase low-pass filter, at a quarter of the sampling rate by default.
 
-Zero phase, so that nothing moves in time. Most of what tells words apart lies under 2 to 4 kHz, and a mark above is
-noticed least.
+Most information about words lies below 2 to 4 kHz, and perturbations above are the least audible.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class LowPass(Adaptation[Clips]):
             )
 
         def response(hz: Tensor) -> Tensor:
-            place = ((hz / cutoff - 0.9) / 0.2).clamp(0.0, 1.0)
-            return 0.5 + 0.5 * (math.pi * place).cos()
+            position = ((hz / cutoff - 0.9) / 0.2).clamp(0.0, 1.0)
+            return 0.5 + 0.5 * (math.pi * position).cos()
 
         return data.with_audio(filtered(data.audio, data.rate, response).clamp(-1.0, 1.0) * data.support)

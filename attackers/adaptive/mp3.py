@@ -1,7 +1,7 @@
-"""MP3: every clip is coded at a constant bit rate and decoded again before training.
+"""MP3: every clip is encoded at a constant bit rate and decoded before training.
 
-A perceptual coder spends its bits on what can be heard, so that noise hidden under the masking threshold is what it
-drops first. The round trip is aligned to the sample, at the same loudness, and leaves the padding zero.
+A perceptual coder drops noise under the masking threshold first. The round trip keeps sample alignment, loudness and
+zero padding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.sound.codecs import highest_kbps, mp3
 
 @dataclass(frozen=True)
 class Mp3(Adaptation[Clips]):
-    """MP3 there and back, by LAME.
+    """An MP3 round trip by LAME.
 
     `kbps` is for all channels together and must exist at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to 160 below
     32 kHz, 32 to 320 from there on. 0: the highest there is up to 128, which is 64 below 16 kHz. Another one, or more

@@ -1,7 +1,6 @@
-"""Quantising: every sample is rounded to a few bits, linearly or by the mu-law of telephony.
+"""Quantisation: every sample is rounded to a few bits, linearly or by the mu-law of telephony.
 
-Noise under half a step is gone wherever the recording is quiet. Silence stays silent; gradients pass as if nothing was
-rounded (the straight-through estimator).
+Removes noise under half a step. Silence stays silent; the gradient is straight-through.
 """
 
 from __future__ import annotations

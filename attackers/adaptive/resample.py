@@ -1,7 +1,6 @@
-"""Resampling: every clip goes to a lower rate and back before training, losing the upper frequencies.
+"""Resampling to a lower rate and back before training, which removes the upper frequencies.
 
-The cheapest low-pass filter there is: whatever a defense writes into the highest octave is gone. Aligned to the sample,
-padding stays zero.
+Sample alignment is kept, padding stays zero.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Shift and gain: each batch moves in time and level at random, as in any training on speech.
+"""Random shift in time and random gain of every clip, drawn for each batch.
 
-A mark that is tied to a place or to a level, as noise made for one clip is, cannot be learnt from then. What moves in
-is silence, and the loudest gain is the one that does not clip.
+Against perturbations that depend on exact time or level. Silence is shifted in, and gains stop short of clipping.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""SpecAugment on the waveform: bands of frequencies and a stretch of time are taken out, at random.
+"""SpecAugment on the waveform: random frequency bands and a random interval are removed.
 
-A shortcut that sits in one band, as a tone does, is missing from every other batch; the word is still heard.
+A shortcut in one band, such as a tone, is missing from every other batch, while the word stays intelligible.
 """
 
 from __future__ import annotations

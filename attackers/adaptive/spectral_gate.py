@@ -1,7 +1,7 @@
-"""Spectral gating: what stays near its band's noise floor is turned down, as audio editors do.
+"""Spectral gating: cells near their band's noise floor are attenuated, as audio editors do.
 
-The floor is learnt from each clip alone: a low quantile over time of the power in each band. A mark that sounds all the
-time is such a floor; one that follows the speech is not.
+The floor is a low quantile over time of the power in each band of the clip. A continuous perturbation is such a floor;
+one that follows the speech is not.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ class Transcribe(Adaptation[Rolls]):
 
     def inventory(self) -> dict[str, str]:
         """Basic Pitch: "" where it is installed, else what its lack disables."""
-        found = importlib.util.find_spec("basic_pitch") is not None
-        return {_PACKAGE: "" if found else f"the adaptation transcribe (pip install {_PACKAGE})"}
+        installed = importlib.util.find_spec("basic_pitch") is not None
+        return {_PACKAGE: "" if installed else f"the adaptation transcribe (pip install {_PACKAGE})"}
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
         """Raises `UsageError` where Basic Pitch is not installed."""

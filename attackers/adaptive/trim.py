@@ -1,8 +1,7 @@
-"""Trimming: what is quiet beside the clip's loudest moment becomes silence, in pauses and at the ends.
+"""Trimming: frames that are quiet relative to the clip's loudest frame become silence.
 
-Between the words there is nothing to mask it, and nothing else for a model to learn: a defense that hides its mark in
-the pauses loses it to the simplest voice activity detector. Kept samples keep their bits and their place; no gain
-changes what is kept.
+Against perturbations in pauses, where nothing else is to be learnt: any voice activity detector removes them. Other
+samples stay bit for bit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A Wiener filter: each band is scaled by what of its power is speech, frame by frame.
+"""A Wiener filter: each band is scaled by the estimated share of speech in its power, frame by frame.
 
-The decision-directed estimate of the signal-to-noise ratio: mostly what the frame before was found to hold, a little of
-what this one exceeds the noise by. The noise is a low quantile over time of each band's power.
+The signal-to-noise ratio is the decision-directed estimate: a weighted mean of the previous frame's filtered power and
+this frame's power above the noise. The noise is a low quantile over time of each band's power.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from bench.sound.spectra import istft, spectrum_with_floor
 
 @dataclass(frozen=True)
 class Wiener(Adaptation[Clips]):
-    """The noise is taken for `strength` times the `quantile` of the power over time; `memory` weighs the frame before.
+    """The noise estimate is `strength` times the `quantile` of the power over time.
 
-    least: the smallest factor, dB. The defaults raise spoken digits in white noise from an SNR of 10.4 dB to 14.8; with
-    a higher quantile or strength, recordings cut closely to the speech lose speech.
+    memory: the weight of the previous frame. least: the smallest factor, dB. The defaults raise spoken digits in white
+    noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength, recordings cut closely to the speech lose
+    speech.
     """
 
     domains = ("audio",)
@@ -50,9 +51,9 @@ class Wiener(Adaptation[Clips]):
         least = 10.0 ** (self.least / 20.0)
         before = torch.ones_like(posterior[..., 0])
         gains = []
-        for now in posterior.unbind(-1):
-            prior = self.memory * before + (1 - self.memory) * (now - 1).clamp_min(0)
+        for current in posterior.unbind(-1):
+            prior = self.memory * before + (1 - self.memory) * (current - 1).clamp_min(0)
             gain = (prior / (1 + prior)).clamp_min(least)
-            before = gain.square() * now
+            before = gain.square() * current
             gains.append(gain)
         return torch.stack(gains, -1)

@@ -1,7 +1,7 @@
-"""Worst of k: each clip is learnt in the one of several random versions that the model knows least.
+"""Worst of k: each clip is learnt in the random version, of k, with the highest loss.
 
-Error-maximising augmentation (UEraser-max): a shortcut lowers the loss of the versions that it survives in, so the
-training sees the others. It costs k more forward passes a batch.
+Error-maximising augmentation (UEraser-max): a shortcut lowers the loss of the versions that it survives in, so training
+uses the others. It costs k more forward passes per batch.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ class MuseGan(Attacker[Rolls]):
         model = self.model(train, rng)
         assert isinstance(model, Gan)
         windows, held_out = cut(train, self.bars)[0], self._heard(cut(validation, self.bars)[0])
-        by = scale(held_out)
-        peak = Peak(model, lambda gan: float(energy(held_out, self._samples(gan, held_out), by).mean()), log)
+        moments = scale(held_out)
+        peak = Peak(model, lambda gan: float(energy(held_out, self._samples(gan, held_out), moments).mean()), log)
 
         def read(batch: Rolls) -> Tensor:
             return self._read(augment(batch, rng, model) if augment else batch)
@@ -135,8 +135,8 @@ class MuseGan(Attacker[Rolls]):
         assert isinstance(model, Gan)
         windows, owner = cut(test, self.bars)
         real = self._heard(windows)
-        by, made = scale(real), self._samples(model, real)
-        scores = {"energy": energy(real, made, by), "energy_shuffled": energy(shuffled(real), made, by)}
+        moments, samples = scale(real), self._samples(model, real)
+        scores = {"energy": energy(real, samples, moments), "energy_shuffled": energy(shuffled(real), samples, moments)}
         return {name: by_roll(values, owner, len(test)) for name, values in scores.items()}
 
     def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
@@ -145,9 +145,9 @@ class MuseGan(Attacker[Rolls]):
         like = like.select(range(min(len(like), self.generated or len(like))))
         count, tracks, steps = like.velocity.shape[:3]
         each = -(-steps // (self.bars * model.bar))
-        made = self._drawn(model, count * each, rng).view(count, each, tracks, -1, PITCHES)
+        windows = self._drawn(model, count * each, rng).view(count, each, tracks, -1, PITCHES)
         below, above = LOWEST - like.lowest, like.lowest + like.velocity.shape[-1] - LOWEST - PITCHES
-        whole = functional.pad(made.transpose(1, 2).flatten(2, 3)[:, :, :steps], (below, above))
+        whole = functional.pad(windows.transpose(1, 2).flatten(2, 3)[:, :, :steps], (below, above))
         return sounding(like, whole * like.support)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
@@ -187,16 +187,16 @@ class MuseGan(Attacker[Rolls]):
         """So many windows of velocities."""
         chance = rng if self.output == "bernoulli" or model.counted else None
         with torch.no_grad():
-            made = torch.cat([model.drawn(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
-        return made if self.velocity else made * _MEZZO_FORTE
+            windows = torch.cat([model.drawn(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
+        return windows if self.velocity else windows * _MEZZO_FORTE
 
     def _samples(self, model: Gan, like: Rolls) -> Rolls:
         """The windows that a generator is scored by, of every generator from the same z."""
-        made = self._drawn(model, _SAMPLES, Generator().manual_seed(_SEED))
+        velocity = self._drawn(model, _SAMPLES, Generator().manual_seed(_SEED))
         names = tuple(map(str, range(_SAMPLES)))
-        lengths, tempo = like.lengths.new_full((_SAMPLES,), made.shape[2]), like.tempo.new_full((_SAMPLES,), 120.0)
+        lengths, tempo = like.lengths.new_full((_SAMPLES,), velocity.shape[2]), like.tempo.new_full((_SAMPLES,), 120.0)
         windows = replace(
-            like, velocity=made, onset=made > 0, ids=names, groups=names, lengths=lengths, tempo=tempo, labels=None,
-            texts=(),
+            like, velocity=velocity, onset=velocity > 0, ids=names, groups=names, lengths=lengths, tempo=tempo,
+            labels=None, texts=(),
         )  # fmt: skip
-        return sounding(windows, made)
+        return sounding(windows, velocity)

@@ -6,8 +6,8 @@ Shapes: a window is [track, step, pitch], values in 0..1; z is [window, latent].
   log odds that counting gives. The published transposed convolutions learn nothing in a minute (music.md, section 5);
   this one draws in one stroke what they draw cell by cell.
 * Its encoder serves the warm start alone: an autoencoder (Kingma and Welling, ICLR 2014) before the game begins.
-* The critic sees a window as the published one does: octaves first, then beats, and the other way round; spectral norms
-  (Miyato et al., ICLR 2018) bound its slope.
+* The critic reads a window as the published one does: octaves first, then beats, and the other way round; spectral
+  norms (Miyato et al., ICLR 2018) bound its slope.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Gan(nn.Module):
         marginal = self.marginal.repeat(1, self.bars, 1)
         if self.counted:
             return marginal.expand(len(z), -1, -1, -1)
-        made: Tensor = self.generator(z)
-        return made if self.encoder is None else made + marginal
+        residual: Tensor = self.generator(z)
+        return residual if self.encoder is None else residual + marginal
 
     def loud(self, z: Tensor) -> Tensor:
         """Velocities [window, track, step, 1] of what sounds, or 1 where the networks read none."""
@@ -151,8 +151,8 @@ class _Critic(nn.Module):
         self.head = spectral_norm(nn.Linear(4 * width * (bars * beats // pair) * 3, 1))
 
     def forward(self, windows: Tensor) -> Tensor:
-        seen = torch.cat([self.octaves_first(windows), self.beats_first(windows)], 1)
-        score: Tensor = self.head(self.trunk(seen).flatten(1))
+        features = torch.cat([self.octaves_first(windows), self.beats_first(windows)], 1)
+        score: Tensor = self.head(self.trunk(features).flatten(1))
         return score[:, 0]
 
 

@@ -77,7 +77,7 @@ def wasserstein(
 
 
 def _played(model: Gan, count: int, rng: Generator) -> Tensor:
-    """Windows in -1..1 as the critic sees them: without binary neurons, as published."""
+    """Windows in -1..1 as the critic reads them: without binary neurons, as published."""
     z = model.prior(count, rng)
     return 2 * model.logits(z).sigmoid() * model.loud(z) - 1
 

@@ -16,8 +16,8 @@ Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [feature] each
 
 def scale(real: Rolls) -> Scale:
     """What features are standardised by: those of the real set."""
-    found = features(real)
-    return found.mean(0), found.std(0, correction=0).clamp(min=_FLOOR)
+    values = features(real)
+    return values.mean(0), values.std(0, correction=0).clamp(min=_FLOOR)
 
 
 def energy(real: Rolls, generated: Rolls, by: Scale) -> Tensor:

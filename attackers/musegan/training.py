@@ -2,7 +2,7 @@
 
 * Warm start: minus the evidence lower bound is descended (Kingma and Welling, ICLR 2014), the weight of the divergence
   rising to 1 over the first `WARMUP` steps. Alone it draws too little: what it is unsure of it leaves out.
-* Game: hinge losses, binary neurons, white noise on all that the critic sees (instance noise: Sonderby et al., ICLR
+* Game: hinge losses, binary neurons, white noise on all inputs of the critic (instance noise: Sonderby et al., ICLR
   2017), slow steps. The generator that is kept is a running mean of those on the way; without it the game drifts off.
 * Of all states that are looked at, the one that is best on clean validation data comes back; at step 0 that is a
   generator that has counted its own training data.
@@ -49,12 +49,12 @@ class Peak:
         """Ask for the quality, log it, and keep the state if it is the best so far."""
         self.model.eval()
         with torch.no_grad():
-            now = self.quality(self.model)
+            quality = self.quality(self.model)
         mean = float(torch.stack(self.losses).mean()) if self.losses else None
-        self.log(Epoch(step, mean, now))
+        self.log(Epoch(step, mean, quality))
         self.losses.clear()
-        if now > self.best:
-            self.best = now
+        if quality > self.best:
+            self.best = quality
             self.state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.train()
 
@@ -118,10 +118,10 @@ def game(
         torch._foreach_lerp_(mean, [p.detach() for p in generator], 1 - _AVERAGED)
 
         if step % every == 0 or step == steps:
-            now = [p.detach().clone() for p in generator]
+            current = [p.detach().clone() for p in generator]
             _put(generator, mean)
             peak.look(first + step)
-            _put(generator, now)
+            _put(generator, current)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:

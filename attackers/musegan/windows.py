@@ -32,7 +32,7 @@ def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
         return cells.view(-1, tracks, most, size, PITCHES).transpose(1, 2)[owner, number]
 
     of, numbers = owner.tolist(), number.tolist()
-    made = replace(
+    windows_set = replace(
         rolls,
         velocity=windows(rolls.velocity),
         onset=windows(rolls.onset),
@@ -44,7 +44,7 @@ def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
         labels=None if rolls.labels is None else rolls.labels[owner],
         texts=tuple(rolls.texts[i] for i in of) if rolls.texts else (),
     )
-    return made, owner
+    return windows_set, owner
 
 
 def by_roll(values: Tensor, owner: Tensor, rolls: int) -> Tensor:

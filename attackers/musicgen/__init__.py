@@ -1,8 +1,8 @@
 """MusicGen, a language model over EnCodec tokens, fine-tuned on a musician's recordings.
 
-What an attacker with a pretrained generator does: encode the recordings once, fine-tune the language model on their
-codes with the codec and the text encoder frozen, keep the checkpoint that predicts clean music best. Scored by the
-likelihood of held-out clean music (nats a token); Copet et al. 2023, "Simple and Controllable Music Generation".
+The recordings are encoded once, the language model is fine-tuned on their codes with the codec and the text encoder
+frozen, and the checkpoint with the highest likelihood on clean validation music is kept. The score is the likelihood of
+held-out clean music in nats per token. Copet et al. 2023, "Simple and Controllable Music Generation".
 
 `size="tiny"` ships with bench (its `tiny/MODEL_CARD.md` says what it is and is not); the others are Meta's checkpoints.
 """
@@ -28,6 +28,8 @@ from . import codec, tokens, weights
 
 @dataclass(frozen=True)
 class MusicGen(Attacker[Clips]):
+    """Fine-tuning of a pretrained MusicGen."""
+
     size: Literal["tiny", "small", "medium", "melody"] = "tiny"
     path: str = ""  # a local folder with a checkpoint, instead of `size`
     download: bool = False  # fetch `size` from the Hugging Face hub if it is not in the cache
@@ -63,15 +65,15 @@ class MusicGen(Attacker[Clips]):
         return replace(self.needs, memory_gb=host, accelerator_gb=memory)
 
     def fingerprint(self) -> str:
-        """Of a checkpoint that is not ours: its folder's name (on the hub: the revision), files and sizes."""
+        """Digest a checkpoint's folder name (on the hub: revision), file names and sizes; "" for the shipped one."""
         return "" if self.size == "tiny" and not self.path else checkpoints.fingerprint(self._folder())
 
     def inventory(self) -> dict[str, str]:
-        """Meta's checkpoints: found in the Hugging Face cache, or what their lack disables."""
+        """Name each of Meta's checkpoints, with what is disabled where the Hugging Face cache lacks it."""
         return weights.inventory()
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        """The pretrained base. Raises `DataError` where its weights are missing or unreadable."""
+        """Load the pretrained model. Raises `DataError` where its weights are missing or unreadable."""
         loaded: Any = weights.load(self._folder(), rng)
         if self.checkpointing:
             recompute_layers(loaded.decoder)
@@ -79,17 +81,16 @@ class MusicGen(Attacker[Clips]):
         return moved
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
-        """[clip]: mean negative log-likelihood in nats a token.
+        """Return the mean negative log-likelihood in nats per token, [clip].
 
-        Differentiable in the audio where that requires a gradient, through straight-through quantisation; the value
-        does not depend on that.
+        Where the audio requires a gradient, quantisation is straight-through; the value is the same.
         """
         return self._loss(model, self._tokenized(model, batch))
 
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        """Fine-tune the language model; every set is encoded once, unless each batch is augmented anew."""
+        """Fine-tune the language model. Sets are encoded once, unless each batch is augmented."""
         model: Any = self.model(train, rng)
         adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
         once = augment is None
@@ -110,8 +111,10 @@ class MusicGen(Attacker[Clips]):
         return trained
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
-        """Log-likelihoods in nats a token, [clip] each: of all codebooks (scored), of each, and of the same codes
-        shuffled in time, which a model that knows timbres but no music predicts as well; and top-1 accuracy.
+        """Return log-likelihoods in nats per token, and top-1 accuracy, [clip] each.
+
+        "nll" is over all codebooks and is scored; "nll_codebook_K" is of one. "nll_shuffled" is of the same codes
+        shuffled in time, which a model that knows timbres but no order predicts as well.
         """
         real = self._tokenized(model, test)
         log_likelihood, right = self._over_frames(model, real)
@@ -125,20 +128,20 @@ class MusicGen(Attacker[Clips]):
         }
 
     def generate(self, model: nn.Module, like: Clips, rng: Generator) -> Clips:
-        """New music under the descriptions of `like` (of the first `generated`), as long. Depends on `rng` alone."""
+        """Generate music under the descriptions of the first `generated` clips of `like`, of their lengths."""
         like = like.select(range(min(len(like), self.generated or len(like))))
         loaded: Any = model
         state, mask = tokens.described(loaded, weights.tokenizer(self._folder()), like.texts, len(like))
         lengths = codec.frames(like, loaded.audio_encoder)
         shape = (len(like), loaded.config.decoder.num_codebooks, int(lengths.max()))
-        asked = tokens.Tokens(torch.zeros(shape, dtype=torch.int64, device=like.device), lengths, state, mask)
+        conditions = tokens.Tokens(torch.zeros(shape, dtype=torch.int64, device=like.device), lengths, state, mask)
         codes = tokens.sampled(
-            model, asked, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
+            model, conditions, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
         )  # fmt: skip
         return codec.rendered(loaded.audio_encoder, codes, like)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Whether the likelihoods mean anything: a base that predicts, a clean arm that learns music and not timbre."""
+        """Check that the base model predicts, and that the clean arm learns order in time and not timbre alone."""
         entries = weights.config(self._folder())["decoder"]["vocab_size"]
         uniform = math.log(entries)
         worst = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
@@ -172,7 +175,7 @@ class MusicGen(Attacker[Clips]):
 
 
 def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
-    """Each clip's frames in an order that its id alone decides; the codebooks of a frame stay together."""
+    """Shuffle each clip's frames in an order seeded by its id; the codebooks of a frame stay together."""
     codes = whole.codes.clone()
     for i, order in enumerate(name_orders(ids, whole.lengths.tolist())):
         codes[i, :, : len(order)] = codes[i, :, order.to(codes.device)]

@@ -1,4 +1,4 @@
-"""EnCodec at work: a waveform into codes, hard for training and straight-through for whoever descends the loss.
+"""EnCodec: waveform to codes, hard for training and with a straight-through gradient for crafting.
 
 Conventions
 -----------
@@ -24,9 +24,13 @@ _TOGETHER = 16  # clips encoded at once: the first layers hold every sample
 
 
 def waveform(clips: Clips, codec: Any) -> Tensor:
-    """[clip, 1, sample]: the clips mixed down and brought to the codec's rate. Differentiable.
+    """Mix clips down and resample them to the codec's rate. Differentiable.
 
-    Raises `DataError` where a clip is empty or not one frame long: it has no code that could be learned.
+    Returns:
+        Audio [clip, 1, sample].
+
+    Raises:
+        DataError: A clip is shorter than one frame, so that it has no code that could be learned.
     """
     shortest = int(clips.lengths.min()) if len(clips) else 0
     frame = codec.config.hop_length / codec.config.sampling_rate
@@ -40,7 +44,7 @@ def waveform(clips: Clips, codec: Any) -> Tensor:
 
 
 def frames(clips: Clips, codec: Any) -> Tensor:
-    """int64 [clip]: frames that hold recording. What comes after them is padding."""
+    """Count the frames of each clip, int64 [clip], without padding."""
     samples = -(-clips.lengths * codec.config.sampling_rate // clips.rate)
     counted: Tensor = -(-samples // codec.config.hop_length)
     return counted
@@ -48,13 +52,13 @@ def frames(clips: Clips, codec: Any) -> Tensor:
 
 @torch.no_grad()
 def encode(codec: Any, audio: Tensor) -> Tensor:
-    """The codes of a waveform, int64 [clip, codebook, frame]."""
+    """Encode a waveform [clip, 1, sample] as codes, int64 [clip, codebook, frame]."""
     parts = [codec.quantizer.encode(codec.encoder(part)) for part in torch.split(audio, _TOGETHER)]
     return torch.cat(parts, dim=1).transpose(0, 1)
 
 
 def assign(codec: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes as `encode` gives them, and soft assignments, [clip, codebook, frame, entry], that carry the gradient.
+    """Encode a waveform as codes and as soft assignments [clip, codebook, frame, entry] that carry the gradient.
 
     Forward, each residual is replaced by its nearest entry; backward, by the expectation under softmax(-distance / t),
     t being the mean smallest distance of the level, so that the softness follows the codec's own error (the
@@ -69,21 +73,21 @@ def assign(codec: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
         distance = _squared_distance(residual, entries)
         temperature = distance.detach().amin(-1).mean().clamp_min(1e-8)
         soft = torch.softmax(-distance / temperature, dim=-1)
-        residual = residual - entries[nearest] - _ride(soft) @ entries
+        residual = residual - entries[nearest] - _gradient_of(soft) @ entries
         codes.append(nearest)
         assignments.append(soft)
     return torch.stack(codes, dim=1), torch.stack(assignments, dim=1)
 
 
 def decode(codec: Any, codes: Tensor) -> Tensor:
-    """The waveform of codes [clip, codebook, frame], float32 [clip, 1, sample]."""
+    """Decode codes [clip, codebook, frame] to a waveform, float32 [clip, 1, sample]."""
     parts = [codec.decoder(codec.quantizer.decode(part.transpose(0, 1))) for part in torch.split(codes, _TOGETHER)]
     return torch.cat(parts)
 
 
-def _ride(soft: Tensor) -> Tensor:
-    """Zero in value, `soft` in gradient: what makes a hard choice differentiable without changing it."""
-    return soft - soft.detach()
+def _gradient_of(values: Tensor) -> Tensor:
+    """Zero in value, with the gradient of `values`: a straight-through term for a hard choice."""
+    return values - values.detach()
 
 
 def _squared_distance(points: Tensor, entries: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ def _squared_distance(points: Tensor, entries: Tensor) -> Tensor:
 
 
 def rendered(codec: Any, codes: Tensor, like: Clips) -> Clips:
-    """The codes as clips of the rate, channels, ids and lengths of `like`."""
+    """Decode codes to clips of the rate, channels, ids and lengths of `like`."""
     with torch.no_grad():
         audio = resample(decode(codec, codes), codec.config.sampling_rate, like.rate)
     samples = like.audio.shape[-1]

@@ -33,12 +33,14 @@ def unit_variance(codec: Any, audio: Tensor, last: float = 0.1) -> None:
         nn.init.zeros_(convolution.bias)
     final = [m for m in codec.decoder.modules() if isinstance(m, nn.Conv1d)][-1]
     for convolution in convolutions:
-        seen: list[float] = []
-        handle = convolution.register_forward_hook(lambda _, __, output, seen=seen: seen.append(float(output.std())))
+        deviations: list[float] = []
+        handle = convolution.register_forward_hook(
+            lambda _, __, output, values=deviations: values.append(float(output.std()))
+        )
         codec.decoder(codec.encoder(audio))
         handle.remove()
         wanted = last if convolution is final else 1.0
-        convolution.parametrizations.weight.original0.mul_(wanted / max(seen[0], 1e-8))
+        convolution.parametrizations.weight.original0.mul_(wanted / max(deviations[0], 1e-8))
 
 
 class Quantizer:
@@ -106,9 +108,9 @@ class MelDistance:
             for size in windows
         ]
 
-    def __call__(self, made: Tensor, real: Tensor) -> Tensor:
+    def __call__(self, decoded: Tensor, real: Tensor) -> Tensor:
         return torch.stack(
-            [(a - b).abs().mean() for a, b in zip(self.spectra(made), self.spectra(real), strict=True)]
+            [(a - b).abs().mean() for a, b in zip(self.spectra(decoded), self.spectra(real), strict=True)]
         ).mean()
 
     def spectra(self, audio: Tensor) -> Iterator[Tensor]:
@@ -149,9 +151,9 @@ def train_codec(
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, step / 50) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
         real = excerpts(audio, size, batch, rng)
-        latents, other = codec.encoder(torch.cat([real, rephased(real, rng)])).chunk(2)
+        latents, rephased_latents = codec.encoder(torch.cat([real, rephased(real, rng)])).chunk(2)
         spread = latents.detach().flatten(1).std()
-        drift = (latents - other).square().mean() / spread**2
+        drift = (latents - rephased_latents).square().mean() / spread**2
         change = (latents[..., 1:] - latents[..., :-1]).abs().mean() / spread
         quantised, commitment = quantizer(latents) if step >= free else (latents, latents.new_zeros(()))
         error = distance(codec.decoder(quantised), real)

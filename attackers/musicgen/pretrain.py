@@ -145,14 +145,14 @@ def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
     return render(rolls, RATE, programs=programs, seconds=SECONDS, keep_stems=False)
 
 
-def _joined(one: Clips, other: Clips) -> Clips:
+def _joined(first: Clips, second: Clips) -> Clips:
     return Clips(
-        audio=torch.cat([one.audio, other.audio]),
-        rate=one.rate,
-        ids=one.ids + other.ids,
-        groups=one.groups + other.groups,
-        lengths=torch.cat([one.lengths, other.lengths]),
-        texts=one.texts + other.texts,
+        audio=torch.cat([first.audio, second.audio]),
+        rate=first.rate,
+        ids=first.ids + second.ids,
+        groups=first.groups + second.groups,
+        lengths=torch.cat([first.lengths, second.lengths]),
+        texts=first.texts + second.texts,
     )
 
 
@@ -229,10 +229,10 @@ def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, o
         optimizer.step()
         losses.append(float(loss.detach()))
         if step % 100 == 0:
-            now = _by_codebook(model.eval(), checked)
+            nats_of = _by_codebook(model.eval(), checked)
             _say(
-                f"model {step}: train {sum(losses) / len(losses):.3f}, held out {sum(now) / CODEBOOKS:.3f} "
-                f"({' '.join(f'{nats:.2f}' for nats in now)}), {time.process_time() - started:.0f} s"
+                f"model {step}: train {sum(losses) / len(losses):.3f}, held out {sum(nats_of) / CODEBOOKS:.3f} "
+                f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {time.process_time() - started:.0f} s"
             )
             losses.clear()
     return round(time.process_time() - started)
@@ -261,8 +261,8 @@ def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
     model = weights.load(out, Generator().manual_seed(0))
     read = _tokens(model, held_out)
     with torch.no_grad():
-        made = codec.decode(model.audio_encoder, read.codes)[..., : held_out.audio.shape[-1]]
-        error = 8.686 * float(MelDistance(RATE)(made, held_out.audio))
+        decoded = codec.decode(model.audio_encoder, read.codes)[..., : held_out.audio.shape[-1]]
+        error = 8.686 * float(MelDistance(RATE)(decoded, held_out.audio))
     shift = codec.encode(model.audio_encoder, held_out.audio.roll(1, -1)) != read.codes
     used = [torch.bincount(read.codes[:, k].flatten(), minlength=ENTRIES).float() for k in range(CODEBOOKS)]
     shares = [counts / counts.sum() for counts in used]

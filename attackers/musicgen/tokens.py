@@ -4,8 +4,8 @@ Conventions
 -----------
 * Codes are int64 [clip, codebook, frame]; `lengths` [clip] counts the frames that hold recording.
 * Delay pattern (Copet et al. 2023, "Simple and Controllable Music Generation", section 2.2): codebook k is shifted by k
-  steps, so that within a frame a codebook sees the coarser ones. T frames of K codebooks take T + K - 1 steps; where a
-  codebook has no code yet or no more, it reads the special token, whose number is the size of the codebook.
+  steps, so that within a frame a codebook depends on the coarser ones. T frames of K codebooks take T + K - 1 steps;
+  where a codebook has no code yet or no more, it reads the special token, whose number is the size of the codebook.
 * Transformers shifts labels by one step and does not delay them: passing it raw codes trains another model.
 * Likelihoods are in nats a token, a token being one codebook of one frame with recording.
 """
@@ -29,7 +29,7 @@ from .codec import assign, encode, frames, waveform
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A set of clips as the language model sees it."""
+    """A set of clips as the language model reads it."""
 
     codes: Tensor  # int64 [clip, codebook, frame]
     lengths: Tensor  # int64 [clip]
@@ -71,8 +71,8 @@ def described(model: Any, tokenizer: Any, texts: Sequence[str], clips: int) -> t
     states = model.text_encoder.eval()(**read).last_hidden_state
     if hasattr(model, "enc_to_dec_proj"):
         states = model.enc_to_dec_proj(states)
-    given = torch.tensor([bool(text) for text in texts], device=weight.device)
-    return states * read.attention_mask[..., None] * given[:, None, None], read.attention_mask
+    has_text = torch.tensor([bool(text) for text in texts], device=weight.device)
+    return states * read.attention_mask[..., None] * has_text[:, None, None], read.attention_mask
 
 
 def delayed(values: Tensor, fill: float) -> Tensor:
@@ -99,7 +99,7 @@ def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
     special = model.config.decoder.vocab_size
     late = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
     inputs = F.pad(late[..., :-1], (1, 0), value=special)
-    with _riding(model, tokens):
+    with _straight_through(model, tokens):
         logits = on_time(_logits(model, inputs, tokens)).float()  # in bfloat16 under autocast
     log_probability = logits.log_softmax(-1)
     picked = log_probability.gather(-1, tokens.codes[..., None]).squeeze(-1)
@@ -110,8 +110,8 @@ def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
 
 def mean_over_frames(values: Tensor, lengths: Tensor) -> Tensor:
     """[clip, codebook, frame] -> [clip, codebook], padding left out."""
-    kept = ~_padding(values, lengths)[:, None]
-    return (values * kept).sum(-1) / lengths[:, None].clamp_min(1)
+    inside = ~_padding(values, lengths)[:, None]
+    return (values * inside).sum(-1) / lengths[:, None].clamp_min(1)
 
 
 def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
@@ -129,10 +129,10 @@ def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
 
     starts = torch.arange(parts, device=tokens.codes.device) * size
     left = (tokens.lengths[:, None] - starts).clamp(0, size).flatten()
-    kept = (left > 0).nonzero().flatten()
-    clip = kept // parts
-    soft = None if tokens.soft is None else cut(tokens.soft)[kept]
-    return Tokens(cut(tokens.codes)[kept], left[kept], tokens.states[clip], tokens.mask[clip], soft), clip
+    nonempty = (left > 0).nonzero().flatten()
+    clip = nonempty // parts
+    soft = None if tokens.soft is None else cut(tokens.soft)[nonempty]
+    return Tokens(cut(tokens.codes)[nonempty], left[nonempty], tokens.states[clip], tokens.mask[clip], soft), clip
 
 
 def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
@@ -164,14 +164,14 @@ def sampled(
     guided = guidance != 1.0
     states = torch.cat([tokens.states, torch.zeros_like(tokens.states)]) if guided else tokens.states
     mask = torch.cat([tokens.mask, tokens.mask]) if guided else tokens.mask
-    asked = Tokens(tokens.codes, tokens.lengths, states, mask)
+    conditions = Tokens(tokens.codes, tokens.lengths, states, mask)
 
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     steps = count + codebooks - 1
     late = torch.full((clips, codebooks, steps + 1), special, device=tokens.codes.device)
     for step in range(steps):
         inputs = late[:, :, step : step + 1]
-        logits = _logits(model, torch.cat([inputs, inputs]) if guided else inputs, asked, cache)[:, :, -1]
+        logits = _logits(model, torch.cat([inputs, inputs]) if guided else inputs, conditions, cache)[:, :, -1]
         if guided:
             described_, plain = logits.chunk(2)
             logits = plain + guidance * (described_ - plain)
@@ -208,8 +208,10 @@ def _logits(model: Any, inputs: Tensor, tokens: Tokens, cache: Any = None) -> Te
 
 
 def _melody_prefix(model: Any, states: Tensor, cache: Any) -> Tensor | None:
-    """What the melody model reads before the codes: the chroma of no melody, then the description (as Transformers
-    builds it). With a cache it is read once."""
+    """Return the melody model's prefix: the chroma of no melody, then the description, as Transformers builds it.
+
+    None where the cache holds the prefix already.
+    """
     if cache is not None and cache.get_seq_length() > 0:
         return None
     chroma = states.new_zeros(len(states), model.config.chroma_length, model.config.num_chroma)
@@ -220,25 +222,25 @@ def _melody_prefix(model: Any, states: Tensor, cache: Any) -> Tensor | None:
 
 
 @contextmanager
-def _riding(model: Any, tokens: Tokens) -> Iterator[None]:
-    """Add to every embedded code a term that is zero in value and carries the assignment's gradient.
+def _straight_through(model: Any, tokens: Tokens) -> Iterator[None]:
+    """Add to every embedded code a term of value zero that carries the gradient of the soft assignment.
 
     Passing `inputs_embeds` instead would lose the positions: the decoder then takes them from the last channel's shape.
     """
     if tokens.soft is None:
         yield
         return
-    heard = ~_padding(tokens.codes, tokens.lengths)[:, None, :, None]  # beyond its end a clip reads the special token
-    rides = F.pad(delayed((tokens.soft - tokens.soft.detach()) * heard, 0.0)[:, :, :-1], (0, 0, 1, 0))
+    within = ~_padding(tokens.codes, tokens.lengths)[:, None, :, None]  # beyond its end a clip reads the special token
+    terms = F.pad(delayed((tokens.soft - tokens.soft.detach()) * within, 0.0)[:, :, :-1], (0, 0, 1, 0))
     tables = model.decoder.model.decoder.embed_tokens
 
-    def rider(ride: Tensor) -> Any:
+    def added(term: Tensor) -> Any:
         def hook(table: nn.Embedding, inputs: Any, output: Tensor) -> Tensor:
-            return output + ride @ table.weight[: ride.shape[-1]]
+            return output + term @ table.weight[: term.shape[-1]]
 
         return hook
 
-    handles = [table.register_forward_hook(rider(rides[:, k])) for k, table in enumerate(tables)]
+    handles = [table.register_forward_hook(added(terms[:, k])) for k, table in enumerate(tables)]
     try:
         yield
     finally:

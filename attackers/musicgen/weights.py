@@ -1,4 +1,4 @@
-"""Where MusicGen's weights lie and how they are loaded: ours, Meta's from the Hugging Face cache, or a user's folder.
+"""Find and load MusicGen's weights: the shipped ones, Meta's from the Hugging Face cache, or a user's folder.
 
 A checkpoint is what Transformers' `save_pretrained` writes: `config.json` and `*.safetensors`. Nothing pickled is read.
 A folder without a tokenizer has a text encoder that reads bytes (ByT5 needs no vocabulary file); ours is one.
@@ -23,7 +23,11 @@ HUB = {name: f"facebook/musicgen-{name}" for name in ("small", "medium", "melody
 
 
 def folder(size: str, path: str, download: bool) -> Path:
-    """The folder of a checkpoint. Raises `DataError`: where it was looked for and how to get it."""
+    """Find the folder of a checkpoint.
+
+    Raises:
+        DataError: It is missing; the message says where it was looked for and how to get it.
+    """
     if path:
         return checkpoints.require_checkpoint(Path(path).expanduser(), "musicgen", "attacker.path")
     if size == "tiny":
@@ -32,9 +36,14 @@ def folder(size: str, path: str, download: bool) -> Path:
 
 
 def load(where: Path, rng: Generator) -> Any:
-    """The model of a checkpoint in float32 and evaluation mode, its codec and text encoder frozen.
+    """Load a checkpoint in float32 and evaluation mode, with codec and text encoder frozen.
 
-    Raises `DataError` where the checkpoint cannot be read or is not one that this attacker can drive.
+    Args:
+        where: The checkpoint's folder.
+        rng: Seeds the initialisation that Transformers draws before it loads.
+
+    Raises:
+        DataError: The checkpoint cannot be read, or its codec is stereo or chunked.
     """
     from safetensors import SafetensorError
 
@@ -64,7 +73,7 @@ def inventory() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4)
 def tokenizer(where: Path) -> Any:
-    """The tokenizer of a checkpoint's text encoder."""
+    """Load the tokenizer of a checkpoint's text encoder."""
     if (where / "tokenizer_config.json").is_file():
         from transformers import AutoTokenizer
 
@@ -76,7 +85,7 @@ def tokenizer(where: Path) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def config(where: Path) -> dict[str, Any]:
-    """A checkpoint's `config.json`. Raises `DataError` where it is not one."""
+    """Read a checkpoint's `config.json`. Raises `DataError` where it is not JSON."""
     try:
         read: dict[str, Any] = json.loads((where / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:

@@ -179,11 +179,11 @@ class SymphonyNet(Attacker[Rolls]):
         return torch.stack([*rows, (notes.velocity * 127).round().long()] if self.velocity else rows, 1)
 
     def _encoded(self, model: Network, rolls: Rolls) -> Tokens:
-        found = (rolls.steps_per_beat * rolls.beats_per_bar, len(rolls.programs))
+        shape = (rolls.steps_per_beat * rolls.beats_per_bar, len(rolls.programs))
         expected = (model.bar, model.heads["track"].out_features)
-        if found != expected:
+        if shape != expected:
             raise DataError(
-                f"measures of {found[0]} steps in {found[1]} tracks, expected {expected[0]} in {expected[1]}, "
+                f"measures of {shape[0]} steps in {shape[1]} tracks, expected {expected[0]} in {expected[1]}, "
                 "as the model was made for"
             )
         return octuple.encoded(rolls) if self.encoding == "octuple" else encoding.encoded(rolls, model.merges)
@@ -202,8 +202,8 @@ class SymphonyNet(Attacker[Rolls]):
 
     def _window(self, tokens: Tokens, rng: Generator, model: nn.Module) -> Tokens:
         """A window at random of every sequence."""
-        room = (tokens.inside.sum(1) - self.context).clamp(min=0)
-        first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(room.device) * (room + 1)).long()
+        latest = (tokens.inside.sum(1) - self.context).clamp(min=0)
+        first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(latest.device) * (latest + 1)).long()
         return tokens.crop(min(self.context, tokens.inside.shape[1]), first)
 
     def _loss(self, model: nn.Module, tokens: Tokens) -> Tensor:
@@ -227,8 +227,8 @@ class SymphonyNet(Attacker[Rolls]):
         count = of_roll(windows.notes).clamp(min=1)
         nats = {}
         for name in (name for name in logs if name != "velocity"):
-            said = windows.says[name]
-            nats[name] = -of_roll(_picked(logs[name], said.clamp(min=0)) * (said >= 0)) / count
+            target = windows.says[name]
+            nats[name] = -of_roll(_picked(logs[name], target.clamp(min=0)) * (target >= 0)) / count
         if "velocity" in logs:
             low, high, share = two_bins(windows.velocity, self.velocity_bins)
             mean = _picked(logs["velocity"], low) * (1 - share) + _picked(logs["velocity"], high) * share

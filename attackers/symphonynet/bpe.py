@@ -40,9 +40,9 @@ def learned(notes: Notes, count: int) -> Tensor:
     group = _groups(notes)
     order = (group * PITCHES + notes.pitch).argsort()
     sizes = torch.bincount(group)
-    place = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[group[order]]
+    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[group[order]]
     struck = torch.full((len(sizes), int(sizes.max()) if len(sizes) else 0), -1, device=order.device)
-    struck[group[order], place] = notes.pitch[order]
+    struck[group[order], rank] = notes.pitch[order]
     distinct, often = torch.unique(struck[sizes > 1], dim=0, return_counts=True)
     chords: Counter[tuple[int, ...]] = Counter()
     for pitches, number in zip(distinct.tolist(), often.tolist(), strict=True):
@@ -86,12 +86,12 @@ def merged(notes: Notes, merges: Tensor) -> Symbols:
         both = where[:, (where >= 0).all(0)]
         if not both.shape[1]:
             continue
-        kept, gone = both
-        total = count[kept] + count[gone]
-        mean = (loud[kept] * count[kept] + loud[gone] * count[gone]) / total
-        loud = loud.index_put((kept,), mean)
-        count[kept], symbol[kept] = total, PITCHES + number
-        alive[gone] = False
+        first_notes, second_notes = both
+        total = count[first_notes] + count[second_notes]
+        mean = (loud[first_notes] * count[first_notes] + loud[second_notes] * count[second_notes]) / total
+        loud = loud.index_put((first_notes,), mean)
+        count[first_notes], symbol[first_notes] = total, PITCHES + number
+        alive[second_notes] = False
     at = alive.nonzero()[:, 0]
     return Symbols(
         notes.roll[at], notes.track[at], notes.start[at], notes.duration[at], symbol[at], count[at], loud[at]

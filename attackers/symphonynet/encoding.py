@@ -58,9 +58,9 @@ class Tokens:
 
     def crop(self, size: int, first: Tensor) -> Tokens:
         """`size` tokens of every sequence from `first` (int64 [roll]) on; measures are counted from there."""
-        place = first[:, None] + torch.arange(size, device=first.device)
-        place = place.clamp(max=self.inside.shape[1])
-        cut = self._each(lambda values, fill: functional.pad(values, (0, 1), value=fill).gather(1, place))
+        index = first[:, None] + torch.arange(size, device=first.device)
+        index = index.clamp(max=self.inside.shape[1])
+        cut = self._each(lambda values, fill: functional.pad(values, (0, 1), value=fill).gather(1, index))
         return replace(cut, measure=(cut.measure - cut.measure[:, :1]).clamp(min=0))
 
     def windows(self, size: int) -> tuple[Tokens, Tensor]:
@@ -89,24 +89,24 @@ def events(bar: int, merges: int) -> int:
 
 
 def encoded(rolls: Rolls, merges: Tensor) -> Tokens:
-    """The MMR tokens of a set; differentiable in its velocities. merges: int64 [merge, 2], see `bpe.py`."""
+    """Encode rolls as MMR tokens; differentiable in the velocities. merges: int64 [merge, 2], see `bpe.py`."""
     bar, steps = rolls.steps_per_beat * rolls.beats_per_bar, rolls.velocity.shape[2]
     device = rolls.device
-    symbols = bpe.merged(heard(rolls), merges)
+    symbols = bpe.merged(encodable_notes(rolls), merges)
     bars = (rolls.lengths + bar - 1) // bar
     roll_of_bar = torch.repeat_interleave(torch.arange(len(rolls), device=device), bars)
     number = torch.arange(len(roll_of_bar), device=device) - (bars.cumsum(0) - bars)[roll_of_bar]
-    places = torch.unique(symbols.roll * steps + symbols.start)  # where something begins
+    starts = torch.unique(symbols.roll * steps + symbols.start)  # where something begins
     opening, played = len(number), len(symbols.roll)
 
-    roll = torch.cat([roll_of_bar, places // steps, symbols.roll])
-    step = torch.cat([number * bar, places % steps, symbols.start])
-    sizes = torch.tensor([opening, len(places), played], device=device)
+    roll = torch.cat([roll_of_bar, starts // steps, symbols.roll])
+    step = torch.cat([number * bar, starts % steps, symbols.start])
+    sizes = torch.tensor([opening, len(starts), played], device=device)
     kind = torch.repeat_interleave(torch.arange(_KINDS, device=device), sizes)
-    event = torch.cat([torch.full_like(number, MEASURE), 1 + places % steps % bar, 1 + bar + symbols.symbol])
+    event = torch.cat([torch.full_like(number, MEASURE), 1 + starts % steps % bar, 1 + bar + symbols.symbol])
 
     def of_notes(values: Tensor, fill: int) -> Tensor:
-        return functional.pad(values, (opening + len(places), 0), value=fill)
+        return functional.pad(values, (opening + len(starts), 0), value=fill)
 
     program = torch.tensor(rolls.programs, device=device)[symbols.track]
     pitch = bpe.expanded(merges).to(device).long().argmax(1)[symbols.symbol]  # a symbol's lowest
@@ -125,8 +125,8 @@ def encoded(rolls: Rolls, merges: Tensor) -> Tokens:
     )  # fmt: skip
 
 
-def heard(rolls: Rolls) -> Notes:
-    """The notes as a model hears them: none longer than `LONGEST`, velocities with their gradient."""
+def encodable_notes(rolls: Rolls) -> Notes:
+    """Return the notes as tokens can hold them: none longer than `LONGEST`, velocities with their gradient."""
     notes = notes_of(rolls)
     velocity = rolls.velocity[notes.roll, notes.track, notes.start, notes.pitch - rolls.lowest]
     return replace(notes, duration=notes.duration.clamp(max=LONGEST), velocity=velocity)
@@ -149,12 +149,12 @@ def sequences(
     order = order[major[order].argsort(stable=True)]
     roll, step, track = roll[order], step[order], says["track"][order]
     counts = torch.bincount(roll, minlength=rolls)
-    place = torch.arange(len(roll), device=roll.device) - (counts.cumsum(0) - counts)[roll]
+    index = torch.arange(len(roll), device=roll.device) - (counts.cumsum(0) - counts)[roll]
     longest = max(1, int(counts.max()))
 
     def padded(values: Tensor, fill: int = 0) -> Tensor:
         empty = torch.full((rolls, longest), fill, dtype=values.dtype, device=roll.device)
-        return empty.index_put((roll, place), values)
+        return empty.index_put((roll, index), values)
 
     own = (roll * (int(step.max() if len(step) else 0) + 1) + step) * (int(track.max() if len(track) else 0) + 2)
     return Tokens(
@@ -169,25 +169,25 @@ def sequences(
 
 
 def decoded(tokens: Tokens, like: Rolls, merges: Tensor) -> Rolls:
-    """Rolls in the shape of `like`; what lies outside its lengths or pitches is left out."""
+    """Decode tokens to rolls in the shape of `like`; notes outside its lengths or pitches are left out."""
     bar = like.steps_per_beat * like.beats_per_bar
-    roll, place = (tokens.inside & (tokens.notes > 0)).nonzero(as_tuple=True)
-    says = {name: values[roll, place] for name, values in tokens.says.items()}
+    roll, index = (tokens.inside & (tokens.notes > 0)).nonzero(as_tuple=True)
+    says = {name: values[roll, index] for name, values in tokens.says.items()}
     symbol = says["pitch"] if "pitch" in says else says["event"] - 1 - bar
     token, pitch = bpe.expanded(merges).to(like.device)[symbol].nonzero(as_tuple=True)
-    start = (tokens.measure[roll, place] * bar + tokens.position[roll, place])[token]
-    velocity = tokens.velocity[roll, place][token]
+    start = (tokens.measure[roll, index] * bar + tokens.position[roll, index])[token]
+    velocity = tokens.velocity[roll, index][token]
     notes = Notes(roll[token], says["track"][token], start, says["duration"][token] + 1, pitch, velocity)
     low, high = like.lowest, like.lowest + like.velocity.shape[3]
-    room = like.lengths[notes.roll] - start
-    kept = (pitch >= low) & (pitch < high) & (room > 0)
-    cut = replace(notes, duration=torch.minimum(notes.duration, room))[kept]
+    remaining = like.lengths[notes.roll] - start
+    inside = (pitch >= low) & (pitch < high) & (remaining > 0)
+    cut = replace(notes, duration=torch.minimum(notes.duration, remaining))[inside]
     grids = grid(cut, len(like), len(like.programs), like.velocity.shape[2], low, high - low)
     return replace(like, velocity=grids[0], onset=grids[1])
 
 
 def shuffled(rolls: Rolls) -> Rolls:
-    """Every roll's notes with one another's times: which note begins when, and how long it lasts, its id decides."""
+    """Permute the start times and durations among each roll's notes, in an order seeded by its id."""
     notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
     dealt = torch.cat(name_orders(rolls.ids, counts)).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)

@@ -40,38 +40,38 @@ def written(model: Network, like: Rolls, rng: Generator) -> Tokens:
     measures = (like.lengths + bar - 1) // bar
     octuple = "pitch" in model.heads
     at = _Place(*torch.full((2, count), 0 if octuple else -1, dtype=torch.int64, device=device))
-    given = octuples.of_roll(like) if octuple else {}
+    of_rolls = octuples.of_roll(like) if octuple else {}
     programs = torch.tensor(like.programs, device=device)
     before = torch.full((count, len(like.programs)), -1, dtype=torch.int64, device=device)
     states: list[State | None] = [None] * len(model.layers)
     last: Tokens | None = None
-    made: list[Tokens] = []
+    tokens: list[Tokens] = []
     for _ in range(int(measures.max()) * _MOST):
         logs, states = model.step(last, count, states)
         logs = {name: values[:, 0] for name, values in logs.items()}
-        says, played, now = (_octuple if octuple else _mmr)(logs, at, bar, rng)
+        says, played, following = (_octuple if octuple else _mmr)(logs, at, bar, rng)
         says = {name: torch.where(played, values, -1) if name != "event" else values for name, values in says.items()}
         if octuple:
             says["instrument"] = programs[says["track"]]
         # Notes of a track that stand at its last position, counted from 0.
-        moved = (now.measure != at.measure) | (now.position != at.position)
+        moved = (following.measure != at.measure) | (following.position != at.position)
         before = torch.where(moved[:, None], -1, before)
         before = before.scatter_add(1, says["track"].clamp(min=0)[:, None], played.long()[:, None])
         order = before.gather(1, says["track"].clamp(min=0)[:, None]) * played[:, None]
         last = Tokens(
-            {name: values[:, None] for name, values in {**says, **given}.items()},
+            {name: values[:, None] for name, values in {**says, **of_rolls}.items()},
             velocity=_loudness(logs, count, rng, device)[:, None],
             notes=played.long()[:, None],
             order=order,
-            position=now.position.clamp(min=0)[:, None],
-            measure=now.measure.clamp(min=0)[:, None],
-            inside=(now.measure < measures)[:, None],
+            position=following.position.clamp(min=0)[:, None],
+            measure=following.measure.clamp(min=0)[:, None],
+            inside=(following.measure < measures)[:, None],
         )
-        made.append(last)
-        at = now
+        tokens.append(last)
+        at = following
         if bool((at.measure >= measures).all()):
             break
-    return _joined(made)
+    return _joined(tokens)
 
 
 def _mmr(logs: Mapping[str, Tensor], at: _Place, bar: int, rng: Generator) -> tuple[dict[str, Tensor], Tensor, _Place]:
@@ -96,10 +96,10 @@ def _octuple(
     return says, torch.ones_like(earlier[:, 0]), _Place(at.measure + says["advance"], says["position"])
 
 
-def _joined(made: list[Tokens]) -> Tokens:
-    says = {name: torch.cat([token.says[name] for token in made], 1) for name in made[0].says}
+def _joined(tokens: list[Tokens]) -> Tokens:
+    says = {name: torch.cat([token.says[name] for token in tokens], 1) for name in tokens[0].says}
     rest = ("velocity", "notes", "order", "position", "measure", "inside")
-    return Tokens(says, *(torch.cat([getattr(token, name) for token in made], 1) for name in rest))
+    return Tokens(says, *(torch.cat([getattr(token, name) for token in tokens], 1) for name in rest))
 
 
 def _loudness(logs: Mapping[str, Tensor], count: int, rng: Generator, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bench.api import Rolls
 
-from .encoding import INSTRUMENTS, LONGEST, PITCHES, Tokens, heard, sequences
+from .encoding import INSTRUMENTS, LONGEST, PITCHES, Tokens, encodable_notes, sequences
 
 ADVANCES = 16  # measures; what comes later says 15
 METRES = 32  # beats a measure
@@ -26,7 +26,7 @@ FIELDS = ("advance", "position", "pitch", "duration", "track", "instrument")  # 
 
 def encoded(rolls: Rolls) -> Tokens:
     """The octuples of a set; differentiable in its velocities."""
-    bar, notes = rolls.steps_per_beat * rolls.beats_per_bar, heard(rolls)
+    bar, notes = rolls.steps_per_beat * rolls.beats_per_bar, encodable_notes(rolls)
     program = torch.tensor(rolls.programs, device=rolls.device)[notes.track]
     major = (notes.roll * rolls.velocity.shape[2] + notes.start) * PITCHES + notes.pitch
     minor = (notes.duration * INSTRUMENTS + program) * len(rolls.programs) + notes.track

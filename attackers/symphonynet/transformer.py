@@ -38,7 +38,7 @@ class Network(nn.Module):
 
     merges: Tensor
     read: Any
-    place: Any
+    positions: Any
     layers: Any
     heads: Any
 
@@ -64,8 +64,8 @@ class Network(nn.Module):
         self.bar, self.bins, self.checkpointing = bar, bins, checkpointing
         self.register_buffer("merges", torch.full((merges, 2), -1, dtype=torch.int64))
         self.read = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in read.items()})
-        places = {"order": _ORDERS, "position": bar, "measure": _MEASURES}
-        self.place = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in places.items()})
+        position_sizes = {"order": _ORDERS, "position": bar, "measure": _MEASURES}
+        self.positions = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in position_sizes.items()})
         self.loud = nn.Embedding(bins, width) if bins else None
         self.start = nn.Parameter(torch.empty(width))
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
@@ -74,7 +74,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in predicted.items()})
         if bins:
             self.heads["velocity"] = nn.Linear(width, bins)
-        for table in (*self.read.values(), *self.place.values(), *([self.loud] if self.loud else [])):
+        for table in (*self.read.values(), *self.positions.values(), *([self.loud] if self.loud else [])):
             nn.init.normal_(table.weight, std=0.1)
         nn.init.normal_(self.start, std=0.1)
         for head in self.heads.values():
@@ -106,15 +106,17 @@ class Network(nn.Module):
 
     def embedded(self, tokens: Tokens) -> Tensor:
         """[sequence, token, width]: the sum of what a token says and where it is."""
-        total: Tensor = self.place["position"](tokens.position) + self.place["measure"](tokens.measure % _MEASURES)
-        total = total + self.place["order"](tokens.order.clamp(max=_ORDERS - 1))
+        total: Tensor = self.positions["position"](tokens.position) + self.positions["measure"](
+            tokens.measure % _MEASURES
+        )
+        total = total + self.positions["order"](tokens.order.clamp(max=_ORDERS - 1))
         for name, table in self.read.items():
             values = tokens.says[name]
             total = total + table(values.clamp(min=0)) * (values >= 0)[..., None]
         if self.loud is not None:
             low, high, share = two_bins(tokens.velocity, self.bins)
-            heard = self.loud(low) * (1 - share)[..., None] + self.loud(high) * share[..., None]
-            total = total + heard * (tokens.notes > 0)[..., None]
+            loudness = self.loud(low) * (1 - share)[..., None] + self.loud(high) * share[..., None]
+            total = total + loudness * (tokens.notes > 0)[..., None]
         return total
 
     def fields(self, hidden: Tensor) -> dict[str, Tensor]:
@@ -168,17 +170,17 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         with torch.autocast(query.device.type, enabled=False):
             return linear_attention(query.float(), key.float(), value.float())
     query, key = functional.elu(query) + 1, functional.elu(key) + 1
-    made: list[Tensor] = []
+    chunks: list[Tensor] = []
     values = torch.zeros((), device=query.device)
     keys = torch.zeros((), device=query.device)
     for q, k, v in zip(*(torch.split(x, _CHUNK, 2) for x in (query, key, value)), strict=True):
         near = (q @ k.mT).tril()
         top, bottom = near @ v, near.sum(-1, keepdim=True)
-        if made:
+        if chunks:
             top, bottom = top + q @ values, bottom + q @ keys[..., None]
-        made.append(top / (bottom + _TINY))
+        chunks.append(top / (bottom + _TINY))
         values, keys = values + k.mT @ v, keys + k.sum(2)
-    return torch.cat(made, 2)
+    return torch.cat(chunks, 2)
 
 
 def two_bins(velocity: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:

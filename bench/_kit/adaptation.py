@@ -31,10 +31,10 @@ def keeps_clips_whole(case: Case) -> None:
     for hook in ("transform", "augment"):
         changed = _hooked(case, hook, data)
         assert type(changed) is type(data), f"{hook} gave {type(changed).__name__}, expected {type(data).__name__}"
-        place = {name: i for i, name in enumerate(data.ids)}
-        unknown = [name for name in changed.ids if name not in place]
+        index_of = {name: i for i, name in enumerate(data.ids)}
+        unknown = [name for name in changed.ids if name not in index_of]
         assert not unknown, f"{hook} invented clip '{unknown[0]}'"
-        expected = data.select([place[name] for name in changed.ids])
+        expected = data.select([index_of[name] for name in changed.ids])
         same_set(expected, changed, leaving=("lengths", "texts"))
 
 

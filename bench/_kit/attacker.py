@@ -186,9 +186,9 @@ def augments_each_batch(case: Case) -> None:
 def generates(case: Case) -> None:
     """generate gives valid new data, as many items as asked for."""
     few = _few(case)
-    made = case.plugin.generate(_trained(case)[0], few, Generator().manual_seed(0))
-    assert len(made) == len(few), f"{len(made)} items for {len(few)}"
-    valid(made, "generated")
+    samples = case.plugin.generate(_trained(case)[0], few, Generator().manual_seed(0))
+    assert len(samples) == len(few), f"{len(samples)} items for {len(few)}"
+    valid(samples, "generated")
 
 
 def names_its_validity_checks(case: Case) -> None:

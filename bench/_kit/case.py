@@ -130,10 +130,10 @@ def global_generators_elsewhere() -> Iterator[None]:
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
     """Inside the block, connections and name look-ups are refused, and asking for one fails the check."""
-    asked: list[str] = []
+    hosts: list[str] = []
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        asked.append(str(args[1] if isinstance(args[0], socket.socket) else args[0]))
+        hosts.append(str(args[1] if isinstance(args[0], socket.socket) else args[0]))
         raise OSError("the conformance kit allows no network")
 
     with contextlib.ExitStack() as patches:
@@ -143,7 +143,7 @@ def offline() -> Iterator[None]:
         try:
             yield
         finally:
-            assert not asked, f"asked the network for {asked[0]}"
+            assert not hosts, f"asked the network for {hosts[0]}"
 
 
 def _global_state() -> dict[str, Any]:

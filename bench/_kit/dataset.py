@@ -56,8 +56,8 @@ def splits_are_alike(case: Case) -> None:
     for split in SPLITS:
         data = _split(case, split)
         for name in ("rate", "classes", "programs", "steps_per_beat", "beats_per_bar", "lowest", "stem_names"):
-            there, here = getattr(train, name, None), getattr(data, name, None)
-            assert there == here, f"{name} is {here} in {split}, {there} in train"
+            expected, value = getattr(train, name, None), getattr(data, name, None)
+            assert expected == value, f"{name} is {value} in {split}, {expected} in train"
         assert data.signal.shape[1] == train.signal.shape[1], f"{split} has other channels or tracks than train"
     if train.labels is not None:
         absent = set(range(len(train.classes))) - set(train.labels.tolist())
@@ -106,10 +106,10 @@ def its_card_counts_what_is_there(case: Case) -> None:
             continue
         data = _split(case, size["split"])
         counts = {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 1)}
-        for key, found in counts.items():
+        for key, count in counts.items():
             tolerance = 0.1 if key == "seconds" else 0
-            assert abs(size[key] - found) <= tolerance, (
-                f"{name}: {size['split']} of preset {size['preset']} has {key} = {size[key]}, load gives {found}"
+            assert abs(size[key] - count) <= tolerance, (
+                f"{name}: {size['split']} of preset {size['preset']} has {key} = {size[key]}, load gives {count}"
             )
 
 

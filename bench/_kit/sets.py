@@ -162,7 +162,7 @@ class Reader(Attacker[Data]):
     ) -> nn.Module:
         model = self.model(train, rng)
         descent = torch.optim.Adam(model.parameters(), self.lr)
-        best, kept = float("inf"), copy.deepcopy(model)
+        best, best_model = float("inf"), copy.deepcopy(model)
         for step in range(1, self.epochs + 1):
             loss = self.loss(model, augment(train, rng, model) if augment else train).mean()
             descent.zero_grad()
@@ -172,8 +172,8 @@ class Reader(Attacker[Data]):
                 held_out = float(self.loss(model, validation).mean())
             log(Epoch(step, float(loss.detach()), -held_out))
             if held_out < best:
-                best, kept = held_out, copy.deepcopy(model)
-        return kept
+                best, best_model = held_out, copy.deepcopy(model)
+        return best_model
 
     def quality(self, model: nn.Module, test: Data) -> Mapping[str, Tensor]:
         with torch.no_grad():

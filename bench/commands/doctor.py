@@ -72,10 +72,10 @@ def _machine() -> Iterator[str]:
 
     yield f"python    {platform.python_version()} on {platform.platform()}"
     yield f"cores     {len(os.sched_getaffinity(0))}"
-    here = chosen("auto")
-    for each in here:
+    devices = chosen("auto")
+    for each in devices:
         yield f"device    {each.device}: {each.name}, {each.memory_gb:.0f} GB: --device auto uses it"
-    if not here:
+    if not devices:
         yield "device    cpu: no accelerator that torch can use; presets smoke and small are for processors"
 
 
@@ -101,7 +101,7 @@ def _imports() -> Iterator[str]:
     """Our folder `datasets/` must never be what `import datasets` finds."""
     spec = importlib.util.find_spec("datasets")
     ours = plugins.home() / "datasets"
-    if spec is not None and ours in [Path(place) for place in spec.submodule_search_locations or ()]:
+    if spec is not None and ours in [Path(folder) for folder in spec.submodule_search_locations or ()]:
         yield f"imports   WRONG 'import datasets' finds {ours}: install the Hugging Face library, Transformers needs it"
 
 

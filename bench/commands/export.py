@@ -49,8 +49,8 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
     if to == "mlflow":
         from bench.report.exporters import mlflow
 
-        logged, kept = mlflow.export(runs, out)
-        print(f"{name}: {logged} runs logged, {kept} were there already")
+        logged, skipped = mlflow.export(runs, out)
+        print(f"{name}: {logged} runs logged, {skipped} were there already")
         viewer = f"mlflow ui --backend-store-uri {shlex.quote(out)}"
         if mlflow.is_folder(out):
             viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"

@@ -76,7 +76,7 @@ def gate(
     from bench.trials.store import Store, default_url
 
     file = find_suite(suite)
-    asked = suites.read(file)
+    definition = suites.read(file)
     path = baseline or file.parent / "baseline.json"
     if accept is not None and not accept.strip():
         raise UsageError("--accept wants a reason, which the baseline keeps: --accept 'harmonycloak 2 masks better'")
@@ -84,18 +84,18 @@ def gate(
         check_output(junit, force=True)
     if accept is not None:
         check_output(path, force=True)
-    held = baselines.accepted(path, asked, suite) if accept is None or path.exists() else None
+    current = baselines.accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
-        measured = gate_records(asked, execution, records)
+        measured = gate_records(definition, execution, records)
     except Stopped:
         return stopped()
-    due = [(trial.cell, trial.seed) for trial in expanded(asked)]
+    due = [(trial.cell, trial.seed) for trial in expanded(definition)]
     if accept is not None:
-        return _accept(asked, measured, due, accept.strip(), path, held)
-    assert held is not None
-    report = regression.judge(held, measured, asked.gate, due)
+        return _accept(definition, measured, due, accept.strip(), path, current)
+    assert current is not None
+    report = regression.judge(current, measured, definition.gate, due)
     store = Store(execution.store or default_url())
-    for line in text.report_lines(report, held, asked, store.locate):
+    for line in text.report_lines(report, current, definition, store.locate):
         print(line)
     if junit:
         xml.write(report, junit)
@@ -123,7 +123,7 @@ def _accept(
     due: Sequence[tuple[Cell, int]],
     reason: str,
     path: Path,
-    held: Baseline | None,
+    current: Baseline | None,
 ) -> int:
     """Write the baseline, unless records are missing or broken; show what that changes."""
     from bench.commands.display import say
@@ -139,10 +139,10 @@ def _accept(
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
     accepted = baselines.of(suite, measured, reason)
-    if held and (other := regression.other_device(held, measured)):
-        say(f"not compared with the baseline before it: {other}")
-    elif held:
-        report = regression.judge(held, measured, suite.gate)
+    if current and (obstacle := regression.other_device(current, measured)):
+        say(f"not compared with the baseline before it: {obstacle}")
+    elif current:
+        report = regression.judge(current, measured, suite.gate)
         print(text_table(*text.rows(report)))
         for verdict in report.verdicts:
             if verdict.word != "same":

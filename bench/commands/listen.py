@@ -72,34 +72,34 @@ def listen(
 
     stores = [Store(url) for url in store or [default_url()]]
     match = lookup.find(key, lookup.known_sources(each.root for each in stores))
-    asked = match.trial
-    if asked.status != "ok":
-        raise DataError(f"{asked.name} failed, so there is nothing to hear: {(asked.error or {}).get('message', '')}")
-    if asked.trial.control.is_clean:
-        raise DataError(f"{asked.name} is of clean data: nothing was protected, so there is nothing to compare")
-    if make and not any(each.has(asked.stages["protected_set"]) for each in stores):
-        asked = _again(asked, stores[0], plugin_files(plugin or []), device, display)
-        siblings: tuple[Record, ...] = (asked,)
+    record = match.trial
+    if record.status != "ok":
+        raise DataError(f"{record.name} failed, so there is nothing to hear: {(record.error or {}).get('message', '')}")
+    if record.trial.control.is_clean:
+        raise DataError(f"{record.name} is of clean data: nothing was protected, so there is nothing to compare")
+    if make and not any(each.has(record.stages["protected_set"]) for each in stores):
+        record = _again(record, stores[0], plugin_files(plugin or []), device, display)
+        siblings: tuple[Record, ...] = (record,)
     else:
         siblings = match.records
     board = Board(Suite(name=match.source.name), siblings)
-    page = build_cell(board, asked, out, stores)
+    page = build_cell(board, record, out, stores)
     print(page)
     if open_:
         webbrowser.open(page.resolve().as_uri())
     return OK
 
 
-def _again(asked: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
+def _again(recorded: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
     """The trial run once more, with the code that is here."""
     from bench.commands.display import watching
     from bench.trials.again import trial_of
     from bench.trials.run import execute, prepare
 
-    print(f"running {asked.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(asked, files)], store)
+    print(f"running {recorded.name} again with the code that is installed here", file=sys.stderr)
+    work = prepare([trial_of(recorded, files)], store)
     with watching(display, work.missing) as watch:
-        (made,) = execute(work, store.root / "records" / "listen", watch, device=device)
-    if made.status != "ok":
-        raise DataError(f"{made.name} failed: {(made.error or {}).get('message', '')}")
-    return made
+        (rerun,) = execute(work, store.root / "records" / "listen", watch, device=device)
+    if rerun.status != "ok":
+        raise DataError(f"{rerun.name} failed: {(rerun.error or {}).get('message', '')}")
+    return rerun

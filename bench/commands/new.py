@@ -102,19 +102,19 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
         UsageError: for a name that cannot be one or is taken, or a file that exists; then nothing is written.
     """
     _require_name(name)
-    place = _package(what, name, out) if package else _single(what, name, out)
+    target = _package(what, name, out) if package else _single(what, name, out)
     kind = f"{what}_bare" if bare else what
-    contract = place.test.with_name(f"{place.test.stem}_contract.py")
-    templates = [(f"{kind}.py", place.plugin), ("contract_test.py", contract), *place.more]
+    contract = target.test.with_name(f"{target.test.stem}_contract.py")
+    templates = [(f"{kind}.py", target.plugin), ("contract_test.py", contract), *target.more]
     if not bare:
-        templates.insert(2, (f"{what}_test.py", place.test))
+        templates.insert(2, (f"{what}_test.py", target.test))
     if what == "dataset":
-        templates.append((f"{kind}.toml", place.plugin.with_suffix(".toml")))
+        templates.append((f"{kind}.toml", target.plugin.with_suffix(".toml")))
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
     _require_free(name, package=package)
-    words = _words(what, name, place)
+    words = _words(what, name, target)
     _write(
         {
             file: Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
@@ -124,9 +124,9 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
     for _, file in templates:
         print(f"wrote {_shown(file)}")
     print("next:")
-    called = shlex.quote(place.called)
+    called = shlex.quote(target.called)
     tests = " ".join(shlex.quote(str(_shown(file))) for template, file in templates if template.endswith("test.py"))
-    for command in (*place.first, f"bench check {called}", f"python -m pytest {tests}", _TRY[what].format(called)):
+    for command in (*target.first, f"bench check {called}", f"python -m pytest {tests}", _TRY[what].format(called)):
         print(f"  {command}")
     return [file for _, file in templates]
 
@@ -169,10 +169,10 @@ def _names(what: What, name: str) -> dict[str, str]:
     }
 
 
-def _words(what: What, name: str, place: _Place) -> dict[str, str]:
+def _words(what: What, name: str, target: _Place) -> dict[str, str]:
     """What the templates are filled with."""
-    line = "from pathlib import Path\n" if "Path(" in place.source else ""
-    paths = {"path_line": line, "path_import": f"{line}\n" if line else "", "where": place.source}
+    line = "from pathlib import Path\n" if "Path(" in target.source else ""
+    paths = {"path_line": line, "path_import": f"{line}\n" if line else "", "where": target.source}
     return {**_names(what, name), **paths}
 
 
@@ -206,7 +206,7 @@ def _require_free(name: str, *, package: bool) -> None:
     """No plugin of any kind has the name, since --set and `bench check` go by it, and no module that Python knows."""
     for kind, singular in plugins.SINGULAR.items():
         if name in plugins.names(kind):
-            raise UsageError(f"there is {_a(singular)} '{name}' already: give another name, such as 'my_{name}'")
+            raise UsageError(f"{_a(singular)} '{name}' exists already: give another name, such as 'my_{name}'")
     # In a package the module has the package's name before its own and hides nothing.
     if not package and (name in sys.stdlib_module_names or _installed(name)):
         raise UsageError(f"'{name}' is a module of Python's here, which {name}.py would hide: try 'my_{name}'")
@@ -236,15 +236,15 @@ def _write(texts: Mapping[Path, str]) -> None:
                 written.append(file)
                 opened.write(text)
     except OSError as error:
-        for made in written:
-            made.unlink()
+        for path in written:
+            path.unlink()
         raise UsageError(f"{_shown(file)} cannot be written: {error.strerror}") from error
 
 
 def _shown(file: Path) -> Path:
     """A path as a user would type it: from the current folder, where it lies below."""
-    here = Path.cwd()
-    return file.resolve().relative_to(here) if file.resolve().is_relative_to(here) else file
+    working_folder = Path.cwd()
+    return file.resolve().relative_to(working_folder) if file.resolve().is_relative_to(working_folder) else file
 
 
 def _a(word: str) -> str:

@@ -85,11 +85,11 @@ def protect_sound(
 
 
 def _coding_words(figures: dict[str, float]) -> str:
-    kept, own = figures["noise_kept"], figures["coding_noise_db"]
-    if math.isnan(kept):
+    share, own = figures["noise_kept"], figures["coding_noise_db"]
+    if math.isnan(share):
         return "has no noise of the defense to keep"
     where = "above" if own > 0 else "below"
-    return f"kept {100 * kept:.0f} % of the protection's noise; its own noise lies {abs(own):.1f} dB {where} that"
+    return f"kept {100 * share:.0f} % of the protection's noise; its own noise lies {abs(own):.1f} dB {where} that"
 
 
 def _protected(
@@ -130,13 +130,13 @@ def _sizes(rate: int) -> tuple[int, int]:
 
 def _overlapping(blocks: Iterator[Tensor], overlap: int) -> Iterator[Tensor]:
     """Every block with the first `overlap` samples of the next one behind it."""
-    held = next(blocks, None)
+    previous = next(blocks, None)
     for block in blocks:
-        assert held is not None
-        yield torch.cat([held, block[:, :overlap]], dim=1)
-        held = block
-    if held is not None:
-        yield held
+        assert previous is not None
+        yield torch.cat([previous, block[:, :overlap]], dim=1)
+        previous = block
+    if previous is not None:
+        yield previous
 
 
 def _noise(
@@ -202,9 +202,9 @@ class _Meter:
             self._own += float(own.square().sum())
             self._shared += float((own * noise).sum())
             self._changed += energy
-        heard = audibility(Clips.of(clean[None], rate), Clips.of(written[None], rate))
+        measured = audibility(Clips.of(clean[None], rate), Clips.of(written[None], rate))
         for name in ("segmental_snr_db", "masked_energy"):
-            value = float(heard[name])
+            value = float(measured[name])
             weight = energy if name == "masked_energy" else clean.shape[1]
             if math.isfinite(value):
                 self._weighted[name] = self._weighted.get(name, 0.0) + weight * value
@@ -214,9 +214,9 @@ class _Meter:
         """Return SNR of the whole file; the others as means over stretches, weighted by length or noise energy."""
         snr = 10 * math.log10(self._signal / self._noise) if self._noise else math.inf
         means = {name: total / self._weight[name] for name, total in self._weighted.items() if self._weight[name]}
-        kept = self._shared / self._own if self._own else math.nan
-        rest = self._changed - kept * self._shared
-        own = 10 * math.log10(rest / (kept * self._shared)) if rest > 0 and kept > 0 else -math.inf
+        share = self._shared / self._own if self._own else math.nan
+        rest = self._changed - share * self._shared
+        own = 10 * math.log10(rest / (share * self._shared)) if rest > 0 and share > 0 else -math.inf
         return {
-            "snr_db": snr, **means, "peak_noise": self._highest, "noise_kept": kept, "coding_noise_db": own,
+            "snr_db": snr, **means, "peak_noise": self._highest, "noise_kept": share, "coding_noise_db": own,
         }  # fmt: skip

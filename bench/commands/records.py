@@ -114,7 +114,7 @@ def pull(
         name = source.rstrip("/").rpartition("/")[2].partition("?")[0]
         target, digest = Path(name), sha256 or ""
         if out is None and not archive.is_archive(target):
-            raise UsageError(f"'{name}' is no archive's name: give --out NAME{archive.SUFFIX}")
+            raise UsageError(f"'{name}' is not an archive's name: give --out NAME{archive.SUFFIX}")
     count = packing.pull(source, out or target, digest)
     print(f"{out or target}  ({count} records)")
     return OK

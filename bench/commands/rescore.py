@@ -53,8 +53,8 @@ def rescore(
         return OK
     version = SCORE_VERSION if score_version is None else score_version
     if version not in SCORE_VERSIONS:
-        known = ", ".join(map(str, SCORE_VERSIONS))
-        raise UsageError(f"--score-version {version}: there is no such version of the score, expected one of {known}")
+        versions = ", ".join(map(str, SCORE_VERSIONS))
+        raise UsageError(f"--score-version {version}: unknown version of the score, expected one of {versions}")
     if records is None:
         raise UsageError("name a suite, a folder of records or an archive; --list lists the versions of the score")
     source = sources.find(records)

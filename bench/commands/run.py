@@ -89,7 +89,7 @@ def suite_of(selection: Selection) -> Suite:
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
     adaptations, expects = selection.adapt or [], selection.expect or []
-    asked = request(
+    definition = request(
         defenses=selection.defense or [CLEAN],
         attackers=attackers,
         datasets=datasets,
@@ -103,8 +103,8 @@ def suite_of(selection: Selection) -> Suite:
     )
     named = {
         "dataset": datasets or default_datasets(attackers),
-        "defense": [*asked["defenses"], *asked["controls"]],
+        "defense": [*definition["defenses"], *definition["controls"]],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
-    return suite({**asked, **parse_settings(selection.set_ or [], named)}, "this run")
+    return suite({**definition, **parse_settings(selection.set_ or [], named)}, "this run")

@@ -153,21 +153,25 @@ def _run_again(chosen: Sequence[Record], all_: Sequence[Record], trials: Mapping
         except Stopped:
             print("stopped", file=sys.stderr)
             return INTERRUPTED
-    codes = {_judge(then, now, all_, trials[then.name]) for then, now in zip(chosen, again, strict=True)}
+    codes = {
+        _judge(recorded, second, all_, trials[recorded.name]) for recorded, second in zip(chosen, again, strict=True)
+    }
     return next(code for code in (WORSE, INCOMPLETE, OK) if code in codes)
 
 
-def _judge(then: Record, now: Record, all_: Sequence[Record], trial: Trial) -> int:
+def _judge(recorded: Record, again: Record, all_: Sequence[Record], trial: Trial) -> int:
     """Print the verdict on one record; its exit code."""
     from bench.trials import verify as judging
 
-    if now.status != "ok" or now.error is not None:
-        error = now.error or {}
-        print(f"  {then.name}: could not be run: {error.get('type')}: {error.get('message')}")
+    if again.status != "ok" or again.error is not None:
+        error = again.error or {}
+        print(f"  {recorded.name}: could not be run: {error.get('type')}: {error.get('message')}")
         return INCOMPLETE
-    unlike = judging.differences(then, trial)
-    verdict = judging.compare(then, now, judging.spread(then, all_), same_code=not unlike)
-    print(f"  {then.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.again)} when run again)")
+    unlike = judging.differences(recorded, trial)
+    verdict = judging.compare(recorded, again, judging.spread(recorded, all_), same_code=not unlike)
+    print(
+        f"  {recorded.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.again)} when run again)"
+    )
     for line in (*verdict.reasons, *verdict.remarks):
         print(f"    {line}")
     if unlike and verdict.finding == "does not hold":

@@ -57,8 +57,8 @@ def misaligned(clean: Clips, protected: Clips) -> list[tuple[str, str]]:
     own = similar.diagonal()
     best, at = similar.max(1)
     strange = (best > _STRANGER) & (best > own + _MARGIN)
-    found = torch.bincount(at[strange], minlength=len(index))[at]
-    strangers = (strange & (found == 1)).nonzero()[:, 0].tolist()
+    counts = torch.bincount(at[strange], minlength=len(index))[at]
+    strangers = (strange & (counts == 1)).nonzero()[:, 0].tolist()
     return [(clean.ids[int(index[i])], clean.ids[int(index[int(at[i])])]) for i in strangers]
 
 

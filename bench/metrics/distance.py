@@ -81,15 +81,15 @@ def distances(real: Clips, other: Clips, rng: Generator, embedding: str = "logme
     x, y = embed(real), embed(other)
     paired = real.ids == other.ids and len(x) == len(y)
     nan = float("nan")
-    found = dict.fromkeys(("fad", "fad_infinity", "fad_infinity_r2", "fad_floor", "kad", "kad_floor"), nan)
+    values = dict.fromkeys(("fad", "fad_infinity", "fad_infinity_r2", "fad_floor", "kad", "kad_floor"), nan)
     if min(len(x), len(y)) >= 2:
-        found["fad"], found["kad"] = frechet(x, y), kad(x, y, paired=paired)
+        values["fad"], values["kad"] = frechet(x, y), kad(x, y, paired=paired)
     if min(len(x), len(y)) >= 2 * (x.shape[1] + 1):
-        found["fad_infinity"], found["fad_infinity_r2"] = fad_infinity(x, y, rng, paired=paired)
+        values["fad_infinity"], values["fad_infinity_r2"] = fad_infinity(x, y, rng, paired=paired)
     if len(x) >= 4:
-        found["fad_floor"], found["kad_floor"] = split_half_floor(x, rng), split_half_floor(x, rng, kad)
-    found["rows"] = float(min(len(x), len(y)))
-    return {f"{name}[{embedding}]": value for name, value in found.items()}
+        values["fad_floor"], values["kad_floor"] = split_half_floor(x, rng), split_half_floor(x, rng, kad)
+    values["rows"] = float(min(len(x), len(y)))
+    return {f"{name}[{embedding}]": value for name, value in values.items()}
 
 
 def frechet(x: Tensor, y: Tensor) -> float:
@@ -139,12 +139,12 @@ def fad_infinity(x: Tensor, y: Tensor, rng: Generator, *, paired: bool = False, 
         raise DataError(f"{least} rows of {x.shape[1]} features, expected at least {2 * (x.shape[1] + 1)} rows")
     smallest = max(least // 5, x.shape[1] + 1) / least
     inverse = torch.linspace(1.0, 1.0 / smallest, sizes, dtype=torch.float64)
-    found = []
+    estimates = []
     for share in (1.0 / inverse).tolist():
         of_x = _drawn(len(x), round(share * len(x)), rng, x.device)
         of_y = of_x if paired else _drawn(len(y), round(share * len(y)), rng, y.device)
-        found.append(frechet(x[of_x], y[of_y]))
-    values = torch.tensor(found, dtype=torch.float64)
+        estimates.append(frechet(x[of_x], y[of_y]))
+    values = torch.tensor(estimates, dtype=torch.float64)
     slope, value = _line(inverse, values)
     left = (values - value - slope * inverse).square().sum()
     spread = (values - values.mean()).square().sum()

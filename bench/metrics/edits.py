@@ -55,10 +55,10 @@ def _edits(clean: Rolls, protected: Rolls) -> dict[str, Tensor]:
     old, new = notes_of(clean), notes_of(protected)
     old_key, new_key = _key(old, clean), _key(new, clean)
     order = new_key.argsort()
-    place = torch.searchsorted(new_key[order], old_key).clamp(max=max(0, len(new) - 1))
+    index = torch.searchsorted(new_key[order], old_key).clamp(max=max(0, len(new) - 1))
     # Without a note in the protected set there is nothing to look up.
-    kept = new_key[order][place] == old_key if len(new) else torch.zeros_like(old_key, dtype=torch.bool)
-    old_kept, new_kept = old[kept], new[order[place[kept]]]
+    unchanged = new_key[order][index] == old_key if len(new) else torch.zeros_like(old_key, dtype=torch.bool)
+    old_kept, new_kept = old[unchanged], new[order[index[unchanged]]]
     change = 127.0 * (new_kept.velocity.double() - old_kept.velocity.double())
     gain = 40.0 * torch.log10(new_kept.velocity.double() / old_kept.velocity.double())
 

@@ -20,8 +20,8 @@ def view_change(clean: Tensor, protected: Tensor, items: int) -> Tensor:
     Returns:
         float64 [item] in 0..1; NaN for an item without elements.
     """
-    rows, place = torch.unique(torch.cat([clean, protected]), dim=0, return_inverse=True)
-    before, after = (torch.bincount(at, minlength=len(rows)) for at in place.split([len(clean), len(protected)]))
+    rows, row_of = torch.unique(torch.cat([clean, protected]), dim=0, return_inverse=True)
+    before, after = (torch.bincount(at, minlength=len(rows)) for at in row_of.split([len(clean), len(protected)]))
     item = rows[:, 0]
 
     def total(counts: Tensor) -> Tensor:

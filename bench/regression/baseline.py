@@ -116,7 +116,7 @@ def accepted(path: Path, suite: Suite, name: str) -> Baseline:
     """
     if not path.is_file():
         command = shlex.join(["bench", "gate", "--suite", name, "--baseline", str(path), "--accept", "first baseline"])
-        raise UsageError(f"there is no baseline {path}, and nothing makes one by itself: {command}")
+        raise UsageError(f"there is no baseline {path}: accept one with {command}")
     baseline = read(path)
     if baseline.suite != suite.name:
         raise UsageError(
@@ -169,19 +169,19 @@ def measured(records: Iterable[Record]) -> dict[Cell, Measured]:
 
 def made_at(records: Iterable[Record]) -> dict[str, str]:
     """Where records were made, as far as it decides about the last digits; several places are joined by commas."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
+    values_of: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         packages = record.provenance.get("packages", {})
-        here = {name: packages.get(name) for name in _PACKAGES}
-        here |= {name: record.provenance.get(name) for name in ("processor", "accelerator")}
-        for name, value in here.items():
-            found[name][str(value or NONE)] = None
-    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+        origin = {name: packages.get(name) for name in _PACKAGES}
+        origin |= {name: record.provenance.get(name) for name in ("processor", "accelerator")}
+        for name, value in origin.items():
+            values_of[name][str(value or NONE)] = None
+    return {name: ", ".join(sorted(values)) for name, values in values_of.items()}
 
 
 def _measured(cell: Cell, records: list[Record]) -> Measured:
     arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
-    heard = records[0].audibility
+    measures = records[0].audibility
     columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
     return Measured(
         **cell._asdict(),
@@ -191,7 +191,7 @@ def _measured(cell: Cell, records: list[Record]) -> Measured:
         work=digest({str(record.trial.seed): record.key for record in records})[:16],
         denied={record.trial.seed: record.denied for record in records if record.denied is not None},
         arms={arm: _mean(record.mean(arm) for record in records) for arm in arms},
-        audibility={name: _mean(v for record in records for v in record.audibility.get(name, [])) for name in heard},
+        audibility={name: _mean(v for record in records for v in record.audibility.get(name, [])) for name in measures},
         sounds={r.trial.seed: r.alignment["protected_set"] for r in records if "protected_set" in r.alignment},
         sets={r.trial.seed: r.stages["protected_set"] for r in records if "protected_set" in r.stages},
         items=[_mean(column) for column in columns],
@@ -220,5 +220,5 @@ def _scored_ids(record: Record) -> list[str]:
 
 
 def _mean(values: Iterable[Number]) -> Number:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return numbers([sum(known) / len(known)])[0] if known else None
+    finite = [value for value in values if value is not None and not math.isnan(value)]
+    return numbers([sum(finite) / len(finite)])[0] if finite else None

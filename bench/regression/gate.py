@@ -12,8 +12,8 @@
     same         else                                                                                  0
 
 The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements and new cells fail so that the baseline
-cannot rot. A control fails where a gate of the cell is void (its clean arm does not learn), where the clean row is not
-exactly 0, and where a data set and attacker have no clean row.
+cannot rot. A control fails where a validity check of the cell fails (its clean arm does not learn), where the clean
+row is not exactly 0, and where a data set and attacker have no clean row.
 
 **By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
 rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
@@ -79,7 +79,7 @@ class Verdict:
     now: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
-    sees: float = math.nan  # the true drop that would be told from chance four times in five
+    detectable_drop: float = math.nan  # the true drop that would be told from chance four times in five
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
     notes: tuple[str, ...] = ()
     items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
@@ -154,11 +154,11 @@ def judge(
 
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
     """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
-    told = made_at(record for record in records if record.status == "ok").get("accelerator")
+    measured_on = made_at(record for record in records if record.status == "ok").get("accelerator")
     accepted = baseline.place.get("accelerator", NONE)
-    if told is None or told == accepted:
+    if measured_on is None or measured_on == accepted:
         return ""
-    then, now = (name.replace(NONE, "processors") for name in (accepted, told))
+    then, now = (name.replace(NONE, "processors") for name in (accepted, measured_on))
     return (
         f"the baseline was made on {then}, these records on {now}, and scores of different devices are not compared: "
         f"run the gate on {then} (--device), or accept a baseline made on {now}"
@@ -167,20 +167,22 @@ def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
     """Cells without a result to judge, and why: what is due has no record, a control failed, a trial did."""
-    found: dict[Cell, list[Record]] = {}
+    by_cell: dict[Cell, list[Record]] = {}
     for record in records:
-        found.setdefault(cell_of(record), []).append(record)
-    wanted: dict[Cell, set[int]] = {cell: set() for cell in found}
+        by_cell.setdefault(cell_of(record), []).append(record)
+    wanted: dict[Cell, set[int]] = {cell: set() for cell in by_cell}
     for cell, seed in due:
         wanted.setdefault(cell, set()).add(seed)
-    told = {cell: _fault(found.get(cell, []), seeds) for cell, seeds in wanted.items()}
-    made: dict[Cell, tuple[Word, str]] = {cell: fault for cell, fault in told.items() if fault}
-    controlled = {(cell.dataset, cell.attacker) for cell, rows in found.items() if _fixed(rows[0])}
-    for cell in found:
+    fault_of = {cell: _fault(by_cell.get(cell, []), seeds) for cell, seeds in wanted.items()}
+    cell_faults: dict[Cell, tuple[Word, str]] = {cell: fault for cell, fault in fault_of.items() if fault}
+    controlled = {(cell.dataset, cell.attacker) for cell, rows in by_cell.items() if _fixed(rows[0])}
+    for cell in by_cell:
         if (cell.dataset, cell.attacker) not in controlled:
             lacking = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
-            made.setdefault(lacking, ("missing", "the clean control is not there: name a clean defense in the suite"))
-    return made
+            cell_faults.setdefault(
+                lacking, ("missing", "the clean control is not there: name a clean defense in the suite")
+            )
+    return cell_faults
 
 
 def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
@@ -217,7 +219,7 @@ def _verdict(
         now=now,
         p=chance,
         seeds=seeds,
-        sees=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
+        detectable_drop=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
         decide=decide,
         notes=tuple(pair.notes),
         items=tuple(pair.moved_items(names)),
@@ -262,9 +264,9 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
     for record in records:
         at = f"seed {record.trial.seed}"
         if record.void:
-            gate = record.void[0]
-            value, limit = value_text(gate.value), value_text(gate.limit)
-            return "missing", f"control failed, {at}: gate '{gate.name}' is void ({value}, limit {limit})"
+            check = record.void[0]
+            value, limit = value_text(check.value), value_text(check.limit)
+            return "missing", f"control failed, {at}: validity check '{check.name}' failed ({value}, limit {limit})"
         if _fixed(record) and record.status == "ok" and record.denied:
             return "missing", f"control failed, {at}: the clean row is {record.denied:+.3f}, must be 0"
     for record in records:

@@ -45,15 +45,15 @@ def write(report: Report, path: Path) -> None:
 def _case(suite: str, verdict: Verdict) -> ET.Element:
     group = _legal(f"{suite}.{verdict.cell.dataset}.{verdict.cell.attacker}")
     case = ET.Element("testcase", {"classname": group, "name": _legal(str(verdict.cell)), "time": "0"})
-    told = "\n".join([verdict.sentence, *verdict.notes])
+    text = "\n".join([verdict.sentence, *verdict.notes])
     if verdict.exit:
         kind = "failure" if verdict.exit == WORSE else "error"
-        found = ET.SubElement(case, kind, {"type": verdict.word, "message": _legal(verdict.sentence)})
-        found.text = _legal(told)
+        element = ET.SubElement(case, kind, {"type": verdict.word, "message": _legal(verdict.sentence)})
+        element.text = _legal(text)
     elif verdict.word != "same" or verdict.notes:
-        ET.SubElement(case, "system-out").text = _legal(f"{verdict.word}: {told}")
+        ET.SubElement(case, "system-out").text = _legal(f"{verdict.word}: {text}")
     return case
 
 
 def _legal(text: str) -> str:
-    return _FORBIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)

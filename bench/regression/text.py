@@ -41,7 +41,7 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
             str(v.cell),
             *(number(x, "+.3f") for x in three),
             number(v.p, ".2g"),
-            number(v.sees, ".3f"),
+            number(v.detectable_drop, ".3f"),
             v.word,
         ]
         for v, three in zip(report.verdicts, numbers, strict=True)
@@ -58,7 +58,7 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
     """What explains a verdict: notes, the items that moved most, the protected sets to listen to."""
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
-        lines += [f"held-out item {name}: quality {was:.4g} -> {now:.4g}" for name, was, now in verdict.items]
+        lines += [f"held-out item {name}: quality {before:.4g} -> {after:.4g}" for name, before, after in verdict.items]
         for when, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
             lines.append(f"protected set {when}, {seed}: {locate(key)}")
     return lines

@@ -88,10 +88,10 @@ def seeds(per_seed: Mapping[int, float], mean: float, low: float, high: float) -
     Returns:
         An SVG element for an HTML page.
     """
-    told = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
-    picture = _picture(560, 150, f"Learning denied by seed. {told}")
-    known = [value for value in (0.0, 1.0, mean, low, high, *per_seed.values()) if not math.isnan(value)]
-    x = _scale(known, _LEFT, 560 - _RIGHT)
+    listed = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
+    picture = _picture(560, 150, f"Learning denied by seed. {listed}")
+    finite = [value for value in (0.0, 1.0, mean, low, high, *per_seed.values()) if not math.isnan(value)]
+    x = _scale(finite, _LEFT, 560 - _RIGHT)
     y = _Scale(-0.6, 0.6, 150 - _BOTTOM, _TOP)
     _x_axis(picture, x, y, "learning denied (0: nothing, 1: all of it)")
     for value, more in ((0.0, {}), (1.0, {"stroke-dasharray": "2 3"})):

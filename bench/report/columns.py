@@ -69,15 +69,15 @@ def response_table(rows: Sequence[RowView]) -> Table:
     The longer of the two, defenses or responses, goes down the page.
     """
     names = responses(rows)
-    found = [row.by_response() for row in rows]
+    cells_by_row = [row.by_response() for row in rows]
     if len(names) <= len(rows):
         body = [
             [row.row.defense, row.row.knowledge, *(_cell_text(cells.get(name)) for name in names)]
-            for row, cells in zip(rows, found, strict=True)
+            for row, cells in zip(rows, cells_by_row, strict=True)
         ]
         return ["defense", "knowledge", *names], body
     headings = ["response", *(titles(rows))]
-    return headings, [[name, *(_cell_text(cells.get(name)) for cells in found)] for name in names]
+    return headings, [[name, *(_cell_text(cells.get(name)) for cells in cells_by_row)] for name in names]
 
 
 def titles(rows: Sequence[RowView]) -> list[str]:

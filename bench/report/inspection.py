@@ -88,12 +88,12 @@ def _plugins(record: Record) -> str:
 
 def _stages(records: Sequence[Record], locate: Locate) -> str:
     """Return every stage: its cost, and where its artefact is."""
-    body, known = [], set()
+    body, listed = [], set()
     for record in records:
         for role, key in record.stages.items():
-            if key in known:
+            if key in listed:
                 continue
-            known.add(key)
+            listed.add(key)
             cost = record.cost.get(role, {}).get("cpu_seconds", math.nan)
             body.append([role.replace("_", " "), str(record.trial.seed), key[:12], number(cost, ".1f"), locate(key)])
     return text_table(["stage", "seed", "key", "CPU s", "artefact"], body)
@@ -118,8 +118,8 @@ def _logs(records: Sequence[Record], seeds: Sequence[str]) -> str:
 
 def _ends(values: Sequence[float | None]) -> str:
     """Return the first and the last number that there is."""
-    known = [value for value in values if value is not None]
-    return f"{known[0]:.4g} to {known[-1]:.4g}" if known else DASH
+    present = [value for value in values if value is not None]
+    return f"{present[0]:.4g} to {present[-1]:.4g}" if present else DASH
 
 
 def _errors(records: Sequence[Record]) -> str:
@@ -141,11 +141,11 @@ def _commands(source: Source, records: Sequence[Record]) -> str:
         f"made by: {first.provenance.get('command') or DASH}",
         f"         {first.provenance.get('at', '')}, commit {git.get('commit', DASH)}{changed}",
     ]
-    place, name = shlex.quote(str(source.path)), shlex.quote(first.name)
+    path, name = shlex.quote(str(source.path)), shlex.quote(first.name)
     if source.suite is not None:
         lines.append(f"make again: bench matrix {shlex.quote(_short(source.suite))}")
-    lines.append(f"the record:  bench records show {place} {name}")
-    lines.append(f"run one again and compare:  bench verify {place} --sample 1")
+    lines.append(f"the record:  bench records show {path} {name}")
+    lines.append(f"run one again and compare:  bench verify {path} --sample 1")
     if not first.trial.control.is_clean and first.status == "ok":
         lines.append(f"listen:  bench listen {name} --open")
     return "\n".join(lines)

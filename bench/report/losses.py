@@ -1,4 +1,4 @@
-"""Three losses that are easily taken for one another, side by side: the surrogate's, the victim's, and the clean one.
+"""Three losses that must not be confused: the surrogate's, the attacker's on its own set and on held-out data.
 
 A surrogate's loss falls while noise is made because the surrogate is being trained: it falls on clean data and under
 noise that is held still, so its fall alone says nothing of the noise. Only the third loss, on clean data that nobody
@@ -36,8 +36,10 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
         trial = record.trial
         if record.status == "ok" and trial.adaptation is None and not trial.control.is_clean:
             bins[trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label].append(record)
-    told = any(record.crafting_log for found in bins.values() for record in found)
-    body = [[*key, *(_cell(value) for value in _losses(found))] for key, found in bins.items()] if told else []
+    has_surrogates = any(record.crafting_log for group in bins.values() for record in group)
+    body = (
+        [[*key, *(_cell(value) for value in _losses(group))] for key, group in bins.items()] if has_surrogates else []
+    )
     return [
         "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
         "on its own set, protected", "held out, clean", "held out, protected", "input changed",
@@ -61,8 +63,8 @@ def _last(record: Record, arm: str) -> float | None:
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    finite = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _cell(value: float) -> str:

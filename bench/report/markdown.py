@@ -32,7 +32,7 @@ def page(board: Board, command: str) -> str:
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.said()]
+    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]
     front = [
         f"{markdown_text(view.row.defense)} ({_denied(view)}, {view.audibility})" for view in views if view.on_front
     ]
@@ -99,13 +99,13 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
             adaptation = trial.adaptation.label if trial.adaptation else "none"
             bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
     figures = [row for row in suite.published if not row.music]
-    known = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
+    by_cell = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
     body = []
-    for (dataset, row, attacker, adaptation), found in bins.items():
-        arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in found) else Arm.CLEAN
-        curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in found]
+    for (dataset, row, attacker, adaptation), group in bins.items():
+        arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in group) else Arm.CLEAN
+        curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in group]
         ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
-        theirs = known.get((row, attacker, adaptation)) or known.get((row, None, adaptation))
+        theirs = by_cell.get((row, attacker, adaptation)) or by_cell.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
         body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])

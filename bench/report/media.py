@@ -54,8 +54,8 @@ class MediaBuilder:
             return []
         items = []
         for title, item in _chosen(record):
-            if made := self._item(record, title, item, deep=False):
-                items.append(made)
+            if media_item := self._item(record, title, item, deep=False):
+                items.append(media_item)
         return items
 
     def of_cell(self, record: Record) -> list[MediaItem]:
@@ -63,8 +63,8 @@ class MediaBuilder:
         if record.status != "ok":
             return []
         typical = _chosen(record)[:1] if not record.trial.control.is_clean else []
-        made = [self._item(record, title, item, deep=True) for title, item in typical]
-        return [item for item in (*made, self._generated(record)) if item]
+        media_items = [self._item(record, title, item, deep=True) for title, item in typical]
+        return [item for item in (*media_items, self._generated(record)) if item]
 
     def _item(self, record: Record, title: str, item: str, *, deep: bool) -> MediaItem | None:
         clean, protected = (self._one(record, role, item) for role in ("clean_set", "protected_set"))
@@ -118,12 +118,12 @@ class MediaBuilder:
         if not record.trial.control.is_clean:
             arms.insert(1, ("protected", "after learning from protected data"))
         for arm, says in arms:
-            made = self._set(record, arm)
-            if made is None:
+            samples = self._set(record, arm)
+            if samples is None:
                 continue
-            for at in range(min(_SAMPLES, len(made))):
+            for at in range(min(_SAMPLES, len(samples))):
                 key = f"{record.stages[arm]} {at}"
-                versions.append(self._version(f"{says}, {at + 1}", made.select([at]), key, group="generated"))
+                versions.append(self._version(f"{says}, {at + 1}", samples.select([at]), key, group="generated"))
         if not versions:
             return None
         return MediaItem("generated", record.trial.attacker.label, tuple(versions))

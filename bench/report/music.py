@@ -28,8 +28,8 @@ def tables(
     for record in records:
         if record.status == "ok" and record.trial.adaptation is None and "real" in record.music:
             bins[record.trial.dataset.label, record.trial.attacker.label].append(record)
-    for (dataset, attacker), found in bins.items():
-        columns = _columns(found) | {
+    for (dataset, attacker), group in bins.items():
+        columns = _columns(group) | {
             row.title or f"published, {row.defense}": row.music
             for row in published
             if row.music and row.attacker in ("", attacker)
@@ -49,11 +49,11 @@ def _columns(records: Sequence[Record]) -> _Columns:
     for record in records:
         if not record.trial.control.is_clean:
             rows[record.trial.row + (f" ({record.trial.knowledge})" if several else "")].append(record)
-    for row, found in rows.items():
+    for row, group in rows.items():
         columns[f"{row}: training set"] = _means(
-            [r.music["protected set"] for r in found if "protected set" in r.music]
+            [r.music["protected set"] for r in group if "protected set" in r.music]
         )
-        columns[f"{row}: generated"] = _means([record.music["generated, protected"] for record in found])
+        columns[f"{row}: generated"] = _means([record.music["generated, protected"] for record in group])
     return {name: values for name, values in columns.items() if values}
 
 
@@ -63,7 +63,7 @@ def _means(rows: Sequence[Mapping[str, Number]]) -> dict[str, float]:
         for metric, value in row.items():
             if value is not None:
                 values[metric].append(value)
-    return {metric: sum(found) / len(found) for metric, found in values.items()}
+    return {metric: sum(numbers) / len(numbers) for metric, numbers in values.items()}
 
 
 def _cell(value: float) -> str:

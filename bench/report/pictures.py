@@ -45,13 +45,13 @@ def recordings(clean: Clips, protected: Clips) -> bytes:
     import matplotlib as mpl
 
     length = min(int(clean.lengths[0]), int(_MOST_SECONDS * clean.rate))
-    was, now = (clips.audio[0].mean(0)[:length].numpy() for clips in (clean, protected))
-    panels = {"clean": was, "protected": now, "difference": now - was}
+    before, after = (clips.audio[0].mean(0)[:length].numpy() for clips in (clean, protected))
+    panels = {"clean": before, "protected": after, "difference": after - before}
     window = max(64, 2 ** int(np.log2(clean.rate * 0.032)))
-    peak = max(float(np.abs(was).max()), float(np.abs(now).max()), 1e-6)
-    top = float(_spectrogram(was, window).max())
+    peak = max(float(np.abs(before).max()), float(np.abs(after).max()), 1e-6)
+    top = float(_spectrogram(before, window).max())
     with mpl.rc_context(_STYLE):
-        made, axes = _grid(7.2, 3.4, 2, 3, [1, 2])
+        figure, axes = _grid(7.2, 3.4, 2, 3, [1, 2])
         seconds = np.arange(length) / clean.rate
         for at, (title, wave) in enumerate(panels.items()):
             axes[0, at].plot(seconds, wave, color="#3f8fc4", linewidth=0.5)
@@ -64,8 +64,8 @@ def recordings(clean: Clips, protected: Clips) -> bytes:
             )  # fmt: skip
             axes[1, at].set_xlabel("seconds")
         axes[1, 0].set_ylabel("kHz")
-        made.colorbar(image, ax=axes[1, :], label="dB", fraction=0.02)
-        return _png(made)
+        figure.colorbar(image, ax=axes[1, :], label="dB", fraction=0.02)
+        return _png(figure)
 
 
 def rolls(clean: Rolls, protected: Rolls) -> bytes:
@@ -74,7 +74,7 @@ def rolls(clean: Rolls, protected: Rolls) -> bytes:
     from matplotlib.patches import Rectangle
 
     with mpl.rc_context(_STYLE):
-        made, axes = _grid(6.4, 3.0, 1, 1, [1])
+        figure, axes = _grid(6.4, 3.0, 1, 1, [1])
         panel = axes[0, 0]
         before, after = _notes(clean), _notes(protected)
         pitches = [note[1] for note in (*before, *after)] or [60]
@@ -92,9 +92,15 @@ def rolls(clean: Rolls, protected: Rolls) -> bytes:
                 look = {"facecolor": _INK, "edgecolor": "none", "alpha": 0.4 + 0.5 * velocity}
             panel.add_patch(Rectangle((start, pitch - 0.4), max(length, 1) * 0.92, 0.8, **look))
             if note in before and note in after and length > before[note][0]:  # held longer: the rest was added
-                held = before[note][0]
+                old_length = before[note][0]
                 panel.add_patch(
-                    Rectangle((start + held, pitch - 0.4), length - held, 0.8, facecolor="#E69F00", edgecolor="#9a5b00")
+                    Rectangle(
+                        (start + old_length, pitch - 0.4),
+                        length - old_length,
+                        0.8,
+                        facecolor="#E69F00",
+                        edgecolor="#9a5b00",
+                    )
                 )
         panel.set_xlim(0, last)
         panel.set_ylim(min(pitches) - 2, max(pitches) + 2)
@@ -103,7 +109,7 @@ def rolls(clean: Rolls, protected: Rolls) -> bytes:
         panel.set_xlabel("bar")
         panel.set_ylabel("MIDI pitch")
         panel.grid(axis="x", color=_INK, alpha=0.25, linewidth=0.6)
-        return _png(made)
+        return _png(figure)
 
 
 def _notes(data: Rolls) -> dict[tuple[int, int, int], tuple[int, float]]:
@@ -135,12 +141,12 @@ def _grid(width: float, height: float, rows: int, columns: int, heights: list[in
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(made)
-    return made, made.subplots(rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
 
 
-def _png(made: Any) -> bytes:
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    made.savefig(buffer, format="png", transparent=True, metadata={"Software": None})
+    figure.savefig(buffer, format="png", transparent=True, metadata={"Software": None})
     return buffer.getvalue()

@@ -56,7 +56,7 @@ class Point:
     front: bool = False
     control: bool = False
     link: str = ""
-    league: str = ""  # points of different leagues are not compared
+    ranking_group: str = ""  # points of different ranking groups are not compared
 
 
 def figure(width: float, height: float) -> tuple[Any, Any]:
@@ -66,18 +66,30 @@ def figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height))
-    FigureCanvasSVG(made)
+    canvas = Figure(figsize=(width, height))
+    FigureCanvasSVG(canvas)
     left, bottom, right, top = _MARGINS
-    return made, made.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+    return canvas, canvas.add_axes(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+    )
 
 
 def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
-    """Learning denied over audibility; the front of each league is joined. better: which way along x is heard less."""
+    """Draw learning denied over audibility, with the front of each ranking group joined.
+
+    Args:
+        points: The rows.
+        x_label: The measure of audibility.
+        better: Which direction along x is less audible.
+        name: A prefix for the ids of the figure, unique on its page.
+
+    Returns:
+        An SVG element.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
-        made, axes = figure(7.6, 4.2)
+        canvas, axes = figure(7.6, 4.2)
         axes.axhline(0, color=_INK, linewidth=0.8)
         for at, point in enumerate(points):
             shape = "x" if point.control else ("o" if point.front else "s")
@@ -87,8 +99,10 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
             filled = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
             mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **filled)[0]
             mark.set_url(point.link)
-        for league in dict.fromkeys(point.league for point in points):
-            ends = sorted((point.x, point.y) for point in points if point.front and point.league == league)
+        for ranking_group in dict.fromkeys(point.ranking_group for point in points):
+            ends = sorted(
+                (point.x, point.y) for point in points if point.front and point.ranking_group == ranking_group
+            )
             axes.plot(
                 [x for x, _ in ends],
                 [y for _, y in ends],
@@ -104,7 +118,7 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -0.05), max(high, low + _LEAST_SPAN))
         _label(axes, points)
-        return _svg(made, name, f"Learning denied over {x_label}: {_listed(points)}")
+        return _svg(canvas, name, f"Learning denied over {x_label}: {_listed(points)}")
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:
@@ -113,14 +127,14 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
     spread = max(high - low, 1e-9)
     if len(points) > _MOST_LABELS:
         points = [point for point in points if point.front][:_MOST_LABELS]
-    taken: list[tuple[float, float]] = []
+    placed: list[tuple[float, float]] = []
     least = min((p.x for p in points), default=0.0)
     wide = max((p.x for p in points), default=0.0) - least or 1.0
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         y = point.y
-        while any(abs(x - point.x) < 0.3 * wide and abs(y - other) < 0.055 * spread for x, other in taken):
+        while any(abs(x - point.x) < 0.3 * wide and abs(y - height) < 0.055 * spread for x, height in placed):
             y += 0.02 * spread
-        taken.append((point.x, y))
+        placed.append((point.x, y))
         left = point.x - least > 0.6 * wide  # a name would leave the picture on the right
         axes.annotate(
             point.label, (point.x, point.y), xytext=(point.x + (-0.018 if left else 0.018) * wide, y), fontsize=8.5,
@@ -130,12 +144,12 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
         )  # fmt: skip
 
 
-def _svg(made: Any, name: str, title: str) -> str:
+def _svg(canvas: Any, name: str, title: str) -> str:
     """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
-        made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)

@@ -127,23 +127,23 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
 def _records(records: Sequence[Record], folder: Path) -> None:
     """The records as they are, in a third of the space: without blanks."""
     folder.mkdir(parents=True)
-    for made in records:
-        (folder / f"{made.name}.json").write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    for record in records:
+        (folder / f"{record.name}.json").write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"version": __version__, "alone": False}
-    made.filters["markdown"] = views.markdown_html
-    return made
+    environment.globals |= {"version": __version__, "alone": False}
+    environment.filters["markdown"] = views.markdown_html
+    return environment
 
 
 def _render(environment: Any, template: str, path: Path, **shown: Any) -> None:
@@ -164,7 +164,10 @@ def _folder(out: Path) -> Iterator[Path]:
         raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
     out = out.expanduser().resolve()
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there and no pages of bench: expected a new or empty folder, e.g. --out site")
+        raise UsageError(
+            f"output folder {out} exists and was not written by `bench leaderboard`: "
+            "expected a new or empty folder, e.g. --out site"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -36,21 +36,21 @@ Tables = dict[str, list[Line]]
 
 def tables(boards: Sequence[Board]) -> Tables:
     """The four tables of some boards."""
-    made: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
+    contents: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
     for board in boards:
-        made["suites"].append(_suite(board))
-        made["rows"] += [_row(board, view) for view in board.views]
-        made["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
-        made["trials"] += [_trial(board, record) for record in board.records]
-    return {name: [_plain(line) for line in lines] for name, lines in made.items()}
+        contents["suites"].append(_suite(board))
+        contents["rows"] += [_row(board, view) for view in board.views]
+        contents["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
+        contents["trials"] += [_trial(board, record) for record in board.records]
+    return {name: [_plain(line) for line in lines] for name, lines in contents.items()}
 
 
 def write_tables(folder: Path, boards: Sequence[Board]) -> None:
     """`rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards into a folder."""
-    found = tables(boards)
+    contents = tables(boards)
     for name in ("rows", "cells", "trials"):
-        write_csv(folder / f"{name}.csv", found[name])
-    write_json(folder / "board.json", found)
+        write_csv(folder / f"{name}.csv", contents[name])
+    write_json(folder / "board.json", contents)
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
@@ -110,7 +110,7 @@ def _row(board: Board, view: RowView) -> Line:
     return {
         **_named(board, row),
         "control": row.control,
-        "noise_per": row.per,
+        "scope": row.per,
         "share": row.share,
         "rank_best": low,
         "rank_worst": high,
@@ -152,7 +152,7 @@ def _trial(board: Board, record: Record) -> Line:
         "adaptation": trial.adaptation.label if trial.adaptation else "none",
         "seed": trial.seed,
         "control": str(trial.control),
-        "noise_per": trial.scope,
+        "scope": trial.scope,
         "share": trial.share,
         "status": record.status,
         "denied": record.denied,

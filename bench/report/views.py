@@ -59,7 +59,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "heads": headings,
         "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),
-        "said": board.said(),
+        "remarks": board.remarks(),
         "pareto": _pareto(board),
         "front": [{"name": view.row.defense, **_line(view)} for view in views if view.on_front],
         "axis": measure(board.axis).heading,
@@ -157,14 +157,14 @@ def _line(view: RowView) -> dict[str, Any]:
 def _denied(cell: CellScore) -> dict[str, Any]:
     """Numbers and what the bar needs: everything on the scale of -0.2 to 1.2, cut off there."""
     value = cell.denied
-    told = not math.isnan(value.low)
+    has_interval = not math.isnan(value.low)
     return {
         "mean": value.mean,
         "text": number(value.mean, "+.3f"),
         "interval": bounds(value),
         "at": _place(value.mean),
-        "low": _place(value.low if told else value.mean),
-        "high": _place(value.high if told else value.mean),
+        "low": _place(value.low if has_interval else value.mean),
+        "high": _place(value.high if has_interval else value.mean),
         "void": ", ".join(cell.void),
     }
 
@@ -224,7 +224,7 @@ def _pareto(board: Board) -> str:
         denied = view.shown.score.denied
         if not math.isnan(denied.mean):
             kind = (view.on_front, view.row.control)
-            group = str(view.row.league)
+            group = str(view.row.ranking_group)
             point = plots.Point(title, x, denied.mean, denied.low, denied.high, *kind, f"#{view.anchor}", group)
             points.append(point)
     better = "left: less audible" if board.axis in CEILINGS else "right: less audible"
@@ -237,8 +237,8 @@ def _curves(records: Sequence[Record]) -> str:
         runs = []
         for record in records:
             lines = record.epochs.get(arm, [])
-            known = [(line.get("step"), line.get("validation")) for line in lines]
-            run = [(float(step), float(value)) for step, value in known if step is not None and value is not None]
+            points = [(line.get("step"), line.get("validation")) for line in lines]
+            run = [(float(step), float(value)) for step, value in points if step is not None and value is not None]
             if run:
                 runs.append(run)
         if runs:

@@ -60,10 +60,10 @@ class Board:
     @cached_property
     def records_of(self) -> dict[Cell, list[Record]]:
         """The records of every cell, by seed."""
-        found: dict[Cell, list[Record]] = {}
-        for made in self.records:
-            found.setdefault(cell_of(made), []).append(made)
-        return {key: sorted(made, key=lambda one: one.trial.seed) for key, made in found.items()}
+        by_cell: dict[Cell, list[Record]] = {}
+        for record in self.records:
+            by_cell.setdefault(cell_of(record), []).append(record)
+        return {key: sorted(record, key=lambda one: one.trial.seed) for key, record in by_cell.items()}
 
     @property
     def name(self) -> str:
@@ -87,9 +87,9 @@ class Board:
     def cpu_seconds(self) -> float:
         """Of all stages, each counted once, however many trials share it."""
         spent: dict[str, float] = {}
-        for made in self.records:
-            for role, cost in made.cost.items():
-                spent[made.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+        for record in self.records:
+            for role, cost in record.cost.items():
+                spent[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
         return sum(spent.values())
 
     @cached_property
@@ -105,19 +105,19 @@ class Board:
 
     @property
     def failed(self) -> list[Record]:
-        return [made for made in self.records if made.status != "ok"]
+        return [record for record in self.records if record.status != "ok"]
 
     @cached_property
     def front(self) -> list[Row]:
-        """The rows that no other row of their league beats in both: denied at the best response, and audibility."""
+        """The rows that no other row of their ranking group beats in both learning denied and audibility."""
         able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
         return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
 
-    def said(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
         ranked = [row for row in self.rows if row.rank]
-        pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.league == lower.league]
+        pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.ranking_group == lower.ranking_group]
         tested = [(upper, lower) for upper, lower in pairs if lower.key not in upper.untested_against]
         if tested:
             apart = sum(lower.key in upper.better_than for upper, lower in tested)
@@ -137,9 +137,10 @@ class Board:
             sentences.append(f"Not tested, so without a rank (one seed): {', '.join(alone)}.")
         seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
         if seeds and (count := seeds.most_common(1)[0][0]) > 1:
+            least = statistics.smallest_detectable(count)
             sentences.append(
-                f"With {count} seeds a difference of {statistics.smallest_seen(count):.2f} paired standard deviations "
-                "is seen with 80 % power; smaller ones may be missed."
+                f"With {count} seeds a difference of {least:.2f} paired standard deviations is "
+                "detected with 80 % power; smaller ones may be missed."
             )
         return sentences
 
@@ -151,14 +152,14 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
     suites that state none, then what was too loud, then what is void; each by learning denied at the best response.
     """
     order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
-    found = [
+    entries = [
         (board, view, _standing(board, view.row))
         for board in boards
         if board.suite.preset != "smoke"
         for view in board.views
         if not view.row.control and view.shown is not None
     ]
-    return sorted(found, key=lambda one: (order.index(one[2]), -one[1].row.score))
+    return sorted(entries, key=lambda one: (order.index(one[2]), -one[1].row.score))
 
 
 def _standing(board: Board, row: Row) -> Standing:
@@ -199,13 +200,15 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
     chosen = list(names) or list(suite_files())
     if not chosen:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    found = {source.path.resolve(): source for source in map(sources.find, chosen)}  # one named twice is shown once
-    called: dict[str, Source] = {}
-    read = [board(source, records) for source in found.values()]
-    for one, source in zip(read, found.values(), strict=True):
-        other = called.setdefault(one.name.casefold(), source)
-        if other is not source:
-            places = " and ".join(str(each.suite or each.path) for each in (other, source))
+    chosen_sources = {
+        source.path.resolve(): source for source in map(sources.find, chosen)
+    }  # one named twice is shown once
+    by_name: dict[str, Source] = {}
+    read = [board(source, records) for source in chosen_sources.values()]
+    for one, source in zip(read, chosen_sources.values(), strict=True):
+        earlier = by_name.setdefault(one.name.casefold(), source)
+        if earlier is not source:
+            places = " and ".join(str(each.suite or each.path) for each in (earlier, source))
             raise UsageError(f"{places} are both called '{one.name}': expected suites of different names")
     return read
 
@@ -228,12 +231,12 @@ def board(source: Source, records: Path | None = None) -> Board:
     return Board(suite, tuple(sorted(read, key=lambda record: _place(suite, record))), source.suite)
 
 
-def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
+def _place(suite: Suite, record: Record) -> tuple[int | str, ...]:
     """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
-    trial = made.trial
+    trial = record.trial
     reference = trial.reference.label if trial.reference else trial.defense.label
     adaptation = trial.adaptation.label if trial.adaptation else NONE
-    asked = (
+    order = (
         (suite.datasets, trial.dataset.label),
         (suite.attackers, trial.attacker.label),
         ([False, True], trial.reference is not None),
@@ -243,12 +246,12 @@ def _place(suite: Suite, made: Record) -> tuple[int | str, ...]:
         (suite.shares, trial.share),
         (suite.adaptations, adaptation),
     )
-    return (*(listed.index(name) if name in listed else len(listed) for listed, name in asked), trial.seed, made.name)  # type: ignore[arg-type]
+    return (*(listed.index(name) if name in listed else len(listed) for listed, name in order), trial.seed, record.name)  # type: ignore[arg-type]
 
 
 def _beats(one: Row, other: Row, axis: str) -> bool:
     """Whether a row is at least as good in both, and better in one."""
-    if one.league != other.league or one.best is None or other.best is None:
+    if one.ranking_group != other.ranking_group or one.best is None or other.best is None:
         return False
     sign = -1.0 if axis in CEILINGS else 1.0
     first = (one.best.denied.mean, sign * one.audibility[axis])

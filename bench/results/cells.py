@@ -32,8 +32,8 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         response = self.attacker if self.adaptation == NONE else f"{self.attacker} + {self.adaptation}"
-        known = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
-        return f"{self.dataset}: {self.defense}{known} against {response}"
+        knowledge = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
+        return f"{self.dataset}: {self.defense}{knowledge} against {response}"
 
 
 def cell_id(name: str) -> str:

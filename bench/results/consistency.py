@@ -29,21 +29,21 @@ def problems(record: Record, file: Path | None = None) -> list[str]:
     return list(_problems(record, file))
 
 
-def clashes(found: Iterable[Record]) -> list[str]:
+def clashes(records: Iterable[Record]) -> list[str]:
     """Where two records say other things of one stage: the same key is the same work, so the numbers must be equal."""
-    seen: dict[tuple[str, str], tuple[str, Any]] = {}
+    first_values: dict[tuple[str, str], tuple[str, Any]] = {}
     lines = []
-    for record in found:
-        for what, key, value in _told(record):
-            name, first = seen.setdefault((what, key), (record.name, value))
+    for record in records:
+        for what, key, value in _measured_values(record):
+            name, first = first_values.setdefault((what, key), (record.name, value))
             if first != value:
                 lines.append(f"{record.name}: {what} of stage {key[:8]} differs from that in {name}")
     return lines
 
 
-def check_problems(told: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
+def check_problems(recorded: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
     """Yield how the validity checks that a record tells differ from those that its arms give."""
-    by_name = {check.name: check for check in told}
+    by_name = {check.name: check for check in recorded}
     for check in expected:
         own = by_name.get(check.name)
         if own is None:
@@ -63,8 +63,8 @@ def close(a: Number, b: Number, tolerance: float) -> bool:
 def _problems(record: Record, file: Path | None) -> Iterator[str]:
     if file is not None and file.name != f"{record.name}.json":
         yield f"name '{record.name}': the file is called {file.name}"
-    for place in _not_finite(record.model_dump()):
-        yield f"{place} is not finite: such numbers are written as null"
+    for path in _not_finite(record.model_dump()):
+        yield f"{path} is not finite: such numbers are written as null"
     key = trial_key(record.stages)
     if record.key != key:
         yield f"key {record.key[:8]}: its stages give {key[:8]}"
@@ -92,7 +92,7 @@ def _shape_problems(record: Record) -> Iterator[str]:
     if not count:
         yield "it names no held-out item"
     if len(set(record.ids)) != count:
-        yield "ids: one comes twice"
+        yield "duplicate ids"
     if len(record.groups) != count:
         yield f"groups: {len(record.groups)} for {count} items"
     if len(record.labels) not in (0, count):
@@ -118,13 +118,13 @@ def _shape_problems(record: Record) -> Iterator[str]:
 
 
 def _range_problems(record: Record) -> Iterator[str]:
-    told = [(f"arms.{arm}.{name}", name, values) for arm, of in record.arms.items() for name, values in of.items()]
-    told += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
-    for place, name, values in told:
+    named = [(f"arms.{arm}.{name}", name, values) for arm, of in record.arms.items() for name, values in of.items()]
+    named += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
+    for path, name, values in named:
         low, high = _WITHIN.get(name, (-math.inf, math.inf))
         outside = [value for value in values if value is not None and not low - 1e-6 <= value <= high + 1e-6]
         if outside:
-            yield f"{place} holds {outside[0]}, expected {low:g}..{high:g}"
+            yield f"{path} holds {outside[0]}, expected {low:g}..{high:g}"
     for value in record.input_change:
         if value is not None and not 0 <= value <= 1:
             yield f"input_change holds {value}, expected 0..1"
@@ -144,7 +144,7 @@ def _shared_problems(record: Record) -> Iterator[str]:
         yield f"stages: none for arm '{missing[0]}'"
 
 
-def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
+def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
     for arm, metrics in record.arms.items():
         if arm in record.stages:
@@ -157,12 +157,12 @@ def _told(record: Record) -> Iterator[tuple[str, str, Any]]:
             yield "alignment", record.stages[role], value
 
 
-def _not_finite(value: Any, place: str = "") -> Iterator[str]:
+def _not_finite(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        yield place
+        yield path
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _not_finite(item, f"{place}.{key}" if place else str(key))
+            yield from _not_finite(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for at, item in enumerate(value):
-            yield from _not_finite(item, f"{place}[{at}]")
+            yield from _not_finite(item, f"{path}[{at}]")

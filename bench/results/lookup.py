@@ -74,15 +74,15 @@ def find(word: str, places: Sequence[Source]) -> Match:
         places: Where to look, the first place first.
 
     Raises:
-        UsageError: Nothing is called so, or several cells are.
+        UsageError: Nothing has that name, or several cells have it.
         DataError: A record cannot be read.
     """
     if word.endswith(sources.RECORD):
         trial = load(Path(word))
-        here = sources.find(word)
+        source = sources.find(word)
         beside = [load(file) for file in Path(word).parent.glob(f"{_escaped(trial.cell_name)}--s*{sources.RECORD}")]
         same = [record for record in beside if record.cell_name == trial.cell_name]
-        return Match(here, tuple(sorted(same or [trial], key=lambda record: record.trial.seed)), trial)
+        return Match(source, tuple(sorted(same or [trial], key=lambda record: record.trial.seed)), trial)
     entries = [entry for place in places for entry in _entries(place)]
     matches = [entry for entry in entries if entry.is_called(word)]
     if not matches:
@@ -97,8 +97,8 @@ def find(word: str, places: Sequence[Source]) -> Match:
         same_cell = (e for e in entries if e.source is match.source and e.cell == match.cell)
         cells.setdefault(frozenset((entry.name, entry.key) for entry in same_cell), match)
     if len(cells) > 1:
-        found = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
-        raise UsageError(f"'{word}' is called so {len(cells)} times, name one with --records or by its file: {found}")
+        listed = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
+        raise UsageError(f"'{word}' matches {len(cells)} cells: name one with --records or by its file: {listed}")
     (entry,) = cells.values()
     records = _records(entry)
     named = [record for record in records if word == record.name or record.key.startswith(word.lower())]

@@ -22,15 +22,15 @@ class Measure(NamedTuple):
 # The columns of audibility, where the records have them.
 AUDIBILITY = (
     Measure("snr_db", "SNR dB", ".1f"),
-    Measure("segmental_snr_db", "seg. SNR", ".1f"),
+    Measure("segmental_snr_db", "segmental SNR dB", ".1f"),
     Measure("masked_energy", "audible share", ".3f"),
     Measure("pesq", "PESQ", ".2f"),
     Measure("stoi", "STOI", ".3f"),
     Measure("correlation", "noise-signal corr.", "+.2f"),
-    Measure("velocity_change", "velocity ±", ".1f"),
-    Measure("velocity_gain_db", "gain dB", "+.1f"),
+    Measure("velocity_change", "velocity change", ".1f"),
+    Measure("velocity_gain_db", "velocity gain dB", "+.1f"),
     Measure("notes_added", "notes added", ".1%"),
-    Measure("notes_removed", "notes lost", ".1%"),
+    Measure("notes_removed", "notes removed", ".1%"),
     Measure("notes_altered", "notes altered", ".1%"),
     Measure("sounding_change", "cells changed", ".1%"),
 )
@@ -52,4 +52,4 @@ LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in an
 
 def measure(name: str) -> Measure:
     """The measure of a name; one that has no column is called by its name."""
-    return next((known for known in AUDIBILITY if known.name == name), Measure(name, name, ".3g"))
+    return next((listed for listed in AUDIBILITY if listed.name == name), Measure(name, name, ".3g"))

@@ -66,11 +66,11 @@ def pack(source: Source, archived: Path, summed: Path) -> Packed:
     """
     records = sorted(sources.read(source).values(), key=lambda record: record.name)
     with tempfile.TemporaryDirectory(dir=_folder(archived)) as aside:
-        fresh = Path(aside) / archived.name
-        archive.write(fresh, source.name, (record.model_dump(mode="json") for record in records), len(records))
-        if load_archive(fresh) != records:
+        written = Path(aside) / archived.name
+        archive.write(written, source.name, (record.model_dump(mode="json") for record in records), len(records))
+        if load_archive(written) != records:
             raise DataError(f"{source.path}: its archive does not give the same records back, so it was not kept")
-        os.replace(fresh, archived)
+        os.replace(written, archived)
     summary.write(summed, summary.summarise(source.name, records, describe(archived)))
     return Packed(archived, summed, len(records))
 
@@ -102,9 +102,9 @@ def summary_problems(source: Source, records: Sequence[Record]) -> list[str]:
     _, summed = places(source)
     if not summed.is_file():
         return []
-    told = summary.read(summed)
-    made = summary.summarise(source.name, records, describe(source.path))
-    return [f"{summed.name}: {line}" for line in summary.differences(told, made)]
+    stored = summary.read(summed)
+    computed = summary.summarise(source.name, records, describe(source.path))
+    return [f"{summed.name}: {line}" for line in summary.differences(stored, computed)]
 
 
 def unpack(source: Source, out: Path, limit: int = MOST_UNPACKED) -> int:
@@ -158,12 +158,12 @@ def pull(source: str, target: Path, sha256: str) -> int:
     if len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef"):
         raise UsageError(f"'{sha256}' is not a SHA-256: expected 64 hexadecimal digits")
     with tempfile.TemporaryDirectory(dir=_folder(target)) as aside:
-        fresh = Path(aside) / target.name
-        found = _copy(source, fresh)
-        if found != sha256.lower():
-            raise DataError(f"{source} has the SHA-256 {found}, expected {sha256.lower()}: it was not kept")
-        count = len(load_archive(fresh))
-        os.replace(fresh, target)
+        copy = Path(aside) / target.name
+        digest = _copy(source, copy)
+        if digest != sha256.lower():
+            raise DataError(f"{source} has the SHA-256 {digest}, expected {sha256.lower()}: it was not kept")
+        count = len(load_archive(copy))
+        os.replace(copy, target)
     return count
 
 
@@ -178,8 +178,8 @@ def pinned(suite: str) -> tuple[Path, str]:
         DataError: It has no summary.
     """
     file = find_suite(suite)
-    told = summary.read(file.parent / "results" / f"{file.stem}{summary.SUFFIX}")
-    return file.parent / "records" / f"{file.stem}{archive.SUFFIX}", str(told["archive"]["sha256"])
+    stored = summary.read(file.parent / "results" / f"{file.stem}{summary.SUFFIX}")
+    return file.parent / "records" / f"{file.stem}{archive.SUFFIX}", str(stored["archive"]["sha256"])
 
 
 def _copy(source: str, target: Path) -> str:

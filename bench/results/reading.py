@@ -121,9 +121,9 @@ class _Shared:
         entries = {key: self._once(name, {"": entry}, self._adapters[name], entry)[""] for key, entry in value.items()}
         return {str(key): entry for key, entry in entries.items()}
 
-    def _once(self, kind: str, value: Any, adapter: pydantic.TypeAdapter[Any], known: Any = None) -> Any:
-        """Check a value unless the same object was checked before. known: what tells it apart, if not itself."""
-        at = (kind, id(value if known is None else known))
+    def _once(self, kind: str, value: Any, adapter: pydantic.TypeAdapter[Any], identity: Any = None) -> Any:
+        """Check a value unless the same object was checked before. identity: what to remember it by, if not itself."""
+        at = (kind, id(value if identity is None else identity))
         if at not in self._checked:
             try:
                 self._checked[at] = (value, adapter.validate_python(value))

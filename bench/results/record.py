@@ -286,8 +286,8 @@ def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
 
 def mean(values: Iterable[Number]) -> float:
     """Return the mean of the numbers that there are; NaN where there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else math.nan
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else math.nan
 
 
 def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]) -> GateRecord:

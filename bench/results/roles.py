@@ -40,27 +40,27 @@ ROLES = (
 )
 
 
-def parts_of(asked: Any) -> Iterator[tuple[Role, Any]]:
+def parts_of(trial: Any) -> Iterator[tuple[Role, Any]]:
     """The plugins of a trial, each with its role.
 
     Args:
-        asked: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+        trial: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
 
     Yields:
         (role, plugin): a `Part` of a trial, a `PartRecord` of a record.
     """
     for role in ROLES:
-        value = getattr(asked, role.name)
+        value = getattr(trial, role.name)
         for part in value if role.many else (value,):
             if part is not None:
                 yield role, part
 
 
-def map_parts(asked: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any]:
+def map_parts(trial: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any]:
     """Every role's plugins, each put through a function: fields for another form of the same trial.
 
     Args:
-        asked: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+        trial: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
         function: (role, plugin) -> what stands in its place.
 
     Returns:
@@ -68,7 +68,7 @@ def map_parts(asked: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any
     """
     fields: dict[str, Any] = {}
     for role in ROLES:
-        value = getattr(asked, role.name)
+        value = getattr(trial, role.name)
         if role.many:
             fields[role.name] = tuple(function(role, part) for part in value)
         else:

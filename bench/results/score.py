@@ -171,8 +171,8 @@ def _arms(*arms: Sequence[float]) -> tuple[_Items, _Items, _Items]:
 
 def _complete(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
     """The items that all three arms have."""
-    known = ~np.isnan(c + p + u)
-    return c[known], p[known], u[known]
+    present = ~np.isnan(c + p + u)
+    return c[present], p[present], u[present]
 
 
 def _filled(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
@@ -181,10 +181,10 @@ def _filled(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
     A missing protected or clean quality becomes the other one (nothing denied on that item); a missing untrained one
     becomes the least known one (the largest gain).
     """
-    known = ~(np.isnan(c) & np.isnan(p))
-    clean, protected = np.where(np.isnan(c), p, c)[known], np.where(np.isnan(p), c, p)[known]
+    present = ~(np.isnan(c) & np.isnan(p))
+    clean, protected = np.where(np.isnan(c), p, c)[present], np.where(np.isnan(p), c, p)[present]
     least = float(np.nanmin(u)) if not np.isnan(u).all() else math.nan
-    return clean, protected, np.where(np.isnan(u), least, u)[known]
+    return clean, protected, np.where(np.isnan(u), least, u)[present]
 
 
 def _ratio(c: _Items, p: _Items, u: _Items) -> float:

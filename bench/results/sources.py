@@ -65,10 +65,10 @@ def find(what: str | Path) -> Source:
             return Source(whole.parent.name, path)
         suite = whole.parent.parent / f"{_stem(whole)}{SUITE}"
         return Source(_stem(whole), path, suite if suite.is_file() else None)
-    known = suite_files()
-    if str(what) not in known:
-        raise UsageError(unknown("suite with records, folder or archive", str(what), known))
-    return Source(str(what), records_of(known[str(what)]), known[str(what)])
+    available = suite_files()
+    if str(what) not in available:
+        raise UsageError(unknown("suite with records, folder or archive", str(what), available))
+    return Source(str(what), records_of(available[str(what)]), available[str(what)])
 
 
 def read(source: Source) -> Mapping[str, Record]:

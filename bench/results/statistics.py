@@ -77,11 +77,11 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p values, in the given order. NaN stays NaN and does not count."""
-    known = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
+    ordered = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
     adjusted = [math.nan] * len(p)
     largest = 0.0
-    for rank, (value, index) in enumerate(known):
-        largest = max(largest, min(1.0, value * (len(known) - rank)))
+    for rank, (value, index) in enumerate(ordered):
+        largest = max(largest, min(1.0, value * (len(ordered) - rank)))
         adjusted[index] = largest
     return adjusted
 
@@ -114,12 +114,12 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
     Returns:
         Rank ranges in the order of `scores`. A single row has rank 1.
     """
-    known = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
-    pairs = [(i, j) for i in range(len(known)) for j in range(i)]
-    shared = {(i, j): sorted(known[i].keys() & known[j].keys()) for i, j in pairs}
+    finite = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
+    pairs = [(i, j) for i in range(len(finite)) for j in range(i)]
+    shared = {(i, j): sorted(finite[i].keys() & finite[j].keys()) for i, j in pairs}
     tested = [pair for pair in pairs if len(shared[pair]) > 1]
     values = {
-        (i, j): ([known[i][seed] for seed in shared[i, j]], [known[j][seed] for seed in shared[i, j]])
+        (i, j): ([finite[i][seed] for seed in shared[i, j]], [finite[j][seed] for seed in shared[i, j]])
         for i, j in tested
     }
     different = set()
@@ -131,8 +131,8 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
     above = Counter(worse for _, worse in different)
     below = Counter(better for better, _ in different)
     ranges = tuple(
-        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or len(known) == 1 else None
-        for row in range(len(known))
+        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or len(finite) == 1 else None
+        for row in range(len(finite))
     )
     return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
 
@@ -142,7 +142,7 @@ def t_quantile(freedom: int, level: float) -> float:
     return float(stdtrit(freedom, 0.5 + level / 2))
 
 
-def smallest_seen(count: int, power: float = 0.8, level: float = LEVEL) -> float:
+def smallest_detectable(count: int, power: float = 0.8, level: float = LEVEL) -> float:
     """Return the smallest difference that a two-sided paired t test over `count` seeds finds with this power.
 
     Args:

@@ -196,14 +196,14 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
         if key not in Suite.model_fields:
             raise UsageError(f"{where}: {unknown('key', key, Suite.model_fields)}")
     try:
-        made = Suite.model_validate(dict(data))
+        suite = Suite.model_validate(dict(data))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
-    _check(made, where)
-    made._folder = folder
-    return made
+    _check(suite, where)
+    suite._folder = folder
+    return suite
 
 
 def _is_plain(value: Any) -> bool:

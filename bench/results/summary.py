@@ -115,15 +115,15 @@ def read(path: Path) -> dict[str, Any]:
     return summary
 
 
-def differences(told: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:
     """Say where a summary differs from what its archive gives, a line each.
 
     Args:
-        told: The summary as it stands in a file.
-        made: What `summarise` gives for the records of the archive.
+        stored: The summary as it stands in a file.
+        computed: What `summarise` gives for the records of the archive.
     """
-    lines = list(_compared("", told, made, skipped={"cells"}))
-    cells, again = ({cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (told, made))
+    lines = list(_compared("", stored, computed, skipped={"cells"}))
+    cells, again = ({cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (stored, computed))
     for key in dict.fromkeys([*again, *cells]):
         if key not in again or key not in cells:
             lines.append(f"cell {key}: {'its records are not there' if key in cells else 'missing'}")
@@ -132,16 +132,18 @@ def differences(told: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _compared(where: str, told: Mapping[str, Any], made: Mapping[str, Any], skipped: Iterable[str] = ()) -> list[str]:
+def _compared(
+    where: str, stored: Mapping[str, Any], computed: Mapping[str, Any], skipped: Iterable[str] = ()
+) -> list[str]:
     """Return a line for each entry that differs, down to the second level."""
     lines = []
-    for name in sorted({*told, *made} - set(skipped)):
-        one, other = told.get(name), made.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            parts = [part for part in dict.fromkeys([*one, *other]) if one.get(part) != other.get(part)]
-            lines += [f"{where}{name}.{part}: {one.get(part)}, the records give {other.get(part)}" for part in parts]
-        elif one != other:
-            lines.append(f"{where}{name}: {one}, the records give {other}")
+    for name in sorted({*stored, *computed} - set(skipped)):
+        first, second = stored.get(name), computed.get(name)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            parts = [part for part in dict.fromkeys([*first, *second]) if first.get(part) != second.get(part)]
+            lines += [f"{where}{name}.{part}: {first.get(part)}, the records give {second.get(part)}" for part in parts]
+        elif first != second:
+            lines.append(f"{where}{name}: {first}, the records give {second}")
     return lines
 
 

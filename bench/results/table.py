@@ -1,8 +1,8 @@
 """Records -> rows -> tables.
 
 A row is a defense on a data set. Its number is learning denied under the best response: the attacker and the adaptation
-under which it denies least. Cells whose gate failed are void: shown, never ranked. Rows are ranked only inside the
-audibility budget, and rows whose difference is not shown share their ranks.
+under which it denies least. Cells whose validity check failed are void: shown, never ranked. Rows are ranked only
+inside the audibility budget, and rows whose difference is not significant share their ranks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CellScore:
     means: Mapping[str, float]  # arm -> mean quality
     changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
     metric: str
-    void: tuple[str, ...]  # the gates that failed, for any seed
+    void: tuple[str, ...]  # the validity checks that failed, for any seed
     failed: int  # records without a result
     group_error: float = math.nan  # the standard error over groups of items; NaN where there is none
     groups: int = 0
@@ -46,8 +46,8 @@ class CellScore:
 
 
 def _least(cells: Iterable[CellScore]) -> CellScore | None:
-    known = [cell for cell in cells if not math.isnan(cell.denied.mean)]
-    return min(known, key=lambda cell: cell.denied.mean, default=None)
+    scored = [cell for cell in cells if not math.isnan(cell.denied.mean)]
+    return min(scored, key=lambda cell: cell.denied.mean, default=None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Row:
         return self.defense, self.knowledge
 
     @property
-    def league(self) -> tuple[str, str, str]:
+    def ranking_group(self) -> tuple[str, str, str]:
         """Rows are ranked among those of one data set, one share of it and one kind of noise."""
         return self.dataset, str(self.share), self.per
 
@@ -101,8 +101,12 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
     for record in records:
         trial = record.trial
         bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
-    made = [_row(key, found, budget or {}) for key, found in bins.items()]
-    ranked = [row for league in dict.fromkeys(row.league for row in made) for row in _ranked(made, league)]
+    table_rows = [_row(key, group, budget or {}) for key, group in bins.items()]
+    ranked = [
+        row
+        for ranking_group in dict.fromkeys(row.ranking_group for row in table_rows)
+        for row in _ranked(table_rows, ranking_group)
+    ]
     return sorted(ranked, key=_order)
 
 
@@ -131,7 +135,7 @@ def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
     for record in records:
         for check in record.checks:
             checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
-    return [_worst(name, found) for name, found in checks.items()]
+    return [_worst(name, group) for name, group in checks.items()]
 
 
 def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
@@ -140,11 +144,11 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for record in records:
         trial = record.trial
-        for gate in record.void:
-            value = number(_plain(gate.value), ".3f")
+        for check in record.void:
+            value = number(_plain(check.value), ".3f")
             against = f"{trial.attacker.label}, seed {trial.seed}"
             failures[trial.dataset.label, trial.row, trial.knowledge].append(
-                f"'{gate.name}' failed for {against} ({value}; the limit is {number(_plain(gate.limit), '.3f')})"
+                f"'{check.name}' failed for {against} ({value}; the limit is {number(_plain(check.limit), '.3f')})"
             )
     lines = []
     for key, row in void.items():
@@ -186,7 +190,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         defense=key[1],
         knowledge=key[2],
         control=bool(records[0].trial.control),
-        cells=tuple(_scored(name, found) for name, found in cells.items()),
+        cells=tuple(_scored(name, group) for name, group in cells.items()),
         audibility=audibility,
         distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
         per=records[0].trial.scope,
@@ -230,10 +234,10 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     )
 
 
-def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
-    """The rows of one league, with the ranks of those that may be ranked."""
-    here = [row for row in rows if row.league == league]
-    able = [row for row in here if row.best and row.inside and not row.control]
+def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
+    """The rows of one ranking group, with the ranks of those that may be ranked."""
+    group = [row for row in rows if row.ranking_group == ranking_group]
+    able = [row for row in group if row.best and row.inside and not row.control]
     ranking = rank([row.best.per_seed for row in able if row.best])
     ranked = {}
     for at, row in enumerate(able):
@@ -241,7 +245,7 @@ def _ranked(rows: list[Row], league: tuple[str, str, str]) -> list[Row]:
         pairs = [pair for pair in ranking.untested if at in pair]
         untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
         ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
-    return [ranked.get(id(row), row) for row in here]
+    return [ranked.get(id(row), row) for row in group]
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:

@@ -34,8 +34,8 @@ def shifted(clips: Clips, seconds: float, rng: Generator) -> Clips:
     by = (_uniform(clips, rng) * 2 - 1) * (most + 0.999)  # each whole number equally often, but 0 twice
     by = by.trunc().long()
     source = torch.arange(samples, device=clips.device) - by[:, None]
-    known = ((source >= 0) & (source < clips.lengths[:, None]))[:, None]
-    moved = clips.audio.gather(-1, source.clamp(0, max(0, samples - 1))[:, None].expand_as(clips.audio)) * known
+    inside = ((source >= 0) & (source < clips.lengths[:, None]))[:, None]
+    moved = clips.audio.gather(-1, source.clamp(0, max(0, samples - 1))[:, None].expand_as(clips.audio)) * inside
     return replace(clips.with_audio(moved), lengths=(clips.lengths + by).clamp(max=samples))
 
 
@@ -105,8 +105,8 @@ def band_stopped(clips: Clips, masks: int, share: float, rng: Generator) -> Clip
     start = _uniform(clips, rng, masks) * (1 - width)
 
     def response(hz: Tensor) -> Tensor:
-        place = hz_to_mel(hz) / hz_to_mel(hz[-1:])
-        cut = (place >= start[..., None]) & (place < (start + width)[..., None])
+        position = hz_to_mel(hz) / hz_to_mel(hz[-1:])
+        cut = (position >= start[..., None]) & (position < (start + width)[..., None])
         return (~cut.any(1, keepdim=True)).to(clips.audio.dtype)
 
     return clips.with_audio(_limited(filtered(clips.audio, clips.rate, response) * clips.support))
@@ -126,8 +126,8 @@ def interrupted(clips: Clips, masks: int, share: float, rng: Generator) -> Clips
     """
     width = _uniform(clips, rng, masks) * share
     start = _uniform(clips, rng, masks) * (1 - width)
-    place = torch.arange(clips.audio.shape[-1], device=clips.device) / clips.lengths.clamp_min(1)[:, None, None]
-    cut = ((place >= start[..., None]) & (place < (start + width)[..., None])).any(1, keepdim=True)
+    position = torch.arange(clips.audio.shape[-1], device=clips.device) / clips.lengths.clamp_min(1)[:, None, None]
+    cut = ((position >= start[..., None]) & (position < (start + width)[..., None])).any(1, keepdim=True)
     return clips.with_audio(clips.audio * ~cut)
 
 

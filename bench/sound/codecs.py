@@ -69,9 +69,9 @@ def mp3_kbps(rate: int) -> tuple[int, ...]:
         DataError: MP3 has no such rate; names the nearest.
     """
     if rate not in _MP3_KBPS:
-        known = ", ".join(str(known) for known in _MP3_KBPS)
-        near = min(_MP3_KBPS, key=lambda known: abs(known - rate))
-        raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {near} (possible: {known})")
+        kbps = ", ".join(str(kbps) for kbps in _MP3_KBPS)
+        near = min(_MP3_KBPS, key=lambda kbps: abs(kbps - rate))
+        raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {near} (possible: {kbps})")
     return _MP3_KBPS[rate]
 
 
@@ -113,8 +113,8 @@ def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> T
     """
     possible = mp3_kbps(rate)
     if kbps not in possible:
-        near = min(possible, key=lambda known: abs(known - kbps))
-        listed = ", ".join(str(known) for known in possible)
+        near = min(possible, key=lambda rate_kbps: abs(rate_kbps - kbps))
+        listed = ", ".join(str(rate_kbps) for rate_kbps in possible)
         raise DataError(f"MP3 at {rate} samples a second has no {kbps} kbit/s: nearest is {near} (possible: {listed})")
     level = (possible[-1] - kbps) / (possible[-1] - possible[0])
     gain = mp3_gain(kbps)

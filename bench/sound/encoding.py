@@ -109,8 +109,8 @@ def coding_for(
         raise DataError(f"suffix '{suffix}', expected one of {' '.join(WRITABLE)}")
     kind, best = WRITABLE[suffix.lower()]
     if subtype is not None and not soundfile.check_format(kind, subtype):
-        known = ", ".join(sorted(soundfile.available_subtypes(kind)))
-        raise DataError(f"{kind} files have no subtype '{subtype}', expected one of {known}")
+        subtypes = ", ".join(sorted(soundfile.available_subtypes(kind)))
+        raise DataError(f"{kind} files have no subtype '{subtype}', expected one of {subtypes}")
     if kind == "MP3":
         mp3_kbps(rate)  # says which rates there are
         if channels > 2:
@@ -133,8 +133,8 @@ def coding_for(
             coding = coding._replace(format="RF64", subtype="PCM_16" if name == "PCM_S8" else name)
         failure = _failure(coding, samples)
         if not failure:
-            kept = not source[1] or name == source[1]
-            equal = kept or source[1] in LOSSY or kind in ("MP3", "OGG")
+            same = not source[1] or name == source[1]
+            equal = same or source[1] in LOSSY or kind in ("MP3", "OGG")
             return coding._replace(changed="" if equal else failures[0] if failures else f"{kind} has no {source[1]}")
         failures.append(failure)
     raise DataError(f"{kind} ({wanted[0]}) cannot hold {channels} channels at {rate} samples a second: {failures[0]}")

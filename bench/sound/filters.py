@@ -25,9 +25,9 @@ def equalise(audio: Tensor, rate: int, decibels: Tensor) -> Tensor:
     bands = decibels.shape[-1]
 
     def response(hz: Tensor) -> Tensor:
-        place = hz_to_mel(hz) / hz_to_mel(hz[-1:]) * (bands - 1)
-        low = place.long().clamp(max=max(0, bands - 2))
-        part = place - low
+        position = hz_to_mel(hz) / hz_to_mel(hz[-1:]) * (bands - 1)
+        low = position.long().clamp(max=max(0, bands - 2))
+        part = position - low
         between = decibels[:, low] * (1 - part) + decibels[:, (low + 1).clamp(max=bands - 1)] * part
         factor: Tensor = 10.0 ** (between / 20.0)
         return factor[:, None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.compat import mend_torchaudio
+from bench.compat import workaround_torchaudio
 from bench.sound.spectra import nearest_power_of_two
 
 __all__ = ["LogMel", "Mfcc"]
@@ -30,7 +30,7 @@ class LogMel(nn.Module):
             window_ms: length of a window, ms.
         """
         super().__init__()
-        mend_torchaudio()
+        workaround_torchaudio()
         from torchaudio.transforms import MelSpectrogram
 
         size = nearest_power_of_two(rate * window_ms / 1000, 16)
@@ -62,7 +62,7 @@ class Mfcc(nn.Module):
                 not active: they count for no mean and are 0.
         """
         super().__init__()
-        mend_torchaudio()
+        workaround_torchaudio()
         from torchaudio.functional import create_dct
 
         self.mel = LogMel(rate, bands, window_ms)

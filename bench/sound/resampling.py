@@ -45,13 +45,13 @@ def resample(audio: Tensor, rate_from: int, rate_to: int, samples: int | None = 
         return audio
     if length == 0 or wanted == 0:
         return audio.new_zeros(*audio.shape[:-1], wanted)
-    size, there = _lengths(length, wanted, rate_from, rate_to)
+    size, padded = _lengths(length, wanted, rate_from, rate_to)
     spectrum = torch.fft.rfft(audio, size)
-    bins = min(size, there) // 2 + 1
-    place = torch.arange(bins, device=audio.device, dtype=torch.float64) / (min(size, there) / 2)
-    gain = 0.5 + 0.5 * torch.cos(torch.pi * ((place - _PASSED) / (1 - _PASSED)).clamp(0, 1))
-    shaped = spectrum[..., :bins] * gain.to(audio.dtype) * (there / size)
-    result: Tensor = torch.fft.irfft(shaped, there)
+    bins = min(size, padded) // 2 + 1
+    position = torch.arange(bins, device=audio.device, dtype=torch.float64) / (min(size, padded) / 2)
+    gain = 0.5 + 0.5 * torch.cos(torch.pi * ((position - _PASSED) / (1 - _PASSED)).clamp(0, 1))
+    shaped = spectrum[..., :bins] * gain.to(audio.dtype) * (padded / size)
+    result: Tensor = torch.fft.irfft(shaped, padded)
     return result[..., :wanted]
 
 

@@ -183,15 +183,15 @@ def _packets(file: BinaryIO, serial: int, count: int) -> list[bytes]:
 
 def _until(file: BinaryIO, serial: int, count: int) -> list[ogg.Page]:
     """Return the pages of a stream up to the end of a packet, by number."""
-    taken, ended, size = [], 0, 0
+    pieces, ended, size = [], 0, 0
     for page in ogg.pages(file):
         if page.serial == serial:
-            taken.append(page)
+            pieces.append(page)
             ended += sum(length < 255 for length in page.lacing)
             size += page.size
         if ended >= count or size > _LARGEST_HEADER:
             break
-    return taken
+    return pieces
 
 
 def _first_behind(pages: list[ogg.Page], packets: int) -> int:

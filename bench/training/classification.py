@@ -3,7 +3,8 @@
 Conventions
 -----------
 * A model takes audio [clip, channel, sample] and gives logits [clip, class]. One whose attribute `front` holds no
-  parameters and feeds `body` (a `Fronted`) has its features made once where nothing changes them from batch to batch.
+  parameters and feeds `body` (see `WithFrontEnd`) has its features computed once, where nothing changes them from
+  batch to batch.
 * The scored metric is accuracy on the clean test set; the log-likelihood stands beside it, since it still moves where
   the accuracy is at one of its ends.
 * `learn` trains by the attacker's own `loss`, so that an adaptation may harden it.
@@ -25,7 +26,7 @@ from bench.errors import DataError
 from bench.training.acceleration import Precision
 from bench.training.learning import Budget, fit
 
-__all__ = ["Fronted", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
+__all__ = ["WithFrontEnd", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
 
 _AT_ONCE = 1 << 21  # samples that are judged at once
 _TIE = 1e-6  # weight of the log-likelihood beside the accuracy: less than any one clip
@@ -46,8 +47,8 @@ class Classifier(Protocol):
     def loss(self, model: nn.Module, batch: Any) -> Tensor: ...
 
 
-class Fronted(nn.Module):
-    """Features without parameters, then what learns from them: audio [clip, channel, sample] -> logits."""
+class WithFrontEnd(nn.Module):
+    """A front end without parameters and a trained body: audio [clip, channel, sample] -> logits [clip, class]."""
 
     def __init__(self, front: nn.Module, body: nn.Module):
         super().__init__()
@@ -87,13 +88,13 @@ def cross_entropy(model: nn.Module, batch: Clips) -> Tensor:
 
 def quality(model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
     """Accuracy, 0 or 1, and the log-likelihood of the true class in nats: [clip] each. In evaluation mode."""
-    was = model.training
+    training = model.training
     model.eval()
     truth = labels(test)
     size = max(1, _AT_ONCE // max(1, test.audio[:1].numel()))
     with torch.no_grad():
         logits = torch.cat([model(part) for part in torch.split(test.audio, size)])
-    model.train(was)
+    model.train(training)
     return {
         "accuracy": (logits.argmax(1) == truth).float(),
         "log likelihood": -functional.cross_entropy(logits, truth, reduction="none"),
@@ -127,7 +128,7 @@ def learn(
         The model at its peak accuracy on `validation`.
     """
     model = attacker.model(train, rng)
-    once = augment is None and isinstance(model, Fronted)
+    once = augment is None and isinstance(model, WithFrontEnd)
     per_epoch = -(-train.epoch_items // attacker.batch)
     return fit(
         model,
@@ -169,17 +170,17 @@ def classes(like: Clips) -> Sequence[str]:
 
 def _peak(model: nn.Module, validation: Clips) -> float:
     """Accuracy; among equals, which small sets have many of, the model that is surer of what it says."""
-    found = quality(model, validation)
-    return float(found["accuracy"].mean() + _TIE * found["log likelihood"].mean())
+    qualities = quality(model, validation)
+    return float(qualities["accuracy"].mean() + _TIE * qualities["log likelihood"].mean())
 
 
 def _featured(model: nn.Module, train: Clips) -> _Features:
-    assert isinstance(model, Fronted)
+    assert isinstance(model, WithFrontEnd)
     size = max(1, _AT_ONCE // max(1, train.audio[:1].numel()))
     with torch.no_grad():
         return _Features(torch.cat([model.front(part) for part in torch.split(train.audio, size)]), labels(train))
 
 
 def _on_features(model: nn.Module, batch: _Features) -> Tensor:
-    assert isinstance(model, Fronted)
+    assert isinstance(model, WithFrontEnd)
     return functional.cross_entropy(model.body(batch.seen), batch.labels, reduction="none")

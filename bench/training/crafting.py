@@ -260,10 +260,10 @@ def apply_expected_adaptation(batch: Any, expects: Sequence[Adaptation[Any]], rn
     for hook in ("transform", "augment") if drawn < len(expects) else ():
         change = expects[drawn].transform if hook == "transform" else expects[drawn].augment
         changed = change(batch, rng)
-        now, was = changed.signal, batch.signal
-        if changed.ids != batch.ids or (not now.requires_grad and now.shape != was.shape):
+        after, before = changed.signal, batch.signal
+        if changed.ids != batch.ids or (not after.requires_grad and after.shape != before.shape):
             continue
-        batch = changed if now.requires_grad else changed.with_signal(now + was - was.detach())
+        batch = changed if after.requires_grad else changed.with_signal(after + before - before.detach())
     return batch
 
 

@@ -104,11 +104,11 @@ def fit(
             losses.append(mean.detach())
 
             if step % budget.evaluate_every == 0 or step == budget.steps:
-                now = _asked(quality, model, validation)
-                log(Epoch(step, float(torch.stack(losses).mean()), now))
+                value = _asked(quality, model, validation)
+                log(Epoch(step, float(torch.stack(losses).mean()), value))
                 losses.clear()
-                if now > best:
-                    peak, best = _state(model, trained), now
+                if value > best:
+                    peak, best = _state(model, trained), value
     model.load_state_dict(peak, strict=False)
     return model.eval()
 

@@ -29,12 +29,14 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     files: the Python file behind a plugin that is not installed, by the name or the label that the record calls it.
     Raises `DataError`, one line, for a plugin or a parameter that does not exist here, or data that are not there.
     """
-    asked = record.trial
+    recorded = record.trial
     try:
-        parts = map_parts(asked, lambda role, part: part_of(role.kind, part, asked.preset, files))
+        parts = map_parts(recorded, lambda role, part: part_of(role.kind, part, recorded.preset, files))
     except BenchError as error:
-        raise DataError(f"record '{record.name}' cannot be made again here: {error}") from error
-    return Trial(seed=asked.seed, knowledge=asked.knowledge, preset=asked.preset, share=asked.share, **parts)
+        raise DataError(f"record '{record.name}' cannot be run again here: {error}") from error
+    return Trial(
+        seed=recorded.seed, knowledge=recorded.knowledge, preset=recorded.preset, share=recorded.share, **parts
+    )
 
 
 def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
@@ -48,8 +50,8 @@ def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path]
         raise DataError(f"{plugins.SINGULAR[kind]} '{part.name}' is a path, which no record holds: give its file")
     name = str(own) if own else part.name
     stem = plain_name(own) if own else part.name
-    made = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
-    return replace(made, given=dict(part.overrides))
+    resolved = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
+    return replace(resolved, given=dict(part.overrides))
 
 
 def as_recorded(trial: Trial, record: Record) -> Trial:
@@ -58,8 +60,8 @@ def as_recorded(trial: Trial, record: Record) -> Trial:
     Its plan has the stages that the record must name, unless a plugin has other hooks by now.
     """
 
-    def then(part: Part, was: PartRecord) -> Part:
-        return replace(part, params=was.params, digest=was.digest, data=was.data)
+    def then(part: Part, recorded_part: PartRecord) -> Part:
+        return replace(part, params=recorded_part.params, digest=recorded_part.digest, data=recorded_part.data)
 
     recorded = iter(parts_of(record.trial))
     return replace(trial, **map_parts(trial, lambda role, part: then(part, next(recorded)[1])))

@@ -108,11 +108,13 @@ _READ: PerDomain[Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Data]] =
 
 def save_model(folder: Path, model: nn.Module, base: nn.Module) -> None:
     """Write the tensors in which a model differs from its base, so that a frozen codec is not stored with every arm."""
-    known = base.state_dict()
+    base_state = base.state_dict()
     learned = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
-        if name not in known or known[name].shape != value.shape or not torch.equal(known[name].cpu(), value.cpu())
+        if name not in base_state
+        or base_state[name].shape != value.shape
+        or not torch.equal(base_state[name].cpu(), value.cpu())
     }
     _write_tensors(folder / "model.safetensors", learned)
 

@@ -147,11 +147,11 @@ def _ask(address: str) -> None:
             raise RuntimeError(f"what listens at {at} is no Ray head: it does not speak HTTP/2")
     command = [sys.executable, "-c", _QUESTION, str(at)]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS)
+        completed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"what listens at {at} does not answer as a Ray head does") from None
-    if asked.returncode:
-        lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+    if completed.returncode:
+        lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
         raise RuntimeError(f"what listens at {at} does not answer as a Ray head does: {lines[-1]}")
 
 
@@ -191,12 +191,12 @@ def _accelerator_gb(ray: Any, nodes: Sequence[Resources]) -> float:
     """
     if not any(node.get("GPU") for node in nodes):
         return 0.0
-    asked = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_first_accelerator_gb).remote()
-    answered, _ = ray.wait([asked], timeout=_ASK_SECONDS)
+    answer = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_first_accelerator_gb).remote()
+    answered, _ = ray.wait([answer], timeout=_ASK_SECONDS)
     if not answered:
-        ray.cancel(asked)
+        ray.cancel(answer)
         return _LEAST_ACCELERATOR_GB
-    return float(ray.get(asked)) or _LEAST_ACCELERATOR_GB
+    return float(ray.get(answer)) or _LEAST_ACCELERATOR_GB
 
 
 def _first_accelerator_gb() -> float:
@@ -253,9 +253,9 @@ def _outcome(ray: Any, reference: Any, stage: Stage, store_url: str) -> Outcome:
 
 def _appears(key: str, store_url: str) -> bool:
     store, limit = Store(store_url), time.monotonic() + _SHARED_FOLDER_SECONDS
-    while not (found := store.has(key)) and time.monotonic() < limit:
+    while not (present := store.has(key)) and time.monotonic() < limit:
         time.sleep(0.2)
-    return found
+    return present
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:

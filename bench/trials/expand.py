@@ -68,8 +68,8 @@ def expand(suite: Suite) -> Expansion:
         if share != 1 and resolver.control("defenses", defense):
             continue  # controls are for the whole set
         chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        place = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
-        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**place, "seed": seed})]
+        coordinates = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
+        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**coordinates, "seed": seed})]
         if not seeds:
             continue
         cell = {**chosen, "reference": reference or NONE}
@@ -78,8 +78,8 @@ def expand(suite: Suite) -> Expansion:
         if why:
             left_out[why] = None
             continue
-        if known := resolver.contamination(chosen):
-            contaminated[known] = None
+        if warning := resolver.contamination(chosen):
+            contaminated[warning] = None
         for seed in seeds:
             trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
             if trials.setdefault(trial.name, trial) != trial:
@@ -148,14 +148,14 @@ class _Resolver:
         )
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
-        known = self._parts.get((kind, name, domain))
-        if known is None:
+        part = self._parts.get((kind, name, domain))
+        if part is None:
             plugin, given = self._suite.given(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
-            known = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
-            self._parts[kind, name, domain] = known
-        return known
+            part = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
+            self._parts[kind, name, domain] = part
+        return part
 
     def _label(self, kind: Kind, name: str) -> str:
         if kind not in self._labels:
@@ -249,19 +249,19 @@ def resolve(
         files.append(part)
         return asdict(part) if not part.data else None
 
-    found = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
-    part = _restored(found) if found else files[0] if files else _resolved(kind, name, chosen, preset)
+    saved = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
+    part = _restored(saved) if saved else files[0] if files else _resolved(kind, name, chosen, preset)
     return replace(part, given=dict(given), label=label)
 
 
-def _restored(found: Mapping[str, Any]) -> Part:
+def _restored(saved: Mapping[str, Any]) -> Part:
     """A part from JSON."""
     return Part(
         **{
-            **found,
-            "control": Control(found["control"]),
-            "hooks": tuple(found["hooks"]),
-            "needs": Needs(**found["needs"]),
+            **saved,
+            "control": Control(saved["control"]),
+            "hooks": tuple(saved["hooks"]),
+            "needs": Needs(**saved["needs"]),
         }
     )
 
@@ -310,8 +310,8 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(all(_matches(cell[key], asked) for key, asked in rule.items()) for rule in suite.exclude)
+    return any(all(_matches(cell[key], pattern) for key, pattern in rule.items()) for rule in suite.exclude)
 
 
-def _matches(value: Any, asked: Any) -> bool:
-    return value in asked if isinstance(asked, list) else value == asked
+def _matches(value: Any, pattern: Any) -> bool:
+    return value in pattern if isinstance(pattern, list) else value == pattern

@@ -57,25 +57,25 @@ def facts(kind: Kind, name: str) -> Facts:
         own = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
         return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **own}
 
-    found = remembered(kind, name, {}, declared)
+    answer = remembered(kind, name, {}, declared)
     return Facts(
-        domains=tuple(found["domains"]),
-        fields=tuple(found["fields"]),
-        dataset=found.get("dataset", ""),
-        bag=tuple(found.get("bag", ())),
-        seen=tuple(found.get("seen", ())),
+        domains=tuple(answer["domains"]),
+        fields=tuple(answer["fields"]),
+        dataset=answer.get("dataset", ""),
+        bag=tuple(answer.get("bag", ())),
+        seen=tuple(answer.get("seen", ())),
     )
 
 
 def remembered(
-    kind: Kind, name: str, asked: Mapping[str, Any], find: Callable[[], Mapping[str, Any] | None]
+    kind: Kind, name: str, question: Mapping[str, Any], find: Callable[[], Mapping[str, Any] | None]
 ) -> dict[str, Any]:
     """What was found out about a plugin before, or is now, and is then kept.
 
     Args:
         kind: of the plugin.
         name: as `plugins.locate` gives it.
-        asked: JSON: what beside its source decides about the answer.
+        question: JSON: what beside its source decides about the answer.
         find: gives the answer, JSON, or None for one that is not to be kept. Its errors pass through.
 
     Returns:
@@ -85,7 +85,7 @@ def remembered(
     listing = plugins.find(kind, name)
     if listing.path is None:  # no source to go by
         return _as_json(find())
-    key = digest([_readers(), kind, name, plugins.digest(kind, name), _as_json(dict(asked))])
+    key = digest([_readers(), kind, name, plugins.digest(kind, name), _as_json(dict(question))])
     file = _folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError):
         read = json.loads(file.read_text(encoding="utf-8"))

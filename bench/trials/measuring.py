@@ -38,15 +38,15 @@ def audibility(clean: Data, protected: Data, content: str, rng: Generator) -> di
     return {"ids": list(clean.ids), "per_clip": {}, "distance": {}, **measured}
 
 
-def generated(test: Data, made: Data, rng: Callable[[], Generator]) -> dict[str, Any]:
+def generated(test: Data, samples: Data, rng: Callable[[], Generator]) -> dict[str, Any]:
     """Measure what a model generated: sound by its distance from the held-out set, notes by symbolic metrics.
 
     Args:
         test: the real held-out set.
-        made: what was generated.
+        samples: what was generated.
         rng: gives the stage's random numbers, from their beginning.
     """
-    measured: dict[str, Any] = _GENERATED.of(made)(test, made, rng)
+    measured: dict[str, Any] = _GENERATED.of(samples)(test, samples, rng)
     return measured
 
 
@@ -72,15 +72,15 @@ def _audible_rolls(clean: Rolls, protected: Rolls, content: str, rng: Generator)
     }
 
 
-def _generated_clips(test: Clips, made: Clips, rng: Callable[[], Generator]) -> dict[str, Any]:
-    return {"distance": _distance(test, made, rng())}
+def _generated_clips(test: Clips, samples: Clips, rng: Callable[[], Generator]) -> dict[str, Any]:
+    return {"distance": _distance(test, samples, rng())}
 
 
-def _generated_rolls(test: Rolls, made: Rolls, rng: Callable[[], Generator]) -> dict[str, Any]:
+def _generated_rolls(test: Rolls, samples: Rolls, rng: Callable[[], Generator]) -> dict[str, Any]:
     """Beside the metrics of the real set, of random notes, and of tracks that do not belong together."""
     from bench.metrics.symbolic import random_notes, shuffled_tracks
 
-    sets = {"real": test, "random notes": random_notes(test, rng()), "generated": made}
+    sets = {"real": test, "random notes": random_notes(test, rng()), "generated": samples}
     if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
         sets["shuffled tracks"] = shuffled_tracks(test, rng())
     return {"music": {name: numbers_by_name(_notes(test, name, rolls)) for name, rolls in sets.items()}}

@@ -131,9 +131,9 @@ def stage(
 def plan(trials: Iterable[Trial]) -> Plan:
     """Every stage that the trials need, once each, parents before children."""
     builder = _Builder()
-    kept = tuple(trials)  # the builder knows parts by identity, so none may go while it works
+    held_trials = tuple(trials)  # the builder knows parts by identity, so none may go while it works
     cells = []
-    for trial in kept:
+    for trial in held_trials:
         roles = _TrialStages(trial, builder).roles()
         cells.append(Cell(trial, {role: stage.key for role, stage in roles.items()}))
     return Plan(builder.stages, tuple(cells))

@@ -74,10 +74,10 @@ def _restored(task: RemoteTask) -> Stage:
 
 def _local_part(part: Part, files: Files | None) -> Part:
     name = part.name if files is None else str(_written(part, files))
-    found = plugins.digest(part.kind, name)
-    if found != part.digest:
+    digest = plugins.digest(part.kind, name)
+    if digest != part.digest:
         raise PluginError(
-            f"{plugins.SINGULAR[part.kind]} '{part.name}' has source {found[:8]} on {socket.gethostname()}, "
+            f"{plugins.SINGULAR[part.kind]} '{part.name}' has source {digest[:8]} on {socket.gethostname()}, "
             f"{part.digest[:8]} where the plan was made: install the same version on every node"
         )
     return replace(part, name=name)

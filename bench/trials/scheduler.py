@@ -60,7 +60,7 @@ class Scheduler:
                 self._children.setdefault(parent, []).append(key)
         heights = self._measured()
         # The critical path goes first: stages sort by how many hang below them, then by their place in the plan.
-        self._rank = {key: (-heights[key], place, key) for place, key in enumerate(self._waiting)}
+        self._rank = {key: (-heights[key], position, key) for position, key in enumerate(self._waiting)}
         self._free = sorted(self._rank[key] for key, parents in self._waiting.items() if not parents)
         self._attempts: dict[str, int] = {}
         self.running: set[str] = set()

@@ -109,8 +109,8 @@ class _Work:
 
     def plugin(self, role: str) -> Any:
         """The only plugin of a role, or None."""
-        made = self.plugins(role)
-        return made[0] if made else None
+        instances = self.plugins(role)
+        return instances[0] if instances else None
 
     def plugins(self, role: str) -> tuple[Any, ...]:
         return tuple(_built(part) for part in self.stage.parts.get(role, ()))
@@ -121,12 +121,12 @@ class _Work:
     def parent(self, role: str) -> Path:
         return self.store.open(self.stage.parents[role])
 
-    def logging(self, kept: list[dict[str, float]]) -> Log:
+    def logging(self, epochs: list[dict[str, float]]) -> Log:
         """A log that keeps every line and tells people."""
 
         def log(epoch: Epoch) -> None:
-            kept.append(epoch.numbers())
-            self.report("  ".join(f"{name} {value:.4g}" for name, value in kept[-1].items()))
+            epochs.append(epoch.numbers())
+            self.report("  ".join(f"{name} {value:.4g}" for name, value in epochs[-1].items()))
 
         return log
 
@@ -260,18 +260,18 @@ def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder:
     """Let the model generate, keep what it made, and measure it."""
     work.report("generating")
     with torch.no_grad():
-        made = attacker.generate(model, test, work.rng())
-    save_data(folder, made)
-    return measuring.generated(test, made, work.rng)
+        samples = attacker.generate(model, test, work.rng())
+    save_data(folder, samples)
+    return measuring.generated(test, samples, work.rng)
 
 
 def _compare(work: _Work, folder: Path) -> dict[str, Any]:
     """Of each item that both sets hold, the share of what the attacker reads that differs."""
     attacker, clean, protected = work.plugin("attacker"), work.data("clean"), work.data("protected")
-    place = {name: at for at, name in enumerate(clean.ids)}
-    shared = [at for at, name in enumerate(protected.ids) if name in place]
+    index_of = {name: at for at, name in enumerate(clean.ids)}
+    shared = [at for at, name in enumerate(protected.ids) if name in index_of]
     protected = protected.select(shared)
-    clean = clean.select([place[name] for name in protected.ids])
+    clean = clean.select([index_of[name] for name in protected.ids])
     changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
     write_json(folder / "view.json", {"changed": numbers(changed.tolist())})
     return {}
@@ -284,9 +284,11 @@ def _paired(data: Data, protected: Any, stage: Stage) -> Data:
         raise PluginError(f"{what}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
     if protected.ids != data.ids:
         raise PluginError(f"{what}: the ids changed or their order did: noise would be paired with the wrong clips")
-    was, now = data.signal, protected.signal
-    if was.shape != now.shape:
-        raise PluginError(f"{what}: the shape changed from {tuple(was.shape)} to {tuple(now.shape)}")
+    clean_signal, protected_signal = data.signal, protected.signal
+    if clean_signal.shape != protected_signal.shape:
+        raise PluginError(
+            f"{what}: the shape changed from {tuple(clean_signal.shape)} to {tuple(protected_signal.shape)}"
+        )
     if not torch.equal(data.lengths, protected.lengths):
         raise PluginError(f"{what}: the lengths changed, expected the same recordings")
     checked: Data = protected.check(what)
@@ -326,9 +328,9 @@ def _counts(data: Data) -> dict[str, Any]:
 
 def _built(part: Part) -> Any:
     """A plugin as the plan resolved it; refused where this machine's source is another than the plan's."""
-    here = plugins.digest(part.kind, part.name)
-    if here != part.digest:
-        raise PluginError(f"'{part.name}' here ({here}) differs from the one that was planned ({part.digest})")
+    current = plugins.digest(part.kind, part.name)
+    if current != part.digest:
+        raise PluginError(f"'{part.name}' here ({current}) differs from the one that was planned ({part.digest})")
     plugin = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
     if part.data and plugin.fingerprint() != part.data:
         raise DataError(f"the files of '{part.title}' here are not those that were planned with: run the command again")

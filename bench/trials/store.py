@@ -71,12 +71,12 @@ class Store:
 
     def present(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the keys whose artefacts are complete: `has` for thousands."""
-        asked = list(keys)
-        found = {key for key in asked if self._has_here(key)}
-        rest = [key for key in asked if key not in found]
+        wanted = list(keys)
+        stored = {key for key in wanted if self._has_here(key)}
+        rest = [key for key in wanted if key not in stored]
         if self._remote is not None and rest:
-            found |= self._remote.present(rest)
-        return frozenset(found)
+            stored |= self._remote.present(rest)
+        return frozenset(stored)
 
     def probe(self) -> None:
         """Write a byte, so that a place which cannot be written is known before hours of work are. Raises `UsageError`

@@ -67,12 +67,14 @@ def trial_problems(
         lines += [f"{file.name}: {line}" for line in problems]
     suite = source.suite
     if suite is not None:
-        asked = [trial.name for trial in expand(_trusted(suite, own)).trials]
+        expected = [trial.name for trial in expand(_trusted(suite, own)).trials]
         present = [one.name for one in records.values()]
         lines += [
-            f"{name}: the suite {suite.name} asks for it, and it is not here" for name in asked if name not in present
+            f"{name}: the suite {suite.name} asks for it, and it is not here"
+            for name in expected
+            if name not in present
         ]
-        lines += [f"{name}: the suite {suite.name} does not ask for it" for name in present if name not in asked]
+        lines += [f"{name}: the suite {suite.name} does not ask for it" for name in present if name not in expected]
     return lines
 
 
@@ -102,7 +104,7 @@ def difference_lines(records: Sequence[Record], trials: Mapping[str, Trial]) -> 
     for line, count in differences.items():
         yield f"differs: {line} ({count} of {len(records)})"
     if not differences:
-        yield "differs: nothing, plugins and data match the records"
+        yield "plugins and data match the records"
 
 
 def sample(records: Iterable[Record], size: int, seed: int) -> tuple[list[Record], int]:

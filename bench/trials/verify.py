@@ -54,16 +54,16 @@ class Verdict:
 
 
 def trial_problems(record: Record, trial: Trial) -> list[str]:
-    """What contradicts the rebuilt trial: what it is called, and the gates that its attacker sets."""
+    """What contradicts the rebuilt trial: what it is called, and the validity checks of its attacker."""
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}': its trial is called '{trial.name}'")
-    told: dict[str, str] = {"control": trial.defense.control}
+    expected: dict[str, str] = {"control": trial.defense.control}
     if trial.defense.digest == record.trial.defense.digest:
-        told["scope"] = trial.defense.traits.get("per", "")
-    for field, here in told.items():
-        if getattr(record.trial, field) != here:
-            lines.append(f"{field} '{getattr(record.trial, field)}': the trial has '{here}'")
+        expected["scope"] = trial.defense.traits.get("per", "")
+    for field, current in expected.items():
+        if getattr(record.trial, field) != current:
+            lines.append(f"{field} '{getattr(record.trial, field)}': the trial has '{current}'")
     if record.status == "ok" and trial.attacker.digest == record.trial.attacker.digest:
         lines += check_problems(record.attacker_checks, recording.checks_again(trial.attacker, record.arms))
     return lines
@@ -80,25 +80,25 @@ def key_problems(record: Record, trial: Trial) -> list[str]:
         return []
     pairs = [(role, record.stages.get(role), cell.keys.get(role)) for role in sorted({*cell.keys, *record.stages})]
     return [
-        f"stage {role}: key {_short(then)}, what the record says was done gives {_short(now)}"
-        for role, then, now in pairs
-        if then != now
+        f"stage {role}: key {_short(recorded)}, what the record says was done gives {_short(given)}"
+        for role, recorded, given in pairs
+        if recorded != given
     ]
 
 
 def differences(record: Record, trial: Trial) -> list[str]:
     """How the plugins and their data here differ from those that the record was made with, a line each."""
     lines: dict[str, None] = {}
-    for (role, then), (_, now) in zip(parts_of(record.trial), parts_of(trial), strict=True):
-        for what, recorded, here in _compared(then, now):
-            lines[f"{role.title} '{then.label}': {what} {here} here, {recorded} in the record"] = None
+    for (role, recorded_part), (_, current) in zip(parts_of(record.trial), parts_of(trial), strict=True):
+        for what, recorded, value in _compared(recorded_part, current):
+            lines[f"{role.title} '{recorded_part.label}': {what} {value} here, {recorded} in the record"] = None
     return list(lines)
 
 
 def spread(record: Record, siblings: Iterable[Record]) -> float:
     """The standard deviation of the score over the seeds of the record's cell; 0 with fewer than two of them."""
     cell = _cell(record)
-    values = [other.denied for other in siblings if _cell(other) == cell and other.denied is not None]
+    values = [sibling.denied for sibling in siblings if _cell(sibling) == cell and sibling.denied is not None]
     if len(values) < 2:
         return 0.0
     mean = sum(values) / len(values)
@@ -107,10 +107,10 @@ def spread(record: Record, siblings: Iterable[Record]) -> float:
 
 def compare(record: Record, again: Record, over_seeds: float = 0.0, same_code: bool = False) -> Verdict:
     """A record beside the second run of its trial. over_seeds: see `spread`; same_code: no `differences` were found."""
-    told = ("metric", "ids", "groups", "labels", "audibility_ids")
-    other = [f"{name}: others than when run again" for name in told if getattr(record, name) != getattr(again, name)]
-    if other:
-        return Verdict("does not hold", record.denied, again.denied, tuple(other))
+    fixed = ("metric", "ids", "groups", "labels", "audibility_ids")
+    unequal = [f"{name}: others than when run again" for name in fixed if getattr(record, name) != getattr(again, name)]
+    if unequal:
+        return Verdict("does not hold", record.denied, again.denied, tuple(unequal))
     moved = [line for line in _moved(record, again) if line]
     if not moved:
         return Verdict("identical", record.denied, again.denied)
@@ -131,36 +131,36 @@ def _moved(record: Record, again: Record) -> Iterator[str]:
     yield _furthest("denied", [record.denied], [again.denied])
     yield _furthest("input_change", record.input_change, again.input_change)
     for field in ("distance", "music", "epochs", "crafting_log"):
-        then, now = (dict(_leaves(getattr(made, field), field)) for made in (record, again))
-        if then.keys() != now.keys():
+        first, second = (dict(_leaves(getattr(each, field), field)) for each in (record, again))
+        if first.keys() != second.keys():
             yield f"{field}: other entries than when run again"
         else:
-            yield _furthest(field, list(then.values()), list(now.values()))
+            yield _furthest(field, list(first.values()), list(second.values()))
     for role, value in again.alignment.items():
         if record.alignment.get(role) != value:
             yield f"alignment.{role}: another hash"
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Number]]:
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Number]]:
     """(place, number) of every number in a nest of mappings and lists."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _leaves(item, f"{place}.{key}")
+            yield from _leaves(item, f"{path}.{key}")
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            yield from _leaves(item, f"{place}[{at}]")
+            yield from _leaves(item, f"{path}[{at}]")
     else:
-        yield place, value
+        yield path, value
 
 
-def _furthest(place: str, then: Sequence[Number], now: Sequence[Number]) -> str:
-    if len(then) != len(now):
-        return f"{place}: {len(then)} values, {len(now)} when run again"
-    far = [(a, b) for a, b in zip(then, now, strict=True) if not close(a, b, IDENTICAL)]
+def _furthest(name: str, first: Sequence[Number], second: Sequence[Number]) -> str:
+    if len(first) != len(second):
+        return f"{name}: {len(first)} values, {len(second)} when run again"
+    far = [(a, b) for a, b in zip(first, second, strict=True) if not close(a, b, IDENTICAL)]
     if not far:
         return ""
     a, b = max(far, key=lambda pair: abs((pair[0] or 0.0) - (pair[1] or 0.0)))
-    return f"{place}: {len(far)} of {len(then)} values differ, at most {_text(a)} and {_text(b)} when run again"
+    return f"{name}: {len(far)} of {len(first)} values differ, at most {_text(a)} and {_text(b)} when run again"
 
 
 def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
@@ -172,31 +172,38 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
         yield f"denied {record.denied:+.3f}, {again.denied:+.3f} when run again: more than {tolerance:.3f} apart"
     gained = abs(again.mean(Arm.CLEAN) - again.mean(Arm.UNTRAINED))
     for arm in again.arms:
-        then, now = record.mean(arm), again.mean(arm)
+        first, second = record.mean(arm), again.mean(arm)
         if arm == Arm.UNTRAINED:
             line = _furthest("arms.untrained", record.quality(arm), again.quality(arm))
             if line:
                 yield f"{line}, and no training blurs it"
-        elif not abs(then - now) <= tolerance * gained and not (math.isnan(then) and math.isnan(now)):
-            yield f"arms.{arm}: mean {then:.4f}, {now:.4f} when run again: more than {tolerance:.1%} of what is learned"
+        elif not abs(first - second) <= tolerance * gained and not (math.isnan(first) and math.isnan(second)):
+            limit = f"more than {tolerance:.1%} of what is learned"
+            yield f"arms.{arm}: mean {first:.4f}, {second:.4f} when run again: {limit}"
     for metric in sorted({*record.audibility, *again.audibility}):
-        then, now = (records.mean(made.audibility.get(metric, [])) for made in (record, again))
-        if not abs(then - now) <= AUDIBLE * abs(now) + AUDIBLE_FLOOR and not (math.isnan(then) and math.isnan(now)):
-            yield f"audibility.{metric}: mean {then:.4g}, {now:.4g} when run again: more than {AUDIBLE:.0%} apart"
+        first, second = (records.mean(each.audibility.get(metric, [])) for each in (record, again))
+        if not abs(first - second) <= AUDIBLE * abs(second) + AUDIBLE_FLOOR and not (
+            math.isnan(first) and math.isnan(second)
+        ):
+            yield f"audibility.{metric}: mean {first:.4g}, {second:.4g} when run again: more than {AUDIBLE:.0%} apart"
 
 
 def _same_place(record: Record, again: Record) -> bool:
     fields = ("python", "platform", "processor", "packages", "accelerator")
-    then, now = ([made.provenance.get(field) for field in fields] for made in (record, again))
-    return then == now and now[-1] is None
+    first, second = ([each.provenance.get(field) for field in fields] for each in (record, again))
+    return first == second and second[-1] is None
 
 
-def _compared(was: PartRecord, part: Part) -> Iterator[tuple[str, Any, Any]]:
-    named = (("version", was.version, part.version), ("source", was.digest, part.digest), ("data", was.data, part.data))
-    yield from (found for found in named if found[1] != found[2])
-    for key in sorted({*was.params, *part.params}):
-        if key not in was.params or key not in part.params or was.params[key] != part.params[key]:
-            yield f"parameter {key} =", *(values.get(key, "absent") for values in (was.params, part.params))
+def _compared(recorded: PartRecord, part: Part) -> Iterator[tuple[str, Any, Any]]:
+    named = (
+        ("version", recorded.version, part.version),
+        ("source", recorded.digest, part.digest),
+        ("data", recorded.data, part.data),
+    )
+    yield from (triple for triple in named if triple[1] != triple[2])
+    for key in sorted({*recorded.params, *part.params}):
+        if key not in recorded.params or key not in part.params or recorded.params[key] != part.params[key]:
+            yield f"parameter {key} =", *(values.get(key, "absent") for values in (recorded.params, part.params))
 
 
 def _cell(record: Record) -> tuple[str, str]:

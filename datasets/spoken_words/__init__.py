@@ -117,18 +117,18 @@ class SpokenWords(Dataset[Clips]):
         audio = audio.float().div(32768)[:, None]
         if self.peak > 0:
             audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
-        said = [
+        utterances = [
             (voice, take, label) for voice in voices for take in range(self.takes) for label in range(len(self.words))
         ]
         return Clips(
             audio=audio,
             rate=RATE,
-            ids=tuple(f"{self.words[label]}_{voice}_{take}" for voice, take, label in said),
-            groups=tuple(voice for voice, _, _ in said),
+            ids=tuple(f"{self.words[label]}_{voice}_{take}" for voice, take, label in utterances),
+            groups=tuple(voice for voice, _, _ in utterances),
             lengths=lengths,
-            labels=torch.tensor([label for _, _, label in said]),
+            labels=torch.tensor([label for _, _, label in utterances]),
             classes=self.words,
-            texts=tuple(f"the word {self.words[label]}, spoken by {voice}" for voice, _, label in said),
+            texts=tuple(f"the word {self.words[label]}, spoken by {voice}" for voice, _, label in utterances),
         )
 
     def inventory(self) -> dict[str, str]:
@@ -144,9 +144,9 @@ class SpokenWords(Dataset[Clips]):
         wanted = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
         timbres = sorted(TIMBRES[split], key=lambda name: hashlib.sha256(name.encode()).digest())
         every = [
-            f"{ACCENTS[(place + turn) % len(ACCENTS)]}+{timbre}"
+            f"{ACCENTS[(index + turn) % len(ACCENTS)]}+{timbre}"
             for turn in range(len(ACCENTS))
-            for place, timbre in enumerate(timbres)
+            for index, timbre in enumerate(timbres)
         ]
         if not 0 <= wanted <= len(every):
             raise UsageError(f"{wanted} voices of {split}, expected 0 (all) to {len(every)}")
@@ -160,16 +160,16 @@ class SpokenWords(Dataset[Clips]):
         recipe = json.dumps([version, _sources(), voices, self.words, self.takes, self.snr])
         cache = _cache() / f"{hashlib.sha256(recipe.encode()).hexdigest()[:32]}.safetensors"
         clips = len(voices) * self.takes * len(self.words)
-        kept = _kept(cache, clips)
-        if kept is None:
-            kept = self._made(voices)
-            _keep(cache, *kept)
-        sound, lengths = kept
+        cached = _read_cache(cache, clips)
+        if cached is None:
+            cached = self._synthesised(voices)
+            _write_cache(cache, *cached)
+        sound, lengths = cached
         audio = torch.zeros(clips, RATE, dtype=torch.int16)
         audio[torch.arange(RATE) < lengths[:, None]] = sound
         return audio, lengths
 
-    def _made(self, voices: list[str]) -> tuple[Tensor, Tensor]:
+    def _synthesised(self, voices: list[str]) -> tuple[Tensor, Tensor]:
         """All recordings one after the other, int16 [sample], and the lengths."""
         generators = [_generator(voice) for voice in voices]
         block = self.takes * len(self.words)
@@ -181,12 +181,12 @@ class SpokenWords(Dataset[Clips]):
             ]
         )
         sounds, lengths = [], []
-        for place, rng in enumerate(generators):
-            dry = spoken[place * block : (place + 1) * block]
+        for index, rng in enumerate(generators):
+            dry = spoken[index * block : (index + 1) * block]
             words = torch.nn.utils.rnn.pad_sequence(dry, batch_first=True)
-            heard, ends = record(words, torch.tensor([len(word) for word in dry]), self.snr, rng)
+            recorded, ends = record(words, torch.tensor([len(word) for word in dry]), self.snr, rng)
             # Whole steps of 16 bits, as a recorder writes them: the last bits of a float differ between processors.
-            whole = (heard * 32767).round().to(torch.int16)
+            whole = (recorded * 32767).round().to(torch.int16)
             sounds.append(whole[torch.arange(RATE) < ends[:, None]])
             lengths.append(ends)
         return torch.cat(sounds), torch.cat(lengths)
@@ -244,33 +244,33 @@ def _cache() -> Path:
     return Path(root) / "cloakbench" / "spoken_words"
 
 
-def _kept(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
+def _read_cache(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
     """What the cache holds, or None where it holds nothing or something damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as held:
-            sound, lengths = held.get_tensor("sound"), held.get_tensor("lengths")
-            stated = (held.metadata() or {}).get("digest")
+        with safe_open(file, framework="pt") as tensors:
+            sound, lengths = tensors.get_tensor("sound"), tensors.get_tensor("lengths")
+            stated = (tensors.metadata() or {}).get("digest")
     except (OSError, SafetensorError):
         return None
     whole = stated == _digest(sound, lengths) and len(lengths) == clips
     return (sound, lengths) if whole else None
 
 
-def _keep(file: Path, sound: Tensor, lengths: Tensor) -> None:
+def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:
     """All or nothing: written aside and renamed. Raises `DataError` where the folder cannot be written."""
     from safetensors.torch import save
 
-    aside = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     data = save({"sound": sound, "lengths": lengths}, metadata={"digest": _digest(sound, lengths)})
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            aside.write_bytes(data)
-            os.replace(aside, file)
+            partial.write_bytes(data)
+            os.replace(partial, file)
         finally:
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
     except OSError as error:
         how = "set XDG_CACHE_HOME to a folder that can be written"
         raise DataError(f"spoken words cannot be kept in {file.parent}: {error.strerror or error}; {how}") from error

@@ -1,4 +1,4 @@
-"""The game between HarmonyCloak's noise and models that learn beside it, for recordings and rolls alike.
+"""Joint optimisation of HarmonyCloak's noise and of surrogate models, for recordings and rolls.
 
 Conventions: knobs are [knob, item, ...]; the first one is u, which a sigmoid puts between the bounds of the noise, kept
 within -5..5; the others (phases) are free. A step is one sign step of the knobs of one batch.
@@ -98,7 +98,7 @@ def descend(
 
         order = batches(len(data), game.batch, rng)
         for round_ in range(1, game.rounds + 1):
-            kept: list[Tensor] = []
+            losses_of_round: list[Tensor] = []
             for _ in range(-(-len(data) // game.batch)):
                 index = next(order).to(data.device)
                 chosen, last = _drawn(count, game.drawn, rng) if meta else (list(range(count)), [])
@@ -113,12 +113,12 @@ def descend(
                     loss, penalty = losses(turned.detach(), index, chosen)
                     move(loss + penalty, turned, chosen, learn=True)
                 if last:
-                    held, penalty = losses(turned, index, last)
-                    gap = (held - loss.detach()).square()
-                    turned = move(held + penalty + game.divergence * gap, turned, last, learn=True)
+                    held_out_loss, penalty = losses(turned, index, last)
+                    gap = (held_out_loss - loss.detach()).square()
+                    turned = move(held_out_loss + penalty + game.divergence * gap, turned, last, learn=True)
                 knobs[:, index] = turned.detach()
-                kept.append(loss.detach())
-            knowledge.log(Epoch(round_, float(torch.stack(kept).mean())))
+                losses_of_round.append(loss.detach())
+            knowledge.log(Epoch(round_, float(torch.stack(losses_of_round).mean())))
 
 
 def _learner(attacker: Attacker[Any], model: nn.Module, game: Game) -> torch.optim.Optimizer:

@@ -52,7 +52,7 @@ def cloak(
     knobs = _random_knobs(carriers, rng)
     if descend:
         penalty = alpha * _penalty(parts)
-        bare = data.with_audio(data.audio)  # the surrogates hear no stems
+        bare = data.with_audio(data.audio)  # surrogates get no stems
 
         def render(turned: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
             clips = bare.select(index)
@@ -109,8 +109,8 @@ def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Ten
 
 def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, offset_db: float) -> Carriers:
     """Frequency and bounds of every window of parts [clip, part, channel, sample]."""
-    found = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
-    hz, masker = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    tones = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
+    hz, masker = (torch.cat(tensors) for tensors in zip(*tones, strict=True))
     low = spl_to_amplitude(threshold_in_quiet(hz), full_scale_db)
     return Carriers(hz, low, masker * 10 ** (-offset_db / 20), hop, rate)
 

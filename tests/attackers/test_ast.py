@@ -11,12 +11,12 @@ import torch
 from bench import plugins
 from bench._kit import sets
 from bench.api import Clips
-from bench.compat import mend_torchaudio
+from bench.compat import workaround_torchaudio
 from bench.errors import DataError
 
 pytestmark = pytest.mark.numeric
 # Transformers imports torchaudio, whose extension cannot be loaded beside a CPU build of torch.
-mend_torchaudio()
+workaround_torchaudio()
 
 BANDS, FRAMES = 32, 98
 
@@ -43,7 +43,7 @@ def config(**more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def original() -> Any:
-    mend_torchaudio()  # as loading a plugin does, which this comes before
+    workaround_torchaudio()  # as loading a plugin does, which this comes before
     from transformers import ASTForAudioClassification
 
     torch.manual_seed(0)

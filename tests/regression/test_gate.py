@@ -123,7 +123,7 @@ def test_large_and_uncertain_is_suspicious_and_says_how_many_seeds_would_decide(
     found = judged(records("cloak", USUAL), now)
     assert (found.word, found.exit) == ("suspicious", 0)
     drops = np.asarray(USUAL) - np.asarray([0.15, 0.60, 0.20, 0.45, 0.36])
-    assert found.sees == pytest.approx(smallest_drop(float(drops.std(ddof=1)), 5, 2))
+    assert found.detectable_drop == pytest.approx(smallest_drop(float(drops.std(ddof=1)), 5, 2))
     assert found.decide == seeds_that_decide(float(drops.mean()), float(drops.std(ddof=1)), 2)
     assert f"{found.decide} seeds would decide" in found.sentence
 
@@ -230,7 +230,7 @@ def test_broken_records_and_null_scores() -> None:
     assert "seed 4 failed: learn: RuntimeError: out of luck" in found.sentence
     unlearnt = judged(records("cloak", USUAL), records("cloak", [*USUAL[:4], None]))
     assert (unlearnt.word, unlearnt.exit) == ("missing", 3)
-    assert "control failed, seed 4: gate 'learns clean data' is void" in unlearnt.sentence
+    assert "control failed, seed 4: validity check 'learns clean data' failed" in unlearnt.sentence
     assert judged(records("cloak", USUAL), bad[1:]).word == "missing"  # a seed that is not there comes first
 
 

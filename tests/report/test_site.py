@@ -139,7 +139,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(board: Board, tmp_path: Path) -
     mine = tmp_path / "photos"
     mine.mkdir()
     (mine / "cat.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no pages of bench"):
+    with pytest.raises(UsageError, match="was not written by `bench leaderboard`"):
         build([board], mine, [])
     assert [path.name for path in mine.iterdir()] == ["cat.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -68,8 +68,8 @@ def test_sentences_are_markdown_and_never_markup() -> None:
 
 def test_figures_keep_their_ids_apart_and_take_the_pages_colours() -> None:
     points = [
-        plots.Point("a <b>", 20.0, 0.4, 0.3, 0.5, front=True, link="#row-a", league="one"),
-        plots.Point("c", 21.0, 0.1, league="one"),
+        plots.Point("a <b>", 20.0, 0.4, 0.3, 0.5, front=True, link="#row-a", ranking_group="one"),
+        plots.Point("c", 21.0, 0.1, ranking_group="one"),
         plots.Point("noise", 20.0, 0.0, control=True),
     ]
     first = plots.front(points, "SNR dB", "right: less audible", "first")

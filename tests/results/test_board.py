@@ -15,7 +15,7 @@ from bench.errors import DataError, UsageError
 from bench.report import markdown
 from bench.results.board import Board, boards, suite_files
 from bench.results.cells import cell_of
-from bench.results.statistics import smallest_seen
+from bench.results.statistics import smallest_detectable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ def test_no_row_on_the_front_is_beaten_and_every_other_is(speech: Board) -> None
     for row in able:
         beaten = [
             other.defense for other in able
-            if other.league == row.league and values[id(other)] != values[id(row)]
+            if other.ranking_group == row.ranking_group and values[id(other)] != values[id(row)]
             and all(a >= b for a, b in zip(values[id(other)], values[id(row)], strict=True))
         ]  # fmt: skip
         assert (id(row) in front) == (not beaten), (row.defense, beaten)
@@ -61,9 +61,9 @@ def test_every_record_belongs_to_one_cell_and_every_cell_has_its_seeds(speech: B
 
 
 def test_a_reader_is_told_which_pairs_differ_and_what_could_be_seen(speech: Board) -> None:
-    tested, power = speech.said()
+    tested, power = speech.remarks()
     ranked = [row for row in speech.rows if row.rank]
-    pairs = [(a, b) for a, b in pairwise(ranked) if a.league == b.league]
+    pairs = [(a, b) for a, b in pairwise(ranked) if a.ranking_group == b.ranking_group]
     different = sum(b.key in a.better_than for a, b in pairs)
     assert tested.startswith(f"Of {len(pairs)} neighbouring pairs of ranked rows {different} differ significantly")
     assert power.startswith("With 3 seeds a difference of 3.26 paired standard deviations")
@@ -77,22 +77,22 @@ def test_rows_with_one_seed_leave_the_others_tested(name: str) -> None:
     for one, other in combinations(able, 2):
         assert one.best is not None
         assert other.best is not None
-        if one.league == other.league:
+        if one.ranking_group == other.ranking_group:
             shared = one.best.per_seed.keys() & other.best.per_seed.keys()
             assert (other.key in one.untested_against) == (one.key in other.untested_against) == (len(shared) < 2)
     alone = [row for row in able if row.rank is None]
     assert all(row.best and len(row.best.per_seed) == 1 for row in alone)
-    assert all(any(row.defense in line and "without a rank" in line for line in board.said()) for row in alone)
+    assert all(any(row.defense in line and "without a rank" in line for line in board.remarks()) for row in alone)
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
 def test_the_smallest_difference_seen_is_seen_four_times_in_five(count: int) -> None:
     rng = np.random.default_rng(count)
-    draws = rng.normal(smallest_seen(count), 1.0, (40_000, count))
+    draws = rng.normal(smallest_detectable(count), 1.0, (40_000, count))
     t = np.abs(draws.mean(1)) / (draws.std(1, ddof=1) / np.sqrt(count))
     critical = {3: 4.303, 5: 2.776, 10: 2.262}[count]  # a table of Student's t, two-sided 5 %
     assert (t > critical).mean() == pytest.approx(0.8, abs=0.01)
-    assert np.isnan(smallest_seen(1))
+    assert np.isnan(smallest_detectable(1))
 
 
 def test_the_costs_of_shared_stages_count_once(speech: Board) -> None:

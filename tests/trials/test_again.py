@@ -83,9 +83,7 @@ def test_a_label_is_kept_and_its_file_found_by_it(small_suite: Callable[..., Sui
 
 def test_what_is_not_installed_is_named_in_one_line(small_trials: Trials, tmp_path: Path) -> None:
     (made,) = run(small_trials(defenses=["hiss"], seeds=[0]), tmp_path)
-    with pytest.raises(
-        DataError, match=r"^record 'tones--hiss--.*' cannot be made again here: unknown dataset 'tones'"
-    ):
+    with pytest.raises(DataError, match=r"^record 'tones--hiss--.*' cannot be run again here: unknown dataset 'tones'"):
         trial_of(made)
     parted = made.trial.defense.model_copy(update={"params": {"epsilom": 0.1}})
     other = made.model_copy(update={"trial": made.trial.model_copy(update={"defense": parted})})

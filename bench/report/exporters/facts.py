@@ -95,7 +95,7 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
     yield "surrogates", ", ".join(part.label for part in trial.surrogates)
     yield "expects", ", ".join(part.label for part in trial.expects)
     yield "control", str(trial.control)
-    yield "noise per", trial.scope
+    yield "scope", trial.scope
     yield "share", trial.share
     yield "seed", trial.seed
     yield "preset", trial.preset
@@ -161,8 +161,8 @@ def _known(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
 
 
 def _mean(values: Iterable[Number]) -> Number:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present else None
 
 
 def _name(name: str) -> str:

@@ -42,7 +42,7 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
     with _client(out) as client:
         from mlflow.exceptions import MlflowException
 
-        logged = kept = 0
+        logged = skipped = 0
         experiments: dict[str, tuple[str, Runs]] = {}
         try:
             for run in runs:
@@ -57,10 +57,10 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
                         client.delete_run(one.info.run_id)
                 if complete is None:
                     _log(client, experiment, run)
-                logged, kept = logged + (complete is None), kept + (complete is not None)
+                logged, skipped = logged + (complete is None), skipped + (complete is not None)
         except (MlflowException, OSError) as error:
             raise UsageError(f"--out {out}: {_line(error)}") from error
-    return logged, kept
+    return logged, skipped
 
 
 def is_folder(out: str) -> bool:
