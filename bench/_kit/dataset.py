@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench import plugins
@@ -100,6 +101,8 @@ def has_a_card(case: Case) -> None:
 
 def its_card_counts_what_is_there(case: Case) -> None:
     """Where the card states sizes for this budget and domain, the splits have so many items, groups and seconds."""
+    if not _card_file(case).is_file():
+        raise Skipped("it has no card")
     name, card = _card(case)
     for size in card.get("sizes", []):
         if not _is_of(case, size):
@@ -115,13 +118,18 @@ def its_card_counts_what_is_there(case: Case) -> None:
 
 def _card(case: Case) -> tuple[str, dict[str, Any]]:
     """The card's file name and its content."""
-    file = file_of(case.plugin)
-    card = (file.parent if file.name == "__init__.py" else file).with_suffix(".toml")
-    assert card.is_file(), f"no card '{card.name}' beside '{file.name}'"
+    card = _card_file(case)
+    assert card.is_file(), f"no card '{card.name}' beside '{file_of(case.plugin).name}'"
     try:
         return card.name, tomllib.loads(card.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise AssertionError(f"{card.name} is no TOML: {error}") from error
+
+
+def _card_file(case: Case) -> Path:
+    """Where the card of a plugin's file or folder lies."""
+    file = file_of(case.plugin)
+    return (file.parent if file.name == "__init__.py" else file).with_suffix(".toml")
 
 
 def _texts(card: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
