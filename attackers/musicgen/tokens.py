@@ -12,6 +12,7 @@ Conventions
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,11 +201,16 @@ def _logits(model: Any, inputs: Tensor, tokens: Tokens, cache: Any = None) -> Te
             input_ids=inputs.reshape(clips * codebooks, steps),
             encoder_hidden_states=states,
             encoder_attention_mask=mask,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{_cache_argument(type(model.decoder)): cache},
         )
     logits: Tensor = out.logits.view(clips, codebooks, -1, out.logits.shape[-1])[:, :, -steps:]
     return logits
+
+
+def _cache_argument(decoder: type[nn.Module]) -> str:
+    """What this version of Transformers calls the decoder's cache; it warns at every call under the former name."""
+    return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 
 def _melody_prefix(model: Any, states: Tensor, cache: Any) -> Tensor | None:
