@@ -63,7 +63,8 @@ def test_a_committed_record_of_every_suite_gives_its_trial_back(archive: Path) -
             gained = {key: value for key, value in part.params.items() if key not in recorded.params}
             defaults = resolve(part.kind, part.name, {}, made.trial.preset).params
             assert gained == {key: defaults[key] for key in gained}
-            kept = replace(part, params={key: part.params[key] for key in recorded.params})
+            assert part.version >= recorded.version
+            kept = replace(part, params={key: part.params[key] for key in recorded.params}, version=recorded.version)
             assert asked(kept) == asked(recorded)
 
 
