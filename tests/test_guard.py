@@ -75,6 +75,22 @@ def test_its_trials_fail_and_the_others_do_not(
     assert "\n" not in broken.error["message"]
 
 
+@pytest.mark.parametrize("name", ["CancelledError", "GeneratorExit"])
+def test_an_exception_of_a_plugin_that_is_no_error_fails_its_stage(
+    name: str, small_suite: Callable[..., Suite], tmp_path: Path
+) -> None:
+    """`BaseException` has children that a plugin's libraries raise: only the user's Ctrl-C may end the run."""
+    source = f"from asyncio import CancelledError; raise {name}('stopped')"
+    file = ending(tmp_path / "plugin", protected=source)
+    suite = small_suite(defenses=["ends"], seeds=[0], defense={"ends": {"plugin": str(file)}})
+    suite = suite.model_copy(update={"defense": {"ends": {"plugin": str(file)}}})
+    work = prepare(expand(suite).trials, Store(tmp_path / "store"))
+    (record,) = execute(work, tmp_path / "records", lambda event: None, jobs=1)
+    assert record.status == "failed"
+    assert record.error
+    assert (record.error["type"], record.error["message"]) == (name, "stopped")
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("when", ["imported", "built"])
 def test_loading_it_is_one_line(way: str, when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

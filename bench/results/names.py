@@ -44,7 +44,7 @@ def file_name(words: Sequence[str]) -> str:
 def digest(value: Any) -> str:
     """Return the content key of a JSON value: 32 hexadecimal digits of the SHA-256 of its canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]  # a path need not be UTF-8
 
 
 def trial_key(stages: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
-from bench.files import write_json
+from bench.files import Terminated, write_json
 from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
@@ -66,7 +66,9 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None, de
         if not store.has(stage.key):
             with exit_raises():
                 _do(stage, store, report, torch.device(device))
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, Terminated):  # the user's
+        raise
+    except BaseException as error:  # also what a plugin raises that is no Exception: SystemExit, CancelledError
         reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - started)
