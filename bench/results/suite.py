@@ -87,8 +87,9 @@ class Limits(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    tolerance: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.02
-    alpha: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.05  # the most runs without a change that may look like one
+    tolerance: Annotated[float, pydantic.Field(strict=True, ge=0, allow_inf_nan=False)] = 0.02
+    # The share of runs without a change that may look like one.
+    alpha: Annotated[float, pydantic.Field(strict=True, gt=0, lt=1)] = 0.05
 
 
 class Suite(pydantic.BaseModel):
@@ -114,7 +115,7 @@ class Suite(pydantic.BaseModel):
     attacker: Parameters = {}
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
-    budget: dict[str, Annotated[float, pydantic.Field(allow_inf_nan=False)]] = {}
+    budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page

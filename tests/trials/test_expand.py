@@ -141,6 +141,8 @@ def test_a_plugin_that_fits_nothing_is_one_line_with_what_fits(small_suite: Make
         ({"attackers": ["musicgen"], "atackers": []}, "did you mean 'attackers'"),
         ({"attackers": ["musicgen"], "budget": {"snr": 10.0}}, "did you mean 'snr_db'"),
         ({"attackers": ["musicgen"], "budget": {"snr_db": math.nan}}, "budget.snr_db"),
+        ({"attackers": ["musicgen"], "budget": {"snr_db": True}}, "budget.snr_db"),
+        ({"attackers": ["musicgen"], "gate": {"tolerance": True}}, "gate.tolerance"),
         ({"attackers": ["musicgen"], "budget": {"pesq": math.inf}}, "budget.pesq"),
         ({"attackers": ["musicgen"], "gate": {"tolerance": math.inf}}, "gate.tolerance"),
         ({"attackers": ["musicgen"], "defenses": [""]}, "one line of text"),
