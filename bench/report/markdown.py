@@ -15,6 +15,7 @@ from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
 from bench.results.measures import CEILINGS
+from bench.results.names import response_name
 from bench.results.record import Number, Record
 from bench.results.suite import Suite
 from bench.results.views import RowView
@@ -96,7 +97,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     for record in records:
         if record.status == "ok" and any(not row.music for row in suite.published):
             trial = record.trial
-            adaptation = trial.adaptation.label if trial.adaptation else "none"
+            adaptation = trial.response
             bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
     figures = [row for row in suite.published if not row.music]
     by_cell = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
@@ -107,7 +108,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
         ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
         theirs = by_cell.get((row, attacker, adaptation)) or by_cell.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
-        response = attacker if adaptation == "none" else f"{attacker} + {adaptation}"
+        response = response_name(attacker, adaptation)
         body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])
     headings = ["data set", "defense", "response", "peak", "mean", "last"]
     return [*headings, "published peak", "published mean", "published last"], body

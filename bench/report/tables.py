@@ -149,7 +149,7 @@ def _trial(board: Board, record: Record) -> Line:
         "defense": trial.row,
         "knowledge": trial.knowledge,
         "attacker": trial.attacker.label,
-        "adaptation": trial.adaptation.label if trial.adaptation else "none",
+        "adaptation": trial.response,
         "seed": trial.seed,
         "control": str(trial.control),
         "scope": trial.scope,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from bench.results.names import NONE, file_name
+from bench.results.names import NONE, file_name, response_name
 from bench.results.record import Record
 
 __all__ = ["Cell", "cell_id", "cell_of"]
@@ -31,7 +31,7 @@ class Cell(NamedTuple):
         return cell_id(self.name)
 
     def __str__(self) -> str:
-        response = self.attacker if self.adaptation == NONE else f"{self.attacker} + {self.adaptation}"
+        response = response_name(self.attacker, self.adaptation)
         knowledge = "" if self.knowledge in (NONE, "white-box") else f" ({self.knowledge})"
         return f"{self.dataset}: {self.defense}{knowledge} against {response}"
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["KEY_SCHEMA", "NONE", "digest", "file_name", "row_name", "trial_key"]
+__all__ = ["KEY_SCHEMA", "NONE", "digest", "file_name", "response_name", "row_name", "trial_key"]
 
 # Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
 KEY_SCHEMA = 1
@@ -30,6 +30,15 @@ def row_name(defense: str, reference: str, share: float | str) -> str:
     if isinstance(share, str):
         return f"{name} on '{share}'"
     return name if share == 1 else f"{name} on {100 * share:g}%"
+
+
+def response_name(attacker: str, adaptation: str) -> str:
+    """Return the name of a response: an attacker, with its adaptation if it has one.
+
+    >>> response_name("m5", "mp3"), response_name("m5", NONE)
+    ('m5 + mp3', 'm5')
+    """
+    return attacker if adaptation == NONE else f"{attacker} + {adaptation}"
 
 
 def file_name(words: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from bench.results.arms import ARMS, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
+from bench.results.names import response_name
 from bench.results.record import GateRecord, Number, Record, mean
 from bench.results.score import cell_estimate
 from bench.results.statistics import Interval, rank
@@ -42,7 +43,7 @@ class CellScore:
 
     @property
     def response(self) -> str:
-        return self.attacker if self.adaptation == "none" else f"{self.attacker} + {self.adaptation}"
+        return response_name(self.attacker, self.adaptation)
 
 
 def _least(cells: Iterable[CellScore]) -> CellScore | None:
