@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,19 @@ class Interval:
     @property
     def width(self) -> float:
         return self.high - self.low
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """Return the mean of the numbers that are present.
+
+    Args:
+        values: Numbers; None and NaN are missing values and are left out.
+
+    Returns:
+        Their mean; NaN where none is present.
+    """
+    present = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
