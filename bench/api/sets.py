@@ -297,13 +297,13 @@ def _require_set(data: Data, items: int, steps: int) -> None:
 
 def _selected(data: Data, at: Tensor) -> dict[str, Any]:
     """The fields that clips and rolls share, at the given indices."""
-    chosen = at.tolist()
+    indices = at.tolist()
     return {
-        "ids": tuple(data.ids[i] for i in chosen),
-        "groups": tuple(data.groups[i] for i in chosen),
+        "ids": tuple(data.ids[i] for i in indices),
+        "groups": tuple(data.groups[i] for i in indices),
         "lengths": data.lengths[at],
         "labels": None if data.labels is None else data.labels[at],
-        "texts": tuple(data.texts[i] for i in chosen) if data.texts else (),
+        "texts": tuple(data.texts[i] for i in indices) if data.texts else (),
     }
 
 

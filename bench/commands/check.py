@@ -38,11 +38,11 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
     for each in kit.checks(kind, plugins.build(kind, name, preset="smoke")):
         if fast and each.slow:
             continue
-        ended = kit.outcome(each)
-        passed = passed and ended.status != "failed"
-        reason = f": {ended.reason}" if ended.reason else ""
-        print(f"{mark[ended.status]}  {each.name}{reason}", flush=True)
-        if ended.status == "failed":
+        outcome = kit.outcome(each)
+        passed = passed and outcome.status != "failed"
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        print(f"{mark[outcome.status]}  {each.name}{reason}", flush=True)
+        if outcome.status == "failed":
             print(f"      (the rule: {each.meaning})")
     fits = "fits" if passed else "does not fit"
     print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {kit.KIT_VERSION})")
@@ -51,18 +51,18 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
 
 def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
-    own = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
-    if own:
-        fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
+    is_file = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
+    if is_file:
+        kinds = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
     else:
-        fitting = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
-    if len(fitting) > 1:
-        raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
-    if not fitting:
-        if own:
+        kinds = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
+    if len(kinds) > 1:
+        raise PluginError(f"'{name}' is in {' and '.join(kinds)}: say which with --kind")
+    if not kinds:
+        if is_file:
             plugins.load("defenses", name)  # says what is wrong with the file
         raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
-    return fitting[0]
+    return kinds[0]
 
 
 def _loads(kind: Kind, name: str) -> bool:

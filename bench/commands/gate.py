@@ -86,14 +86,14 @@ def gate(
         check_output(path, force=True)
     current = baselines.accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
-        measured = gate_records(definition, execution, records)
+        new_records = gate_records(definition, execution, records)
     except Stopped:
         return stopped()
     due = [(trial.cell, trial.seed) for trial in expanded(definition)]
     if accept is not None:
-        return _accept(definition, measured, due, accept.strip(), path, current)
+        return _accept(definition, new_records, due, accept.strip(), path, current)
     assert current is not None
-    report = regression.judge(current, measured, definition.gate, due)
+    report = regression.judge(current, new_records, definition.gate, due)
     store = Store(execution.store or default_url())
     for line in text.report_lines(report, current, definition, store.locate):
         print(line)
@@ -119,11 +119,11 @@ def _annotate(report: Report) -> None:
 
 def _accept(
     suite: Suite,
-    measured: Sequence[Record],
+    new_records: Sequence[Record],
     due: Sequence[tuple[Cell, int]],
     reason: str,
     path: Path,
-    current: Baseline | None,
+    previous: Baseline | None,
 ) -> int:
     """Write the baseline, unless records are missing or broken; show what that changes."""
     from bench.commands.display import say
@@ -132,23 +132,23 @@ def _accept(
     from bench.regression import text
     from bench.results.formats import text_table
 
-    faults = regression.faults(measured, due)
+    faults = regression.faults(new_records, due)
     if faults:
-        for cell, (word, why) in faults.items():
-            say(f"{word}: {cell}: {why}")
+        for cell, (word, fault) in faults.items():
+            say(f"{word}: {cell}: {fault}")
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
-    accepted = baselines.of(suite, measured, reason)
-    if current and (obstacle := regression.other_device(current, measured)):
+    baseline = baselines.of(suite, new_records, reason)
+    if previous and (obstacle := regression.other_device(previous, new_records)):
         say(f"not compared with the baseline before it: {obstacle}")
-    elif current:
-        report = regression.judge(current, measured, suite.gate)
+    elif previous:
+        report = regression.judge(previous, new_records, suite.gate)
         print(text_table(*text.rows(report)))
         for verdict in report.verdicts:
             if verdict.word != "same":
                 print(f"{'dropped' if verdict.word == 'missing' else verdict.word}: {verdict.cell}: {verdict.sentence}")
     else:
-        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(accepted)))
-    accepted.save(path)
-    print(f"\naccepted: {reason}\nbaseline: {path} ({len(accepted.cells)} cells)")
+        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(baseline)))
+    baseline.save(path)
+    print(f"\naccepted: {reason}\nbaseline: {path} ({len(baseline.cells)} cells)")
     return OK

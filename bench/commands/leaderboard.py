@@ -63,17 +63,20 @@ def leaderboard(
     if bool(suites) == all_:
         raise UsageError("expected suites by name, or --all: see `bench leaderboard --help`")
     check_folder(out)
-    shown = boards(suites or [], records)
+    suite_boards = boards(suites or [], records)
     if suites:
-        for board in shown:
+        for board in suite_boards:
             print(markdown.page(board, board.command))
     else:
-        print(markdown.summary(shown), end="")
+        print(markdown.summary(suite_boards), end="")
     stores = [Store(url) for url in (store or [default_url()])] if audio else []
-    silent = site.build(shown, out, stores, say)
-    if silent:
-        where = ", ".join(each.url for each in stores)
-        say(f"no sound for {len(silent)} records, since {where} lacks it: give --store, or run the suite here first")
+    without_sound = site.build(suite_boards, out, stores, say)
+    if without_sound:
+        store_urls = ", ".join(each.url for each in stores)
+        say(
+            f"no sound for {len(without_sound)} records, since {store_urls} lacks it: "
+            "give --store, or run the suite here first"
+        )
     say(f"pages: {out / 'index.html'}")
     if open_:
         webbrowser.open((out / "index.html").resolve().as_uri())

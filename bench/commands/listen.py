@@ -90,16 +90,16 @@ def listen(
     return OK
 
 
-def _again(recorded: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
+def _again(record: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
     """The trial run once more, with the code that is here."""
     from bench.commands.display import watching
     from bench.trials.again import trial_of
     from bench.trials.run import execute, prepare
 
-    print(f"running {recorded.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(recorded, files)], store)
+    print(f"running {record.name} again with the code that is installed here", file=sys.stderr)
+    work = prepare([trial_of(record, files)], store)
     with watching(display, work.missing) as watch:
-        (rerun,) = execute(work, store.root / "records" / "listen", watch, device=device)
-    if rerun.status != "ok":
-        raise DataError(f"{rerun.name} failed: {(rerun.error or {}).get('message', '')}")
-    return rerun
+        (second_record,) = execute(work, store.root / "records" / "listen", watch, device=device)
+    if second_record.status != "ok":
+        raise DataError(f"{second_record.name} failed: {(second_record.error or {}).get('message', '')}")
+    return second_record

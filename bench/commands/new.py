@@ -124,9 +124,14 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
     for _, file in templates:
         print(f"wrote {_shown(file)}")
     print("next:")
-    called = shlex.quote(target.called)
+    plugin_word = shlex.quote(target.called)
     tests = " ".join(shlex.quote(str(_shown(file))) for template, file in templates if template.endswith("test.py"))
-    for command in (*target.first, f"bench check {called}", f"python -m pytest {tests}", _TRY[what].format(called)):
+    for command in (
+        *target.first,
+        f"bench check {plugin_word}",
+        f"python -m pytest {tests}",
+        _TRY[what].format(plugin_word),
+    ):
         print(f"  {command}")
     return [file for _, file in templates]
 
@@ -146,12 +151,12 @@ def _package(what: What, name: str, out: Path | None) -> _Place:
     words = _names(what, name)
     root = (out or Path.cwd()) / words["dist"]
     module = root / "src" / words["package"]
-    called = f"{words['dist']}/{name}"
+    plugin_word = f"{words['dist']}/{name}"
     return _Place(
         module / f"{name}.py",
         root / "tests" / f"test_{name}.py",
-        called,
-        f'"{called}"',
+        plugin_word,
+        f'"{plugin_word}"',
         (("pyproject.toml", root / "pyproject.toml"), ("init.py", module / "__init__.py")),
         (f"pip install -e {shlex.quote(str(_shown(root)))}",),
     )
@@ -179,16 +184,17 @@ def _words(what: What, name: str, target: _Place) -> dict[str, str]:
 def _require_name(name: str) -> None:
     if _can_name(name):
         return
-    near = (
+    suggestion = (
         re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
         .strip("_")[:_LONGEST]
         .strip("_")
     )
-    if not _can_name(near):
-        near = f"my_{near or 'idea'}"
-    shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    if not _can_name(suggestion):
+        suggestion = f"my_{suggestion or 'idea'}"
+    excerpt = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
     raise UsageError(
-        f"{shown!r} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, such as '{near}'"
+        f"{excerpt!r} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, "
+        f"such as '{suggestion}'"
     )
 
 
@@ -228,15 +234,15 @@ def _checkout(folder: Path) -> Path | None:
 
 def _write(texts: Mapping[Path, str]) -> None:
     """All of the files or none of them, and over nothing."""
-    written: list[Path] = []
+    new_files: list[Path] = []
     try:
         for file, text in texts.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("x", encoding="utf-8") as opened:
-                written.append(file)
-                opened.write(text)
+            with file.open("x", encoding="utf-8") as stream:
+                new_files.append(file)
+                stream.write(text)
     except OSError as error:
-        for path in written:
+        for path in new_files:
             path.unlink()
         raise UsageError(f"{_shown(file)} cannot be written: {error.strerror}") from error
 

@@ -85,15 +85,15 @@ def protect(
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else tuple(WRITABLE), force=force)
     domain: DomainName = "midi" if midi else "audio"
     rng = generator("protect", seed, first(device))
-    built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+    plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        protect_score(source, out, built, knowledge, rng, force=force)
+        protect_score(source, out, plugin, knowledge, rng, force=force)
     else:
         from bench.commands.protect_sound import protect_sound
 
-        protect_sound(source, out, built, knowledge, rng, force=force)
+        protect_sound(source, out, plugin, knowledge, rng, force=force)
     return OK
 
 
@@ -117,15 +117,15 @@ def build_plugins(
     """
     from bench.api import Knowledge
 
-    named = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
-    given = parse_settings(settings, named)
-    built = []
+    names_by_role = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
+    settings_by_role = parse_settings(settings, names_by_role)
+    built_plugins = []
     kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
-    for kind, names in named.items():
+    for kind, names in names_by_role.items():
         for name in names:
-            plugin = plugins.build(kinds[kind], name, given.get(kind, {}).get(name), preset)
-            able = plugin.domains
-            if domain not in able:
-                raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
-            built.append(plugin)
-    return built[0], Knowledge("white-box", tuple(built[1:])) if built[1:] else Knowledge()
+            plugin = plugins.build(kinds[kind], name, settings_by_role.get(kind, {}).get(name), preset)
+            domains = plugin.domains
+            if domain not in domains:
+                raise UsageError(f"{kind} '{name}' is for {' and '.join(domains)}, the file is {domain}")
+            built_plugins.append(plugin)
+    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:])) if built_plugins[1:] else Knowledge()

@@ -50,7 +50,7 @@ def protect_sound(
         DataError: the source cannot be used, or the format of `out` cannot hold it; nothing is written.
         UsageError: `out` cannot be written; it is what it was before.
     """
-    started, cpu = time.monotonic(), time.process_time()
+    start, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     info = files.info(source)
     samples, peak = files.survey(source)
@@ -65,7 +65,7 @@ def protect_sound(
             for _, protected in _protected(source, info, defense, knowledge, rng):
                 encoder.write(protected.T.numpy())
                 sample.add(protected)
-        lost = tags.write(draft, labels)
+        lost_tags = tags.write(draft, labels)
         encoder.verify()
         figures = _figures(source, draft, sample)
     print(
@@ -74,22 +74,23 @@ def protect_sound(
     )
     if coding.changed:
         print(f"  sample type {coding.subtype} in place of {info.subtype}: {coding.changed}")
-    if lost:
-        print(f"  tags not kept: {', '.join(lost)}")
+    if lost_tags:
+        print(f"  tags not kept: {', '.join(lost_tags)}")
     if not coding.lossless:
         print(f"  {coding.subtype} coding {_coding_words(figures)}")
     for name, value in figures.items():
         print(f"  {name:<18} {value:.3f}")
-    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    print(f"  took {time.monotonic() - start:.1f} s, {time.process_time() - cpu:.1f} CPU s")
     return figures
 
 
 def _coding_words(figures: dict[str, float]) -> str:
-    share, own = figures["noise_kept"], figures["coding_noise_db"]
+    share, own_noise_db = figures["noise_kept"], figures["coding_noise_db"]
     if math.isnan(share):
         return "has no noise of the defense to keep"
-    where = "above" if own > 0 else "below"
-    return f"kept {100 * share:.0f} % of the protection's noise; its own noise lies {abs(own):.1f} dB {where} that"
+    direction = "above" if own_noise_db > 0 else "below"
+    own_noise = f"its own noise lies {abs(own_noise_db):.1f} dB {direction} that"
+    return f"kept {100 * share:.0f} % of the protection's noise; {own_noise}"
 
 
 def _protected(
@@ -147,8 +148,8 @@ def _noise(
     audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
     clips = Clips.of(audio, rate, lengths=lengths)
     protected = defense.protect(clips.to(rng.device), knowledge, rng).to("cpu")
-    added = protected.check("the protected file").audio - audio
-    return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
+    noise = protected.check("the protected file").audio - audio
+    return [part[:, :length] for part, length in zip(noise, lengths.tolist(), strict=True)]
 
 
 class _Sample:

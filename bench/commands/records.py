@@ -52,10 +52,10 @@ def pack(
     files = source.files() if source.path.is_dir() else []
     if remove and not files:
         raise UsageError(f"--remove goes with a folder of record files, found {source.path}")
-    archived, summed = packing.places(source)
-    packed = packing.pack(source, out or archived, results or summed)
-    print(f"{packed.archive}  ({packed.records} records, {packed.archive.stat().st_size / 1000:.0f} kB)")
-    print(f"{packed.summary}  ({packed.summary.stat().st_size / 1000:.0f} kB)")
+    archive_path, summary_path = packing.places(source)
+    result = packing.pack(source, out or archive_path, results or summary_path)
+    print(f"{result.archive}  ({result.records} records, {result.archive.stat().st_size / 1000:.0f} kB)")
+    print(f"{result.summary}  ({result.summary.stat().st_size / 1000:.0f} kB)")
     if remove:
         for file in files:
             file.unlink()

@@ -101,10 +101,10 @@ def suite_of(selection: Selection) -> Suite:
         preset=selection.preset,
         seeds=selection.seeds,
     )
-    named = {
+    names_by_kind = {
         "dataset": datasets or default_datasets(attackers),
         "defense": [*definition["defenses"], *definition["controls"]],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
-    return suite({**definition, **parse_settings(selection.set_ or [], named)}, "this run")
+    return suite({**definition, **parse_settings(selection.set_ or [], names_by_kind)}, "this run")

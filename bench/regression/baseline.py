@@ -164,7 +164,7 @@ def measured(records: Iterable[Record]) -> dict[Cell, Measured]:
     for record in records:
         if record.status == "ok" and record.denied is not None:
             bins[cell_of(record)].append(record)
-    return {cell: _measured(cell, sorted(found, key=lambda r: r.trial.seed)) for cell, found in bins.items()}
+    return {cell: _measured(cell, sorted(group, key=lambda r: r.trial.seed)) for cell, group in bins.items()}
 
 
 def made_at(records: Iterable[Record]) -> dict[str, str]:

@@ -70,8 +70,8 @@ class Comparison:
     @cached_property
     def tested(self) -> bool:
         """Whether the cell is tested: not a control, and not exactly the same work with the same result."""
-        untouched = self.same_place and self.old.work == self.new.work and not self.drops.any()
-        return not untouched and not self.new.control
+        identical = self.same_place and self.old.work == self.new.work and not self.drops.any()
+        return not identical and not self.new.control
 
     def p_values(self) -> tuple[float, float]:
         """One-sided p of Student's paired t: that it fell, that it rose.
@@ -112,15 +112,15 @@ class Comparison:
     @cached_property
     def moved(self) -> list[str]:
         """What moved, in words."""
-        most = float(np.abs(self.drops).max(initial=0))
-        score = [f"learning denied moved by up to {most:.2g}"] if most > MOVED else []
+        largest = float(np.abs(self.drops).max(initial=0))
+        score = [f"learning denied moved by up to {largest:.2g}"] if largest > MOVED else []
         return score + self.moved_set
 
     @cached_property
     def moved_set(self) -> list[str]:
         """What moved of the protected set, in words."""
-        shared = set(self.old.sounds) & set(self.new.sounds)
-        differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in shared)
+        common_seeds = set(self.old.sounds) & set(self.new.sounds)
+        differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in common_seeds)
         audible = [name for name, old in self.old.audibility.items() if _differ(old, self.new.audibility.get(name))]
         if differs and (self.same_place or audible):
             values = [

@@ -130,23 +130,29 @@ def judge(
     if other := other_device(baseline, records):
         raise UsageError(other)
     old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
-    wanted = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
-    wrong = faults(records, wanted)
-    same_place = baseline.place == made_at(records)
-    pairs = {cell: Comparison(old[cell], new[cell], same_place) for cell in old if cell in new and cell not in wrong}
+    trials = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
+    cell_faults = faults(records, trials)
+    same_environment = baseline.place == made_at(records)
+    pairs = {
+        cell: Comparison(old[cell], new[cell], same_environment)
+        for cell in old
+        if cell in new and cell not in cell_faults
+    }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
     hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
     verdicts = [
-        Verdict(cell, word, why, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
-        for cell, (word, why) in wrong.items()
+        Verdict(cell, word, sentence, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
+        for cell, (word, sentence) in cell_faults.items()
     ]
     for cell, pair in pairs.items():
         names = baseline.ids.get(f"{cell.dataset} / {cell.attacker}", [])
         verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1), names))
     for cell, measurement in new.items():
-        if cell not in old and cell not in wrong:
-            now = _mean_of(measurement)
-            verdicts.append(Verdict(cell, "new", f"the baseline does not know it (now {now:+.3f}): accept it", now=now))
+        if cell not in old and cell not in cell_faults:
+            score = _mean_of(measurement)
+            verdicts.append(
+                Verdict(cell, "new", f"the baseline does not know it (now {score:+.3f}): accept it", now=score)
+            )
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
     return Report(baseline.suite, tuple(verdicts), len(p_values))
@@ -155,13 +161,14 @@ def judge(
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
     """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
     measured_on = made_at(record for record in records if record.status == "ok").get("accelerator")
-    accepted = baseline.place.get("accelerator", NONE)
-    if measured_on is None or measured_on == accepted:
+    accepted_on = baseline.place.get("accelerator", NONE)
+    if measured_on is None or measured_on == accepted_on:
         return ""
-    then, now = (name.replace(NONE, "processors") for name in (accepted, measured_on))
+    accepted_name, measured_name = (name.replace(NONE, "processors") for name in (accepted_on, measured_on))
     return (
-        f"the baseline was made on {then}, these records on {now}, and scores of different devices are not compared: "
-        f"run the gate on {then} (--device), or accept a baseline made on {now}"
+        f"the baseline was made on {accepted_name}, these records on {measured_name}, "
+        f"and scores of different devices are not compared: run the gate on {accepted_name} (--device), "
+        f"or accept a baseline made on {measured_name}"
     )
 
 
@@ -170,17 +177,17 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
     by_cell: dict[Cell, list[Record]] = {}
     for record in records:
         by_cell.setdefault(cell_of(record), []).append(record)
-    wanted: dict[Cell, set[int]] = {cell: set() for cell in by_cell}
+    seeds_due: dict[Cell, set[int]] = {cell: set() for cell in by_cell}
     for cell, seed in due:
-        wanted.setdefault(cell, set()).add(seed)
-    fault_of = {cell: _fault(by_cell.get(cell, []), seeds) for cell, seeds in wanted.items()}
+        seeds_due.setdefault(cell, set()).add(seed)
+    fault_of = {cell: _fault(by_cell.get(cell, []), seeds) for cell, seeds in seeds_due.items()}
     cell_faults: dict[Cell, tuple[Word, str]] = {cell: fault for cell, fault in fault_of.items() if fault}
-    controlled = {(cell.dataset, cell.attacker) for cell, rows in by_cell.items() if _fixed(rows[0])}
+    with_control = {(cell.dataset, cell.attacker) for cell, rows in by_cell.items() if _fixed(rows[0])}
     for cell in by_cell:
-        if (cell.dataset, cell.attacker) not in controlled:
-            lacking = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
+        if (cell.dataset, cell.attacker) not in with_control:
+            clean_cell = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
             cell_faults.setdefault(
-                lacking, ("missing", "the clean control is not there: name a clean defense in the suite")
+                clean_cell, ("missing", "the clean control is not there: name a clean defense in the suite")
             )
     return cell_faults
 
@@ -203,20 +210,20 @@ def _verdict(
         hypotheses: how many are not rejected yet, in the whole run.
         names: the held-out items, in the order of their qualities.
     """
-    before, now, seeds = pair.before, pair.now, len(pair.seeds)
-    chance = p[0] if before > now else p[1]
+    baseline_score, score, seeds = pair.before, pair.now, len(pair.seeds)
+    chance = p[0] if baseline_score > score else p[1]
     word, sentence = _decided(pair, limits, chance)
     decide = None
     if word == "suspicious":
-        decide = seeds_that_decide(before - now, pair.spread, hypotheses, limits.alpha)
-        more = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
-        sentence = f"{sentence}; {more} would decide"
+        decide = seeds_that_decide(baseline_score - score, pair.spread, hypotheses, limits.alpha)
+        count = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
+        sentence = f"{sentence}; {count} would decide"
     return Verdict(
         cell=pair.new.cell,
         word=word,
         sentence=sentence,
-        before=before,
-        now=now,
+        before=baseline_score,
+        now=score,
         p=chance,
         seeds=seeds,
         detectable_drop=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
@@ -256,11 +263,11 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
-    absent = sorted(seeds - {record.trial.seed for record in records})
-    if absent and not records:
+    missing_seeds = sorted(seeds - {record.trial.seed for record in records})
+    if missing_seeds and not records:
         return "missing", "no record of it: the suite has no such cell any more, or it was not run"
-    if absent:
-        return "missing", f"no record of seed {', '.join(map(str, absent))}"
+    if missing_seeds:
+        return "missing", f"no record of seed {', '.join(map(str, missing_seeds))}"
     for record in records:
         at = f"seed {record.trial.seed}"
         if record.void:

@@ -59,8 +59,8 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
         lines += [f"held-out item {name}: quality {before:.4g} -> {after:.4g}" for name, before, after in verdict.items]
-        for when, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
-            lines.append(f"protected set {when}, {seed}: {locate(key)}")
+        for moment, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
+            lines.append(f"protected set {moment}, {seed}: {locate(key)}")
     return lines
 
 

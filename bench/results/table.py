@@ -153,9 +153,9 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
             )
     lines = []
     for key, row in void.items():
-        why = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
-        more = f", and {len(why) - 1} more" if len(why) > 1 else ""
-        lines.append(f"void: {row.defense} on {row.dataset} has no score: {why[0]}{more}")
+        reasons = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{more}")
     return lines
 
 
@@ -237,15 +237,15 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
 def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
     """The rows of one ranking group, with the ranks of those that may be ranked."""
     group = [row for row in rows if row.ranking_group == ranking_group]
-    able = [row for row in group if row.best and row.inside and not row.control]
-    ranking = rank([row.best.per_seed for row in able if row.best])
-    ranked = {}
-    for at, row in enumerate(able):
-        better = frozenset(able[worse].key for first, worse in ranking.different if first == at)
+    rankable = [row for row in group if row.best and row.inside and not row.control]
+    ranking = rank([row.best.per_seed for row in rankable if row.best])
+    ranked_rows = {}
+    for at, row in enumerate(rankable):
+        better = frozenset(rankable[worse].key for first, worse in ranking.different if first == at)
         pairs = [pair for pair in ranking.untested if at in pair]
-        untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
-        ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
-    return [ranked.get(id(row), row) for row in group]
+        untested_keys = frozenset(rankable[other].key for pair in pairs for other in pair if other != at)
+        ranked_rows[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested_keys)
+    return [ranked_rows.get(id(row), row) for row in group]
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
