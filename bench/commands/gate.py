@@ -84,7 +84,7 @@ def gate(
         check_output(junit, force=True)
     if accept is not None:
         check_output(path, force=True)
-    current = baselines.accepted(path, definition, suite) if accept is None or path.exists() else None
+    current = baselines.read_accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
         new_records = gate_records(definition, execution, records)
     except Stopped:
@@ -138,7 +138,7 @@ def _accept(
             say(f"{word}: {cell}: {fault}")
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
-    baseline = baselines.of(suite, new_records, reason)
+    baseline = baselines.from_records(suite, new_records, reason)
     if previous and (obstacle := regression.other_device(previous, new_records)):
         say(f"not compared with the baseline before it: {obstacle}")
     elif previous:

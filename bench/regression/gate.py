@@ -41,7 +41,7 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK, WORSE
-from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
+from bench.regression.baseline import CLEAN, Baseline, CellMeasurement, environment_of, measured_cells
 from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE
@@ -75,8 +75,8 @@ class Verdict:
     cell: Cell
     word: Word
     sentence: str  # why, for people
-    before: float = math.nan  # learning denied, mean over the seeds that both have
-    now: float = math.nan
+    baseline_score: float = math.nan  # learning denied, mean over the seeds that both have
+    score: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
     detectable_drop: float = math.nan  # the true drop that would be told from chance four times in five
@@ -87,7 +87,7 @@ class Verdict:
 
     @property
     def drop(self) -> float:
-        return self.before - self.now
+        return self.baseline_score - self.score
 
     @property
     def exit(self) -> int:
@@ -129,10 +129,10 @@ def judge(
     """
     if other := other_device(baseline, records):
         raise UsageError(other)
-    old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
+    old, new = {cell.cell: cell for cell in baseline.cells}, measured_cells(records)
     trials = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
     cell_faults = faults(records, trials)
-    same_environment = baseline.place == made_at(records)
+    same_environment = baseline.environment == environment_of(records)
     pairs = {
         cell: Comparison(old[cell], new[cell], same_environment)
         for cell in old
@@ -141,7 +141,7 @@ def judge(
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
     hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
     verdicts = [
-        Verdict(cell, word, sentence, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
+        Verdict(cell, word, sentence, baseline_score=_mean_of(old.get(cell)), score=_mean_of(new.get(cell)))
         for cell, (word, sentence) in cell_faults.items()
     ]
     for cell, pair in pairs.items():
@@ -151,7 +151,7 @@ def judge(
         if cell not in old and cell not in cell_faults:
             score = _mean_of(measurement)
             verdicts.append(
-                Verdict(cell, "new", f"the baseline does not know it (now {score:+.3f}): accept it", now=score)
+                Verdict(cell, "new", f"the baseline does not know it (now {score:+.3f}): accept it", score=score)
             )
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
@@ -160,8 +160,8 @@ def judge(
 
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
     """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
-    measured_on = made_at(record for record in records if record.status == "ok").get("accelerator")
-    accepted_on = baseline.place.get("accelerator", NONE)
+    measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
+    accepted_on = baseline.environment.get("accelerator", NONE)
     if measured_on is None or measured_on == accepted_on:
         return ""
     accepted_name, measured_name = (name.replace(NONE, "processors") for name in (accepted_on, measured_on))
@@ -210,7 +210,7 @@ def _verdict(
         hypotheses: how many are not rejected yet, in the whole run.
         names: the held-out items, in the order of their qualities.
     """
-    baseline_score, score, seeds = pair.before, pair.now, len(pair.seeds)
+    baseline_score, score, seeds = pair.baseline_score, pair.score, len(pair.seeds)
     chance = p[0] if baseline_score > score else p[1]
     word, sentence = _decided(pair, limits, chance)
     decide = None
@@ -222,8 +222,8 @@ def _verdict(
         cell=pair.new.cell,
         word=word,
         sentence=sentence,
-        before=baseline_score,
-        now=score,
+        baseline_score=baseline_score,
+        score=score,
         p=chance,
         seeds=seeds,
         detectable_drop=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
@@ -242,13 +242,13 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
         limits: what the suite calls a regression.
         chance: the adjusted p of the direction in which the score moved.
     """
-    drop = pair.before - pair.now
-    scores = f"learning denied {pair.before:+.3f} -> {pair.now:+.3f}"
+    drop = pair.baseline_score - pair.score
+    scores = f"learning denied {pair.baseline_score:+.3f} -> {pair.score:+.3f}"
     certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(pair.seeds)} seeds"
-    moved = pair.moved_set if pair.drifts else pair.moved
-    if pair.changed and not pair.versioned and moved:
+    movements = pair.set_movements if pair.drifts else pair.movements
+    if pair.changed_plugins and not pair.versioned and movements:
         return "unversioned", (
-            f"the code of {', '.join(pair.changed)} changed and {' and '.join(moved)}, but no version did: "
+            f"the code of {', '.join(pair.changed_plugins)} changed and {' and '.join(movements)}, but no version did: "
             f"raise `version` where what it computes was meant to change ({scores})"
         )
     if pair.new.control:
@@ -293,6 +293,6 @@ def _fixed(record: Record) -> bool:
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 
-def _mean_of(cell: Measured | None) -> float:
+def _mean_of(cell: CellMeasurement | None) -> float:
     """Learning denied over the seeds; NaN where there is no cell."""
     return mean(cell.denied.values()) if cell else math.nan

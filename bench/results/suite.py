@@ -121,7 +121,7 @@ class Suite(pydantic.BaseModel):
     notes: str = ""  # what was found, in Markdown, for the suite's page
     _folder: Path | None = pydantic.PrivateAttr(None)  # of its file: where its relative paths start
 
-    def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
+    def resolve(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
         """The plugin behind a name of the suite, of a user's file its path, and the parameters that the suite gives."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
@@ -141,7 +141,7 @@ class Suite(pydantic.BaseModel):
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """What tables call every plugin of a kind that the suite names."""
-        plugin_of = {name: self.given(kind, name)[0] for name in self.named(kind)}
+        plugin_of = {name: self.resolve(kind, name)[0] for name in self.named(kind)}
         files = {
             name for name, plugin in plugin_of.items()
             if plugin.endswith(".py") and plugins.locate(kind, name, self._folder) == plugin

@@ -150,7 +150,7 @@ class _Resolver:
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
         if part is None:
-            plugin, given = self._suite.given(kind, name)
+            plugin, given = self._suite.resolve(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
             part = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
@@ -182,7 +182,7 @@ class _Resolver:
 
     def default_bag(self, attacker: str) -> list[str]:
         """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
@@ -191,12 +191,12 @@ class _Resolver:
 
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
-            plugin, _ = self._suite.given(kind, name)
+            plugin, _ = self._suite.resolve(kind, name)
             self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
@@ -214,8 +214,8 @@ class _Resolver:
 
     def contamination(self, chosen: Mapping[str, str]) -> str:
         """Why a cell says little: its attacker's weights have seen the data set; or nothing."""
-        attacker, _ = self._suite.given("attackers", chosen["attacker"])
-        dataset, _ = self._suite.given("datasets", chosen["dataset"])
+        attacker, _ = self._suite.resolve("attackers", chosen["attacker"])
+        dataset, _ = self._suite.resolve("datasets", chosen["dataset"])
         if dataset not in facts("attackers", attacker).seen:
             return ""
         return f"attacker '{chosen['attacker']}' was pretrained on data set '{chosen['dataset']}'"

@@ -84,7 +84,7 @@ def _trusted(file: Path, own: Collection[Path]) -> Suite:
     given = {path.resolve() for path in own}
     for kind in plugins.FOLDERS:
         for name in suite.named(kind):
-            plugin, _ = suite.given(kind, name)
+            plugin, _ = suite.resolve(kind, name)
             if plugin.endswith(".py") and Path(plugin).resolve() not in given:
                 raise UsageError(f"the suite {file.name} names the file {plugin}: read it, and give --plugin {plugin}")
     return suite
