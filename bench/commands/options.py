@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-Knows = Literal["white-box", "ensemble", "black-box", "none"]
-Place = Literal["local", "ray"]
+KnowledgeName = Literal["white-box", "ensemble", "black-box", "none"]
+Executor = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
 Device = Annotated[str, Parameter(allow_leading_hyphen=False)]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
@@ -30,7 +30,7 @@ def _processes(type_: object, value: int | None) -> None:
 class Execution:
     """Where and how the stages of a command are run."""
 
-    on: Place = "local"
+    on: Executor = "local"
     """Where the stages run."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
     """Processes; default: one a core."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from bench.commands.options import Execution, Knows, Many, Sets
+from bench.commands.options import Execution, KnowledgeName, Many, Sets
 from bench.commands.settings import parse_settings, toml_value
 from bench.vocabulary import Preset
 
@@ -43,7 +43,7 @@ class Selection:
     """A data set by name; default: the attacker's own."""
     adapt: Many = None
     """An adaptation: what the attacker does to win anyway, beside doing nothing. Repeat for several."""
-    knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None
+    knowledge: Annotated[list[KnowledgeName] | None, Parameter(negative="", consume_multiple=False)] = None
     """What the defender knows of the attacker."""
     expect: Many = None
     """An adaptation that the defender prepares for."""

@@ -39,7 +39,7 @@ app = App(
 
 @app.default
 def verify(
-    place: str,
+    records: str,
     *,
     sample: int = 1,
     seed: int | None = None,
@@ -50,7 +50,7 @@ def verify(
 
     Parameters
     ----------
-    place
+    records
         A record, a folder of them, an archive, or a suite by name or file.
     sample
         How many records are run again from nothing; 0 reads the records alone and loads no plugin.
@@ -65,18 +65,18 @@ def verify(
     if sample < 0:
         raise UsageError(f"--sample {sample}: expected 0 or more")
     files = plugin_files(plugin or [])
-    source = sources.find(place)
-    records = submission.read(source)
-    print(f"{place}: {len(records)} records")
-    problems = [f"{file.name}: {line}" for file, one in records.items() for line in consistency.problems(one, file)]
-    problems += consistency.clashes(records.values())
-    problems += packing.summary_problems(source, list(records.values()))
+    source = sources.find(records)
+    by_file = submission.read(source)
+    print(f"{records}: {len(by_file)} records")
+    problems = [f"{file.name}: {line}" for file, one in by_file.items() for line in consistency.problems(one, file)]
+    problems += consistency.clashes(by_file.values())
+    problems += packing.summary_problems(source, list(by_file.values()))
     _print_wrong(problems)
     if sample == 0:
-        _print_result(len(problems), records.values())
+        _print_result(len(problems), by_file.values())
         print("nothing was run again, and plugins, keys and suite were not compared: see --sample")
         return WORSE if problems else OK
-    return _verify_trials(source, records, files, problems, _Draw(sample, seed), execution)
+    return _verify_trials(source, by_file, files, problems, _Draw(sample, seed), execution)
 
 
 class _Draw(NamedTuple):

@@ -26,9 +26,9 @@ def main_table(rows: Sequence[RowView]) -> Table:
     ]
     distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
     several_datasets = len({row.row.dataset for row in rows}) > 1
-    has_scopes = any(row.row.per for row in rows)
+    has_scopes = any(row.row.scope for row in rows)
     has_remainder = any(Arm.REMAINDER in cell.means for cell in cells)
-    has_input_change = any(not math.isnan(cell.changed) for cell in cells)
+    has_input_change = any(not math.isnan(cell.input_change) for cell in cells)
     has_missing = any(cell.missing for cell in cells)
     has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
     scores = ["learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
@@ -40,7 +40,7 @@ def main_table(rows: Sequence[RowView]) -> Table:
     body = []
     for row in rows:
         line = ([row.row.dataset] if several_datasets else []) + [row.rank, row.row.defense]
-        line += ([row.row.per or DASH] if has_scopes else []) + [row.row.knowledge]
+        line += ([row.row.scope or DASH] if has_scopes else []) + [row.row.knowledge]
         if row.shown is None:
             line += ["failed", *[""] * (len(scores) - 1)]
         else:
@@ -48,7 +48,7 @@ def main_table(rows: Sequence[RowView]) -> Table:
             line += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
             line += [number(best.means.get(arm, math.nan), ".4f") for arm in SCORED]
             line += [number(best.means.get(Arm.REMAINDER, math.nan), ".4f")] if has_remainder else []
-            line += [number(best.changed, ".1%")] if has_input_change else []
+            line += [number(best.input_change, ".1%")] if has_input_change else []
             line.append(str(len(best.per_seed)))
             line += [str(best.missing)] if has_missing else []
         line += [number(row.row.audibility.get(each.name, math.nan), each.form) for each in measures]

@@ -75,7 +75,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "filters": {
             "data set": sorted({view.row.dataset for view in views}),
             "knowledge": sorted({view.row.knowledge for view in views if not view.row.control}),
-            "scope": sorted({view.row.per for view in views if view.row.per}),
+            "scope": sorted({view.row.scope for view in views if view.row.scope}),
         },
     }
 
@@ -121,7 +121,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[Media
         ],
         "parts_listed": _parts(first),
         "command": board.command if board.file else first.provenance.get("command", "") or board.command,
-        "made": first.provenance,
+        "provenance": first.provenance,
         "cost": _cost(records),
         "items": list(items),
         "errors": [record for record in records if record.error],
@@ -145,7 +145,7 @@ def _line(view: RowView) -> dict[str, Any]:
         "dataset": row.dataset,
         "defense": row.defense,
         "knowledge": row.knowledge,
-        "scope": row.per,
+        "scope": row.scope,
         "kind": kind,
         "denied": _denied(cell.score) if cell else None,
         "response": cell.response if cell else DASH,

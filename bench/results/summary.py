@@ -172,7 +172,7 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
         },
         "seeds": {str(record.trial.seed): _seed(record) for record in records},
         "audibility": _rounded(row.audibility),
-        "input_change": _rounded({"": score.changed})[""],
+        "input_change": _rounded({"": score.input_change})[""],
         "stages": {role: _once([record.stages.get(role, "")[:_KEY] for record in records]) for role in keys},
         "plugins": {
             role: _once([plugins.get(role, "") for plugins in plugins_by_record]) for role in plugins_by_record[0]

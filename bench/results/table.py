@@ -33,7 +33,7 @@ class CellScore:
     denied: Interval
     per_seed: Mapping[int, float]
     means: Mapping[str, float]  # arm -> mean quality
-    changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
+    input_change: float  # mean share of the attacker's input that differs from the clean one; NaN without a view
     metric: str
     void: tuple[str, ...]  # the validity checks that failed, for any seed
     failed: int  # records without a result
@@ -63,7 +63,7 @@ class Row:
     audibility: Mapping[str, float]  # means over clips and seeds
     distance: Mapping[str, float]  # of the protected set from the data
     seconds: float  # CPU seconds of protection, mean over seeds
-    per: str = ""  # what one perturbation is made for: clip, class, set
+    scope: str = ""  # what one perturbation is made for: clip, class, set
     share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
     inside: bool = True  # the audibility budget
     rank: tuple[int, int] | None = None
@@ -78,7 +78,7 @@ class Row:
     @property
     def ranking_group(self) -> tuple[str, str, str]:
         """Rows are ranked among those of one data set, one share of it and one kind of noise."""
-        return self.dataset, str(self.share), self.per
+        return self.dataset, str(self.share), self.scope
 
     @property
     def best(self) -> CellScore | None:
@@ -193,7 +193,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells=tuple(_scored(name, group) for name, group in cells.items()),
         audibility=audibility,
         distance={name: mean(row.get(name) for row in distances) for name in (distances[0] if distances else {})},
-        per=records[0].trial.scope,
+        scope=records[0].trial.scope,
         share=records[0].trial.share,
         seconds=mean(cpu_seconds),
         inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
@@ -209,7 +209,7 @@ def _keeps(name: str, value: float, limit: float) -> bool:
 
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
-    void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
+    void = tuple(dict.fromkeys(check.name for record in good for check in record.void))
     arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in SCORED}
     groups = [good[0].groups[at] for at in good[0].scored] if good else []
     estimate = cell_estimate(arms[Arm.CLEAN], arms[Arm.PROTECTED], arms[Arm.UNTRAINED], groups)
@@ -224,7 +224,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         denied=estimate.interval,
         per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
         means=means,
-        changed=_mean(record.input_change for record in good),
+        input_change=_mean(record.input_change for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),
@@ -249,7 +249,7 @@ def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
-    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
+    return row.dataset, row.control, row.share != 1, row.scope, row.rank is None, -row.score
 
 
 def _measures(records: list[Record]) -> list[str]:
