@@ -92,7 +92,7 @@ def group_deviations(values: NDArray[np.float64], groups: Sequence[str] = ()) ->
     deviations = values - values.mean((-2, -1), keepdims=True)
     names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) < FEWEST_GROUPS or len(names) == values.shape[-1]:
-        return deviations
+        return np.asarray(deviations)
     member = np.zeros((values.shape[-1], len(names)))
     member[np.arange(len(index)), index] = len(names) / len(index)
     return np.asarray(deviations @ member)
@@ -119,4 +119,4 @@ def crossed_errors(deviations: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     parts = np.stack([present[0], present[1], 1 - present.sum(0)]).astype(np.float64) * squares
     variance, spread = parts.sum(0), (parts**2 / freedom[:, None]).sum(0)
     degrees = np.divide(variance**2, spread, out=np.full(points, seeds - 1.0), where=spread > 0)
-    return np.sqrt(np.maximum(variance, 0.0)), np.maximum(degrees, 1.0)
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0))), np.asarray(np.maximum(degrees, 1.0))

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["CleanCurve"]
 
+_ROUNDING = 1e-9  # a difference below this share of the curve's rise is rounding
+
 
 @dataclass(frozen=True, eq=False)
 class CleanCurve:
@@ -95,11 +97,12 @@ class CleanCurve:
     def inverse(self, quality: float) -> float:
         """Return the smallest N whose mean quality on the curve is `quality`; 0 below the curve, n above it."""
         means, knots = self.means, self.position(self.sizes)
-        if quality <= means[0]:
-            return 0.0
-        if quality >= means[-1]:
-            return float(self.published) if quality > means[-1] else float(self.sizes[int(np.argmax(means >= quality))])
-        right = int(np.searchsorted(means, quality, side="left"))
+        reached = means >= quality - _ROUNDING * (means[-1] - means[0])
+        if not reached.any():
+            return float(self.published)
+        right = int(np.argmax(reached))  # the first size that is as good
+        if right == 0 or means[right] <= quality:
+            return float(self.sizes[right])
         share = (quality - means[right - 1]) / (means[right] - means[right - 1])
         return float(self.items(knots[right - 1] + share * (knots[right] - knots[right - 1])))
 

@@ -172,8 +172,7 @@ def worth_checks(curve: CleanCurve, groups: Sequence[str] = ()) -> tuple[Validit
         groups: [item] song or speaker of each test item.
     """
     published = curve.published
-    added = _errors(*curve.at([published, 0]), groups)
-    rise = _errors(*curve.at([published, published / 2]), groups)
+    added, rise = _rise(curve, 0, published, groups), _rise(curve, published / 2, published, groups)
     fitting = rising_size(curve, groups)
     advice = f"; it rises up to {fitting}" if fitting else ""
     return (
@@ -200,7 +199,7 @@ def rising_size(curve: CleanCurve, groups: Sequence[str] = ()) -> int:
     Returns:
         A size of the curve; 0 where there is none.
     """
-    rising = [size for size in curve.sizes[1:] if _errors(*curve.at([size, size / 2]), groups) > STANDARD_ERRORS]
+    rising = [size for size in curve.sizes[1:] if _rise(curve, size / 2, size, groups) > STANDARD_ERRORS]
     return max(rising, default=0)
 
 
@@ -271,9 +270,10 @@ def _denied(
     return Interval(ratio, ratio + half.low, ratio + half.high)
 
 
-def _errors(more: NDArray[np.float64], fewer: NDArray[np.float64], groups: Sequence[str]) -> float:
-    """The mean difference in standard errors; over items alone where there is one seed."""
-    difference = more - fewer
+def _rise(curve: CleanCurve, fewer: float, more: float, groups: Sequence[str]) -> float:
+    """What the curve rises from one size to another, in standard errors; over items alone where there is one seed."""
+    lower, upper = curve.at([fewer, more])
+    difference = upper - lower
     if len(difference) > 1:
         return crossed_mean(difference, groups).t
     names = list(groups) or [str(index) for index in range(difference.shape[1])]
