@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "ray", "matplotlib.pyplot")
 MODULES = [
     f"bench.{path.relative_to(ROOT / 'bench').with_suffix('').as_posix().replace('/', '.')}"

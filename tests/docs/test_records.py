@@ -12,7 +12,7 @@ import pytest
 from bench.results import packing, sources, table
 from bench.results.record import CheckRecord, PartRecord, Record, TrialRecord
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "records.md"
 SHOWN = "leaderboards/results/speech-frontier.json"
 TIE = 1e-5  # summaries keep six digits
