@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.errors import PluginError, unknown
 from bench.exits import INCOMPLETE, OK
 from bench.vocabulary import Kind
@@ -13,17 +14,17 @@ app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench c
 
 
 @app.default
-def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
-    """Run the conformance kit over a plugin, one line a check.
+def check(name: str, *, kind: Kind | None = None, fast: Flag = False) -> int:
+    """Check that a plugin keeps the contract: run the conformance kit, and print one line per check.
 
     Parameters
     ----------
     name
-        A plugin by name, or a Python file that holds one.
+        The plugin: a name or a Python file.
     kind
-        What it is, where the name alone does not tell.
+        Kind of the plugin; needed only if plugins of two kinds have this name.
     fast
-        Leave out the checks that train.
+        Skip the checks that train a model.
     """
     return OK if conformance(name, kind, fast=fast) else INCOMPLETE
 

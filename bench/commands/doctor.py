@@ -1,4 +1,4 @@
-"""`bench doctor`: what is installed and found on this machine, and what each lacking thing disables."""
+"""`bench doctor`: packages, weights and data sets on this machine, and what cannot be done without the others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.exits import OK
 from bench.extras import explained
 
@@ -47,15 +48,15 @@ app = App(name="doctor", help_epilogue="Examples:\n  bench doctor\n  bench docto
 
 
 @app.default
-def doctor(*, store: str | None = None, clean: bool = False) -> int:
-    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
+def doctor(*, store: str | None = None, clean: Flag = False) -> int:
+    """Report which packages, weights and data sets this machine has, and what cannot be done without the others.
 
     Parameters
     ----------
     store
-        The store to look at; default: $BENCH_STORE, else the user's cache.
+        Store to report on; default: $BENCH_STORE, else the user's cache folder.
     clean
-        Remove every artefact of the store (they are made again when needed).
+        Delete all intermediate results in the store; they are computed again when needed. Records stay.
     """
     from bench.trials.store import Store, default_url
 

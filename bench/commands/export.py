@@ -10,6 +10,7 @@ from cyclopts import App
 
 from bench.errors import DataError
 from bench.exits import OK
+from bench.files import check_folder
 
 if TYPE_CHECKING:
     from bench.results.record import Record
@@ -31,24 +32,26 @@ app = App(
 
 @app.default
 def export(suite: str, *, to: Tracker, out: str) -> int:
-    """Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.
+    """Export the records of a suite to an experiment tracker, one run per trial.
+
+    Exporting again replaces runs whose record changed, and adds no copies.
 
     Parameters
     ----------
     suite
-        A suite by name or file, a folder of records, an archive, or one record.
+        A suite by name or TOML file, a folder of records, an archive, or one record.
     to
-        The tracker.
+        The experiment tracker.
     out
-        A folder; for MLflow also the URI of a server or a database.
+        Folder to write to; for MLflow also the URI of a tracking server or a database.
     """
-    from bench.report.exporters import facts
+    from bench.report.exporters import facts, mlflow
 
+    if to == "tensorboard" or mlflow.is_folder(out):
+        check_folder(Path(out).expanduser())
     name, records = resolve(suite)
     runs = [facts.of(record, name) for record in records]
     if to == "mlflow":
-        from bench.report.exporters import mlflow
-
         logged_count, same_count = mlflow.export(runs, out)
         print(f"{name}: {logged_count} runs logged, {same_count} were there already")
         viewer = f"mlflow ui --backend-store-uri {shlex.quote(out)}"

@@ -48,22 +48,25 @@ def gate(
     github: bool | None = None,
     execution: Execution = Execution(),
 ) -> int:
-    """Run a suite and fail if protection regressed. Exit codes: 1 regressed or to be accepted, 3 incomplete.
+    """Run a suite, and fail if a defense protects less than the accepted baseline says.
+
+    Exit codes: 0 no regression, 1 a regression, or an improvement or new cell that has to be accepted, 2 bad input, 3 a
+    result is missing or broken.
 
     Parameters
     ----------
     suite
-        A suite file, or the name of one that comes with bench.
+        Suite: a TOML file, or the name of a suite that comes with bench.
     baseline
-        What to compare with; default: baseline.json beside the suite.
+        Baseline file to compare with; default: baseline.json beside the suite's file.
     accept
-        Make what is measured the baseline, and say why. Nothing else ever writes one.
+        Write the results as the new baseline, with this reason. A baseline is written in no other way.
     records
-        Judge the records of this folder instead of running the suite.
+        Compare the records of this folder instead of running the suite.
     junit
-        A file to write JUnit XML to.
+        JUnit XML file to write the verdicts to.
     github
-        Print annotations for GitHub; default: if $GITHUB_ACTIONS is true.
+        Print annotations for GitHub Actions; default: only if $GITHUB_ACTIONS is true.
     """
     from bench.commands.execution import expanded, gate_records, stopped
     from bench.regression import baseline as baselines

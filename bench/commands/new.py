@@ -21,6 +21,7 @@ from typing import Literal
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.errors import UsageError
 from bench.exits import OK
 
@@ -65,21 +66,21 @@ class _Target:
 
 
 @app.default
-def new(kind: PluginKind, name: str, *, out: Path | None = None, package: bool = False, bare: bool = False) -> int:
-    """Write a working plugin and its tests, to be changed into your own, and print the next commands.
+def new(kind: PluginKind, name: str, *, out: Path | None = None, package: Flag = False, bare: Flag = False) -> int:
+    """Write a new plugin and its tests from a template, and print the next commands.
 
     Parameters
     ----------
     what
         The kind of plugin.
     name
-        Its name: small letters, digits and _.
+        Name of the plugin: lower-case letters, digits and _.
     out
-        The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
+        Folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
     package
-        Write a package that pip can install, with an entry point, instead of a file.
+        Write a package that pip can install, with an entry point, instead of a single file.
     bare
-        Write an empty skeleton with the test of the contract alone, instead of a worked example.
+        Write an empty skeleton with the contract's tests only, instead of a worked example.
     """
     write_plugin(kind, name, out, package=package, bare=bare)
     return OK
@@ -193,9 +194,9 @@ def _require_name(name: str) -> None:
     )
     if not _can_name(suggestion):
         suggestion = f"my_{suggestion or 'idea'}"
-    excerpt = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    excerpt = ascii(name[:_LONGEST]) + ("..." if len(name) > _LONGEST else "")
     raise UsageError(
-        f"{excerpt!r} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, "
+        f"{excerpt} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, "
         f"such as '{suggestion}'"
     )
 

@@ -1,6 +1,6 @@
 """`bench protect`: a user's sound file or MIDI file through a defense.
 
-What can be told beforehand is told before the work: the source, the place, the format, the defense. The work is that of
+The source, the output path, the format and the defense are checked before the work. The work is that of
 `bench.commands.protect_sound` and `bench.commands.protect_midi`.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.commands.options import Device, Sets
+from bench.commands.options import Device, Flag, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
@@ -47,32 +47,30 @@ def protect(
     seed: int = 0,
     set_: Sets = None,
     device: Device = "auto",
-    force: bool = False,
+    force: Flag = False,
 ) -> int:
-    """Protect a sound file or a MIDI file and say what that did to the sound or the notes.
+    """Protect a sound file or a MIDI file, and print how much that changed it.
 
     Parameters
     ----------
     source
-        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels, or a MIDI file.
+        Sound file (WAV, FLAC, OGG, MP3 or AIFF) of any length, sample rate and number of channels, or a MIDI file.
     out
-        Where to write; the ending says the format. Length, rate, channels, sample type and tags stay
-        where that format has them; what does not is named. A MIDI file gives a MIDI file.
+        File to write; its ending decides the format. Sample type and tags are kept if that format has them.
     defense
-        A defense by name, or a Python file that holds one.
+        Defense: a name (see `bench list defenses`) or a Python file.
     attacker
-        Whom the defense is made against (its surrogate); default: musicgen, of a MIDI file symphonynet. "none" for a
-        defense that needs nobody.
+        Attacker whose model the noise is crafted against, or "none"; default: musicgen, for MIDI symphonynet.
     preset
-        The budget of the defense.
+        Effort of the defense: smoke (quick and weak), small or full.
     seed
-        Of the defense's random numbers.
+        Seed of the defense's random numbers.
     set_
-        A parameter, as NAME.KEY=VALUE.
+        Parameter of a plugin, as NAME.KEY=VALUE, such as noise.snr_db=20. Repeatable.
     device
-        auto (an accelerator where there is one), cpu, cuda, or cuda:N.
+        Device for the work: auto (an accelerator if there is one), cpu, cuda, or cuda:N.
     force
-        Write over an existing file.
+        Overwrite an existing output file.
     """
     from bench.devices import first
     from bench.files import check_output, check_source

@@ -29,16 +29,16 @@ def rescore(
     results: Path | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
 ) -> int:
-    """Compute the scores of records anew, under a version of the score; the records stay as they are.
+    """Compute the scores of records again, by a given version of the score; the records stay unchanged.
 
     Parameters
     ----------
     records
-        A suite by name or file, a folder of records, or an archive.
+        A suite by name or TOML file, a folder of records, or an archive.
     score_version
-        The version of the score; default: the newest.
+        Version of the score; default: the newest.
     results
-        Write the summary here too: cells with scores, arms and audibility, as JSON.
+        JSON file to write a summary to: scores, arms and audibility of every cell.
     list_
         List the versions of the score and stop.
     """

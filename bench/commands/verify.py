@@ -32,7 +32,7 @@ app = App(
         "  bench verify leaderboards/records/midi-smoke.jsonl.xz --sample 3 --seed 7\n"
         "  bench verify record.json --sample 0\n"
         "  bench verify records --plugin my_defense.py\n\n"
-        "Exit code 1: a record contradicts itself or does not hold."
+        "Exit code 1: a record is inconsistent, or a trial that was run again gave another result."
     ),
 )
 
@@ -46,18 +46,18 @@ def verify(
     plugin: Many = None,
     execution: Rerun = Rerun(),
 ) -> int:
-    """Check records that somebody else made: arithmetic, provenance, and a sample that is run again.
+    """Check submitted records: whether they are consistent, which code made them, and a sample of trials run again.
 
     Parameters
     ----------
     records
-        A record, a folder of them, an archive, or a suite by name or file.
+        A record file, a folder of records, an archive, or a suite by name or TOML file.
     sample
-        How many records are run again from nothing; 0 reads the records alone and loads no plugin.
+        Number of trials to run again from scratch; 0 only reads the records and loads no plugin.
     seed
-        Draws the sample; default: a new one each time, which is printed.
+        Seed that draws the sample; default: a random one, which is printed.
     plugin
-        The file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeat for several.
+        Python file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeatable.
     """
     from bench.results import consistency, packing, sources
     from bench.trials import submission

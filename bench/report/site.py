@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.files import check_folder
 from bench.report import markdown, tables, views
 from bench.results.board import Board
 from bench.results.record import Record
@@ -28,7 +29,7 @@ from bench.trials.store import Store
 if TYPE_CHECKING:
     from bench.report.media import MediaBuilder
 
-__all__ = ["build", "build_cell"]
+__all__ = ["build", "build_cell", "check_site"]
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -157,17 +158,31 @@ def _assets(folder: Path) -> None:
         shutil.copyfile(_TEMPLATES / name, folder / name)
 
 
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once it is whole."""
+def check_site(out: Path) -> None:
+    """Check before the work that pages can be written into a folder.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        UsageError: Matplotlib is missing, the folder cannot be written, or it holds something that no command of bench
+            wrote.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
-    out = out.expanduser().resolve()
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+    check_folder(out)
+    if out.exists() and not (out / MARK).is_file() and any(out.iterdir()):
         raise UsageError(
             f"output folder {out} exists and was not written by `bench leaderboard`: "
             "expected a new or empty folder, e.g. --out site"
         )
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once it is whole."""
+    out = out.expanduser().resolve()
+    check_site(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -44,6 +44,7 @@ class Board:
 
     @cached_property
     def rows(self) -> list[Row]:
+        """The rows of the table."""
         return table.rows(self.records, self.suite.budget)
 
     @cached_property
@@ -67,15 +68,33 @@ class Board:
 
     @property
     def name(self) -> str:
+        """The suite's name."""
         return self.suite.name
 
     @property
     def command(self) -> str:
-        """What makes these records again."""
+        """The command that runs the suite."""
         return f"bench matrix {self.suite_path}"
 
     @property
+    def page_file(self) -> Path:
+        """The Markdown page of the suite, beside its file.
+
+        Raises:
+            UsageError: The records have no suite's file.
+        """
+        if self.file is None:
+            raise UsageError(f"the records '{self.name}' have no suite: expected a suite by name or TOML file")
+        return self.file.with_suffix(".md")
+
+    @property
+    def page_command(self) -> str:
+        """The command that runs the suite and writes its page."""
+        return f"{self.command} --page {self.suite_path.removesuffix('.toml')}.md"
+
+    @property
     def suite_path(self) -> str:
+        """The suite's file; below the home of bench as a relative path, as it is typed in a checkout."""
         if self.file is None:
             return f"{self.name}.toml"
         try:
@@ -85,7 +104,7 @@ class Board:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all stages, each counted once, however many trials share it."""
+        """CPU seconds of all stages; a stage that several trials share counts once."""
         seconds: dict[str, float] = {}
         for record in self.records:
             for role, cost in record.cost.items():
@@ -105,6 +124,7 @@ class Board:
 
     @property
     def failed(self) -> list[Record]:
+        """The records without a result."""
         return [record for record in self.records if record.status != "ok"]
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,21 @@ def find(word: str, candidates: Sequence[Source]) -> Match:
         same_cell = (e for e in entries if e.source is match.source and e.cell == match.cell)
         cells.setdefault(frozenset((entry.name, entry.key) for entry in same_cell), match)
     if len(cells) > 1:
-        listing = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
-        raise UsageError(f"'{word}' matches {len(cells)} cells: name one with --records or by its file: {listing}")
+        raise UsageError(_ambiguity(word, list(cells.values())))
     (entry,) = cells.values()
     records = _records(entry)
     exact = [record for record in records if word == record.name or record.key.startswith(word.lower())]
     return Match(entry.source, records, (exact or list(records))[0])
+
+
+def _ambiguity(word: str, entries: Sequence[_Entry]) -> str:
+    """Say which cells a word stands for, and what to type instead."""
+    listing = ", ".join(f"{entry.cell} in {entry.source.path}" for entry in entries[:_LISTED])
+    listing += f" and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
+    advice = f"choose one with --records, such as --records {shlex.quote(str(entries[0].source.path))}"
+    if len({entry.source.path for entry in entries}) == 1:
+        advice = f"give one's whole name, such as {shlex.quote(entries[0].cell)}"
+    return f"'{word}' stands for {len(entries)} cells with different records, {listing}: {advice}"
 
 
 def _entries(source: Source) -> Iterator[_Entry]:
@@ -114,7 +124,7 @@ def _entries(source: Source) -> Iterator[_Entry]:
             yield _Entry(source, record.name, record.key)
         return
     for file in source.files():
-        with file.open(encoding="utf-8", errors="replace") as stream:
+        with file.open(encoding="utf-8-sig", errors="replace") as stream:
             key = re.search(r'"key": ?"([0-9a-f]+)"', stream.read(_OPENING))
         yield _Entry(source, file.stem, key[1] if key else "")
 

@@ -31,7 +31,7 @@ def load(path: Path) -> Record:
             raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MiB: it is not read")
         data = path.read_bytes()
     try:
-        return Record.model_validate(_upgraded(json.loads(data.decode("utf-8")), path))
+        return Record.model_validate(_upgraded(json.loads(data.decode("utf-8-sig")), path))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a record: {_line(error)}") from error
 

@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
             raise DataError(f"{path} is larger than {_LARGEST >> 20} MiB: it is no summary of results")
         data = path.read_bytes()
     try:
-        summary: dict[str, Any] = json.loads(data.decode("utf-8"))
+        summary: dict[str, Any] = json.loads(data.decode("utf-8-sig"))
         if summary["format"] != FORMAT or int(summary["version"]) > VERSION:
             kind = f"'{summary['format']}' {summary['version']}"
             raise DataError(f"{path} is {kind}, expected '{FORMAT}' up to {VERSION}: update cloakbench")
