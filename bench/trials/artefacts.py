@@ -157,7 +157,7 @@ def _write_flac(path: Path, audio: Tensor, rate: int) -> None:
     whole = np.clip(np.rint(frames * 32768.0), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()  # encoded in memory, since libsndfile says only "System error." of a full disk
     soundfile.write(buffer, whole, rate, subtype="PCM_16", format="FLAC")
-    require_space(path, buffer.tell())
+    require_space(path, buffer.getbuffer().nbytes)
     path.write_bytes(buffer.getbuffer())
 
 
