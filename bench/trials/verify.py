@@ -25,12 +25,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.results import record as records
 from bench.results.arms import Arm
 from bench.results.consistency import check_problems, close
 from bench.results.names import NONE
 from bench.results.record import Number, PartRecord, Record
 from bench.results.roles import parts_of
+from bench.results.statistics import mean
 from bench.trials import recording
 from bench.trials.again import as_recorded
 from bench.trials.plan import plan
@@ -230,7 +230,7 @@ def _reasons(record: Record, rerun: Record, tolerance: float) -> Iterator[str]:
             limit = f"more than {tolerance:.1%} of what is learned"
             yield f"arms.{arm}: mean {first:.4f}, {second:.4f} when run again: {limit}"
     for metric in sorted({*record.audibility, *rerun.audibility}):
-        first, second = (records.mean(side.audibility.get(metric, [])) for side in (record, rerun))
+        first, second = (mean(side.audibility.get(metric, [])) for side in (record, rerun))
         if not abs(first - second) <= AUDIBLE * abs(second) + AUDIBLE_FLOOR and not (
             math.isnan(first) and math.isnan(second)
         ):
