@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import Any, Literal
 
 from bench.results.arms import Arm
@@ -135,10 +136,7 @@ def spread(record: Record, siblings: Iterable[Record]) -> float:
     """
     cell = _cell(record)
     values = [sibling.denied for sibling in siblings if _cell(sibling) == cell and sibling.denied is not None]
-    if len(values) < 2:
-        return 0.0
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def compare(record: Record, rerun: Record, over_seeds: float = 0.0, same_code: bool = False) -> Verdict:
