@@ -24,8 +24,8 @@ class Declared:
     """The literals of a plugin's class.
 
     Attributes:
-        fields: its parameters in order -> their types; None for a type that is no plain number, text or choice.
-        attributes: what it sets attributes of the class to, by name; None where that is no literal.
+        fields: Its parameters in order -> their types; None for a type that is no plain number, text or choice.
+        attributes: What it sets attributes of the class to, by name; None where that is no literal.
     """
 
     fields: Mapping[str, Any]
@@ -37,7 +37,7 @@ def declared(file: Path, base: str) -> Declared | None:
 
     Args:
         file: Python source.
-        base: the name of the base that the plugin's class inherits, such as "Defense".
+        base: The name of the base that the plugin's class inherits, such as "Defense".
 
     Returns:
         The declarations; None where only an import can tell: the file cannot be read or parsed, holds none or several
