@@ -10,10 +10,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+<<<<<<< HEAD
 KnowledgeName = Literal["white-box", "ensemble", "black-box", "none"]
 Executor = Literal["local", "ray"]
+=======
+from bench.devices import check_name
+
+Knows = Literal["white-box", "ensemble", "black-box", "none"]
+Place = Literal["local", "ray"]
+>>>>>>> main
 Display = Literal["auto", "rich", "plain", "none"]
-Device = Annotated[str, Parameter(allow_leading_hyphen=False)]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -23,6 +29,14 @@ def _processes(type_: object, value: int | None) -> None:
     """Refuse fewer than one process."""
     if value is not None and value < 1:
         raise ValueError("expected 1 or more; by default one a core")
+
+
+def _device(type_: object, value: str) -> None:
+    """Refuse what is no name of a device."""
+    check_name(value)
+
+
+Device = Annotated[str, Parameter(allow_leading_hyphen=False, validator=_device)]
 
 
 @Parameter(name="*")
@@ -36,9 +50,15 @@ class Execution:
     on: Executor = "local"
     """What runs the stages (load, protect, train, evaluate): processes on this machine, or a Ray cluster."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
+<<<<<<< HEAD
     """Number of worker processes; default: one per CPU core."""
     device: str = "auto"
     """Device for crafting and training: auto (an accelerator if there is one), cpu, cuda, or cuda:N."""
+=======
+    """Processes; default: one a core."""
+    device: Device = "auto"
+    """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""
+>>>>>>> main
     store: str | None = None
     """Store of protected sets, models and other results of stages: folder or URL; default: $BENCH_STORE or a cache."""
     display: Display = "auto"

@@ -17,6 +17,8 @@ from bench.commands.options import Device, Flag, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
+from bench.suffixes import MIDI_SUFFIXES, SOUND_SUFFIXES
+from bench.trials.facts import check_parameters, facts
 from bench.vocabulary import DomainName, Kind, Preset
 
 if TYPE_CHECKING:
@@ -72,18 +74,17 @@ def protect(
     force
         Overwrite an existing output file.
     """
-    from bench.devices import first
     from bench.files import check_output, check_source
-    from bench.notes.midi import MIDI_SUFFIXES
-    from bench.sound.encoding import WRITABLE
-    from bench.trials.stages import generator
 
     midi = source.suffix.lower() in MIDI_SUFFIXES
     check_source(source)
-    check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else tuple(WRITABLE), force=force)
+    check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SOUND_SUFFIXES, force=force)
     domain: DomainName = "midi" if midi else "audio"
-    rng = generator("protect", seed, first(device))
     plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+    from bench.devices import first
+    from bench.trials.stages import generator
+
+    rng = generator("protect", seed, first(device))
     if midi:
         from bench.commands.protect_midi import protect_score
 
@@ -111,19 +112,23 @@ def build_plugins(
         The defense and its knowledge.
 
     Raises:
-        UsageError: a plugin is for another domain.
+        UsageError: a plugin is for another domain, or a parameter is none of its own.
+        PluginError: a plugin is unknown or cannot be imported.
     """
-    from bench.api import Knowledge
-
     names_by_role = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
     settings_by_role = parse_settings(settings, names_by_role)
-    built_plugins = []
     kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
-    for kind, names in names_by_role.items():
-        for name in names:
-            plugin = plugins.build(kinds[kind], name, settings_by_role.get(kind, {}).get(name), preset)
-            domains = plugin.domains
-            if domain not in domains:
-                raise UsageError(f"{kind} '{name}' is for {' and '.join(domains)}, the file is {domain}")
-            built_plugins.append(plugin)
+    choices = [
+        (kinds[role], name, settings_by_role.get(role, {}).get(name, {}))
+        for role, names in names_by_role.items()
+        for name in names
+    ]
+    for kind, name, parameters in choices:  # by what their source says, before the first is imported
+        domains = facts(kind, name).domains
+        if domain not in domains:
+            raise UsageError(f"{plugins.SINGULAR[kind]} '{name}' is for {' and '.join(domains)}, the file is {domain}")
+        check_parameters(kind, name, parameters)
+    from bench.api import Knowledge
+
+    built_plugins = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in choices]
     return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:])) if built_plugins[1:] else Knowledge()

@@ -16,7 +16,7 @@ from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
 from bench.sources import plain_name
-from bench.trials.facts import facts, remembered
+from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
@@ -65,6 +65,7 @@ def expand(suite: Suite) -> Expansion:
         PluginError: A plugin cannot be loaded.
     """
     resolver = _Resolver(suite)
+    _check_declared(suite, resolver)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
     contaminated: dict[str, None] = {}
@@ -104,6 +105,22 @@ def expand(suite: Suite) -> Expansion:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
     return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
+
+
+def _check_declared(suite: Suite, resolver: _Resolver) -> None:
+    """Raise `UsageError` for a plugin whose domain or parameters do not fit, before any plugin is imported."""
+    for kind in plugins.FOLDERS:
+        for name in suite.named(kind):
+            if name != NONE:
+                check_parameters(kind, *suite.given(kind, name))
+    tally = _Tally()
+    cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
+    for (dataset, attacker), defense, adaptation in cells:
+        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        if not any(rule.keys() <= chosen.keys() and _matches_all(chosen, rule) for rule in suite.exclude):
+            cell = {**chosen, "reference": NONE}
+            tally.count(cell, resolver.mismatch(cell))
+    tally.check(resolver)
 
 
 class _Tally:
@@ -271,6 +288,7 @@ def resolve(
     """
     name = plugins.locate(kind, name)
     params = dict(given)
+    check_parameters(kind, name, params)
     if domain and "domain" in facts(kind, name).fields:
         params.setdefault("domain", domain)
     files: list[Part] = []
@@ -343,7 +361,11 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(all(_matches(cell[key], pattern) for key, pattern in rule.items()) for rule in suite.exclude)
+    return any(_matches_all(cell, rule) for rule in suite.exclude)
+
+
+def _matches_all(cell: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    return all(_matches(cell[key], pattern) for key, pattern in rule.items())
 
 
 def _matches(value: Any, pattern: Any) -> bool:
