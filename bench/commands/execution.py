@@ -105,14 +105,10 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
         new_records = run_work(work, folder, execution)
     except Stopped:
         return stopped()
-<<<<<<< HEAD
-    board = Board(suite, tuple(new_records))
-=======
     from bench.report import markdown, terminal
     from bench.results.board import Board
 
-    board = Board(suite, tuple(measured))
->>>>>>> main
+    board = Board(suite, tuple(new_records))
     if page is not None:  # before anything that may fail to be shown
         with replacing(page) as draft:
             draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")

@@ -10,15 +10,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-<<<<<<< HEAD
-KnowledgeName = Literal["white-box", "ensemble", "black-box", "none"]
-Executor = Literal["local", "ray"]
-=======
 from bench.devices import check_name
 
-Knows = Literal["white-box", "ensemble", "black-box", "none"]
-Place = Literal["local", "ray"]
->>>>>>> main
+KnowledgeName = Literal["white-box", "ensemble", "black-box", "none"]
+Executor = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
@@ -50,15 +45,9 @@ class Execution:
     on: Executor = "local"
     """What runs the stages (load, protect, train, evaluate): processes on this machine, or a Ray cluster."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
-<<<<<<< HEAD
     """Number of worker processes; default: one per CPU core."""
-    device: str = "auto"
-    """Device for crafting and training: auto (an accelerator if there is one), cpu, cuda, or cuda:N."""
-=======
-    """Processes; default: one a core."""
     device: Device = "auto"
-    """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""
->>>>>>> main
+    """Device for crafting and training: auto (an accelerator if there is one), cpu, cuda, or cuda:N."""
     store: str | None = None
     """Store of protected sets, models and other results of stages: folder or URL; default: $BENCH_STORE or a cache."""
     display: Display = "auto"

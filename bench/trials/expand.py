@@ -112,7 +112,7 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     for kind in plugins.FOLDERS:
         for name in suite.named(kind):
             if name != NONE:
-                check_parameters(kind, *suite.given(kind, name))
+                check_parameters(kind, *suite.resolve(kind, name))
     tally = _Tally()
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
