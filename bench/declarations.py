@@ -27,7 +27,7 @@ BASES: Mapping[Kind, type[Plugin]] = {
 _METHODS: Mapping[Kind, tuple[str, ...]] = {
     "defenses": ("protect",),
     "attackers": ("model", "loss", "learn", "quality"),
-    "adaptations": ("transform", "augment", "train"),
+    "adaptations": ("transform", "augment", "train", "train_with_granted"),
     "datasets": ("load",),
 }
 _PAGES: Mapping[Kind, str] = {

@@ -36,7 +36,7 @@ FOLDERS: dict[Kind, str] = {
 }
 # The optional methods that decide which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
-    "adaptations": ("transform", "augment", "train"),
+    "adaptations": ("transform", "augment", "train", "train_with_granted"),
     "attackers": ("prior", "view", "validity"),
 }
 SINGULAR: dict[Kind, str] = {

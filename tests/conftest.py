@@ -18,7 +18,7 @@ PARTS = {
     "dataset": ["tones"],
     "defense": ["hiss", "labels", "breaks", "dies", "slow", "swaps", "fills"],
     "attacker": ["linear"],
-    "adaptation": ["quieter", "halves"],
+    "adaptation": ["quieter", "halves", "apart"],
 }
 
 
@@ -50,7 +50,7 @@ def small_suite() -> Callable[..., Suite]:
             **more,
         }
         used = {
-            "dataset": data["datasets"],
+            "dataset": [*data["datasets"], *filter(None, [data.get("threat", {}).get("replacement")])],
             "defense": [*data["defenses"], *data.get("controls", [])],
             "attacker": data["attackers"],
             "adaptation": data.get("adaptations", []),
@@ -58,7 +58,9 @@ def small_suite() -> Callable[..., Suite]:
         for kind, tables in names.items():
             given = data.get(kind, {})
             data[kind] = {
-                name: {**tables.get(name, {}), **given.get(name, {})} for name in used[kind] if name in tables
+                name: {**tables.get(name, {}), **given.get(name, {})}
+                for name in used[kind]
+                if name in tables or name in given
             }
         return suite(data)
 

@@ -37,6 +37,7 @@ What a plugin imports of these four is part of its identity: where their code ch
 that import it, and their results are computed anew. `bench.api` itself is versioned by the schema of the keys.
 """
 
+from bench.api.concatenation import concatenate
 from bench.api.contract import (
     Adaptation,
     Attacker,
@@ -55,5 +56,5 @@ from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "concatenate", "silent_log",
 ]  # fmt: skip

@@ -317,7 +317,7 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
-    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train")
+    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train", "train_with_granted")
 
     def transform(self, data: S, rng: Generator) -> S:
         """Change the published set once, before training (mp3, resample, denoise, filter out what looks protected)."""
@@ -330,6 +330,13 @@ class Adaptation(Plugin, Generic[S]):
     def train(self, attacker: Attacker[Any], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
         """Train in another way than `attacker.learn`, which it may call (adversarial training, worst of K).
 
+        Args:
+            attacker: whose model is trained.
+            train: the published items; under a threat model the granted ones that are for training as well.
+            validation: clean items for the choice of the checkpoint.
+            rng: the only source of random numbers.
+            log: called once an epoch.
+
         Returns:
             A model that `attacker.quality` can score.
         """
@@ -340,6 +347,24 @@ class Adaptation(Plugin, Generic[S]):
         if not self.implements("augment"):
             return attacker.learn(train, validation, rng, log=log)
         return attacker.learn(train, validation, rng, augment=augment, log=log)
+
+    def train_with_granted(
+        self, attacker: Attacker[Any], train: S, granted: S, validation: S, rng: Generator, *, log: Log
+    ) -> nn.Module:
+        """Train on the published items and on the granted ones in different ways. Optional; requires "granted".
+
+        Args:
+            attacker: whose model is trained.
+            train: the published items, of which the attacker does not know which are protected.
+            granted: clean items that are for training.
+            validation: clean items for the choice of the checkpoint.
+            rng: the only source of random numbers.
+            log: called once an epoch.
+
+        Returns:
+            A model that `attacker.quality` can score.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not train on granted items apart")
 
 
 def _base(cls: type[Plugin]) -> type[Plugin]:

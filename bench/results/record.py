@@ -21,6 +21,7 @@ from bench.results.arms import SCORED, Arm
 from bench.results.names import NONE, file_name, row_name
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.results.statistics import mean
+from bench.results.threat import ThreatModel
 from bench.vocabulary import Control
 
 __all__ = [
@@ -35,7 +36,8 @@ __all__ = [
     "numbers_by_name",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
+_SCHEMA_WITHOUT_THREAT = 2
 
 Number = float | None
 _SEED = "s"  # before the seed, in a record's name
@@ -84,6 +86,8 @@ class TrialRecord(_Strict):
         control: Which control this is: clean, matched or scramble; "" for a defense.
         share: The share of the training clips that is protected; or the class that alone is.
         scope: What one perturbation is made for: clip, class or set.
+        threat: How much is published and granted; None where the whole training set is published.
+        replacement: The data set that the attacker trains on as well.
     """
 
     dataset: PartRecord
@@ -99,6 +103,8 @@ class TrialRecord(_Strict):
     control: Control
     share: float | str = 1.0
     scope: str = ""
+    threat: ThreatModel | None = None
+    replacement: PartRecord | None = None
 
     @property
     def row(self) -> str:
@@ -146,6 +152,8 @@ class Record(_Strict):
         trial: What was asked.
         metric: Which of the attacker's metrics is scored.
         arms: Arm -> metric -> one value a held-out item, higher is better.
+        curve: Clean items published, fewer than all -> metric -> one value a held-out item: the clean curve of score 2.
+        granted: Arm -> metric -> one value for each granted item by which the attacker chooses.
         ids: The held-out items, in the order of `arms`.
         groups: The song or speaker of each.
         labels: The class of each, where they have one.
@@ -170,6 +178,8 @@ class Record(_Strict):
     trial: TrialRecord
     metric: str = ""
     arms: dict[str, dict[str, list[Number]]] = {}
+    curve: dict[str, dict[str, list[Number]]] = {}
+    granted: dict[str, dict[str, list[Number]]] = {}
     ids: list[str] = []
     groups: list[str] = []
     labels: list[str] = []
@@ -185,6 +195,17 @@ class Record(_Strict):
     stages: dict[str, str] = {}
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}
+
+    @pydantic.model_serializer(mode="wrap")
+    def _as_older_programs_read_it(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write a record without a threat model as schema 2, which is all that it needs."""
+        data: dict[str, Any] = serialise(self)
+        if self.trial.threat is None:
+            data["schema_version"] = _SCHEMA_WITHOUT_THREAT
+            for holder, names in ((data, ("curve", "granted")), (data.get("trial", {}), ("threat", "replacement"))):
+                for name in names:
+                    holder.pop(name, None)
+        return data
 
     def __copy__(self) -> Record:
         """Copy the record without what was computed from it, since `model_copy` changes fields of the copy."""

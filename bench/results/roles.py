@@ -31,6 +31,7 @@ class Role:
 # In the order of what happens.
 ROLES = (
     Role("dataset", "datasets", "data set"),
+    Role("replacement", "datasets", "replacement"),  # other material that the attacker trains on as well
     Role("defense", "defenses", "defense"),
     Role("reference", "defenses", "matched to"),  # of a matched control
     Role("surrogates", "attackers", "surrogate", many=True),

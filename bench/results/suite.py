@@ -28,6 +28,12 @@
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
 
+    [threat]                                # score 2: what protected items are worth in clean ones
+    published = 120                         # the items that each seed draws and publishes
+    granted = 50                            # clean items that the attacker has anyway
+    sizes = [15, 30, 60]                    # of the clean curve, between 0 and `published`
+    replacement = "other_songs"             # a data set that the attacker trains on as well
+
     [gate]                                  # what `bench gate` calls a regression
     tolerance = 0.02
 
@@ -54,6 +60,7 @@ from bench.names import check_label, check_suite_name, suite_name_from
 from bench.results.labels import labels
 from bench.results.measures import AUDIBILITY, CEILINGS
 from bench.results.names import NONE
+from bench.results.threat import ThreatModel
 from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
@@ -116,6 +123,7 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
+    threat: ThreatModel | None = None  # None: the whole training set is published, and score 2 has no value
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
@@ -151,12 +159,17 @@ class Suite(pydantic.BaseModel):
     def named(self, kind: Kind) -> list[str]:
         """Every name of a kind in the suite's lists."""
         names_of: dict[Kind, Sequence[str]] = {
-            "datasets": self.datasets,
+            "datasets": [*self.datasets, *self._replacement],
             "defenses": [*self.defenses, *self.controls],
             "attackers": [*self.attackers, *self.bag],
             "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
         }
         return list(dict.fromkeys(names_of[kind]))
+
+    @property
+    def _replacement(self) -> list[str]:
+        """The data set of other material that the attacker has, if there is one."""
+        return [self.threat.replacement] if self.threat and self.threat.replacement else []
 
     def expected(self, defense: str) -> list[str]:
         """The adaptations that the defender prepares for: the defense's own, or else the suite's."""

@@ -43,7 +43,12 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
     except BenchError as error:
         raise DataError(f"record '{record.name}' cannot be run again here: {error}") from error
     return Trial(
-        seed=recorded.seed, knowledge=recorded.knowledge, preset=recorded.preset, share=recorded.share, **parts
+        seed=recorded.seed,
+        knowledge=recorded.knowledge,
+        preset=recorded.preset,
+        share=recorded.share,
+        threat=recorded.threat,
+        **parts,
     )
 
 

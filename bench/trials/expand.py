@@ -161,6 +161,11 @@ class _Resolver:
         attacker = self.part("attackers", names["attacker"])
         defense = self.part("defenses", names["defense"])
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
+        if adapted and "train_with_granted" in adapted.hooks and not self._suite.threat:
+            raise UsageError(
+                f"adaptation '{names['adaptation']}' trains on granted items, of which this run has none: give a "
+                "[threat] with `published` and `granted`"
+            )
         identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", names["dataset"], domain),
@@ -175,7 +180,18 @@ class _Resolver:
             adaptation=adapted,
             reference=self.part("defenses", reference) if reference else None,
             preset=self._suite.preset,
+            threat=self._suite.threat,
+            replacement=self.replacement(domain),
         )
+
+    def replacement(self, domain: str) -> Part | None:
+        """The data set of other material that the suite gives the attacker, if it gives one."""
+        threat = self._suite.threat
+        if not threat or not threat.replacement:
+            return None
+        if domain not in (able := self.domains("datasets", threat.replacement)):
+            raise UsageError(f"replacement '{threat.replacement}' is for {' and '.join(able)}, expected {domain}")
+        return self.part("datasets", threat.replacement, domain)
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
@@ -339,7 +355,9 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
     )
 
 
-_PROVIDED: frozenset[Requirement] = frozenset({"labels"})  # what a trial gives an adaptation beside the items
+_PROVIDED: frozenset[Requirement] = frozenset(
+    {"labels", "granted"}
+)  # what a trial gives an adaptation beside the items
 
 
 def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Plan: the stages of work that some trials need. Pure values, without torch.
 
-load -> protect -> audit
-           |
-          mix -> adapt -> learn -> evaluate
+load -> (draw) -> protect -> audit
+                     |
+                    mix -> adapt -> learn -> evaluate
 
 Each stage has a content key over what it does: the task, the resolved parameters and source digests of its plugins, its
 options and its parents' keys. Equal stages have equal keys and are done once: one protected set serves every attacker,
@@ -13,6 +13,9 @@ compare sets:
   without being protected again.
 * compare, where the attacker has a `view`: what the attacker reads of the protected set beside what it reads of the
   clean set, both adapted.
+
+Under a threat model each seed draws what is published and what the attacker is granted (`draw`), the granted items
+stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well.
 
 A preprocessing adaptation before a classifier also changes the validation and test sets: it is part of the attacker's
 pipeline.
@@ -25,6 +28,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
+from bench.results.threat import ThreatModel
 from bench.trials.trial import SPLITS, Part, Trial
 from bench.vocabulary import Needs
 
@@ -38,7 +42,7 @@ TrainingSet = Literal["published", "clean", "remainder"]
 class Stage:
     """One unit of work. `key` names its artefact in the store."""
 
-    task: str  # "load", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare"
+    task: str  # "load", "draw", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare"
     parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
     options: Mapping[str, Any]
     parents: Mapping[str, str]  # role -> key
@@ -99,6 +103,16 @@ ARMS = (
     # The unprotected items alone, where only a share of the set is protected.
     Arm("remainder", "remainder", adapted=False, applies=lambda trial: trial.partial),
 )
+
+
+def curve_role(size: int) -> str:
+    """Return the role of the evaluation of a smaller clean set; with "_learned" behind it, of its model."""
+    return f"clean_{size}"
+
+
+def granted_role(role: str) -> str:
+    """Return the role of an arm's evaluation on the granted items."""
+    return f"{role}_granted"
 
 
 def stage(
@@ -182,7 +196,7 @@ class _TrialStages:
         self._seed = {"seed": trial.seed}
         self._on = f"{trial.attacker.title} on {trial.dataset.title}"
         self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
-        self._loaded = {split: self._load(split) for split in SPLITS}
+        self._loaded = self._drawn() if trial.threat else {split: self._load(split) for split in SPLITS}
 
     def roles(self) -> dict[str, Stage]:
         """Return every stage that the trial's record names: role -> stage."""
@@ -203,6 +217,11 @@ class _TrialStages:
                 roles[f"{arm.role}_learned"] = self._learn(arm, sets[arm.train])
         for arm in arms:
             roles[arm.role] = self._evaluate(arm, roles.get(f"{arm.role}_learned"), roles["clean_learned"])
+        if trial.threat:
+            for arm in arms:
+                if arm.train:
+                    roles[granted_role(arm.role)] = self._evaluate_granted(arm, roles[f"{arm.role}_learned"])
+            roles |= self._curve(trial.threat)
         if "view" in trial.attacker.hooks:
             roles["view"] = self._compare(published)
         return roles
@@ -210,6 +229,54 @@ class _TrialStages:
     def _load(self, split: str) -> Stage:
         data = self._trial.dataset
         return self._build("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
+
+    def _drawn(self) -> dict[str, Stage]:
+        """What the seed draws, in the places of the splits, and the granted and other items that are trained on."""
+        trial = self._trial
+        assert trial.threat is not None
+        items = {
+            "train": self._draw(trial.dataset, "published", trial.threat.published),
+            "validation": self._draw(trial.dataset, "choosing"),
+            "test": self._load("test"),
+            "granted": self._draw(trial.dataset, "training"),
+        }
+        if trial.replacement:
+            items["replacement"] = self._draw(trial.replacement, "published", trial.threat.published)
+        return items
+
+    def _draw(self, dataset: Part, part: str, items: int = 0) -> Stage:
+        """Items of a data set's training split that the seed draws: so many to publish, or half of the granted."""
+        assert self._trial.threat is not None
+        source = self._build("load", f"load {dataset.title} train", {"dataset": dataset}, {"split": "train"}, {})
+        options = {**self._seed, "part": part, "granted": self._trial.threat.granted, "items": items}
+        what = {"published": f"{items} items", "choosing": "granted items to choose by"}.get(part, "granted items")
+        title = f"draw {what} of {dataset.title}, seed {self._trial.seed}"
+        return self._build("draw", title, {}, options, {"train": source})
+
+    def _curve(self, threat: ThreatModel) -> dict[str, Stage]:
+        """The clean curve: for each smaller size, its model's quality on the test items and on the granted ones."""
+        trial, roles = self._trial, {}
+        for size in threat.smaller:
+            what = f"{size} of {threat.published} clean items"
+            parents = {"validation": self._loaded["validation"], "whole": self._loaded["train"], **self._held()}
+            if size:
+                parents["train"] = self._draw(trial.dataset, "published", size)
+            parts = {"attacker": trial.attacker}
+            model = self._build("learn", f"learn {self._on}, {what}, seed {trial.seed}", parts, self._seed, parents)
+            role = curve_role(size)
+            roles[f"{role}_learned"] = model
+            for name, items in ((role, self._loaded["test"]), (granted_role(role), self._loaded["validation"])):
+                title = f"evaluate {self._on}, {what}, seed {trial.seed}"
+                options = {**self._seed, "generate": False}
+                roles[name] = self._build("evaluate", title, parts, options, {"test": items, "model": model})
+        return roles
+
+    def _held(self, adapt: bool = False) -> dict[str, Stage]:
+        """What the attacker trains on in every arm under a threat model: granted items, other material."""
+        held: dict[str, Stage] = {
+            name: self._loaded[name] for name in ("granted", "replacement") if name in self._loaded
+        }
+        return {name: self._adapt(items, f"the {name} items") for name, items in held.items()} if adapt else held
 
     def _protect(self, trial: Trial) -> Stage:
         """Return the protected set; for the clean control the data itself, so that its arms are the clean ones."""
@@ -266,11 +333,13 @@ class _TrialStages:
         trial, validation, hooked = self._trial, self._loaded["validation"], None
         if arm.adapted and trial.adaptation:
             items = self._adapt(items, trial.row if arm.train == "published" else "clean")
-            hooked = trial.adaptation if {"augment", "train"} & set(trial.adaptation.hooks) else None
+            hooked = (
+                trial.adaptation if {"augment", "train", "train_with_granted"} & set(trial.adaptation.hooks) else None
+            )
             if self._preprocesses:
                 validation = self._adapt(validation, "the validation set")
         title = f"learn {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
-        parents = {"train": items, "validation": validation}
+        parents = {"train": items, "validation": validation, **self._held(adapt=arm.adapted and self._preprocesses)}
         if items.task == "adapt" or arm.train == "remainder":
             # The set differs from the published one, but the optimiser must take as many steps as for that.
             parents["whole"] = self._loaded["train"]
@@ -290,6 +359,15 @@ class _TrialStages:
             parents["untrained"] = self._evaluate(_UNTRAINED, None, clean_model)
         title = f"evaluate {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
         return self._build("evaluate", title, {"attacker": trial.attacker}, self._seed, parents)
+
+    def _evaluate_granted(self, arm: Arm, model: Stage) -> Stage:
+        """The quality on the granted items by which the attacker chooses among its responses."""
+        trial, items = self._trial, self._loaded["validation"]
+        if arm.adapted and self._preprocesses:
+            items = self._adapt(items, "the validation set")
+        title = f"evaluate {self._on} on granted items, {self._arm_title(arm)}, seed {trial.seed}"
+        options = {**self._seed, "generate": False}
+        return self._build("evaluate", title, {"attacker": trial.attacker}, options, {"test": items, "model": model})
 
     def _compare(self, published: Stage) -> Stage:
         trial = self._trial

@@ -15,7 +15,7 @@ from bench.results.record import (
 )
 from bench.results.roles import map_parts
 from bench.results.statistics import mean
-from bench.trials.plan import Cell
+from bench.trials.plan import Cell, curve_role, granted_role
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part
@@ -55,12 +55,17 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     if audible["distance"]:
         distance["protected_set"] = audible["distance"]
     arms = {arm: result["quality"] for arm, result in results.items()}
+    sizes = cell.trial.threat.smaller if cell.trial.threat else ()
+    trained = [*(str(arm) for arm in TRAINED), *map(curve_role, sizes)]
+    granted = {role: artefact(granted_role(role), "quality.json", {}).get("quality") for role in trained}
     return Record(
         key=cell.key,
         status="ok",
         trial=_trial_record(cell),
         metric=reference["metric"],
         arms=arms,
+        curve={str(size): artefact(curve_role(size), "quality.json", {})["quality"] for size in sizes},
+        granted={role: quality for role, quality in granted.items() if quality},
         ids=reference["ids"],
         groups=reference["groups"],
         labels=reference.get("labels", []),
@@ -174,6 +179,7 @@ def _trial_record(cell: Cell) -> TrialRecord:
         preset=trial.preset,
         control=trial.defense.control,
         share=trial.share,
+        threat=trial.threat,
         scope=trial.defense.traits.get("per", ""),
     )
 

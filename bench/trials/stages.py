@@ -1,4 +1,4 @@
-"""Perform the tasks of a plan: load, protect, audit, mix, adapt, learn, evaluate, compare.
+"""Perform the tasks of a plan: load, draw, protect, audit, mix, adapt, learn, evaluate, compare.
 
 Executors call `perform`. It reads a stage's parents from the store, runs the task with the stage's plugins and writes
 the artefact; stages exchange data only through the store. Each stage has one random generator, seeded by the task and
@@ -7,6 +7,7 @@ the trial's seed alone, so that arms and defenses are paired by seed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import resource
 import time
@@ -20,7 +21,7 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls
+from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls, concatenate
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
@@ -29,7 +30,7 @@ from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash, misaligned
 from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
-from bench.trials import measuring, shares
+from bench.trials import draws, measuring, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.plan import Stage
 from bench.trials.provenance import provenance
@@ -153,6 +154,15 @@ def _load(work: _Work, folder: Path) -> dict[str, Any]:
     return _counts(data)
 
 
+def _draw(work: _Work, folder: Path) -> dict[str, Any]:
+    """Draw what the seed publishes, or a half of what it grants, from the training split."""
+    data, options = work.data("train"), work.stage.options
+    drawn = draws.draw(data, options["items"], options["granted"], work.rng())
+    selected = data.select(drawn.part(options["part"]))
+    save_data(folder, selected)
+    return {**_counts(selected), "alignment": alignment_hash(load_data(folder))}
+
+
 def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     data = work.data("train")
     rounds: list[dict[str, float]] = []
@@ -213,18 +223,13 @@ def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
 
 def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     attacker, adaptation = work.plugin("attacker"), work.plugin("adaptation")
-    train, validation = work.data("train"), work.data("validation")
-    published = work.store.meta(work.stage.parents["train"]).get("alignment")
-    if published and published != alignment_hash(train):
-        raise DataError(
-            f"{work.stage.title}: the training set is misaligned: its alignment hash {alignment_hash(train)[:8]} "
-            f"differs from {published[:8]}, recorded when it was written"
-        )
-    if "whole" in work.stage.parents:
-        train = replace(train, whole=work.store.meta(work.stage.parents["whole"])["items"])
+    validation = work.data("validation")
+    train, granted = _training_set(work, apart=adaptation is not None and adaptation.implements("train_with_granted"))
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
-    if adaptation is None:
+    if granted is not None:
+        model = adaptation.train_with_granted(attacker, train, granted, validation, work.rng(), log=log)
+    elif adaptation is None:
         model = attacker.learn(train, validation, work.rng(), log=log)
     else:
         model = adaptation.train(attacker, train, validation, work.rng(), log=log)
@@ -234,6 +239,37 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     save_model(folder, model, base)
     write_json(folder / "epochs.json", [numbers_by_name(row) for row in epochs])
     return {"epochs": len(epochs)}
+
+
+def _training_set(work: _Work, apart: bool) -> tuple[Data, Data | None]:
+    """Read what an arm is trained on: published items and, under a threat model, what the attacker holds anyway.
+
+    Args:
+        apart: whether the adaptation is given the granted items by themselves.
+
+    Returns:
+        The training set, and the granted items where they are kept apart.
+    """
+    parents = work.stage.parents
+    sets = [work.data(role) for role in ("train", "granted", "replacement") if role in parents]
+    if "replacement" in parents:  # another data set may name its items alike
+        sets[-1] = replace(sets[-1], ids=tuple(f"replacement/{name}" for name in sets[-1].ids))
+    if "replacement" in parents:  # another data set may name its items alike
+        sets[-1] = replace(sets[-1], ids=tuple(f"replacement/{name}" for name in sets[-1].ids))
+    if "train" in parents:
+        recorded = work.store.meta(parents["train"]).get("alignment")
+        if recorded and recorded != alignment_hash(sets[0]):
+            raise DataError(
+                f"{work.stage.title}: the training set is misaligned: its alignment hash {alignment_hash(sets[0])[:8]} "
+                f"differs from {recorded[:8]}, recorded when it was written"
+            )
+    granted = sets.pop(1) if apart else None
+    train = functools.reduce(concatenate, sets)
+    if "whole" in parents:
+        beside = [role for role in ("granted", "replacement") if role in parents and not (apart and role == "granted")]
+        items = sum(work.store.meta(parents[role])["items"] for role in ("whole", *beside))
+        train = replace(train, whole=items)
+    return train, granted
 
 
 def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
@@ -257,7 +293,7 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
         "labels": [test.classes[label] for label in test.labels.tolist()] if test.labels is not None else [],
         "quality": {metric: numbers(values.tolist()) for metric, values in quality.items()},
     }
-    if attacker.implements("generate"):
+    if attacker.implements("generate") and work.stage.options.get("generate", True):
         result |= _generated(work, attacker, model, test, folder)
     if "untrained" in work.stage.parents:
         result["gates"] = _gates(work, attacker, result["quality"])
@@ -368,6 +404,7 @@ def _described(error: BaseException) -> dict[str, str]:
 
 TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
     "load": _load,
+    "draw": _draw,
     "protect": _protect,
     "audit": _audit,
     "mix": _mix,

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.results import cells
 from bench.results.names import NONE, file_name, row_name
+from bench.results.threat import ThreatModel
 from bench.sources import plain_name
 from bench.vocabulary import Control, Kind, Needs
 
@@ -68,6 +69,8 @@ class Trial:
     reference: Part | None = None  # for a matched control: the defense whose audibility it matches
     preset: str = "small"
     share: float | str = 1.0  # protected share of the training items; a class's name: all of that class, no other
+    threat: ThreatModel | None = None  # None: the whole training set is published and the validation set chooses
+    replacement: Part | None = None  # of `threat`: a data set that the attacker trains on as well
 
     @property
     def row(self) -> str:

@@ -1,0 +1,127 @@
+"""Trials under a threat model: what is drawn, what each arm is trained on, and what the record holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.api import Clips
+from bench.errors import DataError, UsageError
+from bench.results.record import Record
+from bench.results.suite import Suite
+from bench.trials.artefacts import load_data
+from bench.trials.expand import expand
+from bench.trials.plan import plan
+from bench.trials.run import execute, prepare
+from bench.trials.store import Store
+from bench.trials.trial import Trial
+
+Trials = Callable[..., tuple[Trial, ...]]
+THREAT = {"published": 12, "granted": 6, "sizes": [3, 6]}
+COUNTS = "range(2 * train.epoch_items)"
+
+
+def run(trials: tuple[Trial, ...], folder: Path) -> list[Record]:
+    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
+
+
+def ids(record: Record, folder: Path, role: str) -> tuple[str, ...]:
+    """The items of the set in a role."""
+    data = load_data(Store(folder / "store").open(record.stages[role]))
+    assert isinstance(data, Clips)
+    return data.ids
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """The linear attacker with as many steps as items in an epoch, twice."""
+    source = (Path(__file__).parents[1] / "plugins" / "linear.py").read_text()
+    assert "range(self.steps)" in source
+    path = tmp_path / "counts.py"
+    path.write_text(source.replace("range(self.steps)", COUNTS))
+    return {"attacker": {"linear": {"plugin": str(path)}}}
+
+
+def test_every_arm_takes_as_many_steps_and_the_record_holds_the_curve(
+    small_trials: Trials, tmp_path: Path, counting: dict[str, dict[str, dict[str, str]]]
+) -> None:
+    (record,) = run(small_trials(defenses=["hiss"], seeds=[0], threat=THREAT, **counting), tmp_path)
+    assert record.status == "ok", record.error
+    assert record.schema_version == 3
+    assert {arm: len(epochs) for arm, epochs in record.epochs.items()} == {"protected": 30, "clean": 30}
+    assert set(record.curve) == {"0", "3", "6"}
+    assert all(len(metrics[record.metric]) == len(record.ids) for metrics in record.curve.values())
+    assert set(record.granted) == {"protected", "clean", "clean_0", "clean_3", "clean_6"}
+    assert all(len(metrics[record.metric]) == 3 for metrics in record.granted.values())
+    store = Store(tmp_path / "store")
+    steps = [len(store.json(record.stages[f"clean_{size}_learned"], "epochs.json") or []) for size in (0, 3, 6)]
+    assert steps == [30, 30, 30]  # twice the 12 published and the 3 granted items that are for training
+
+
+def test_published_and_granted_items_are_other_items_and_every_seed_draws_its_own(
+    small_trials: Trials, tmp_path: Path
+) -> None:
+    records = run(small_trials(defenses=["hiss"], seeds=[0, 1], threat=THREAT), tmp_path)
+    sets = [ids(record, tmp_path, "clean_set") for record in records]
+    assert [len(items) for items in sets] == [12, 12]
+    assert set(sets[0]) != set(sets[1])
+    assert ids(records[0], tmp_path, "protected_set") == sets[0]
+    assert records[0].ids == records[1].ids  # the test items are the same for every seed
+    assert not set(records[0].ids) & set(sets[0])
+
+
+def test_defenses_and_responses_of_a_seed_share_the_clean_curve(small_trials: Trials) -> None:
+    trials = small_trials(
+        defenses=["clean", "hiss", "labels"], adaptations=["none", "halves"], seeds=[0], threat=THREAT
+    )
+    stages = plan(trials).stages.values()
+    sizes = [stage for stage in stages if stage.task == "learn" and "of 12 clean items" in stage.title]
+    assert len(sizes) == 3
+    draws = [stage for stage in stages if stage.task == "draw"]
+    assert len(draws) == 5  # 12, 6 and 3 published items; the granted ones to choose by and to train on
+
+
+def test_other_material_is_trained_on_in_every_arm(
+    small_trials: Trials, tmp_path: Path, counting: dict[str, dict[str, dict[str, str]]]
+) -> None:
+    other = {"plugin": str(Path(__file__).parents[1] / "plugins" / "tones.py"), "clips": 40}
+    threat = {**THREAT, "replacement": "others"}
+    given = {**counting, "dataset": {"others": other}}
+    trials = small_trials(defenses=["hiss"], seeds=[0], threat=threat, datasets=["tones"], **given)
+    (record,) = run(trials, tmp_path)
+    assert record.status == "ok", record.error
+    assert record.trial.replacement is not None
+    assert record.trial.replacement.label == "others"
+    assert {arm: len(epochs) for arm, epochs in record.epochs.items()} == {"protected": 54, "clean": 54}
+
+
+def test_an_adaptation_may_be_given_the_granted_items_apart(small_trials: Trials, tmp_path: Path) -> None:
+    (record,) = run(small_trials(defenses=["hiss"], seeds=[0], adaptations=["apart"], threat=THREAT), tmp_path)
+    assert record.status == "ok", record.error
+    first = record.epochs["protected"][0]
+    assert (first["published"], first["granted"], first["validation items"]) == (12, 3, 3)
+    with pytest.raises(UsageError, match="'apart' trains on granted items, of which this run has none"):
+        small_trials(defenses=["hiss"], seeds=[0], adaptations=["apart"])
+
+
+def test_a_set_that_is_too_small_fails_with_what_fits(small_trials: Trials, tmp_path: Path) -> None:
+    trials = small_trials(defenses=["hiss"], seeds=[0], threat={"published": 500, "granted": 6})
+    with pytest.raises(DataError, match="leave 18 to publish beside 6 granted, expected at least 500"):
+        run(trials, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("threat", "message"),
+    [
+        ({"published": 12}, "granted"),
+        ({"published": 12, "granted": 1}, "greater than or equal to 2"),
+        ({"published": 12, "granted": 4, "sizes": [6, 12]}, "size 12 of the clean curve: expected less than the 12"),
+        ({"published": 12, "granted": 4, "sizes": [6, 3]}, "expected increasing"),
+        ({"published": 12, "granted": 4, "size": [3]}, "size"),
+    ],
+)
+def test_a_threat_model_that_makes_no_sense_is_refused(
+    small_suite: Callable[..., Suite], threat: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        expand(small_suite(threat=threat))
