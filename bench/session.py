@@ -15,7 +15,7 @@ from bench.results.results import Results
 from bench.results.suite import Suite
 from bench.results.suite import suite as suite_from
 
-__all__ = ["default_datasets", "request", "run", "run_folder"]
+__all__ = ["default_datasets", "request", "run", "run_folder", "threat"]
 
 
 def run(
@@ -29,6 +29,9 @@ def run(
     share: float | str | Sequence[float | str] = 1.0,
     control: str | Sequence[str] = "noise",
     preset: str = "small",
+    published: int | None = None,
+    granted: int | None = None,
+    replacement: str | None = None,
     seeds: int = 3,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     store: str | Path | None = None,
@@ -48,6 +51,10 @@ def run(
         share: How much of the training set is protected, 0 to 1; or the class that alone is.
         control: Matched controls; () for none.
         preset: The budget: smoke, small or full.
+        published: Items that each seed draws and publishes; None for the whole training set. With `granted`,
+            `results.worths` says what they are worth in clean items.
+        granted: Clean items that the attacker has anyway.
+        replacement: A data set of other material that the attacker trains on as well.
         seeds: How many seeds.
         parameters: Name of a plugin -> its parameters.
         store: Folder or fsspec URL of the artefacts; by default $BENCH_STORE, else the user's cache.
@@ -79,6 +86,7 @@ def run(
         controls=_listed(control),
         preset=preset,
         seeds=seeds,
+        threat=threat(published, granted, replacement),
     )
     suite = suite_from({**definition, **_tables(definition, parameters or {})}, "this run")
     expansion = expand(suite)
@@ -103,6 +111,7 @@ def request(
     controls: Sequence[str],
     preset: str,
     seeds: int,
+    threat: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what a run asks for as a suite's mapping.
 
@@ -128,7 +137,21 @@ def request(
         "shares": list(shares),
         "preset": preset,
         "seeds": list(range(seeds)),
+        **({"threat": dict(threat)} if threat else {}),
     }
+
+
+def threat(published: int | None, granted: int | None, replacement: str | None) -> dict[str, Any] | None:
+    """Return the threat model of a run as a suite's mapping; None where nothing of one is given.
+
+    Raises:
+        UsageError: Of the number published and the number granted one is missing.
+    """
+    if published is None and granted is None and replacement is None:
+        return None
+    if published is None or granted is None:
+        raise UsageError("a threat model needs both numbers: --published 120 --granted 50")
+    return {"published": published, "granted": granted, "replacement": replacement or ""}
 
 
 def default_datasets(attackers: Sequence[str]) -> list[str]:
@@ -164,7 +187,10 @@ def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]
         UsageError: No plugin of the run has that name.
     """
     names = {
-        "dataset": list(asked["datasets"]) or default_datasets(asked["attackers"]),
+        "dataset": [
+            *(asked["datasets"] or default_datasets(asked["attackers"])),
+            *filter(None, [asked.get("threat", {}).get("replacement")]),
+        ],
         "defense": [*asked["defenses"], *asked["controls"]],
         "attacker": list(asked["attackers"]),
         "adaptation": [*asked["adaptations"], *asked["expects"]],

@@ -53,6 +53,12 @@ class Selection:
     """Control that is made as audible as each defense; default: noise. "none" for no control. Repeatable."""
     preset: Preset = "small"
     """Size of the data set and effort of defense and attacker: smoke (a quick test, decides nothing), small or full."""
+    published: int | None = None
+    """Number of training items that each seed draws and publishes; needs --granted; default: the whole training set."""
+    granted: int | None = None
+    """Number of clean items that the attacker holds in any case; half of them choose its response."""
+    replacement: str | None = None
+    """Data set of other material that the attacker trains on as well; needs --published and --granted."""
     seeds: int = 3
     """Number of random seeds; the confidence interval is over them."""
     set_: Sets = None
@@ -85,7 +91,7 @@ def suite_of(selection: Selection) -> Suite:
         UsageError: no attacker, fewer than one seed, or a name or parameter that does not exist.
     """
     from bench.results.suite import suite
-    from bench.session import default_datasets, request
+    from bench.session import default_datasets, request, threat
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
     adaptations, expects = selection.adapt or [], selection.expect or []
@@ -100,9 +106,10 @@ def suite_of(selection: Selection) -> Suite:
         controls=[CONTROL] if selection.control is None else selection.control,
         preset=selection.preset,
         seeds=selection.seeds,
+        threat=threat(selection.published, selection.granted, selection.replacement),
     )
     names_by_kind = {
-        "dataset": datasets or default_datasets(attackers),
+        "dataset": [*(datasets or default_datasets(attackers)), *filter(None, [selection.replacement])],
         "defense": [*definition["defenses"], *definition["controls"]],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],

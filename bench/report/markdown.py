@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.report import losses, music
 from bench.report.columns import Table, checks_table, main_table, response_table, responses
+from bench.report.worth import MEANING, worth_table
 from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
@@ -34,6 +35,9 @@ def page(board: Board, command: str) -> str:
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
+    worths = worth_table(records)
+    if worths[1]:
+        parts += ["## What the protected items are worth in clean ones", MEANING, _table(worths)]
     parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]
     front = [
         f"{markdown_text(view.row.defense)} ({_denied(view)}, {view.audibility})" for view in views if view.on_front

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.report import losses
 from bench.report.columns import checks_table, main_table, response_table, responses
+from bench.report.worth import worth_table
 from bench.results import table
 from bench.results.board import Board
 from bench.results.formats import DASH, text_table
@@ -19,6 +20,10 @@ def tables(board: Board) -> str:
     heads, body = main_table(board.views)
     ids = [view.shown.cell.id if view.shown else DASH for view in board.views]
     parts = [text_table(["cell", *heads], [[cell, *line] for cell, line in zip(ids, body, strict=True)])]
+    heads, body = worth_table(board.records)
+    if body:
+        title = "what the protected items are worth in clean ones (score 2; see docs/reading-a-table.md)"
+        parts.append(f"{title}\n{text_table(heads, body)}")
     if len(responses(board.views)) > 1:
         title = "learning denied by every response (the clean row: what the response costs the attacker)"
         parts.append(f"{title}\n{text_table(*response_table(board.views))}")

@@ -18,6 +18,7 @@ from bench.results.formats import DASH, bounds, number, text_table
 from bench.results.record import Record
 from bench.results.statistics import mean
 from bench.results.table import Row
+from bench.results.worths import RowWorth, row_worths
 
 if TYPE_CHECKING:
     import pandas
@@ -49,6 +50,11 @@ class Results:
     def rows(self) -> list[Row]:
         """The rows of the table: a defense each, with its best response, interval, rank and audibility."""
         return table.rows(self.records, self.budget)
+
+    @cached_property
+    def worths(self) -> list[RowWorth]:
+        """What each protected set is worth in clean items (score 2); empty without a threat model."""
+        return row_worths(self.records)
 
     def __str__(self) -> str:
         """Return a line a row: rank, defense, score with its interval, best response."""

@@ -1,0 +1,96 @@
+"""Worth from records: which arms it reads, which model is chosen, and what the controls come to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.results.arms import Arm
+from bench.results.record import Record
+from bench.results.worths import row_worths
+from bench.trials.run import execute, prepare
+from bench.trials.store import Store
+from bench.trials.trial import Trial
+
+THREAT = {"published": 12, "granted": 6, "sizes": [3, 6]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("worths")
+
+
+@pytest.fixture
+def records(small_trials: Callable[..., tuple[Trial, ...]], folder: Path) -> list[Record]:
+    """Two seeds of clean and hiss, with a response that halves the sound; from the store after the first test."""
+    trials = small_trials(defenses=["clean", "hiss"], adaptations=["none", "halves"], threat=THREAT)
+    return execute(prepare(trials, Store(folder / "store")), folder / "records", lambda event: None, jobs=1)
+
+
+def test_every_defense_has_a_worth_over_its_responses_and_seeds(records: list[Record]) -> None:
+    rows = {row.defense: row for row in row_worths(records)}
+    assert set(rows) == {"clean", "hiss"}
+    for row in rows.values():
+        assert row.seeds == (0, 1)
+        assert row.curve.sizes == (0, 3, 6, 12)
+        assert row.curve.granted == 6
+        assert 0 <= row.worth.items.low <= row.worth.items.mean <= row.worth.items.high <= 12
+        assert row.response in ("linear", "linear + halves")
+
+
+def test_the_clean_control_without_a_response_is_worth_all_of_it(records: list[Record]) -> None:
+    plain = [record for record in records if record.trial.adaptation is None]
+    clean = next(row for row in row_worths(plain) if row.defense == "clean")
+    assert clean.worth.items.high == 12
+    assert clean.worth.denied.mean == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_response_is_chosen_by_the_granted_items_alone(records: list[Record]) -> None:
+    def changed(record: Record, granted: float, test: float) -> Record:
+        values = {record.metric: [granted] * 3}
+        arms = {**record.arms, "protected": {record.metric: [test] * len(record.ids)}}
+        return record.model_copy(update={"granted": {**record.granted, "protected": values}, "arms": arms})
+
+    best_on_granted = [
+        changed(record, 5.0, -3.0) if record.trial.adaptation else changed(record, 1.0, -1.0) for record in records
+    ]
+    for row in row_worths(best_on_granted):
+        assert row.response == "linear + halves"
+        assert row.worth.protected == pytest.approx(-3.0)
+
+
+def test_attackers_that_share_a_scale_have_one_curve_of_the_better_model(records: list[Record]) -> None:
+    def accuracy(record: Record, attacker: str, quality: float) -> Record:
+        count = len(record.ids)
+        values, three = {"accuracy": [quality] * count}, {"accuracy": [quality] * 3}
+        trial = record.trial.model_copy(
+            update={"attacker": record.trial.attacker.model_copy(update={"label": attacker})}
+        )
+        return record.model_copy(
+            update={
+                "metric": "accuracy",
+                "trial": trial,
+                "arms": {str(arm): values for arm in (Arm.CLEAN, Arm.PROTECTED, Arm.UNTRAINED)},
+                "curve": dict.fromkeys(record.curve, values),
+                "granted": dict.fromkeys(record.granted, three),
+            }
+        )
+
+    plain = [record for record in records if record.trial.adaptation is None]
+    both = [accuracy(record, name, level) for record in plain for name, level in (("weak", 0.3), ("strong", 0.9))]
+    rows = row_worths(both)
+    assert [row.defense for row in rows] == ["clean", "hiss"]
+    for row in rows:
+        assert row.attackers == ("weak", "strong")
+        assert row.response == "strong"
+        assert row.curve.means == pytest.approx([0.9] * 4)
+        assert [check.name for check in row.worth.void] == ["publishing adds", "not saturated"]
+
+
+def test_records_without_a_threat_model_and_failed_ones_have_no_worth(records: list[Record]) -> None:
+    without = [
+        record.model_copy(update={"trial": record.trial.model_copy(update={"threat": None})}) for record in records
+    ]
+    assert row_worths(without) == []
+    failed = [record.model_copy(update={"status": "failed"}) for record in records]
+    assert row_worths(failed) == []
