@@ -146,7 +146,7 @@ def test_kad_grows_with_the_shift_and_takes_its_ruler_from_the_reference(rng: to
 def test_kad_in_blocks_is_the_same(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(rng, 50, 4), normal(rng, 30, 4) + 1
     whole = kad(x, y)
-    monkeypatch.setattr(distance, "_AT_ONCE", 70)
+    monkeypatch.setattr(distance, "_VALUES_PER_BLOCK", 70)
     assert kad(x, y) == pytest.approx(whole, rel=1e-12)
 
 
