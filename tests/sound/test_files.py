@@ -106,7 +106,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "half a wav": ("a.wav", halve, r"truncated: its header claims 128000 bytes of sound, but it has 6\d+"),
     "half a flac": ("a.flac", halve, "damaged, truncated"),
     "half an aiff": ("a.aiff", halve, "truncated"),
-    "half an mp3": ("a.mp3", halve, r"truncated: its header claims 16000 samples, \d+ can be read"),
+    "half an mp3": ("a.mp3", halve, r"truncated: its header claims 16000 samples, but only \d+ can be read"),
     "half an ogg": ("a.ogg", halve, "truncated"),
     "half an opus": ("a.opus", halve, "truncated"),
     "only a header": ("a.wav", lambda path: path.write_bytes(whole(path)[:60]), "truncated|damaged"),
