@@ -304,8 +304,8 @@ def _require_plausible_header(file: BinaryIO, name: str, size: int) -> None:
     behind = file.read(_MOST_TRAILING)
     if end and size - end > max(_MOST_TRAILING, sound // 2) and any(behind) and behind[:3] not in (b"ID3", b"TAG"):
         raise DataError(
-            f"{name}: its header claims {sound} bytes of sound, but {size - end} bytes without a chunk header follow: "
-            "repair the header first"
+            f"{name}: its header claims {sound} bytes of sound, but {size - end} more bytes follow "
+            "without a chunk header: repair the header first"
         )
 
 
