@@ -5,7 +5,8 @@ metrics of single tracks in `bench.metrics.symbolic`.
 """
 
 from bench.metrics.alignment import alignment_hash, misaligned
-from bench.metrics.distance import Embedding, distances, fad_infinity, frechet, kad, split_half_floor
+from bench.metrics.distance import distances, fad_infinity, frechet, kad, split_half_floor
+from bench.metrics.embeddings import Embedding
 from bench.metrics.learning import view_change
 from bench.metrics.speech import pesq, speech_quality, stoi
 from bench.metrics.styles import style_purity
