@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Generator, nn
@@ -21,7 +22,7 @@ from bench._kit.case import (
     valid,
 )
 from bench._kit.device import elsewhere
-from bench.api import Clips, Data, Epoch
+from bench.api import Clips, Data, Epoch, Log
 from bench.errors import BenchError
 
 
@@ -83,7 +84,7 @@ def trains_a_model(case: Case) -> None:
     attacker, (train, validation, test) = sets.Reader(), sets.material(case.domain)
     lines: list[Epoch] = []
     with global_generators_unmoved(), offline():
-        model = case.plugin.train(attacker, train, validation, Generator().manual_seed(0), log=lines.append)
+        model = _trained(case, attacker, train, validation, lines.append)
     assert isinstance(model, nn.Module), f"train gave {type(model).__name__}, expected a torch.nn.Module"
     untrained = attacker.model(train, Generator().manual_seed(0))
     better(attacker.quality(model, test), attacker.quality(untrained, test), test)
@@ -95,12 +96,22 @@ def works_on_the_datas_device(case: Case) -> None:
     for hook in ("transform", "augment"):
         with elsewhere(case.plugin, hook):
             _hooked(case, hook, data)
-    if case.plugin.implements("train"):
+    if hook := next(filter(case.plugin.implements, ("train_with_granted", "train")), ""):
         train, validation, _ = sets.material(case.domain)
-        with elsewhere(case.plugin, "train"):
-            case.plugin.train(
-                sets.Reader(epochs=1), train, validation, Generator().manual_seed(0), log=lambda epoch: None
-            )
+        with elsewhere(case.plugin, hook):
+            _trained(case, sets.Reader(epochs=1), train, validation, lambda epoch: None)
+
+
+def _trained(case: Case, attacker: Any, train: Data, validation: Data, log: Log) -> nn.Module:
+    """What `train` gives; or `train_with_granted`, of which half of the training set are the granted items."""
+    rng = Generator().manual_seed(0)
+    if not case.plugin.implements("train_with_granted"):
+        trained: nn.Module = case.plugin.train(attacker, train, validation, rng, log=log)
+        return trained
+    items = range(len(train))
+    published, granted = train.select(items[::2]), train.select(items[1::2])
+    model: nn.Module = case.plugin.train_with_granted(attacker, published, granted, validation, rng, log=log)
+    return model
 
 
 def _hooked(case: Case, hook: str, data: Data) -> Data:
@@ -137,5 +148,5 @@ def _is_aligned(case: Case) -> bool:
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stays_aligned: _is_aligned,
-    trains_a_model: lambda case: case.plugin.implements("train"),
+    trains_a_model: lambda case: case.plugin.implements("train") or case.plugin.implements("train_with_granted"),
 }

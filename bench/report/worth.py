@@ -14,9 +14,9 @@ __all__ = ["MEANING", "sentence", "worth_table"]
 
 MEANING = (
     "*Worth*: the number of clean items from which the attacker learns as much as from the protected ones, with its "
-    "95 % interval. In every arm the attacker also holds the granted clean items, half of which choose its response, and "
-    "takes as many optimiser steps. *Learning denied*: the share taken of what publishing the clean items would add. "
-    "*Quality*: on test items, of the attacker trained on the protected items, on all clean ones, and on none of "
+    "95 % interval. In every arm the attacker also holds the granted clean items, half of which choose its response, "
+    "and takes as many optimiser steps. *Learning denied*: the share taken of what publishing the clean items would "
+    "add. *Quality*: on test items, of the attacker trained on the protected items, on all clean ones, and on none of "
     "either. A defense protects only if worth is low, learning denied is high and the attacker's quality is well below "
     "the clean one. A void row says nothing: publishing clean items adds nothing, or half of them teach as much."
 )
