@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ARMS", "SCORED", "TRAINED", "Arm"]
+__all__ = ["ARMS", "SCORED", "TRAINED", "Arm", "curve_role", "granted_role"]
 
 
 class Arm(StrEnum):
@@ -25,3 +25,13 @@ class Arm(StrEnum):
 ARMS = tuple(Arm)
 SCORED = (Arm.CLEAN, Arm.PROTECTED, Arm.UNTRAINED)  # every trial with a result has these
 TRAINED = (Arm.CLEAN, Arm.PROTECTED, Arm.CLEAN_ADAPTED, Arm.REMAINDER)
+
+
+def curve_role(size: int | str) -> str:
+    """Return the role of the evaluation of a smaller clean set; with "_learned" behind it, of its model."""
+    return f"{Arm.CLEAN}_{size}"
+
+
+def granted_role(role: str) -> str:
+    """Return the role of an arm's evaluation on the granted items that choose."""
+    return f"{role}_granted"

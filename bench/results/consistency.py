@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.arms import ARMS, SCORED, Arm
+from bench.results.arms import ARMS, SCORED, TRAINED, Arm, curve_role
 from bench.results.names import trial_key
 from bench.results.record import CheckRecord, Number, Record
 
@@ -108,12 +108,9 @@ def _shape_problems(record: Record) -> Iterator[str]:
     if set(record.arms) != expected_arms:
         yield f"arms: {', '.join(sorted(record.arms))}; expected {', '.join(sorted(expected_arms))}"
         return
-    for arm, metrics in record.arms.items():
-        if set(metrics) != set(record.arms[Arm.CLEAN]) or record.metric not in metrics:
-            yield f"arms.{arm}: other metrics than the clean arm's, or none called '{record.metric}'"
-        for metric, values in metrics.items():
-            if len(values) != count:
-                yield f"arms.{arm}.{metric}: {len(values)} values for {count} items"
+    if record.metric not in record.arms[Arm.CLEAN]:
+        yield f"arms.clean: it has no metric '{record.metric}'"
+    yield from _threat_problems(record)
     if not record.scored:
         yield f"share '{record.trial.share}': no held-out item has that label"
     for metric, values in record.audibility.items():
@@ -121,9 +118,30 @@ def _shape_problems(record: Record) -> Iterator[str]:
             yield f"audibility.{metric}: {len(values)} values for {len(record.audibility_ids)} clips"
 
 
+def _threat_problems(record: Record) -> Iterator[str]:
+    """The clean curve and the granted items are those of the threat model."""
+    threat, metrics = record.trial.threat, set(record.arms[Arm.CLEAN])
+    sizes = [str(size) for size in threat.smaller] if threat else []
+    if set(record.curve) != set(sizes):
+        yield f"curve: sizes {', '.join(record.curve) or 'none'}; expected {', '.join(sizes) or 'none'}"
+    trained = {arm for arm in record.arms if arm in TRAINED} | {curve_role(size) for size in sizes}
+    if set(record.granted) != (trained if threat else set()):
+        yield f"granted: {', '.join(sorted(record.granted)) or 'none'}; expected {', '.join(sorted(trained))}"
+    choosing = (threat.granted + 1) // 2 if threat else 0
+    for path, (_, values) in record.evaluations.items():
+        count = choosing if path.startswith("granted.") else len(record.ids)
+        if set(values) != metrics:
+            yield f"{path}: other metrics than the clean arm's"
+        for metric, items in values.items():
+            if len(items) != count:
+                yield f"{path}.{metric}: {len(items)} values for {count} items"
+
+
 def _range_problems(record: Record) -> Iterator[str]:
     series = [
-        (f"arms.{arm}.{name}", name, values) for arm, metrics in record.arms.items() for name, values in metrics.items()
+        (f"{path}.{name}", name, values)
+        for path, (_, metrics) in record.evaluations.items()
+        for name, values in metrics.items()
     ]
     series += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
     for path, name, values in series:
@@ -145,16 +163,16 @@ def _shared_problems(record: Record) -> Iterator[str]:
             first = arms.setdefault(record.stages[arm], arm)
             if record.arms[first] != record.arms[arm]:
                 yield f"arms.{arm}: it is the same stage as arms.{first} and has other numbers"
-    without_stage = [arm for arm in record.arms if arm not in record.stages]
+    without_stage = [path for path, (role, _) in record.evaluations.items() if role not in record.stages]
     if without_stage:
-        yield f"stages: none for arm '{without_stage[0]}'"
+        yield f"stages: none for {without_stage[0]}"
 
 
 def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
-    for arm, metrics in record.arms.items():
-        if arm in record.stages:
-            yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
+    for path, (role, metrics) in record.evaluations.items():
+        if role in record.stages:
+            yield path if path != "arms.protected" else "the quality", record.stages[role], metrics
     audit_key = record.stages.get("audit") or record.stages.get("protected_set")
     if audit_key and record.audibility:
         yield "audibility", audit_key, record.audibility

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pydantic
 
 from bench.files import replacing
-from bench.results.arms import SCORED, Arm
+from bench.results.arms import SCORED, Arm, curve_role, granted_role
 from bench.results.names import NONE, file_name, row_name
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.results.statistics import mean
@@ -244,6 +244,17 @@ class Record(_Strict):
     def mean(self, arm: str, metric: str = "") -> float:
         """Return the mean quality of an arm; NaN where it has no number."""
         return mean(self.quality(arm, metric))
+
+    @property
+    def evaluations(self) -> dict[str, tuple[str, dict[str, list[Number]]]]:
+        """Where in the record a model's qualities stand -> the role of the stage that measured them, and the qualities:
+        of the arms, of the clean curve, and on the granted items.
+        """
+        return {
+            **{f"arms.{arm}": (arm, metrics) for arm, metrics in self.arms.items()},
+            **{f"curve.{size}": (curve_role(size), metrics) for size, metrics in self.curve.items()},
+            **{f"granted.{role}": (granted_role(role), metrics) for role, metrics in self.granted.items()},
+        }
 
     @cached_property
     def denied(self) -> Number:

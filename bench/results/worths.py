@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.arms import Arm
+from bench.results.arms import Arm, curve_role
 from bench.results.curve import CleanCurve
 from bench.results.names import response_name
 from bench.results.record import Number, Record
@@ -133,7 +133,7 @@ def _clean_items(seeds: Sequence[Sequence[Record]], size: int | None) -> _Items:
     """
     rows = []
     for records in seeds:
-        role = str(Arm.CLEAN) if size is None else f"{Arm.CLEAN}_{size}"
+        role = str(Arm.CLEAN) if size is None else curve_role(size)
         candidates = {record.trial.attacker.label: record for record in records}
         best = max(candidates.values(), key=lambda record: _least(_granted(record, role)))
         values = best.quality(Arm.CLEAN) if size is None else _scored(best, best.curve[str(size)])

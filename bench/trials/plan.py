@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bench.results.arms import curve_role, granted_role
 from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
 from bench.results.threat import ThreatModel
 from bench.trials.trial import SPLITS, Part, Trial
@@ -103,16 +104,6 @@ ARMS = (
     # The unprotected items alone, where only a share of the set is protected.
     Arm("remainder", "remainder", adapted=False, applies=lambda trial: trial.partial),
 )
-
-
-def curve_role(size: int) -> str:
-    """Return the role of the evaluation of a smaller clean set; with "_learned" behind it, of its model."""
-    return f"clean_{size}"
-
-
-def granted_role(role: str) -> str:
-    """Return the role of an arm's evaluation on the granted items."""
-    return f"{role}_granted"
 
 
 def stage(

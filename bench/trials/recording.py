@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.results.arms import ARMS, TRAINED, Arm
+from bench.results.arms import ARMS, TRAINED, Arm, curve_role, granted_role
 from bench.results.record import (
     CheckRecord,
     Number,
@@ -15,7 +15,7 @@ from bench.results.record import (
 )
 from bench.results.roles import map_parts
 from bench.results.statistics import mean
-from bench.trials.plan import Cell, curve_role, granted_role
+from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part

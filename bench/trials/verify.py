@@ -169,9 +169,10 @@ def compare(record: Record, rerun: Record, over_seeds: float = 0.0, same_code: b
 
 def _changes(record: Record, rerun: Record) -> Iterator[str]:
     """Yield a line for every field that differs by more than 1e-4; empty lines for those that do not."""
-    for arm, metrics in rerun.arms.items():
+    recorded = record.evaluations
+    for path, (_, metrics) in rerun.evaluations.items():
         for metric, values in metrics.items():
-            yield _furthest(f"arms.{arm}.{metric}", record.arms.get(arm, {}).get(metric, []), values)
+            yield _furthest(f"{path}.{metric}", recorded.get(path, ("", {}))[1].get(metric, []), values)
     for metric, values in rerun.audibility.items():
         yield _furthest(f"audibility.{metric}", record.audibility.get(metric, []), values)
     yield _furthest("denied", [record.denied], [rerun.denied])
@@ -218,15 +219,17 @@ def _reasons(record: Record, rerun: Record, tolerance: float) -> Iterator[str]:
     elif abs(record.denied - rerun.denied) > tolerance:
         yield f"denied {record.denied:+.3f}, {rerun.denied:+.3f} when run again: more than {tolerance:.3f} apart"
     gained = abs(rerun.mean(Arm.CLEAN) - rerun.mean(Arm.UNTRAINED))
-    for arm in rerun.arms:
-        first, second = record.mean(arm), rerun.mean(arm)
-        if arm == Arm.UNTRAINED:
-            line = _furthest("arms.untrained", record.quality(arm), rerun.quality(arm))
+    recorded = record.evaluations
+    for path, (role, metrics) in rerun.evaluations.items():
+        values = recorded.get(path, (role, {}))[1].get(rerun.metric, [])
+        first, second = mean(values), mean(metrics.get(rerun.metric, []))
+        if role == Arm.UNTRAINED:
+            line = _furthest("arms.untrained", values, metrics[rerun.metric])
             if line:
                 yield f"{line}, though it does not depend on training"
         elif not abs(first - second) <= tolerance * gained and not (math.isnan(first) and math.isnan(second)):
             limit = f"more than {tolerance:.1%} of what is learned"
-            yield f"arms.{arm}: mean {first:.4f}, {second:.4f} when run again: {limit}"
+            yield f"{path}: mean {first:.4f}, {second:.4f} when run again: {limit}"
     for metric in sorted({*record.audibility, *rerun.audibility}):
         first, second = (mean(side.audibility.get(metric, [])) for side in (record, rerun))
         if not abs(first - second) <= AUDIBLE * abs(second) + AUDIBLE_FLOOR and not (

@@ -7,14 +7,17 @@ import pytest
 
 from bench.api import Clips
 from bench.errors import DataError, UsageError
+from bench.results.consistency import clashes, problems
 from bench.results.record import Record
 from bench.results.suite import Suite
+from bench.trials.again import trial_of
 from bench.trials.artefacts import load_data
 from bench.trials.expand import expand
 from bench.trials.plan import plan
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
+from bench.trials.verify import compare
 
 Trials = Callable[..., tuple[Trial, ...]]
 THREAT = {"published": 12, "granted": 6, "sizes": [3, 6]}
@@ -102,6 +105,35 @@ def test_an_adaptation_may_be_given_the_granted_items_apart(small_trials: Trials
     assert (first["published"], first["granted"], first["validation items"]) == (12, 3, 3)
     with pytest.raises(UsageError, match="'apart' trains on granted items, of which this run has none"):
         small_trials(defenses=["hiss"], seeds=[0], adaptations=["apart"])
+
+
+def test_a_record_whose_curve_or_granted_items_were_changed_is_found(small_trials: Trials, tmp_path: Path) -> None:
+    honest, other = run(small_trials(defenses=["hiss", "labels"], seeds=[0], threat=THREAT), tmp_path)
+    assert problems(honest) == []
+    assert clashes([honest, other]) == []
+    assert compare(honest, honest).finding == "identical"
+
+    def edited(**fields: object) -> Record:
+        return honest.model_copy(update=fields)
+
+    values = honest.curve["3"][honest.metric]
+    lower = {**honest.curve, "3": {**honest.curve["3"], honest.metric: [(value or 0.0) - 0.5 for value in values]}}
+    assert problems(edited(curve=lower)) == []
+    assert "curve.3 of stage" in clashes([other, edited(curve=lower)])[0]
+    assert "curve.3: mean" in compare(edited(curve=lower), honest).reasons[0]
+    assert problems(edited(curve={"3": honest.curve["3"]})) == ["curve: sizes 3; expected 0, 3, 6"]
+    short = {**honest.granted, "clean": {metric: items[1:] for metric, items in honest.granted["clean"].items()}}
+    assert f"granted.clean.{honest.metric}: 2 values for 3 items" in problems(edited(granted=short))
+
+
+def test_a_trial_is_rebuilt_from_its_record(small_trials: Trials, tmp_path: Path) -> None:
+    (trial,) = small_trials(defenses=["hiss"], seeds=[0], threat=THREAT)
+    (record,) = run((trial,), tmp_path)
+    plugins = Path(__file__).parents[1] / "plugins"
+    files = {name: plugins / f"{name}.py" for name in ("tones", "hiss", "linear")}
+    rebuilt = trial_of(record, files)
+    assert rebuilt.threat == trial.threat
+    assert plan([rebuilt]).cells[0].keys == plan([trial]).cells[0].keys
 
 
 def test_a_set_that_is_too_small_fails_with_what_fits(small_trials: Trials, tmp_path: Path) -> None:
