@@ -17,7 +17,7 @@ _SAFE = re.compile(r"[^\W_][\w.-]*", re.ASCII)
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 _SITE = {
     "assets", "media", "index.html", "summary.md", "bench.sqlite", "board.json",
-    "rows.csv", "cells.csv", "trials.csv",
+    "rows.csv", "cells.csv", "trials.csv", "worths.csv",
 }  # fmt: skip
 
 

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-__all__ = ["curves", "seeds"]
+from bench.results.curve import CleanCurve
+from bench.results.worth import Worth
+
+__all__ = ["clean_curve", "curves", "seeds"]
 
 # Whatever carries meaning does so by colour and by dash and mark. The colours are those of Okabe and Ito.
 _LINES = (
@@ -104,6 +107,39 @@ def seeds(per_seed: Mapping[int, float], mean: float, low: float, high: float) -
     return ElementTree.tostring(picture, encoding="unicode")
 
 
+def clean_curve(curve: CleanCurve, worth: Worth, y_label: str) -> str:
+    """Draw the clean curve with the protected set's point on it and the interval of its worth.
+
+    Args:
+        curve: Quality by the number of clean items; the horizontal axis is log(N + granted), on which it is linear.
+        worth: What the protected set is worth.
+        y_label: What the quality is.
+
+    Returns:
+        An SVG element for an HTML page.
+    """
+    sizes = ", ".join(f"{size:,}: {mean:.3f}" for size, mean in zip(curve.sizes, curve.means, strict=True))
+    label = f"{y_label} by clean items published ({sizes}); protected: {worth.protected:.3f}"
+    picture = _picture(560, 310, label)
+    places = [float(place) for place in curve.position(curve.sizes)]
+    x = _scale(places, _LEFT, 560 - _RIGHT)
+    y = _scale([*(float(mean) for mean in curve.means), worth.protected], 310 - _BOTTOM, _TOP)
+    ticks = [(place, f"{size:,}") for place, size in zip(places, curve.sizes, strict=True)]
+    _x_axis(picture, x, y, "clean items published", ticks)
+    _y_axis(picture, x, y, y_label)
+    points = [(x(place), y(float(mean))) for place, mean in zip(places, curve.means, strict=True)]
+    _line(picture, points, "var(--blue)", 2.4)
+    for point in points:
+        _mark(picture, "circle", point, 3.5, "var(--blue)")
+    level = y(worth.protected)
+    _line(picture, [(x.start, level), (x.end, level)], "var(--orange)", 1.1, **{"stroke-dasharray": "8 4"})
+    low, mean, high = (float(curve.position(value)) for value in (worth.items.low, worth.items.mean, worth.items.high))
+    if not math.isnan(low):
+        _line(picture, [(x(low), level), (x(high), level)], "var(--orange)", 7, opacity="0.3")
+    _mark(picture, "square", (x(mean), level), 5, "var(--orange)")
+    return ElementTree.tostring(picture, encoding="unicode")
+
+
 def _scale(values: Sequence[float], start: float, end: float) -> _Scale:
     """Return a scale over some values with room at both ends."""
     low, high = min(values), max(values)
@@ -118,11 +154,13 @@ def _picture(width: int, height: int, label: str) -> ElementTree.Element:
     return ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **box, **about})
 
 
-def _x_axis(picture: ElementTree.Element, x: _Scale, y: _Scale, label: str) -> None:
-    """Draw the lower edge with its grid, ticks and label."""
-    for value in x.ticks(7):
+def _x_axis(
+    picture: ElementTree.Element, x: _Scale, y: _Scale, label: str, ticks: Sequence[tuple[float, str]] = ()
+) -> None:
+    """Draw the lower edge with its grid, ticks (round values unless others are given) and label."""
+    for value, name in ticks or [(value, f"{value:g}") for value in x.ticks(7)]:
         _line(picture, [(x(value), y.start), (x(value), y.end)], _GRID, 0.8)
-        _text(picture, f"{value:g}", x(value), y.start + 20, "middle")
+        _text(picture, name, x(value), y.start + 20, "middle")
     _line(picture, [(x.start, y.start), (x.end, y.start)], _INK, 1.1)
     _text(picture, label, (x.start + x.end) / 2, y.start + 42, "middle")
 

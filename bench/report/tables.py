@@ -1,10 +1,11 @@
 """Boards as files for other programs: CSV, JSON and one SQLite database.
 
-Four tables, the same in every format and keyed alike:
+Five tables, the same in every format and keyed alike:
 
     suites   one row a suite
     rows     one row a defense on a data set, as ranked
     cells    one row an attacker under an adaptation: learning denied with its interval, and the arms' means
+    worths   one row a defense and scale: what its protected items are worth in clean ones, under a threat model
     trials   one row a seed: what `cells` is made of; its `record` names the JSON that holds everything else
 
 A missing number is an empty field in CSV, null in JSON and NULL in SQLite, never a zero or a NaN.
@@ -27,6 +28,7 @@ from bench.results.record import Record
 from bench.results.statistics import mean
 from bench.results.table import CellScore, Row
 from bench.results.views import RowView
+from bench.results.worths import RowWorth, row_worths
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
 
@@ -36,20 +38,21 @@ Tables = dict[str, list[Line]]
 
 
 def tables(boards: Sequence[Board]) -> Tables:
-    """The four tables of some boards."""
-    contents: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
+    """The five tables of some boards."""
+    contents: Tables = {"suites": [], "rows": [], "cells": [], "trials": [], "worths": []}
     for board in boards:
         contents["suites"].append(_suite(board))
         contents["rows"] += [_row(board, view) for view in board.views]
         contents["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
         contents["trials"] += [_trial(board, record) for record in board.records]
+        contents["worths"] += [_worth(board, row) for row in row_worths(board.records)]
     return {name: [_plain(line) for line in lines] for name, lines in contents.items()}
 
 
 def write_tables(folder: Path, boards: Sequence[Board]) -> None:
-    """`rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards into a folder."""
+    """Write `rows.csv`, `cells.csv`, `trials.csv` and `board.json`; under a threat model `worths.csv` as well."""
     contents = tables(boards)
-    for name in ("rows", "cells", "trials"):
+    for name in ("rows", "cells", "trials", *(["worths"] if contents["worths"] else [])):
         write_csv(folder / f"{name}.csv", contents[name])
     write_json(folder / "board.json", contents)
 
@@ -64,7 +67,7 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
 
 
 def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
-    """The four tables as one SQLite database; a file that is there is replaced."""
+    """The five tables as one SQLite database; a file that is there is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     base = sqlite3.connect(path)
@@ -78,6 +81,8 @@ def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
 
 def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
     heads = _headings(lines)
+    if not heads:
+        return  # a table has at least one column
     kinds = {head: _kind(line.get(head) for line in lines) for head in heads}
     columns = ", ".join(f"{_quoted(head)} {kinds[head]}" for head in heads)
     base.execute(f"CREATE TABLE {_quoted(name)} ({columns})")
@@ -168,6 +173,33 @@ def _trial(board: Board, record: Record) -> Line:
         "attacker_digest": trial.attacker.digest,
         "key": record.key,
         "record": f"{record.name}.json",
+    }
+
+
+def _worth(board: Board, row: RowWorth) -> Line:
+    worth = row.worth
+    return {
+        "suite": board.name,
+        "dataset": row.dataset,
+        "defense": row.defense,
+        "knowledge": row.knowledge,
+        "attackers": ", ".join(row.attackers),
+        "response": row.response,
+        "metric": row.metric,
+        "worth": worth.items.mean,
+        "worth_low": worth.items.low,
+        "worth_high": worth.items.high,
+        "published": worth.published,
+        "granted": row.curve.granted,
+        "denied": worth.denied.mean,
+        "denied_low": worth.denied.low,
+        "denied_high": worth.denied.high,
+        "q_protected": worth.protected,
+        "q_clean": worth.clean,
+        "q_withheld": worth.withheld,
+        "seeds": len(row.seeds),
+        "missing_items": worth.missing,
+        "void": ", ".join(check.name for check in worth.void),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
 from bench.report.items import MediaItem
+from bench.report.worth import MEANING, sentence, worth_table, worth_title
 from bench.results.arms import TRAINED, Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
@@ -17,6 +18,7 @@ from bench.results.roles import parts_of
 from bench.results.statistics import mean
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
+from bench.results.worths import row_worths
 from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
@@ -55,8 +57,19 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
     views = board.views
     headings, body = columns.main_table(views)
     names = columns.responses(views)
+    worths = row_worths(board.records)
     return {
         "board": board,
+        "worth_table": worth_table(worths),
+        "worth_meaning": MEANING,
+        "worth_curves": [
+            {
+                "title": worth_title(row),
+                "text": sentence(row),
+                "picture": charts.clean_curve(row.curve, row.worth, row.metric),
+            }
+            for row in worths
+        ],
         "heads": headings,
         "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 from bench.results.formats import DASH, bounds, number
-from bench.results.record import Record
 from bench.results.statistics import Interval
-from bench.results.worths import RowWorth, row_worths
+from bench.results.worths import RowWorth
 
-__all__ = ["MEANING", "sentence", "worth_table"]
+__all__ = ["MEANING", "sentence", "worth_table", "worth_title"]
 
 MEANING = (
     "*Worth*: the number of clean items from which the attacker learns as much as from the protected ones, with its "
@@ -22,17 +21,22 @@ MEANING = (
 )
 
 
-def worth_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells, a row a defense, knowledge and scale; empty without trials under a threat model.
+def worth_table(rows: Sequence[RowWorth]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells, a row a defense, knowledge and scale.
 
     Args:
-        records: of a suite or a run.
+        rows: of a suite or a run, see `bench.results.worths.row_worths`.
     """
     heads = [
         "data set", "defense", "knowledge", "worth (clean items)", "95 %", "of published", "granted", "learning denied",
         "95 %", "metric", "protected", "clean", "nothing published", "chosen response", "seeds", "void",
     ]  # fmt: skip
-    return heads, [_line(row) for row in row_worths(records)]
+    return heads, [_line(row) for row in rows]
+
+
+def worth_title(row: RowWorth) -> str:
+    """Name a row with the attackers that it is about."""
+    return f"{row.defense} against {' or '.join(row.attackers)}"
 
 
 def sentence(row: RowWorth) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,29 @@ def test_the_markdown_page_of_a_suite_is_written_beside_it_and_only_where_it_dif
     assert run("leaderboard", str(mine), "--markdown") == 0
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "site").exists()
+
+
+def test_under_a_threat_model_every_output_says_what_protected_items_are_worth(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = mine.with_name("worth.toml")
+    threat = "[threat]\npublished = 12\ngranted = 6\nsizes = [3, 6]\n"
+    suite.write_text(mine.read_text().replace('"mine"', '"worth"') + threat)
+    assert run("matrix", str(suite), "--jobs", "1", "--display", "none") == 0
+    assert "what the protected items are worth in clean ones" in capsys.readouterr().out
+    site = tmp_path / "site"
+    assert run("leaderboard", str(suite), "--out", str(site), "--no-audio") == 0
+    assert "## What the protected items are worth in clean ones" in capsys.readouterr().out
+    page = (site / "worth/index.html").read_text()
+    assert "12 protected items are worth" in page
+    assert "log likelihood by clean items published (0: " in page
+    with (site / "worth/worths.csv").open() as file:
+        lines = {line["defense"]: line for line in csv.DictReader(file)}
+    assert set(lines) == {"clean", "hiss"}
+    assert lines["clean"]["published"] == "12"
+    assert 0 <= float(lines["hiss"]["worth"]) <= 12
+    with sqlite3.connect(site / "bench.sqlite") as base:
+        assert base.execute("SELECT count(*) FROM worths").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(

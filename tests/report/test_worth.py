@@ -1,9 +1,10 @@
 """Score 2 as text: the table's cells and the sentence, from a curve whose worth is known."""
 
-import numpy as np
-import pytest
+from xml.etree import ElementTree
 
-from bench.report import worth as worth_report
+import numpy as np
+
+from bench.report import charts
 from bench.report.worth import sentence, worth_table
 from bench.results.curve import CleanCurve
 from bench.results.worth import worth
@@ -30,9 +31,8 @@ def test_a_sentence_says_worth_and_interval() -> None:
     assert sentence(row(seeds=1)) == "2,400 protected items are worth 600 clean ones"
 
 
-def test_a_line_shows_worth_learning_denied_and_quality_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worth_report, "row_worths", lambda records: [row(seeds=3), row(seeds=1)])
-    heads, body = worth_table([])
+def test_a_line_shows_worth_learning_denied_and_quality_together() -> None:
+    heads, body = worth_table([row(seeds=3), row(seeds=1)])
     three, one = (dict(zip(heads, line, strict=True)) for line in body)
     assert three["worth (clean items)"] == "600"
     assert three["of published"] == "2,400"
@@ -41,3 +41,17 @@ def test_a_line_shows_worth_learning_denied_and_quality_together(monkeypatch: py
     assert three["chosen response"] == "m5 + mp3"
     assert one["seeds"] == "1"
     assert "one seed" in body[1]
+
+
+def test_the_clean_curve_is_drawn_with_the_protected_sets_point_at_its_worth() -> None:
+    result = row(seeds=3)
+    picture = ElementTree.fromstring(charts.clean_curve(result.curve, result.worth, "accuracy"))
+    texts = [element.text for element in picture if element.tag.endswith("text")]
+    assert {"0", "600", "1,200", "2,400", "clean items published", "accuracy"} <= set(texts)
+    assert "protected: 0.600" in picture.attrib["aria-label"]
+    marks = [element for element in picture if element.tag.endswith("circle")]
+    square = next(element for element in picture if element.tag.endswith("polygon"))
+    corners = [tuple(map(float, corner.split(","))) for corner in square.attrib["points"].split()]
+    centre = [sum(values) / 4 for values in zip(*corners, strict=True)]
+    second = [float(marks[1].attrib[name]) for name in ("cx", "cy")]  # 600 clean items, of the same quality
+    assert np.allclose(centre, second, atol=1.0)
