@@ -46,7 +46,7 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
         ]
         for v, three in zip(report.verdicts, numbers, strict=True)
     ]
-    return ["cell", "baseline", "now", "drop", "p", "min. detectable drop", "verdict"], body
+    return ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"], body
 
 
 def accepted_rows(baseline: Baseline) -> list[list[str]]:

@@ -31,12 +31,21 @@ def main_table(rows: Sequence[RowView]) -> Table:
     has_input_change = any(not math.isnan(cell.input_change) for cell in cells)
     has_missing = any(cell.missing for cell in cells)
     has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
-    scores = ["learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
-    scores += (["q remainder"] if has_remainder else []) + (["input changed"] if has_input_change else []) + ["seeds"]
+    scores = [
+        "learning denied",
+        "95 % interval",
+        "best response",
+        "quality, clean",
+        "quality, protected",
+        "quality, untrained",
+    ]
+    scores += (
+        (["quality, remainder"] if has_remainder else []) + (["input changed"] if has_input_change else []) + ["seeds"]
+    )
     scores += ["missing items"] if has_missing else []
     headings = (["data set"] if several_datasets else []) + ["rank", "defense"] + (["scope"] if has_scopes else [])
     headings += ["knowledge", *scores, *(each.heading for each in measures), *distances]
-    headings += ["protect CPU s"] if has_costs else []
+    headings += ["protection CPU s"] if has_costs else []
     body = []
     for row in rows:
         line = ([row.row.dataset] if several_datasets else []) + [row.rank, row.row.defense]

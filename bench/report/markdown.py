@@ -44,9 +44,9 @@ def page(board: Board, command: str) -> str:
     if len(responses(views)) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(response_table(views)))
-    loss_table = losses.moved_table(records)
+    loss_table = losses.losses_table(records)
     if loss_table[1]:
-        parts += ["## What moved", losses.MEANING, _table(loss_table)]
+        parts += ["## Losses", losses.MEANING, _table(loss_table)]
     for title, headings, body in music.tables(records, suite.published):
         parts += [f"## {title}", _table((headings, body))]
     epochs = epochs_table(records, suite)
@@ -74,7 +74,16 @@ def summary(boards: Sequence[Board]) -> str:
         line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
         link = Markup(f"[{board.name}]({board.name}.md)")
         lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
-    headings = ["defense", "learning denied", "95 %", "best response", "audibility", "data set", "suite", ""]
+    headings = [
+        "defense",
+        "learning denied",
+        "95 % interval",
+        "best response",
+        "audibility",
+        "data set",
+        "suite",
+        "status",
+    ]
     suites = [
         [
             Markup(f"[{board.name}]({board.name}.md)"),

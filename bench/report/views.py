@@ -67,7 +67,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "responses": names if len(names) > 1 else [],
         "heat": _heat(views, names),
         "listening": list(listening),
-        "moved": losses.moved_table(board.records),
+        "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),
         "epochs": markdown.epochs_table(board.records, board.suite),

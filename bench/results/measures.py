@@ -23,16 +23,16 @@ class Measure(NamedTuple):
 AUDIBILITY = (
     Measure("snr_db", "SNR dB", ".1f"),
     Measure("segmental_snr_db", "segmental SNR dB", ".1f"),
-    Measure("masked_energy", "audible share", ".3f"),
+    Measure("masked_energy", "audible noise share", ".3f"),
     Measure("pesq", "PESQ", ".2f"),
     Measure("stoi", "STOI", ".3f"),
-    Measure("correlation", "noise-signal corr.", "+.2f"),
+    Measure("correlation", "noise-signal correlation", "+.2f"),
     Measure("velocity_change", "velocity change", ".1f"),
     Measure("velocity_gain_db", "velocity gain dB", "+.1f"),
     Measure("notes_added", "notes added", ".1%"),
     Measure("notes_removed", "notes removed", ".1%"),
     Measure("notes_altered", "notes altered", ".1%"),
-    Measure("sounding_change", "cells changed", ".1%"),
+    Measure("sounding_change", "roll cells changed", ".1%"),
 )
 # Of these a budget is the most that is allowed, of all others the least.
 CEILINGS = (

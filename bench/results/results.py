@@ -52,7 +52,7 @@ class Results:
 
     def __str__(self) -> str:
         """Return a line a row: rank, defense, score with its interval, best response."""
-        head = ["rank", "defense", "knowledge", "learning denied", "95 %", "best response", "seeds"]
+        head = ["rank", "defense", "knowledge", "learning denied", "95 % interval", "best response", "seeds"]
         return text_table(head, [_row(row) for row in self.rows])
 
     def to_pandas(self) -> pandas.DataFrame:
