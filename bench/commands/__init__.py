@@ -45,7 +45,7 @@ app = App(
 
 
 def _summary(command: str) -> str:
-    """The first line of a command's docstring, or the help of one with subcommands, without importing its module."""
+    """Return the first line of a command's help without importing its module."""
     file = Path(__file__).with_name(f"{command}.py")
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and "app.default" in map(ast.unparse, node.decorator_list):
@@ -98,5 +98,6 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _refuse(line: str) -> int:
+    """Print an error line and return the exit code of bad input."""
     print(f"bench: {line}", file=sys.stderr)
     return BAD_INPUT

@@ -80,7 +80,7 @@ def verify(
 
 
 class _Draw(NamedTuple):
-    """How many records are run again, and what draws them."""
+    """How many records are run again, and the seed that draws them; None for a random one."""
 
     size: int
     seed: int | None
@@ -94,7 +94,7 @@ def _verify_trials(
     draw: _Draw,
     execution: Execution,
 ) -> int:
-    """Hold records against their trials, rebuilt with the plugins that are here, and run some again; the exit code."""
+    """Compare records with their trials, rebuilt with the installed plugins, and run some again; the exit code."""
     from bench.trials import submission
     from bench.trials.again import trial_of
 
@@ -132,6 +132,7 @@ def _print_result(wrong: int, records: Iterable[Record]) -> None:
 
 
 def _print_wrong(problems: Sequence[str]) -> None:
+    """Print what is wrong, one line each."""
     for line in problems:
         print(f"  wrong: {line}")
 
@@ -183,4 +184,5 @@ def _judge(record: Record, second_record: Record, all_: Sequence[Record], trial:
 
 
 def _text(value: float | None) -> str:
+    """Format a score; "null" where there is none."""
     return "null" if value is None else f"{value:+.4f}"

@@ -55,6 +55,8 @@ _PACKAGES = ("torch", "numpy")  # whose versions decide about the last digits
 
 
 class _Strict(pydantic.BaseModel):
+    """A model that refuses unknown fields and is not changed."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
@@ -111,6 +113,7 @@ class CellMeasurement(_Strict):
 
     @property
     def cell(self) -> Cell:
+        """The cell's name."""
         return Cell(self.dataset, self.defense, self.knowledge, self.attacker, self.adaptation)
 
 
@@ -241,6 +244,7 @@ def environment_of(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _measured(cell: Cell, records: list[Record]) -> CellMeasurement:
+    """Measure a cell over its seeds."""
     arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
     measures = records[0].audibility
     columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
@@ -272,11 +276,13 @@ def _plugins(record: Record) -> dict[str, PluginUse]:
 
 
 def _used(part: PartRecord) -> PluginUse:
+    """Return a plugin with digests of its parameters."""
     params = digest(part.params)[:8]
     return PluginUse(name=part.name, version=part.version, digest=part.digest, params=params, data=part.data)
 
 
 def _scored_ids(record: Record) -> list[str]:
+    """Return the names of the held-out items that are scored."""
     return [record.ids[at] for at in record.scored]
 
 

@@ -87,10 +87,12 @@ class Verdict:
 
     @property
     def drop(self) -> float:
+        """By how much learning denied fell."""
         return self.baseline_score - self.score
 
     @property
     def exit(self) -> int:
+        """The exit code of the verdict."""
         return EXITS[self.word]
 
 
@@ -104,6 +106,7 @@ class Report:
 
     @property
     def exit(self) -> int:
+        """The exit code of the gate: the largest of all verdicts."""
         return max((verdict.exit for verdict in self.verdicts), default=0)
 
 
@@ -159,7 +162,15 @@ def judge(
 
 
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
-    """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
+    """Return why records cannot be compared with a baseline: another kind of device measured them, with other scores.
+
+    Args:
+        baseline: The accepted baseline.
+        records: The records.
+
+    Returns:
+        The reason; "" where they can be compared.
+    """
     measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
     accepted_on = baseline.environment.get("accelerator", NONE)
     if measured_on is None or measured_on == accepted_on:
@@ -173,7 +184,15 @@ def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
 
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
-    """Cells without a result to judge, and why: what is due has no record, a control failed, a trial did."""
+    """Return the cells without a result to judge: a record is missing, a control or a trial failed.
+
+    Args:
+        records: The records.
+        due: The (cell, seed) that must have a record.
+
+    Returns:
+        Cell -> verdict and reason.
+    """
     by_cell: dict[Cell, list[Record]] = {}
     for record in records:
         by_cell.setdefault(cell_of(record), []).append(record)
@@ -193,7 +212,7 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
 
 
 def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
-    """Both p of every cell, adjusted by Holm over all of them."""
+    """Adjust both p values of every cell by Holm over all of them."""
     adjusted = iter(holm([p for both in p_values.values() for p in both]))
     return {cell: (next(adjusted), next(adjusted)) for cell in p_values}
 
@@ -201,14 +220,14 @@ def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[
 def _verdict(
     pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int, names: Sequence[str]
 ) -> Verdict:
-    """What became of a cell that has a result then and now.
+    """Judge a cell that both the baseline and the records have.
 
     Args:
-        pair: the cell then and now.
-        limits: what the suite calls a regression.
-        p: adjusted, that it fell and that it rose.
-        hypotheses: how many are not rejected yet, in the whole run.
-        names: the held-out items, in the order of their qualities.
+        pair: The cell as accepted and as measured now.
+        limits: What the suite calls a regression.
+        p: Adjusted p values: that it fell, that it rose.
+        hypotheses: The number of hypotheses of the whole run that are not rejected yet.
+        names: The held-out items, in the order of their qualities.
     """
     baseline_score, score, seeds = pair.baseline_score, pair.score, len(pair.seeds)
     chance = p[0] if baseline_score > score else p[1]
@@ -235,12 +254,12 @@ def _verdict(
 
 
 def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str]:
-    """The verdict's word and its sentence, by the table at the head of this module.
+    """Return the verdict of a cell and its sentence, by the table at the head of this module.
 
     Args:
-        pair: the cell then and now.
-        limits: what the suite calls a regression.
-        chance: the adjusted p of the direction in which the score moved.
+        pair: The cell as accepted and as measured now.
+        limits: What the suite calls a regression.
+        chance: The adjusted p of the direction in which the score moved.
     """
     drop = pair.baseline_score - pair.score
     scores = f"learning denied {pair.baseline_score:+.3f} -> {pair.score:+.3f}"
@@ -263,6 +282,7 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
+    """Return why a cell has no result to judge; None where it has one."""
     missing_seeds = sorted(seeds - {record.trial.seed for record in records})
     if missing_seeds and not records:
         return "missing", "no record of it: the suite has no such cell any more, or it was not run"
@@ -290,6 +310,7 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
 
 
 def _fixed(record: Record) -> bool:
+    """Return whether a record is of the clean control, whose score is 0 by definition."""
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 

@@ -55,6 +55,7 @@ def losses_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]
 
 
 def _losses(records: Sequence[Record]) -> list[float]:
+    """Return the means of all loss columns over the seeds of a cell."""
     logs = [record.crafting_log for record in records if record.crafting_log]
     surrogate = [[lines[at].get("loss") for lines in logs] for at in (0, -1)]
     training = [[_last(record, arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
@@ -65,6 +66,6 @@ def _losses(records: Sequence[Record]) -> list[float]:
 
 
 def _last(record: Record, arm: str) -> float | None:
-    """The training loss that an arm ended with."""
+    """Return the training loss at the end of an arm's training; None where none was logged."""
     losses = [line["loss"] for line in record.epochs.get(arm, []) if line.get("loss") is not None]
     return losses[-1] if losses else None

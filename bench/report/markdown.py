@@ -25,11 +25,14 @@ __all__ = ["epochs_table", "limits", "page", "summary"]
 
 
 def page(board: Board, command: str) -> str:
-    """The page of a suite.
+    """Write the page of a suite.
 
     Args:
-        board: the suite with its records.
-        command: what made the records.
+        board: The suite with its records.
+        command: The command that made the records.
+
+    Returns:
+        Markdown.
     """
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
@@ -66,7 +69,14 @@ def page(board: Board, command: str) -> str:
 
 
 def summary(boards: Sequence[Board]) -> str:
-    """Every defense of every suite in one table, and the suites: Markdown to stand beside their pages."""
+    """Write one table of every defense of every suite, and a list of the suites.
+
+    Args:
+        boards: The suites with their records.
+
+    Returns:
+        Markdown, with links to the suites' pages beside it.
+    """
     lines = []
     for board, view, standing in standings(boards):
         assert view.shown is not None
@@ -99,9 +109,14 @@ def summary(boards: Sequence[Board]) -> str:
 
 
 def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: quality on the validation set over the epochs, mean over seeds, published figures beside it.
+    """Return headings and cells: quality on the validation set over the epochs, with published figures beside it.
 
-    Empty where the suite has no published figures: then the peak, which is what is scored, says enough.
+    Args:
+        records: The records of a suite.
+        suite: The suite, whose published figures are shown.
+
+    Returns:
+        The table of means over seeds; without rows where the suite has no published figures.
     """
     bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -135,25 +150,28 @@ _EPOCHS = "Quality on the validation set after each epoch of training, means ove
 
 
 def limits(suite: Suite) -> str:
-    """What a row must keep to be ranked, as a sentence; empty where the suite has no budget."""
+    """Return what a row must keep to be ranked, as a sentence; empty for a suite without a budget."""
     signs = {name: "<=" if name in CEILINGS else ">=" for name in suite.budget}
     limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
     return f" Ranked where {limits}." if limits else ""
 
 
 def _table(table: Table) -> str:
+    """Format a table as Markdown."""
     return text_table(*table, style="github")
 
 
 def _last(values: Sequence[float]) -> float:
+    """Return the last value of a curve."""
     return values[-1]
 
 
 def _denied(view: RowView) -> str:
+    """Return a row's score as text."""
     return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH
 
 
 def _validation(epoch: Mapping[str, Number]) -> float:
-    """The quality on the validation set in a line of a log; NaN where the line has none."""
+    """Return the quality on the validation set in a log line; NaN where the line has none."""
     value = epoch.get("validation")
     return math.nan if value is None else value

@@ -24,7 +24,15 @@ _Columns = dict[str, dict[str, float]]  # heading -> metric -> value
 def tables(
     records: Sequence[Record], published: Sequence[Published] = ()
 ) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """(title, headings, cells) of every data set and attacker, without adaptation, whose records have such metrics."""
+    """Yield a table of music metrics for every data set and attacker whose records have them, without adaptation.
+
+    Args:
+        records: The records of a suite.
+        published: Figures of papers, shown beside ours.
+
+    Yields:
+        Title, headings and cells.
+    """
     bins: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         if record.status == "ok" and record.trial.adaptation is None and "real" in record.music:
@@ -44,6 +52,7 @@ def tables(
 
 
 def _columns(records: Sequence[Record]) -> _Columns:
+    """Return the columns of a table: references, training sets and generated sets."""
     columns: _Columns = {name: _means([r.music[name] for r in records if name in r.music]) for name in REFERENCES}
     columns["training set"] = _means([r.music["clean set"] for r in records if "clean set" in r.music])
     columns["generated, clean"] = _means([record.music["generated, clean"] for record in records])
@@ -62,7 +71,7 @@ def _columns(records: Sequence[Record]) -> _Columns:
 
 
 def _means(rows: Sequence[Mapping[str, Number]]) -> dict[str, float]:
-    """The mean of every metric over some rows; a metric that no row has a number for is left out."""
+    """Return the mean of every metric over some rows; a metric without any number is left out."""
     metrics = dict.fromkeys(metric for row in rows for metric in row)
     means = {metric: mean(row.get(metric) for row in rows) for metric in metrics}
     return {metric: value for metric, value in means.items() if not math.isnan(value)}

@@ -60,8 +60,11 @@ class Point:
 
 
 def figure(width: float, height: float) -> tuple[Any, Any]:
-    """An empty figure without a window, and its axes; width, height: inches. Margins are fixed: Matplotlib's own layout
-    draws every figure twice.
+    """Return an empty figure without a window, and its axes. Margins are fixed, since Matplotlib's layouts draw twice.
+
+    Args:
+        width: Inches.
+        height: Inches.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -122,7 +125,7 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:
-    """Names beside the points, moved apart where they would lie on each other."""
+    """Write names beside the points, shifted apart where they would overlap."""
     low, high = axes.get_ylim()
     spread = max(high - low, 1e-9)
     if len(points) > _MOST_LABELS:
@@ -145,7 +148,7 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
 
 
 def _svg(canvas: Any, name: str, title: str) -> str:
-    """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
+    """Return the figure as SVG for a page: with ids of its own, ink and grid by CSS, and a title for screen readers."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
@@ -159,7 +162,7 @@ def _svg(canvas: Any, name: str, title: str) -> str:
 
 
 def _own(tag: str, name: str) -> str:
-    """A tag of an SVG with ids of its own, and CSS variables in place of the colours that stand for them."""
+    """Return an SVG tag with prefixed ids, and CSS variables in place of the colours that stand for them."""
     tag = re.sub(r'\bid="', f'id="{name}-', tag)
     tag = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", tag)
     for colour, variable in _VARIABLES.items():
@@ -168,4 +171,5 @@ def _own(tag: str, name: str) -> str:
 
 
 def _listed(points: Sequence[Point]) -> str:
+    """Describe the points as text."""
     return "; ".join(f"{point.label} denies {point.y:+.3f} at {point.x:.3g}" for point in points)

@@ -39,10 +39,19 @@ Say = Callable[[str], None]
 
 
 def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say = lambda line: None) -> list[str]:
-    """Write the pages of some boards into `out`; the names of records whose sound no store holds.
+    """Write the pages of some boards into a folder.
 
-    stores: where the artefacts of the records may lie; none for pages without sound. Raises `UsageError` where `out` is
-    a folder that this did not make.
+    Args:
+        boards: The suites with their records.
+        out: The folder, new or written by an earlier call.
+        stores: Stores in which the sounds are looked up; none for pages without sound.
+        say: Receives a progress line per suite.
+
+    Returns:
+        The names of records whose sounds no store holds.
+
+    Raises:
+        UsageError: `out` cannot be written, or holds something else.
     """
     with _folder(out) as draft:
         media = _media(boards, stores, draft / "media")
@@ -99,7 +108,7 @@ def _protected(board: Board) -> list[Record]:
 
 
 def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> MediaBuilder | None:
-    """What makes sounds and pictures; None where no store holds a set, so that nothing needs torch."""
+    """Return the builder of sounds and pictures; None where no store holds a set, so that torch is not imported."""
     keys = {record.stages.get("protected_set", "") for board in boards for record in board.records} - {""}
     if not any(store.present(keys) for store in stores):
         return None
@@ -109,6 +118,7 @@ def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> Me
 
 
 def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | None) -> None:
+    """Write the pages and tables of one suite."""
     played = []
     for view in board.views:
         for cell in view.cells:
@@ -126,13 +136,14 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
 
 
 def _records(records: Sequence[Record], folder: Path) -> None:
-    """The records as they are, in a third of the space: without blanks."""
+    """Write the records as JSON files without blanks."""
     folder.mkdir(parents=True)
     for record in records:
         (folder / f"{record.name}.json").write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _environment() -> Any:
+    """Return the environment of the templates."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -148,11 +159,13 @@ def _environment() -> Any:
 
 
 def _render(environment: Any, template: str, path: Path, **values: Any) -> None:
+    """Write a page from a template."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(environment.get_template(template).render(**values), encoding="utf-8")
 
 
 def _assets(folder: Path) -> None:
+    """Write the style and the script."""
     folder.mkdir(parents=True)
     for name in ("style.css", "page.js"):
         shutil.copyfile(_TEMPLATES / name, folder / name)
@@ -180,7 +193,7 @@ def check_site(out: Path) -> None:
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once it is whole."""
+    """Yield a new folder that replaces `out` once the block has ended."""
     out = out.expanduser().resolve()
     check_site(out)
     try:

@@ -48,6 +48,7 @@ class _Entry:
 
     @property
     def cell(self) -> str:
+        """The record's name without the seed."""
         return re.sub(r"--s\d+$", "", self.name)
 
     def is_called(self, word: str) -> bool:

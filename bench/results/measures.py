@@ -15,7 +15,7 @@ class Measure(NamedTuple):
     form: str  # format specification
 
     def text(self, value: float) -> str:
-        """The value with its heading."""
+        """Return a value with its heading."""
         return f"{self.heading} {format(value, self.form)}"
 
 
@@ -51,5 +51,5 @@ LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in an
 
 
 def measure(name: str) -> Measure:
-    """The measure of a name; one that has no column is called by its name."""
+    """Return the measure of a name; for a name without a column, one headed by the name itself."""
     return next((listed for listed in AUDIBILITY if listed.name == name), Measure(name, name, ".3g"))

@@ -107,6 +107,7 @@ class _Shared:
         return record.model_copy(update={name: self._field(name, data[name]) for name in self._FIELDS if name in data})
 
     def _trial(self, trial: dict[str, Any]) -> dict[str, Any]:
+        """Check the plugins of a trial, each distinct one once."""
         for role in ("dataset", "defense", "reference", "adaptation", "attacker"):
             if trial[role] is not None:
                 trial[role] = self._once("plugin", trial[role], self._plugin)

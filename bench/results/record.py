@@ -42,6 +42,8 @@ _SEED = "s"  # before the seed, in a record's name
 
 
 class _Strict(pydantic.BaseModel):
+    """A model that refuses unknown fields and is not changed."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
@@ -205,6 +207,7 @@ class Record(_Strict):
 
     @property
     def _cell(self) -> tuple[str, ...]:
+        """The labels that name the cell."""
         trial = self.trial
         return trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.adaptation_label
 
@@ -216,12 +219,25 @@ class Record(_Strict):
         return [at for at, label in enumerate(self.labels) if label == self.trial.share]
 
     def quality(self, arm: str, metric: str = "") -> list[Number]:
-        """Return an arm's values of the items that are scored; none where the record has no such arm."""
+        """Return an arm's values for the items that are scored.
+
+        Args:
+            arm: The arm's name.
+            metric: A metric of the attacker; by default the one that is scored.
+
+        Returns:
+            One value a scored item; empty where the record has no such arm.
+        """
         values = self.arms.get(arm, {}).get(metric or self.metric, [])
         return [values[at] for at in self.scored] if values else []
 
     def mean(self, arm: str, metric: str = "") -> float:
-        """Return the mean quality of an arm; NaN where it has no number."""
+        """Return the mean quality of an arm over the items that are scored; NaN where there is no number.
+
+        Args:
+            arm: The arm's name.
+            metric: A metric of the attacker; by default the one that is scored.
+        """
         return mean(self.quality(arm, metric))
 
     @cached_property

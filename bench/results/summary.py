@@ -88,7 +88,16 @@ def text(summary: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write a summary, whole or not at all."""
+    """Write a summary, whole or not at all.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        summary: What `summarise` returned.
+
+    Raises:
+        DataError: The folder cannot be made.
+        UsageError: The file cannot be written.
+    """
     with io_errors(path.parent, "make"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:

@@ -94,12 +94,17 @@ class RowView:
         return next((cell.measured for cell in self.cells if cell.measured), None)
 
     def by_response(self) -> Mapping[str, CellView]:
-        """The cells by response."""
+        """Return the cells by response."""
         return {cell.response: cell for cell in self.cells}
 
 
 def cell_in(row: Row, cell: CellScore) -> Cell:
-    """The name of a row's cell."""
+    """Return the name of a row's cell.
+
+    Args:
+        row: The row.
+        cell: One of its cells.
+    """
     return Cell(row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation)
 
 
@@ -142,9 +147,11 @@ def row_views(
 
 
 def _cell(row: Row, score: CellScore, records: Sequence[Record]) -> CellView:
+    """Prepare one cell of a row."""
     slug = re.sub(r"--s\d+$", "", records[0].name) if records else ""
     return CellView(cell_in(row, score), slug, score, tuple(records), row.best is score)
 
 
 def _anchor(row: Row) -> str:
+    """Return the name of a row as an HTML anchor."""
     return "row-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{row.dataset} {row.defense} {row.knowledge}").strip("-").lower()
