@@ -26,8 +26,7 @@ def parse_settings(
 
     Args:
         settings: NAME.KEY=VALUE each. NAME is a plugin of the run, or a kind: then every plugin of that kind with such
-            a
-            parameter gets it. VALUE is TOML, or else text.
+            a parameter gets it. VALUE is TOML, or else text.
         names_by_kind: Kind -> the names of the run's plugins.
 
     Returns:

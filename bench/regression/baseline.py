@@ -27,7 +27,7 @@ import pydantic
 from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.files import write_text
-from bench.results.arms import SCORED, Arm
+from bench.results.arms import PROTECTED_SET, SCORED, Arm
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import readable_json
 from bench.results.names import NONE, digest
@@ -257,8 +257,8 @@ def _measured(cell: Cell, records: list[Record]) -> CellMeasurement:
         denied={record.trial.seed: record.denied for record in records if record.denied is not None},
         arms={arm: _mean(record.mean(arm) for record in records) for arm in arms},
         audibility={name: _mean(v for record in records for v in record.audibility.get(name, [])) for name in measures},
-        sounds={r.trial.seed: r.alignment["protected_set"] for r in records if "protected_set" in r.alignment},
-        sets={r.trial.seed: r.stages["protected_set"] for r in records if "protected_set" in r.stages},
+        sounds={r.trial.seed: r.alignment[PROTECTED_SET] for r in records if PROTECTED_SET in r.alignment},
+        sets={r.trial.seed: r.stages[PROTECTED_SET] for r in records if PROTECTED_SET in r.stages},
         items=[_mean(column) for column in columns],
     )
 

@@ -185,8 +185,7 @@ def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) 
     """Compute the smallest number of seeds at which a drop like this one would be significant.
 
     It is the smallest n with mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1). At that n the chance of significance
-    is
-    about one in two, since the drop would be drawn anew; 80 % need about (t + 0.84)^2 / t^2 as many.
+    is about one in two, since the drop would be drawn anew; 80 % need about (t + 0.84)^2 / t^2 as many.
 
     Args:
         mean: Mean of the paired differences.

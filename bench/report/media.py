@@ -25,6 +25,7 @@ from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
 from bench.report.items import MediaClip, MediaItem
+from bench.results.arms import CLEAN_SET, PROTECTED_SET, Arm
 from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
@@ -82,10 +83,10 @@ class MediaBuilder:
 
     def _item(self, record: Record, title: str, item: str, *, deep: bool) -> MediaItem | None:
         """Write the versions of one item, and its picture; None where no store holds the sets."""
-        clean, protected = (self._one(record, role, item) for role in ("clean_set", "protected_set"))
+        clean, protected = (self._one(record, role, item) for role in (CLEAN_SET, PROTECTED_SET))
         if clean is None or protected is None:
             return None
-        keys = (record.stages["clean_set"], record.stages["protected_set"])
+        keys = (record.stages[CLEAN_SET], record.stages[PROTECTED_SET])
         versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
         parts: PerDomain[_Parts] = PerDomain(audio=self._noise, midi=self._additions)
         versions += parts.of(clean)(clean, protected, keys[1])
@@ -94,8 +95,8 @@ class MediaBuilder:
         if deep and record.trial.adaptation:
             condition = f"after {record.trial.adaptation.label}"
             for name, role in (
-                (f"protected, {condition}", "protected_learned"),
-                (f"clean, {condition}", "clean_adapted_learned"),
+                (f"protected, {condition}", Arm.PROTECTED.learned),
+                (f"clean, {condition}", Arm.CLEAN_ADAPTED.learned),
             ):
                 key = self._trained_on(record, role)
                 adapted_set = _pick(self._by_key(record, key), item) if key and key not in keys else None
@@ -131,9 +132,9 @@ class MediaBuilder:
     def _generated(self, record: Record) -> MediaItem | None:
         """Write what models generate before training, and after training on clean and on protected data."""
         versions = []
-        arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
+        arms = [(Arm.CLEAN, "after learning from clean data"), (Arm.UNTRAINED, "before learning")]
         if not record.trial.control.is_clean:
-            arms.insert(1, ("protected", "after learning from protected data"))
+            arms.insert(1, (Arm.PROTECTED, "after learning from protected data"))
         for arm, phrase in arms:
             samples = self._set(record, arm)
             if samples is None:

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from bench.results.arms import Arm
 from bench.results.formats import number
 from bench.results.record import Number, Record
 from bench.results.statistics import mean
@@ -55,8 +56,8 @@ def _columns(records: Sequence[Record]) -> _Columns:
     """Return the columns of a table: references, training sets and generated sets."""
     columns: _Columns = {name: _means([r.music[name] for r in records if name in r.music]) for name in REFERENCES}
     columns["training set"] = _means([r.music["clean set"] for r in records if "clean set" in r.music])
-    columns["generated, clean"] = _means([record.music["generated, clean"] for record in records])
-    columns["generated, untrained"] = _means([record.music["generated, untrained"] for record in records])
+    columns["generated, clean"] = _means([record.music[f"generated, {Arm.CLEAN}"] for record in records])
+    columns["generated, untrained"] = _means([record.music[f"generated, {Arm.UNTRAINED}"] for record in records])
     several = len({record.trial.knowledge for record in records if not record.trial.control}) > 1
     rows: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -66,7 +67,7 @@ def _columns(records: Sequence[Record]) -> _Columns:
         columns[f"{row}: training set"] = _means(
             [r.music["protected set"] for r in group if "protected set" in r.music]
         )
-        columns[f"{row}: generated"] = _means([record.music["generated, protected"] for record in group])
+        columns[f"{row}: generated"] = _means([record.music[f"generated, {Arm.PROTECTED}"] for record in group])
     return {name: values for name, values in columns.items() if values}
 
 

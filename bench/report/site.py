@@ -22,6 +22,7 @@ from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.files import check_folder
 from bench.report import markdown, tables, views
+from bench.results.arms import PROTECTED_SET
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.trials.store import Store
@@ -109,7 +110,7 @@ def _protected(board: Board) -> list[Record]:
 
 def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> MediaBuilder | None:
     """Return the builder of sounds and pictures; None where no store holds a set, so that torch is not imported."""
-    keys = {record.stages.get("protected_set", "") for board in boards for record in board.records} - {""}
+    keys = {record.stages.get(PROTECTED_SET, "") for board in boards for record in board.records} - {""}
     if not any(store.present(keys) for store in stores):
         return None
     from bench.report.media import MediaBuilder

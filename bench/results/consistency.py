@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.arms import ARMS, SCORED, Arm
+from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, Arm
 from bench.results.names import trial_key
 from bench.results.record import CheckRecord, Number, Record
 
@@ -177,8 +177,8 @@ def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
     for arm, metrics in record.arms.items():
         if arm in record.stages:
-            yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
-    audit_key = record.stages.get("audit") or record.stages.get("protected_set")
+            yield f"arms.{arm}" if arm != Arm.PROTECTED else "the quality", record.stages[arm], metrics
+    audit_key = record.stages.get(AUDIT) or record.stages.get(PROTECTED_SET)
     if audit_key and record.audibility:
         yield "audibility", audit_key, record.audibility
     for role, value in record.alignment.items():

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.results.arms import ARMS, SCORED, Arm
+from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
 from bench.results.names import response_name
@@ -197,12 +197,12 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells[record.trial.attacker.label, record.trial.adaptation_label].append(record)
     good = [record for record in records if record.status == "ok"]
     audibility = {name: _mean(record.audibility[name] for record in good) for name in _measures(good)}
-    distances = [record.distance.get("protected_set", {}) for record in good]
+    distances = [record.distance.get(PROTECTED_SET, {}) for record in good]
     cpu_seconds = [
-        record.cost["protected_set"]["cpu_seconds"]
+        record.cost[PROTECTED_SET]["cpu_seconds"]
         for record in good
         # Without an audit stage, auditing was part of protecting and its cost part of this one.
-        if "protected_set" in record.cost and "audit" in record.stages
+        if PROTECTED_SET in record.cost and AUDIT in record.stages
     ]
     return Row(
         dataset=key[0],
