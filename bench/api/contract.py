@@ -1,7 +1,7 @@
 """The bases that plugins inherit: `Dataset`, `Defense`, `Attacker`, `Adaptation`, and the values they exchange.
 
 Every attribute and method of the contract is declared here, with a type, a default and a docstring. A plugin overrides
-what it needs; `bench.declarations` refuses, when a plugin is loaded, a name that stands in none of the bases.
+what it needs; `bench.declarations` refuses, when a plugin is loaded, a name that no base declares.
 """
 
 from __future__ import annotations

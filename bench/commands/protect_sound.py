@@ -35,7 +35,7 @@ def protect_sound(
 
     Args:
         source: a sound file.
-        out: the file to write; its suffix says the format.
+        out: the file to write; its suffix decides the format.
         defense: the defense, for audio.
         knowledge: what the defense knows of attackers.
         rng: the defense's random numbers.

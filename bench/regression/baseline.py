@@ -1,8 +1,8 @@
-"""What the gate compares with: one JSON, made by `bench gate --accept WHY` alone, to be read in a diff.
+"""The accepted baseline of the gate: one JSON file, written only by `bench gate --accept WHY`, for review in a diff.
 
 A cell is what one row of a table reaches against one attacker under one response: (data set, defense's row, knowledge,
-attacker, adaptation). Of each it holds learning denied seed by seed, the mean quality of the arms, the plugins with
-versions and digests, and what tells whether the protected audio is the same:
+attacker, adaptation). For every cell the file holds learning denied seed by seed, the mean quality of the arms, the plugins with
+versions and digests, and two ways to see whether the protected audio is the same:
 
 * `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that
   nothing moved. On another processor rounding alone may change it, so there it does not prove that anything did.
@@ -65,7 +65,7 @@ class PluginUse(_Strict):
 
     Attributes:
         name: The plugin's name.
-        version: The version that it says of itself.
+        version: The version that it declares.
         digest: A digest of its source.
         params: A digest of its parameters.
         data: A digest of the files that it reads beside its source; "" for none.
@@ -145,7 +145,7 @@ class Baseline(_Strict):
     cells: list[CellMeasurement]
 
     def text(self) -> str:
-        """Return the baseline as JSON in which what changes together stands on one line: seeds, a plugin, arms."""
+        """Return the baseline as JSON with one line for the seeds, one for each plugin and one for the arms."""
         return readable_json(self.model_dump(mode="json", by_alias=True)) + "\n"
 
     def save(self, path: Path) -> None:

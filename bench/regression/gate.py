@@ -8,12 +8,12 @@
     new          the baseline does not know the cell: accept it                                        1
     improved     it rose by more than the tolerance, and not by chance: accept it                      1
     suspicious   it fell by more than the tolerance, and chance cannot be excluded                     0, a warning
-    moved        a control moved by more than the tolerance: told, not judged                          0
+    moved        a control moved by more than the tolerance: reported, not judged                      0
     same         else                                                                                  0
 
 The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements and new cells fail so that the baseline
-cannot rot. A control fails where a validity check of the cell fails (its clean arm does not learn), where the clean
-row is not exactly 0, and where a data set and attacker have no clean row.
+is kept up to date. A control fails where a validity check of the cell fails (its clean arm does not learn), where the
+clean row is not exactly 0, and where a data set and attacker have no clean row.
 
 **By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
 rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
@@ -24,12 +24,12 @@ quieter, and that is no regression.
 **Moved** means by more than 1e-4: any seed's learning denied, or the protected set. The set is other where the hash of
 its samples is, and, elsewhere than where the baseline was made, where also a mean of its audibility moved.
 
-**Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code did is
-drift, whatever moved it: it is told, and left to the test. Elsewhere than where the baseline was made the clean arm is
-the witness: where it moved though neither the data set's nor the attacker's code did, the place moves scores by itself,
-and a moved score says nothing about the code of the defense; its audibility still does. Where the attacker's own code
-changed there is no witness, and the benefit of the doubt goes to the version. A digest that changed while nothing moved
-is told. Comments and docstrings do not change a digest (`bench.plugins.digest`).
+**Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code changed
+is drift, whatever its cause: it is reported and left to the test. In another environment than the baseline's, the clean
+arm is the reference: if it moved although the code of data set and attacker did not change, the environment moves
+scores by itself, and a moved score says nothing about the defense's code; its audibility still does. If the attacker's
+own code changed there is no such reference, and only the version decides. A digest that changed while nothing moved is
+reported. Comments and docstrings do not change a digest (`bench.plugins.digest`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _UNTESTED = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one cell. Numbers are NaN where there is none to tell."""
+    """The verdict on one cell. Numbers are NaN where there is none."""
 
     cell: Cell
     word: Word
@@ -79,7 +79,7 @@ class Verdict:
     score: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
-    detectable_drop: float = math.nan  # the true drop that would be told from chance four times in five
+    detectable_drop: float = math.nan  # the true drop that is detected with 80 % power
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
     notes: tuple[str, ...] = ()
     items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most

@@ -31,7 +31,7 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
     torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
     if baseline.suite_digest != suite_digest(suite):
-        yield "the suite asks for something else than when the baseline was accepted"
+        yield "the suite has changed since the baseline was accepted"
     for verdict in report.verdicts:
         if verdict.word != "same" or verdict.notes:
             yield f"\n{verdict.word}: {verdict.cell}\n  {verdict.sentence}"

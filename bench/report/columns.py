@@ -118,7 +118,7 @@ def _verdict(check: CheckSummary) -> str:
 
 
 def _cell_text(cell: CellView | None) -> str:
-    """Return a cell's score with remarks; empty for a cell that was not asked."""
+    """Return a cell's score with remarks; empty for a response that was not run."""
     if cell is None:
         return ""
     score = cell.score

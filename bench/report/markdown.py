@@ -1,4 +1,4 @@
-"""A suite's page in Markdown: what was asked, the tables, what each epoch reached, and published figures beside ours.
+"""A suite's page in Markdown: its description, the tables, quality by epoch, and published figures beside ours.
 
 Nothing is measured here: numbers come from records, sentences from the suite's own file.
 """

@@ -1,8 +1,8 @@
-"""What a page lets you hear and see of a protected set: versions of one item, and a picture of what was changed.
+"""Sounds and pictures of a protected set for pages: versions of one item, and a picture of what was changed.
 
-Everything comes from the artefacts of a store, by the keys that a record names; what no store holds is left out and
-said so. Sound is written as 16-bit FLAC, which browsers play, under the hash of its content: the same clip is one file
-however many pages play it.
+Everything comes from the artefacts of a store, by the keys in a record; what no store holds is left out and reported.
+Sound is written as 16-bit FLAC, which browsers play, under the hash of its content: the same clip is one file however
+many pages play it.
 
 An item of a set is chosen by its measure of audibility, not by ear: the median one ("typical") and the worst one
 ("most audible").
@@ -47,7 +47,7 @@ class MediaBuilder:
         self._stores, self._folder = stores, folder
         self.missing: set[str] = set()  # names of records some of whose artefacts no store holds
         self._load = functools.lru_cache(maxsize=6)(load_data)
-        self._written: dict[tuple[str, ...], str] = {}  # what was made for which artefact and item: a file's name
+        self._written: dict[tuple[str, ...], str] = {}  # artefact and item -> file
 
     def of_row(self, record: Record) -> list[MediaItem]:
         """Write two items of a row's protected set: the typical one, and the most audible one.

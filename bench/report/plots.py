@@ -1,7 +1,7 @@
-"""Figures of a page as SVG, drawn by Matplotlib, to stand inline in HTML.
+"""Figures of a page as inline SVG, drawn by Matplotlib.
 
-Whatever carries meaning does so twice, by colour (Okabe and Ito, told apart by colour-blind readers) and by shape or
-dash. Ink and grid are written as CSS variables, so that one picture serves light and dark pages alike.
+Every distinction is made twice: by colour (Okabe and Ito, safe for colour-blind readers) and by shape or dash. Ink and
+grid are written as CSS variables, so that one picture serves light and dark pages alike.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _svg(canvas: Any, name: str, title: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
-    # Tags alone: what a label says between them is text, whatever it looks like.
+    # Only tags are changed: text between them may look like one.
     text = re.sub(r"<[^>]*>", lambda tag: _own(tag[0], name), text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" class="plot" ', 1)
 

@@ -1,4 +1,4 @@
-"""What stands on a page: boards as plain values for the templates. Nothing is written here, nothing is measured."""
+"""Boards as plain values for the templates of pages. Nothing is written or measured here."""
 
 from __future__ import annotations
 

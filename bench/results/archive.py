@@ -1,4 +1,4 @@
-"""All records of a suite in one compressed file, in which what several records share stands once.
+"""All records of a suite in one compressed file; values that several records share are stored once.
 
 An archive is a text of JSON lines, compressed by xz, so that `xz -dc FILE | head` shows it and the standard library
 of Python reads it. Its lines are
@@ -9,8 +9,8 @@ of Python reads it. Its lines are
 
 A value that records may share (the quality of an arm, the names of the held-out items, a plugin's parameters; see
 `SHARED`) is written once, before the first record that holds it, and each record names it by its id. An id is a digest
-of the value and not the key of its stage, so that records which contradict each other about a stage are kept as they
-are: finding them is the work of `bench verify`.
+of the value and not the key of its stage, so that records which contradict each other about a stage are stored as they
+are, for `bench verify` to find.
 
 The same records give the same bytes. An archive may come from anybody: reading it never takes a name in it for a path,
 runs nothing, and stops at a stated size.
@@ -37,7 +37,7 @@ VERSION = 1
 LIMIT = 64 * 2**20  # bytes of text that an archive may hold; the largest suite of this repository has 2.3 million
 LINE_LIMIT = 8 * 2**20
 
-# Where values stand that several records may share; "*" is every entry of a mapping or list.
+# Paths of values that several records may share; "*" is every entry of a mapping or list.
 SHARED: tuple[tuple[str, ...], ...] = (
     ("trial", "dataset"),
     ("trial", "defense"),

@@ -1,6 +1,6 @@
-"""A board: a suite, its records and the rows that follow from them; and what a reader must know beside the table.
+"""A board: a suite, its records, the rows that follow from them, and remarks on what the table can show.
 
-A suite's records lie in `records/NAME` beside its file. Nothing is measured here.
+A suite's records are in `records/NAME` beside its file. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Board:
 
     @cached_property
     def views(self) -> tuple[RowView, ...]:
-        """The rows, prepared for whoever shows them."""
+        """The rows, prepared for tables and pages."""
         audibility = {id(row): self._audibility(row) for row in self.rows}
         return row_views(self.rows, self.records_of, self.front, audibility)
 
@@ -193,7 +193,7 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
 
 
 def _standing(board: Board, row: Row) -> Standing:
-    """Return where a row stands relative to its suite's budget."""
+    """Return whether a row is ranked, and if not, why."""
     if row.best is None:
         return "void"
     if not row.inside:
@@ -248,7 +248,7 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
 
 
 def board(source: Source, records: Path | None = None) -> Board:
-    """Read a suite's board, or that of records which no suite asked for.
+    """Read a suite's board, or that of records without a suite.
 
     Args:
         source: The suite's records; of records without a suite the board is in the order of their names.

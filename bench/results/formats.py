@@ -71,7 +71,11 @@ def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: st
 
 
 def readable_json(value: Any, indent: str = "") -> str:
-    """Return JSON for a diff: what holds nothing but plain values stands on one line.
+    """Format JSON for review in a diff: a mapping or list of plain values is one line.
+
+    Args:
+        value: Any JSON value.
+        indent: The blanks before its first line.
 
     >>> print(readable_json({"a": {"x": 1, "y": 2}, "b": []}))
     {

@@ -1,4 +1,4 @@
-"""What tables and records call the plugins of a suite: short, and different where the plugins are."""
+"""Labels of a suite's plugins in tables and records: short, and different for different plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures of audibility: which there are, what tables call them, and which way is louder."""
+"""The measures of audibility: names, headings, and the direction in which they grow louder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AUDIBILITY = (
     Measure("notes_altered", "notes altered", ".1%"),
     Measure("sounding_change", "roll cells changed", ".1%"),
 )
-# Of these a budget is the most that is allowed, of all others the least.
+# A budget limits these from above, and all other measures from below.
 CEILINGS = (
     "masked_energy",
     "velocity_change",
@@ -45,7 +45,7 @@ CEILINGS = (
     "notes_altered",
     "sounding_change",
 )
-# The one measure that stands for audibility: the first of these that was measured.
+# The measure on the audibility axis: the first of these that was measured.
 AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 

@@ -1,4 +1,4 @@
-"""The record of a trial: what was asked, what came out item by item, what it cost, and where it was run.
+"""The record of a trial: its plugins and parameters, the results item by item, the cost, and the provenance.
 
 A record holds what was measured. Whatever follows from that (its name, the row of the table, the score, the validity
 check that every attacker must pass, why a number is null) is computed when it is read. NaN and infinity are written as
@@ -53,7 +53,7 @@ class PartRecord(_Strict):
     Attributes:
         name: The plugin's name.
         label: What tables call it: the name, unless a suite says otherwise.
-        version: The version that it says of itself.
+        version: The version that it declares.
         digest: A digest of its source.
         data: A fingerprint of the files that it reads beside its source; "" for none.
         overrides: The parameters that the user set.
@@ -70,17 +70,17 @@ class PartRecord(_Strict):
 
 
 class TrialRecord(_Strict):
-    """What was asked.
+    """A trial's plugins and settings.
 
     Attributes:
-        dataset: What is published.
-        defense: What protects it.
-        knowledge: What the defender knows of the attacker.
+        dataset: The data set that is published.
+        defense: The defense that protects it.
+        knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
         surrogates: The attackers that the defender may use, by `knowledge`.
         expects: The adaptations that the defender prepares for.
         reference: The defense that a matched control is as audible as.
-        adaptation: What the attacker does to win anyway.
-        attacker: What learns.
+        adaptation: The attacker's adaptation; None for none.
+        attacker: The attacker.
         seed: The seed of all random numbers.
         preset: The budget: smoke, small or full.
         control: Which control this is: clean, matched or scramble; "" for a defense.
@@ -142,10 +142,10 @@ class Record(_Strict):
 
     Attributes:
         schema_version: Of this form.
-        key: Names the trial by content: parameters, plugins' source, engine.
+        key: The trial's content key: a digest of parameters, plugins' source and engine.
         status: Whether it has results.
         error: Of a failed trial: stage, type, message and the tail of the traceback.
-        trial: What was asked.
+        trial: Its plugins and settings.
         metric: Which of the attacker's metrics is scored.
         arms: Arm -> metric -> one value a held-out item, higher is better.
         ids: The held-out items, in the order of `arms`.
@@ -158,7 +158,7 @@ class Record(_Strict):
         audibility_ids: Those clips: all or, of a large set, some that are evenly spread.
         distance: Protected set and generated sets -> FAD, KAD and their floors, from real data.
         music: Set -> metrics of piano rolls.
-        crafting_log: One row a round: what the defense told of its surrogates; never scored.
+        crafting_log: One row a round: what the defense logged of its surrogates; never scored.
         input_change: For each training item, the share of what the attacker reads that differs from the clean one.
         stages: Role -> key of its artefact in the store.
         cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
@@ -262,7 +262,7 @@ class Record(_Strict):
 
     @property
     def notes(self) -> dict[str, str]:
-        """Why numbers are null: where they stand -> the reason."""
+        """Why numbers are null: their path in the record -> the reason."""
         notes = {}
         for metric, values in self.audibility.items():
             if None in values:

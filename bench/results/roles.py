@@ -16,7 +16,7 @@ class Role:
     """A role of plugins in a trial.
 
     Attributes:
-        name: the field of a trial, and of what a record says was asked.
+        name: the field of a trial and of a `TrialRecord`.
         kind: which plugins can have it.
         title: what pages call it.
         many: whether several plugins may have it.

@@ -58,7 +58,7 @@ from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
-_PATHS = ("path", "source")  # parameters that say where a data set or weights lie
+_PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]

@@ -1,9 +1,9 @@
-"""The summary of a suite that is kept beside its archive to be read in a diff: one cell a few lines.
+"""The summary of a suite, in git beside its archive, made for review in a diff: a few lines a cell.
 
 It holds what a reviewer looks at and what tables print: scores by seed, what their interval needs, means of the arms
 and of audibility, and which plugins, packages and machine gave them. Everything in it follows from the archive, which
-`bench verify` and a test compare. Values item by item stand in the archive alone. So do the keys of stages: the key of
-a trial is a digest of those of its stages, so it differs where any of them does, and `bench show` prints them all.
+`bench verify` and a test compare. Values item by item are in the archive alone. So are the keys of stages: the key of a
+trial is a digest of those of its stages, so it differs where any of them does, and `bench show` prints them all.
 
     {
       "format": "cloakbench results", "version": 2, "suite": "speech", "score_version": 1,
@@ -60,7 +60,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
         archive: Name, SHA-256, size and number of records of the file that holds them.
 
     Returns:
-        A JSON object. Cells stand in the order of their names.
+        A JSON object. Cells are in the order of their names.
     """
     by_cell: dict[Cell, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.trial.seed):
@@ -132,7 +132,7 @@ def differences(stored_summary: Mapping[str, Any], computed_summary: Mapping[str
     """Say where a summary differs from what its archive gives, a line each.
 
     Args:
-        stored_summary: The summary as it stands in a file.
+        stored_summary: The summary in a file.
         computed_summary: What `summarise` gives for the records of the archive.
     """
     if stored_summary["version"] != computed_summary["version"]:

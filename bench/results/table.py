@@ -74,7 +74,7 @@ class Row:
 
     @property
     def key(self) -> RowKey:
-        """What tells the row from the others of its data set."""
+        """The row's name among the rows of its data set: defense and knowledge."""
         return self.defense, self.knowledge
 
     @property
@@ -121,7 +121,7 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
     return sorted(ranked, key=_order)
 
 
-# What records of older code say of a check and is not so: scrambled clips teach two thirds of what clean ones do.
+# Meanings in older records that proved wrong: scrambled clips teach two thirds of what clean ones do.
 _CORRECTED = {
     "The gain on codes shuffled in time is a small share: what is learned is music, not timbre.": (
         "The gain on test codes shuffled in time is a small share: order in time is used."

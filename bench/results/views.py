@@ -1,4 +1,4 @@
-"""Rows and cells prepared once: Markdown, CSV, JSON, pages and the terminal only format these."""
+"""Rows and cells in the form that Markdown, CSV, JSON, pages and the terminal format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CellView:
 
     @property
     def response(self) -> str:
-        """The attacker, with what it does to win anyway."""
+        """The attacker, with its adaptation if it has one."""
         return self.score.response
 
     @property
@@ -114,7 +114,7 @@ def row_views(
     front: Sequence[Row] = (),
     audibility: Mapping[int, str] | None = None,
 ) -> tuple[RowView, ...]:
-    """Prepare rows for whoever shows them.
+    """Prepare rows for tables and pages.
 
     Args:
         rows: the rows, in the order of the table.

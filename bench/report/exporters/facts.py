@@ -1,8 +1,7 @@
-"""What a tracker is told of a record: settings, final metrics, curves over training, tags.
+"""A record as an experiment tracker takes it: settings, final metrics, curves over training, tags.
 
 Names are paths (`quality/clean`), by which both trackers group. They hold letters, digits, `_ - . / :` and spaces only,
-since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. What a record does not know (null) is left out, never
-told as 0.
+since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. A null number is left out, never written as 0.
 
     denied                          learning denied
     quality/ARM                     the mean of the scored metric over the scored held-out items, higher is better
@@ -10,11 +9,11 @@ told as 0.
     audibility/METRIC               mean over clips
     distance/SET/METRIC, music/SET/METRIC
     input change                    the share of the attacker's input that differs, mean over the training set
-    gate/NAME                       the value that the gate looked at
+    gate/NAME                       the value of a validity check
     cost/seconds, cost/cpu_seconds  of all stages, each once, however many roles it has
     cost/peak_memory_mb             the most that any stage took
     epochs/ARM/COLUMN               curves: the attacker's training, by its own steps
-    crafting/COLUMN                 curves: what the defense told of its surrogates, by round
+    crafting/COLUMN                 curves: what the defense logged of its surrogates, by round
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Facts:
     key: str
     ok: bool
     at: float  # when its last stage was made, seconds since 1970
-    settings: Mapping[str, Setting]  # what was asked: names, parameters, seed
+    settings: Mapping[str, Setting]  # names, parameters, seed
     sources: Mapping[str, str]  # version and digest of each plugin
     metrics: Mapping[str, float]
     curves: Mapping[str, Curve]
