@@ -1,8 +1,8 @@
 """The accepted baseline of the gate: one JSON file, written only by `bench gate --accept WHY`, for review in a diff.
 
 A cell is what one row of a table reaches against one attacker under one response: (data set, defense's row, knowledge,
-attacker, adaptation). For every cell the file holds learning denied seed by seed, the mean quality of the arms, the plugins with
-versions and digests, and two ways to see whether the protected audio is the same:
+attacker, adaptation). For every cell the file holds learning denied seed by seed, the mean quality of the arms, the
+plugins with versions and digests, and two ways to see whether the protected audio is the same:
 
 * `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that
   nothing moved. On another processor rounding alone may change it, so there it does not prove that anything did.
