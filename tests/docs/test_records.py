@@ -109,7 +109,7 @@ def test_the_python_of_the_page_reads_a_suite(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_tables_name_every_field() -> None:
-    page = PAGE.read_text().split("## What stands in a record")[1]
+    page = PAGE.read_text().split("## Fields of a record")[1]
     fields = [re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) for part in page.split("Of `trial`:")]
     assert sorted(fields[0]) == sorted(Record.model_fields)
     assert sorted(fields[1]) == sorted(TrialRecord.model_fields)
