@@ -147,9 +147,9 @@ class Clips(_Items):
             index: int64 [clip], or a sequence of integers.
         """
         at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
-        chosen = _selected(self, at)
+        shared_fields = _selected(self, at)
         return replace(
-            self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **chosen
+            self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **shared_fields
         )  # fmt: skip
 
     def with_signal(self, signal: Tensor) -> Clips:
@@ -266,8 +266,8 @@ class Rolls(_Items):
             index: int64 [roll], or a sequence of integers.
         """
         at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
-        chosen = _selected(self, at)
-        return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **chosen)
+        shared_fields = _selected(self, at)
+        return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **shared_fields)
 
     def with_signal(self, signal: Tensor) -> Rolls:
         """Return the same notes at other velocities; onsets stay.

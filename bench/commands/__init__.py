@@ -92,8 +92,8 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         code = OK
     except OSError as error:  # a disk that is full, a folder that was taken away
-        named = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
-        code = _refuse(f"{named}{(error.strerror or str(error)).lower()}")
+        prefix = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        code = _refuse(f"{prefix}{(error.strerror or str(error)).lower()}")
     raise SystemExit(code if isinstance(code, int) else OK)
 
 

@@ -78,7 +78,7 @@ def _bars(total: int) -> Iterator[Watch]:
         TextColumn("{task.fields[detail]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        whole = progress.add_task("stages", total=total, detail="")
+        task = progress.add_task("stages", total=total, detail="")
         tasks: dict[str, Any] = {}
 
         def watch(event: Event) -> None:
@@ -91,7 +91,7 @@ def _bars(total: int) -> Iterator[Watch]:
                 if key in tasks:
                     progress.remove_task(tasks.pop(key))
                 if event.kind != "lost":
-                    progress.advance(whole)
+                    progress.advance(task)
                 if event.kind != "done":
                     progress.console.print(f"{event.kind}: {event.stage.title}: {event.text}", highlight=False)
 

@@ -61,7 +61,7 @@ class _Target:
     test: Path  # of the idea; that of the contract lies beside it
     reference: str  # the name or path that commands take
     source: str  # the Python expression by which the test finds it
-    more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
+    extra_files: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
     first: tuple[str, ...] = ()  # commands that must come before all others
 
 
@@ -108,7 +108,7 @@ def write_plugin(
     target = _package(kind, name, out) if package else _single(kind, name, out)
     template_name = f"{kind}_bare" if bare else kind
     contract = target.test.with_name(f"{target.test.stem}_contract.py")
-    templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.more]
+    templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.extra_files]
     if not bare:
         templates.insert(2, (f"{kind}_test.py", target.test))
     if kind == "dataset":

@@ -133,7 +133,7 @@ def judge(
     if other := other_device(baseline, records):
         raise UsageError(other)
     old, new = {cell.cell: cell for cell in baseline.cells}, measured_cells(records)
-    trials = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
+    trials = {(cell, seed) for cell, measurement in old.items() for seed in measurement.denied} | set(due)
     cell_faults = faults(records, trials)
     same_environment = baseline.environment == environment_of(records)
     pairs = {
@@ -142,7 +142,7 @@ def judge(
         if cell in new and cell not in cell_faults
     }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
-    hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
+    hypotheses = sum(p >= limits.alpha or math.isnan(p) for pair_p in p_values.values() for p in pair_p)
     verdicts = [
         Verdict(cell, word, sentence, baseline_score=_mean_of(old.get(cell)), score=_mean_of(new.get(cell)))
         for cell, (word, sentence) in cell_faults.items()
@@ -213,8 +213,8 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
 
 def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
     """Adjust both p values of every cell by Holm over all of them."""
-    adjusted = iter(holm([p for both in p_values.values() for p in both]))
-    return {cell: (next(adjusted), next(adjusted)) for cell in p_values}
+    adjusted_p = iter(holm([p for pair_p in p_values.values() for p in pair_p]))
+    return {cell: (next(adjusted_p), next(adjusted_p)) for cell in p_values}
 
 
 def _verdict(

@@ -132,9 +132,9 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
         curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in group]
         ours = [mean(shape(curve) for curve in curves if curve) for shape in (max, mean, _last)]
         theirs = by_cell.get((row, attacker, adaptation)) or by_cell.get((row, None, adaptation))
-        published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
+        figures_shown = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = response_name(attacker, adaptation)
-        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])
+        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *figures_shown))])
     headings = ["data set", "defense", "response", "peak", "mean", "last"]
     return [*headings, "published peak", "published mean", "published last"], body
 

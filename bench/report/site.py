@@ -92,8 +92,10 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
         media = _media([board], stores, draft / "media")
         items = media.of_cell(record) if media else []
         if not items:
-            where = ", ".join(store.url for store in stores)
-            raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
+            store_urls = ", ".join(store.url for store in stores)
+            raise DataError(
+                f"the sets of {record.name} are not in {store_urls}: give --store, or --make to run it again"
+            )
         page = Path("cell") / "pages" / "index.html"
         values = views.cell_page(board, view, cell, items)
         _render(_environment(), "cell.html.j2", draft / page, root="../../", alone=True, **values)
@@ -120,7 +122,7 @@ def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> Me
 
 def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | None) -> None:
     """Write the pages and tables of one suite."""
-    played = []
+    media_rows = []
     for view in board.views:
         for cell in view.cells:
             if cell.records:
@@ -128,9 +130,9 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
                 values = views.cell_page(board, view, cell, items)
                 _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **values)
         if media and view.measured and not view.control.is_clean:
-            played.append((view, media.of_row(view.measured)))
+            media_rows.append((view, media.of_row(view.measured)))
     _records(board.records, folder / "records")
-    values = views.suite_page(board, [(view, items) for view, items in played if items])
+    values = views.suite_page(board, [(view, items) for view, items in media_rows if items])
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **values)
     tables.write_tables(folder, [board])
     (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")

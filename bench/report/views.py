@@ -52,12 +52,12 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
+def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
     """Prepare the page of a suite.
 
     Args:
         board: The suite with its records.
-        listening: Rows with the items that are played and shown.
+        media_rows: Rows with the items that are played and shown.
 
     Returns:
         The values of its template.
@@ -76,7 +76,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "axis": measure(board.axis).heading,
         "responses": names if len(names) > 1 else [],
         "heat": _heat(views, names),
-        "listening": list(listening),
+        "listening": list(media_rows),
         "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),

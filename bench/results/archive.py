@@ -178,11 +178,9 @@ def _lines(suite: str, records: Iterable[Mapping[str, Any]], count: int) -> Iter
                 new_lines.append(b'{"id":"%s","value":%s}' % (name.encode(), text))
             return name
 
-        shortened = _replaced(
-            record, SHARED, lambda path, value: share(path[0] if path[0] != "trial" else "plugin", value)
-        )
+        line = _replaced(record, SHARED, lambda path, value: share(path[0] if path[0] != "trial" else "plugin", value))
         yield from new_lines
-        yield _dumps({"record": shortened}, record)
+        yield _dumps({"record": line}, record)
 
 
 def _dumps(value: Any, record: Any) -> bytes:
@@ -225,10 +223,10 @@ def _replaced(
             return {**value, name: at(value[name], path, further)}
         return value
 
-    replaced: Any = record
+    result: Any = record
     for path in paths:
-        replaced = at(replaced, path, path)
-    return dict(replaced)
+        result = at(result, path, path)
+    return dict(result)
 
 
 def _header(path: Path, lines: Iterator[dict[str, Any]]) -> Header:

@@ -50,15 +50,15 @@ def clashes(records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def check_problems(recorded: Sequence[CheckRecord], expected: Sequence[CheckRecord]) -> Iterator[str]:
+def check_problems(record_checks: Sequence[CheckRecord], arm_checks: Sequence[CheckRecord]) -> Iterator[str]:
     """Yield how the validity checks that a record states differ from those that its arms give.
 
     Args:
-        recorded: The checks in the record.
-        expected: The checks computed from its arms.
+        record_checks: The checks in the record.
+        arm_checks: The checks computed from its arms.
     """
-    by_name = {check.name: check for check in recorded}
-    for check in expected:
+    by_name = {check.name: check for check in record_checks}
+    for check in arm_checks:
         recorded_check = by_name.get(check.name)
         if recorded_check is None:
             yield f"validity check '{check.name}' is missing"

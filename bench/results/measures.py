@@ -52,4 +52,4 @@ LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in an
 
 def measure(name: str) -> Measure:
     """Return the measure of a name; for a name without a column, one headed by the name itself."""
-    return next((listed for listed in AUDIBILITY if listed.name == name), Measure(name, name, ".3g"))
+    return next((entry for entry in AUDIBILITY if entry.name == name), Measure(name, name, ".3g"))

@@ -113,12 +113,12 @@ def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -
         trial = record.trial
         bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
     table_rows = [_row(key, group, budget or {}) for key, group in bins.items()]
-    ranked = [
+    ranked_rows = [
         row
         for ranking_group in dict.fromkeys(row.ranking_group for row in table_rows)
         for row in _ranked(table_rows, ranking_group)
     ]
-    return sorted(ranked, key=_order)
+    return sorted(ranked_rows, key=_order)
 
 
 # Meanings in older records that proved wrong: scrambled clips teach two thirds of what clean ones do.
@@ -172,8 +172,8 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     lines = []
     for key, row in void.items():
         reasons = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
-        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{more}")
+        suffix = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{suffix}")
     return lines
 
 
