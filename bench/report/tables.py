@@ -38,7 +38,7 @@ Tables = dict[str, list[Line]]
 
 
 def tables(boards: Sequence[Board]) -> Tables:
-    """The five tables of some boards."""
+    """Return the five tables of some boards."""
     contents: Tables = {"suites": [], "rows": [], "cells": [], "trials": [], "worths": []}
     for board in boards:
         contents["suites"].append(_suite(board))
@@ -50,7 +50,12 @@ def tables(boards: Sequence[Board]) -> Tables:
 
 
 def write_tables(folder: Path, boards: Sequence[Board]) -> None:
-    """Write `rows.csv`, `cells.csv`, `trials.csv` and `board.json`; under a threat model `worths.csv` as well."""
+    """Write `rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards; under a threat model `worths.csv`.
+
+    Args:
+        folder: Where to write.
+        boards: The suites with their records.
+    """
     contents = tables(boards)
     for name in ("rows", "cells", "trials", *(["worths"] if contents["worths"] else [])):
         write_csv(folder / f"{name}.csv", contents[name])
@@ -58,7 +63,12 @@ def write_tables(folder: Path, boards: Sequence[Board]) -> None:
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
-    """Lines as CSV (RFC 4180, UTF-8) under the headings of all of them."""
+    """Write lines as CSV (RFC 4180, UTF-8).
+
+    Args:
+        path: The file.
+        lines: The lines; the headings are those of all of them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _headings(lines), lineterminator="\n", restval="")
@@ -67,7 +77,12 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
 
 
 def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
-    """The five tables as one SQLite database; a file that is there is replaced."""
+    """Write the five tables as one SQLite database.
+
+    Args:
+        path: The file; an existing one is replaced.
+        boards: The suites with their records.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     base = sqlite3.connect(path)
@@ -80,6 +95,7 @@ def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
 
 
 def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
+    """Create a table and insert its lines."""
     heads = _headings(lines)
     if not heads:
         return  # a table has at least one column
@@ -93,6 +109,7 @@ def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
 
 
 def _suite(board: Board) -> Line:
+    """Return the line of a suite."""
     return {
         "suite": board.name,
         "about": board.suite.about.strip(),
@@ -106,10 +123,12 @@ def _suite(board: Board) -> Line:
 
 
 def _named(board: Board, row: Row) -> Line:
+    """Return the columns that name a row."""
     return {"suite": board.name, "dataset": row.dataset, "defense": row.defense, "knowledge": row.knowledge}
 
 
 def _row(board: Board, view: RowView) -> Line:
+    """Return the line of a row."""
     row = view.row
     best = view.shown.score if view.shown else None
     low, high = row.rank or (None, None)
@@ -132,6 +151,7 @@ def _row(board: Board, view: RowView) -> Line:
 
 
 def _cell(board: Board, row: Row, cell: CellScore) -> Line:
+    """Return the line of a cell."""
     return {
         **_named(board, row),
         "attacker": cell.attacker,
@@ -148,6 +168,7 @@ def _cell(board: Board, row: Row, cell: CellScore) -> Line:
 
 
 def _trial(board: Board, record: Record) -> Line:
+    """Return the line of a trial."""
     trial = record.trial
     return {
         "suite": board.name,
@@ -204,13 +225,14 @@ def _worth(board: Board, row: RowWorth) -> Line:
 
 
 def _interval(cell: CellScore | None) -> Line:
+    """Return a cell's score and its interval."""
     if cell is None:
         return {"denied": None, "low": None, "high": None}
     return {"denied": cell.denied.mean, "low": cell.denied.low, "high": cell.denied.high}
 
 
 def _plain(line: Mapping[str, Value]) -> Line:
-    """Without NaN; numbers to six digits, more than any of them means."""
+    """Return a line without NaN, and with numbers to six digits."""
     return {
         name: (float(f"{value:.6g}") if math.isfinite(value) else None) if isinstance(value, float) else value
         for name, value in line.items()
@@ -218,10 +240,12 @@ def _plain(line: Mapping[str, Value]) -> Line:
 
 
 def _headings(lines: Iterable[Line]) -> list[str]:
+    """Return the headings of all lines, in the order of their first use."""
     return list(dict.fromkeys(name for line in lines for name in line))
 
 
 def _kind(values: Iterable[Value]) -> str:
+    """Return the SQL type of a column."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool, int} and kinds:
         return "INTEGER"
@@ -229,4 +253,5 @@ def _kind(values: Iterable[Value]) -> str:
 
 
 def _quoted(name: str) -> str:
+    """Quote an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
