@@ -1,11 +1,11 @@
-"""A file is a plugin: names without import, loading by name, parameters, and the digest of what a plugin computes.
+"""Plugins are files: listing without import, loading by name, parameters, and the digest of their code.
 
-Ours lie in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it in a wheel.
-They are mounted as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have no
-`__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third parties use the entry
-point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their names are
-`distribution/name`, so that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's,
-and the path of a folder with an `__init__.py` a plugin in that folder.
+Built-in plugins are in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it
+in a wheel. They are importable as `bench.defenses` and so on, which are empty modules whose `__path__` is the folder.
+The folders have no `__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third
+parties use the entry point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their
+names are `distribution/name`, so that they cannot clash with a built-in's name. A path that ends in `.py` is a user's
+file, and the path of a folder with an `__init__.py` a plugin in that folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FOLDERS: dict[Kind, str] = {
     "adaptations": "attackers/adaptive",
     "datasets": "datasets",
 }
-# The optional methods that decide which stages a trial has.
+# The optional methods that determine which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
     "adaptations": ("transform", "augment", "train"),
     "attackers": ("prior", "view", "validity"),
@@ -66,24 +66,46 @@ class Listing:
 
     @property
     def title(self) -> str:
-        """What messages call it: its kind and name, and its file where the name does not say it."""
+        """Its name in messages: kind and name, and its file where the name does not say it."""
         origin = "" if self.name == str(self.path) else f" ({self.path or self.origin})"
         return f"{SINGULAR[self.kind]} '{self.name}'{origin}"
 
 
 def home() -> Path:
-    """The folder that holds the plugin folders and `leaderboards/`: the checkout's root, or `bench/` in a wheel."""
+    """Return the folder of the plugin folders and of `leaderboards/`.
+
+    Returns:
+        The checkout's root, or `bench/` in a wheel.
+    """
     package = Path(__file__).resolve().parent
     return package.parent if (package.parent / "defenses").is_dir() else package
 
 
 def names(kind: Kind) -> dict[str, Listing]:
-    """Every plugin of a kind by name, in order. Nothing is imported."""
+    """List every plugin of a kind, without importing any.
+
+    Args:
+        kind: The kind.
+
+    Returns:
+        Name -> listing, in order.
+    """
     return {listing.name: listing for listing in (*_ours(kind), *_theirs(kind))}
 
 
 def find(kind: Kind, name: str) -> Listing:
-    """The listing of one plugin, or a `PluginError` that names the nearest known one."""
+    """Return the listing of one plugin.
+
+    Args:
+        kind: The kind.
+        name: A name or a path, as `locate` takes it.
+
+    Returns:
+        The listing.
+
+    Raises:
+        PluginError: There is no such plugin; names the nearest.
+    """
     located = locate(kind, name)
     if located.endswith(".py"):
         path = Path(located)
@@ -102,13 +124,16 @@ def find(kind: Kind, name: str) -> Listing:
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
-    """The absolute path of a user's plugin, which ends in `.py`; the name itself of any other plugin.
+    """Return the absolute path of a user's plugin, which ends in `.py`; for any other plugin its name.
 
     Args:
-        kind: of the plugin.
-        name: a name, the path of a Python file, or the path of a folder that holds `__init__.py`. A name that is known
-            is no path.
-        folder: that a relative path starts from; by default the current one.
+        kind: The kind.
+        name: A name, the path of a Python file, or the path of a folder that has `__init__.py`. A known name is not
+            taken for a path.
+        folder: The folder that a relative path starts from; None: the current one.
+
+    Returns:
+        The path or the name.
     """
     path = (folder or Path()) / Path(name).expanduser()
     if name.endswith(".py"):
@@ -119,7 +144,18 @@ def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
+    """Import a plugin's class.
+
+    Args:
+        kind: The kind.
+        name: A name or a path, as `locate` takes it.
+
+    Returns:
+        The class.
+
+    Raises:
+        PluginError: There is no such plugin, it cannot be imported, or it does not fit the contract.
+    """
     listing = find(kind, name)
     compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
@@ -144,35 +180,84 @@ def load(kind: Kind, name: str) -> type[Any]:
     raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
 
 
-def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
-    """The plugin with its parameters: the fields' defaults, then the preset's, then those given.
+def build(kind: Kind, name: str, overrides: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
+    """Build a plugin from the fields' defaults, the preset's parameters and those given, in rising priority.
 
-    Raises `UsageError` for a parameter that the plugin does not have or a value of the wrong type.
+    Args:
+        kind: The kind.
+        name: A name or a path, as `locate` takes it.
+        overrides: The parameters that the user gave.
+        preset: Name of the preset.
+
+    Returns:
+        An instance.
+
+    Raises:
+        PluginError: See `load`.
+        UsageError: The plugin has no such parameter or preset, or a value has the wrong type.
     """
     cls = load(kind, name)
-    return from_parameters(kind, name, cls, parameters(kind, name, cls, given, preset))
+    return from_parameters(kind, name, cls, parameters(kind, name, cls, overrides, preset))
 
 
 def parameters(
-    kind: Kind, name: str, cls: type[Any], given: Mapping[str, Any] | None = None, preset: str = "small"
+    kind: Kind, name: str, cls: type[Any], overrides: Mapping[str, Any] | None = None, preset: str = "small"
 ) -> dict[str, Any]:
-    """The preset's parameters with those given laid over them; what is absent has the field's default."""
+    """Merge a preset's parameters with those given.
+
+    Args:
+        kind: The kind.
+        name: The plugin's name, for errors.
+        cls: Its class.
+        overrides: The parameters that the user gave.
+        preset: Name of the preset.
+
+    Returns:
+        The parameters; absent ones have the field's default.
+
+    Raises:
+        UsageError: The plugin has no such parameter or preset.
+    """
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
-    merged = {**cls.presets.get(preset, {}), **(given or {})}
+    merged = {**cls.presets.get(preset, {}), **(overrides or {})}
     check_parameters(kind, name, merged, [field.name for field in dataclasses.fields(cls)])
     return merged
 
 
-def check_parameters(kind: Kind, name: str, given: Iterable[str], fields: Collection[str]) -> None:
-    """Raise `UsageError` for the first name that is no parameter of a plugin, with the nearest one."""
-    for key in given:
+def check_parameters(kind: Kind, name: str, keys: Iterable[str], fields: Collection[str]) -> None:
+    """Check that names are parameters of a plugin.
+
+    Args:
+        kind: The kind.
+        name: The plugin's name, for errors.
+        keys: The names.
+        fields: The plugin's parameters.
+
+    Raises:
+        UsageError: One of the names is not; suggests the nearest.
+    """
+    for key in keys:
         if key not in fields:
             raise UsageError(unknown(f"parameter of {SINGULAR[kind]} '{name}'", key, fields))
 
 
 def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """An instance, its values checked against the annotations of the fields (a list from JSON may be a tuple)."""
+    """Build an instance, its values checked against the annotations of the fields (a list from JSON may be a tuple).
+
+    Args:
+        kind: The kind.
+        name: The plugin's name, for errors.
+        cls: Its class.
+        values: Parameter -> value.
+
+    Returns:
+        An instance.
+
+    Raises:
+        UsageError: A value has the wrong type, or the plugin refuses it.
+        PluginError: The plugin tried to end the program.
+    """
     import pydantic
 
     try:
@@ -187,7 +272,18 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
 
 
 def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
-    """Raise the `UsageError` of `from_parameters` for one value, by its type alone."""
+    """Check one value by its type alone.
+
+    Args:
+        kind: The kind.
+        name: The plugin's name, for errors.
+        key: The parameter.
+        value: Its value.
+        type_: Its type.
+
+    Raises:
+        UsageError: The value has another type; the error of `from_parameters`.
+    """
     import pydantic
 
     try:
@@ -197,29 +293,49 @@ def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None
 
 
 def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters") -> UsageError:
-    """Pydantic's first complaint as one line."""
+    """Return an error with pydantic's first complaint as one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or parameter
-    message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
+    location = ".".join(str(part) for part in first["loc"]) or parameter
+    message = f"{SINGULAR[kind]} '{name}': {location} = {first.get('input')!r}: {first['msg']}"
     return UsageError(message.replace("\n", " "))
 
 
 @functools.cache
 def _validator(cls: Any) -> Any:
-    """Building one takes milliseconds, and a suite builds a plugin thousands of times."""
+    """Return a validator; cached, because building one takes milliseconds and a suite builds a plugin thousands of
+    times.
+    """
     import pydantic
 
     return pydantic.TypeAdapter(cls)
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
-    """Every parameter of an instance, as it goes into the record and the key."""
+    """Return every parameter of a plugin, as records and keys use it.
+
+    Args:
+        plugin: An instance.
+
+    Returns:
+        Parameter -> value.
+    """
     return dataclasses.asdict(plugin)
 
 
 @functools.cache
 def digest(kind: Kind, name: str) -> str:
-    """A digest of what the plugin computes: see `bench.sources` for what counts. Computed once in a process."""
+    """Return a digest of what a plugin computes (see `bench.sources`), cached for the process.
+
+    Args:
+        kind: The kind.
+        name: A name or a path, as `locate` takes it.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        PluginError: There is no such plugin, or one of its files cannot be read.
+    """
     listing = find(kind, name)
     if listing.path is None:
         return hashlib.sha256(f"{name} {listing.origin}".encode()).hexdigest()[:16]
@@ -230,7 +346,9 @@ def digest(kind: Kind, name: str) -> str:
 
 
 def _importable(listing: Listing) -> tuple[Path | None, str]:
-    """The folder of the installed package that a plugin is part of, and the name by which its modules import it."""
+    """Return the folder of the installed package that a plugin is part of, and the name by which its modules import
+    it.
+    """
     if listing.origin == "built in":
         return None, f"{_MOUNTED[listing.kind]}.{listing.name}"
     for point in _entry_points(listing.kind) if listing.origin != "file" else ():
@@ -248,7 +366,7 @@ def _ours(kind: Kind) -> Iterator[Listing]:
 
 
 def _our_files(kind: Kind) -> dict[str, Path]:
-    """Name -> file, in order; none of them is opened."""
+    """Return name -> file, in order, without opening any."""
     folder = home() / FOLDERS[kind]
     files = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -277,15 +395,15 @@ def _third_party_name(point: Any) -> str:
 
 
 def _their_file(point: Any) -> Path | None:
-    """The file of an entry point's module, looked up by path alone: importing its package is the loader's business."""
-    top, *rest = point.module.split(".")
+    """Return the file of an entry point's module, found by path alone, without importing its package."""
+    top, *submodules = point.module.split(".")
     spec = importlib.util.find_spec(top)  # finding a top-level name imports nothing
     if spec is None:
         return None
-    if not rest:
+    if not submodules:
         return Path(spec.origin) if spec.origin else None
     for folder in spec.submodule_search_locations or ():
-        stem = Path(folder).joinpath(*rest)
+        stem = Path(folder).joinpath(*submodules)
         for file in (stem.with_suffix(".py"), stem / "__init__.py"):
             if file.is_file():
                 return file
@@ -298,18 +416,18 @@ def _their_summary(point: Any) -> str:
 
 
 def _summary(file: Path) -> str:
-    """The first line of a module's docstring, or why the file cannot be read as Python."""
+    """Return the first line of a module's docstring, or why the file cannot be read as Python."""
     return _summary_of(file, file.stat().st_mtime_ns)
 
 
 @functools.cache
 def _summary_of(file: Path, changed: int) -> str:
-    """A run finds a plugin thousands of times, and parsing it takes milliseconds."""
+    """Return the summary of a file; cached by its time of change, because parsing takes milliseconds."""
     return sources.summary(file)
 
 
 def _mount(kind: Kind) -> str:
-    """The name of the module under which a kind's folder is importable; made on first use."""
+    """Make a kind's folder importable, once; return the name of its module."""
     if kind == "adaptations":
         _mount("attackers")
     return _mounted(_MOUNTED[kind], home() / FOLDERS[kind])
@@ -327,12 +445,12 @@ def _mounted(name: str, folder: Path) -> str:
 
 
 def _module_from(path: Path) -> types.ModuleType:
-    """A user's file as a module of a name of its own, imported once."""
+    """Import a user's file as a module with a unique name, once."""
     name = f"bench_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    inside = [str(path.parent)] if path.name == "__init__.py" else None
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
+    package_path = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package_path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -340,35 +458,41 @@ def _module_from(path: Path) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        for imported in [other for other in sys.modules if other == name or other.startswith(f"{name}.")]:
+        for imported in [
+            module_name for module_name in sys.modules if module_name == name or module_name.startswith(f"{name}.")
+        ]:
             del sys.modules[imported]
         raise
     return module
 
 
 def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[Any]:
-    """The one public class of the module's own that is a plugin of its kind."""
+    """Return the one public class that the module itself defines and that is a plugin of its kind."""
     from bench import declarations
 
     base = declarations.BASES[kind]
-    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
-    public = [cls for cls in own if not cls.__name__.startswith("_")]
+    defined = [
+        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    public = [cls for cls in defined if not cls.__name__.startswith("_")]
     fitting = [cls for cls in public if issubclass(cls, base)] or [
         cls for cls in public if declarations.looks_like(kind, cls)
     ]
     if len(fitting) != 1:
         listed = ", ".join(cls.__name__ for cls in fitting) or "none"
-        raise PluginError(f"{listing.title} must hold one public class that inherits {base.__name__}; found: {listed}")
+        raise PluginError(
+            f"{listing.title} must have exactly one public class that inherits {base.__name__}, found: {listed}"
+        )
     return _fitting(kind, fitting[0], listing)
 
 
 def _fitting(kind: Kind, cls: Any, listing: Listing) -> type[Any]:
-    """The class, or a `PluginError` that says what of it does not fit the contract."""
+    """Return the class. Raise `PluginError` where it does not fit the contract."""
     from bench import declarations
 
-    where = listing.title
+    title = listing.title
     if not isinstance(cls, type):
-        raise PluginError(f"{where} names {cls!r}, expected a class")
+        raise PluginError(f"{title} names {cls!r}, expected a class")
     if reason := declarations.complaint(kind, cls):
-        raise PluginError(f"{where}: {reason}")
+        raise PluginError(f"{title}: {reason}")
     return cls

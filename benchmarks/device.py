@@ -21,7 +21,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.devices import CPU, chosen
+from bench.devices import CPU, selected
 from bench.results.suite import Suite
 from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="one cell of the preset full too: hours on processors")
     parser.add_argument("--preset", default="small", help="of the main job")
     options = parser.parse_args()
-    here = chosen(options.device)
+    here = selected(options.device)
     devices = [CPU, *([options.device if options.device != "auto" else here[0].device] if here else [])]
     print(f"accelerator: {here[0].name if here else 'none: only processors are measured'}\n")
     print(f"main job, preset {options.preset}\n{table(Suite(**MAIN, preset=options.preset), devices, options.jobs)}")

@@ -99,7 +99,7 @@ def execute(
         from bench.trials import local
 
         processes = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
-        accelerators = devices.chosen(device)
+        accelerators = devices.selected(device)
         outcomes = local.run(work.plan, work.present, work.store.url, on_event, processes, accelerators)
     errors = [outcome for outcome in outcomes.values() if outcome.error]
     if errors and not writer.in_order() and all(outcome.bad_input for outcome in errors):
