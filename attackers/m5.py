@@ -64,8 +64,8 @@ class M5(Attacker[Clips]):
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         def with_shifts(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
-            changed = shifted(batch, self.shift_ms / 1000, rng)
-            return augment(changed, rng, model) if augment else changed
+            shifted_batch = shifted(batch, self.shift_ms / 1000, rng)
+            return augment(shifted_batch, rng, model) if augment else shifted_batch
 
         schedule = classification.one_cycle if self.schedule == "one-cycle" else _constant
         augmentation = with_shifts if self.shift_ms else augment
@@ -86,10 +86,10 @@ class _Network(nn.Module):
         super().__init__()
         sizes = [(1, width, _KERNEL), (width, width, 3), (width, 2 * width, 3), (2 * width, 2 * width, 3)]
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, after, kernel, stride=_STRIDE if i == 0 else 1)
-            for i, (before, after, kernel) in enumerate(sizes)
+            nn.Conv1d(inputs, outputs, kernel, stride=_STRIDE if i == 0 else 1)
+            for i, (inputs, outputs, kernel) in enumerate(sizes)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(after) for _, after, _ in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(outputs) for _, outputs, _ in sizes)
         self.head = nn.Linear(2 * width, classes)
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from bench.training.acceleration import differentiable_recurrence
 from bench.training.learning import Budget, fit, seeded
 
 LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
-_RARE = -5.0  # log odds of a cell that sounds, before anything is learnt,
-_LASTS = 6.0  # and what is added to them where it sounded in the frame before
+_ONSET_LOG_ODDS = -5.0  # log odds of a cell that sounds, before anything is learnt,
+_SUSTAIN_LOG_ODDS = 6.0  # and what is added to them where it sounded in the frame before
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class PianorollGru(Attacker[Rolls]):
         beyond it.
         """
         assert isinstance(model, _Network)
-        played, inside = _frames(train, velocity=False), _inside(train)[..., None]
-        before = functional.pad(played, (0, 0, 1, 0))[:, :-1]
+        cells, inside = _frames(train, velocity=False), _inside(train)[..., None]
+        previous = functional.pad(cells, (0, 0, 1, 0))[:, :-1]
 
-        def odds(after: Tensor) -> Tensor:
-            return (((played * after * inside).sum((0, 1)) + 0.5) / ((after * inside).sum((0, 1)) + 1.0)).logit()
+        def odds(condition: Tensor) -> Tensor:
+            return (((cells * condition * inside).sum((0, 1)) + 0.5) / ((condition * inside).sum((0, 1)) + 1.0)).logit()
 
         with torch.no_grad():
             model.head.weight.zero_()
-            model.head.bias.copy_(odds(1 - before))
-            model.lasts.copy_(odds(before) - model.head.bias)
+            model.head.bias.copy_(odds(1 - previous))
+            model.lasts.copy_(odds(previous) - model.head.bias)
 
     def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
         """[roll]: nats a frame; differentiable in the velocities that it reads, whose presence it predicts."""
@@ -114,12 +114,12 @@ class PianorollGru(Attacker[Rolls]):
             frame = (chance < odds.sigmoid()) * 0.5
             frames.append(frame)
         cells = torch.cat(frames, 1).view(len(like), steps, tracks, PITCHES).transpose(1, 2)
-        whole = torch.zeros_like(like.velocity)
-        low, high = max(LOWEST, like.lowest), min(LOWEST + PITCHES, like.lowest + whole.shape[-1])
-        whole[..., low - like.lowest : high - like.lowest] = cells[..., low - LOWEST : high - LOWEST]
-        whole = whole * like.support
-        before = functional.pad(whole, (0, 0, 1, 0))[:, :, :-1]
-        return replace(like, velocity=whole, onset=(whole > 0) & (before == 0))
+        velocity = torch.zeros_like(like.velocity)
+        low, high = max(LOWEST, like.lowest), min(LOWEST + PITCHES, like.lowest + velocity.shape[-1])
+        velocity[..., low - like.lowest : high - like.lowest] = cells[..., low - LOWEST : high - LOWEST]
+        velocity = velocity * like.support
+        previous = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
+        return replace(like, velocity=velocity, onset=(velocity > 0) & (previous == 0))
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the clean arm learned order in time: less is gained where beats are out of order."""
@@ -131,11 +131,11 @@ class PianorollGru(Attacker[Rolls]):
     def view(self, data: Rolls) -> Tensor:
         """(roll, track, step, pitch, velocity) of every cell that sounds; without velocities, 1."""
         cells = (data.velocity > 0).nonzero()
-        loud = (
+        velocity = (
             (data.velocity[data.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(cells[:, 0])
         )
         cells[:, 3] += data.lowest
-        return torch.cat([cells, loud.to(cells)[:, None]], 1)
+        return torch.cat([cells, velocity.to(cells)[:, None]], 1)
 
 
 class _Network(nn.Module):
@@ -144,8 +144,8 @@ class _Network(nn.Module):
         self.bar = bar  # steps: the network is told where in the bar a frame is
         self.body = nn.GRU(cells + bar, width, layers, batch_first=True)
         self.head = nn.Linear(width, cells)
-        self.lasts = nn.Parameter(torch.full((cells,), _LASTS))
-        nn.init.constant_(self.head.bias, _RARE)
+        self.lasts = nn.Parameter(torch.full((cells,), _SUSTAIN_LOG_ODDS))
+        nn.init.constant_(self.head.bias, _ONSET_LOG_ODDS)
 
     def forward(self, frames: Tensor, state: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor]:
         """Log odds [roll, step, cell] of the frame after each, the first of which is step `first`, and the state."""
@@ -159,8 +159,8 @@ class _Network(nn.Module):
 def _frames(rolls: Rolls, velocity: bool) -> Tensor:
     """[roll, step, track * pitch] from C1 to B7: velocities, or 1 where a cell sounds."""
     cells = rolls.velocity if velocity else (rolls.velocity > 0).to(rolls.velocity.dtype)
-    below, above = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - cells.shape[-1]
-    return functional.pad(cells, (below, above)).transpose(1, 2).flatten(2)  # negative padding cuts
+    low_padding, high_padding = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - cells.shape[-1]
+    return functional.pad(cells, (low_padding, high_padding)).transpose(1, 2).flatten(2)  # negative padding cuts
 
 
 def _inside(rolls: Rolls) -> Tensor:
@@ -168,10 +168,10 @@ def _inside(rolls: Rolls) -> Tensor:
     return rolls.support[:, 0, :, 0].to(rolls.velocity.dtype)
 
 
-def _nats(model: nn.Module, read: Tensor, played: Tensor, inside: Tensor) -> Tensor:
+def _nats(model: nn.Module, inputs: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
     """[roll]: the mean over its frames of how unlikely each was after those before it."""
-    odds, _ = model(functional.pad(read, (0, 0, 1, 0))[:, :-1])
-    nats = functional.binary_cross_entropy_with_logits(odds, played, reduction="none").sum(2)
+    odds, _ = model(functional.pad(inputs, (0, 0, 1, 0))[:, :-1])
+    nats = functional.binary_cross_entropy_with_logits(odds, targets, reduction="none").sum(2)
     return (nats * inside).sum(1) / inside.sum(1).clamp(min=1)
 
 
@@ -179,8 +179,8 @@ def _shuffled(rolls: Rolls) -> Rolls:
     """Every roll's beats in an order that its id alone decides; what is not a whole beat stays at the end."""
     steps, beat = rolls.velocity.shape[2], rolls.steps_per_beat
     order = torch.arange(steps, device="cpu").repeat(len(rolls), 1)
-    within = torch.arange(beat, device="cpu")
+    offsets = torch.arange(beat, device="cpu")
     for i, beats in enumerate(name_orders(rolls.ids, (rolls.lengths // beat).tolist())):
-        order[i, : len(beats) * beat] = (beats[:, None] * beat + within).flatten()
+        order[i, : len(beats) * beat] = (beats[:, None] * beat + offsets).flatten()
     index = order.to(rolls.device)[:, None, :, None].expand_as(rolls.velocity)
     return replace(rolls, velocity=rolls.velocity.gather(2, index), onset=rolls.onset.gather(2, index))

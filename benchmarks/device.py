@@ -48,9 +48,9 @@ def measured(suite: Suite, device: str, jobs: int | None) -> tuple[dict[str, Spe
     with tempfile.TemporaryDirectory(prefix="bench-device-") as folder:
         store = Store(Path(folder) / "store")
         work = prepare(expand(suite).trials, store)
-        started = time.perf_counter()
+        begin = time.perf_counter()
         records = execute(work, Path(folder) / "records", lambda event: None, jobs=jobs, device=device)
-        wall = time.perf_counter() - started
+        wall = time.perf_counter() - begin
         failed = [record for record in records if record.status != "ok"]
         if failed:
             raise SystemExit(f"{failed[0].name} failed on {device}: {failed[0].error}")
@@ -88,9 +88,9 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="one cell of the preset full too: hours on processors")
     parser.add_argument("--preset", default="small", help="of the main job")
     options = parser.parse_args()
-    here = chosen(options.device)
-    devices = [CPU, *([options.device if options.device != "auto" else here[0].device] if here else [])]
-    print(f"accelerator: {here[0].name if here else 'none: only processors are measured'}\n")
+    accelerators = chosen(options.device)
+    devices = [CPU, *([options.device if options.device != "auto" else accelerators[0].device] if accelerators else [])]
+    print(f"accelerator: {accelerators[0].name if accelerators else 'none: only processors are measured'}\n")
     print(f"main job, preset {options.preset}\n{table(Suite(**MAIN, preset=options.preset), devices, options.jobs)}")
     if options.full:
         print(f"\none cell of full: symphonynet\n{table(Suite(**FULL), devices, options.jobs)}")

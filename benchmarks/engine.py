@@ -27,14 +27,14 @@ def nothing(work: Any, folder: Path) -> dict[str, Any]:
 
 def chain(count: int, width: int) -> Plan:
     """`count` stages in `width` chains: parents before children."""
-    made: dict[str, Stage] = {}
+    stages: dict[str, Stage] = {}
     tips: list[Stage | None] = [None] * width
     for index in range(count):
-        before = tips[index % width]
-        own = stage("nothing", f"nothing {index}", {}, {"index": index}, {"before": before} if before else {})
-        made[own.key] = own
-        tips[index % width] = own
-    return Plan(made, ())
+        parent = tips[index % width]
+        item = stage("nothing", f"nothing {index}", {}, {"index": index}, {"before": parent} if parent else {})
+        stages[item.key] = item
+        tips[index % width] = item
+    return Plan(stages, ())
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     count = parser.parse_args().stages
     rounds = parser.parse_args().rounds
     stages.TASKS["nothing"] = nothing
-    runs, finds, cpus = [], [], []
+    runs, lookups, cpus = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             store, plan = Store(folder), chain(count, 8)
@@ -55,7 +55,7 @@ def main() -> None:
             assert all(outcome.error is None for outcome in outcomes.values())
             wall = time.perf_counter()
             assert all(store.has(key) for key in plan.stages)
-            finds.append(time.perf_counter() - wall)
+            lookups.append(time.perf_counter() - wall)
     best = min(runs)
     print(
         json.dumps(
@@ -64,7 +64,7 @@ def main() -> None:
                 "run_s": {"min": round(best, 3), "max": round(max(runs), 3)},
                 "cpu_s": round(min(cpus), 3),
                 "ms_a_stage": round(1000 * best / count, 2),
-                "find_again_s": round(min(finds), 4),
+                "find_again_s": round(min(lookups), 4),
             }
         )
     )

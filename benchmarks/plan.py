@@ -87,46 +87,46 @@ def ended(stage: Stage, store_url: str, report: Any = None, device: str = "cpu")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
-    wanted = parser.parse_args().trials
+    count = parser.parse_args().trials
     seconds: dict[str, float] = {}
     disk: dict[str, float] = {}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    def timed(name: str, work: Callable[[], Any], into: dict[str, float] = seconds) -> Any:
-        started = time.perf_counter()
-        made = work()
-        into[name] = round(time.perf_counter() - started, 2)
-        return made
+    def timed(name: str, task: Callable[[], Any], into: dict[str, float] = seconds) -> Any:
+        begin = time.perf_counter()
+        result = task()
+        into[name] = round(time.perf_counter() - begin, 2)
+        return result
 
     local.perform, recording.of = ended, made_up  # type: ignore[attr-defined]
-    trials = timed("expand", lambda: expand(matrix(wanted))).trials
-    planned = timed("plan", lambda: plan(trials))
+    trials = timed("expand", lambda: expand(matrix(count))).trials
+    work = timed("plan", lambda: plan(trials))
     with tempfile.TemporaryDirectory() as folder:
-        store, written = Store(Path(folder) / "store"), Path(folder) / "records"
-        timed("look in the store", lambda: store.present(planned.stages))
-        outcomes = timed("order", lambda: local.run(planned, (), store.url, lambda event: None))
-        assert len(outcomes) == len(planned.stages)
-        done = run.Work(planned, store, frozenset(planned.stages))
+        store, record_folder = Store(Path(folder) / "store"), Path(folder) / "records"
+        timed("look in the store", lambda: store.present(work.stages))
+        outcomes = timed("order", lambda: local.run(work, (), store.url, lambda event: None))
+        assert len(outcomes) == len(work.stages)
+        finished = run.Work(work, store, frozenset(work.stages))
         # The disk's own time, an fsync a record: shown, and no part of the bar.
-        timed("write", lambda: run.execute(done, written, lambda event: None), disk)
-        timed("write again", lambda: run.execute(done, written, lambda event: None), disk)
-        timed("read", lambda: load_all(written), disk)
-        records = timed("records", lambda: [made_up(cell, store) for cell in planned.cells])
-    board = Board(matrix(wanted), tuple(records))
+        timed("write", lambda: run.execute(finished, record_folder, lambda event: None), disk)
+        timed("write again", lambda: run.execute(finished, record_folder, lambda event: None), disk)
+        timed("read", lambda: load_all(record_folder), disk)
+        records = timed("records", lambda: [made_up(cell, store) for cell in work.cells])
+    board = Board(matrix(count), tuple(records))
     rows = timed("rows", lambda: board.views)
     timed("tables", lambda: terminal.tables(board))
     print(
         json.dumps(
             {
                 "trials": len(trials),
-                "stages": len(planned.stages),
+                "stages": len(work.stages),
                 "records": len(records),
                 "rows": len(rows),
                 "seconds": seconds,
                 "total_s": round(sum(seconds.values()), 2),
                 "records_on_disk_s": disk,
                 "memory_mb": {
-                    "imports": round(before),
+                    "imports": round(import_memory),
                     "peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
                 },
             },

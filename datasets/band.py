@@ -172,8 +172,10 @@ class Band(Dataset[Data]):
         steps = bars * BAR
         item = notes.roll * self.per_song + notes.start // steps
         # No note crosses a bar line, so none crosses the seam between two items.
-        cut = Notes(item, notes.track, notes.start % steps, notes.duration, notes.pitch, notes.velocity)[item < items]
-        velocity, onset = grid(cut, items, len(TRACKS), steps, LOWEST, PITCHES)
+        item_notes = Notes(item, notes.track, notes.start % steps, notes.duration, notes.pitch, notes.velocity)[
+            item < items
+        ]
+        velocity, onset = grid(item_notes, items, len(TRACKS), steps, LOWEST, PITCHES)
         song = torch.arange(items) // self.per_song
         names = [f"{split}-{number:05d}" for number in song.tolist()]
         texts = [
@@ -212,13 +214,13 @@ class _Draws:
 
     def uniform(self, *shape: int) -> Tensor:
         """[song, *shape] in 0..1."""
-        taken = self._table[:, self._used : self._used + math.prod(shape)]
+        numbers = self._table[:, self._used : self._used + math.prod(shape)]
         self._used += math.prod(shape)
-        return taken.reshape(-1, *shape)
+        return numbers.reshape(-1, *shape)
 
-    def below(self, most: int, *shape: int) -> Tensor:
+    def below(self, count: int, *shape: int) -> Tensor:
         """int64 [song, *shape] in 0..most - 1."""
-        return (self.uniform(*shape) * most).long().clamp(max=most - 1)
+        return (self.uniform(*shape) * count).long().clamp(max=count - 1)
 
 
 def _songs(name: str, songs: int, bars: int) -> _Songs:
@@ -234,8 +236,8 @@ def _songs(name: str, songs: int, bars: int) -> _Songs:
     progression = torch.tensor(PROGRESSIONS)[mode, draws.below(len(PROGRESSIONS[0]))]
     chord = progression[:, bar % SECTION]  # [song, bar]: degree of its root
     scale = torch.tensor(SCALES)[mode]  # [song, 7]
-    plays = draws.uniform(sections, len(TRACKS)) < torch.tensor(ACTIVE)
-    plays[..., 3] |= ~plays.any(-1)  # somebody plays: the bass
+    active = draws.uniform(sections, len(TRACKS)) < torch.tensor(ACTIVE)
+    active[..., 3] |= ~active.any(-1)  # somebody plays: the bass
     parts = [
         _drums(draws, style, bars, sections),
         _chords(PIANO, draws, style, chord, scale, key, sections, octave=4),
@@ -247,12 +249,12 @@ def _songs(name: str, songs: int, bars: int) -> _Songs:
     jitter = 4 * torch.special.ndtri(draws.uniform(len(TRACKS), steps).clamp(1e-4, 1 - 1e-4))
     columns = []
     for track, (song, start, duration, pitch) in enumerate(parts):
-        heard = plays[song, start // (SECTION * BAR), track]
-        song, start, duration, pitch = (column[heard] for column in (song, start, duration, pitch))
+        is_active = active[song, start // (SECTION * BAR), track]
+        song, start, duration, pitch = (column[is_active] for column in (song, start, duration, pitch))
         accent = torch.where(start % 4 == 0, 4.0, 0.0)
         accent[start % BAR == 0] = 10.0
-        loud = (base[song, track] + accent + jitter[song, track, start]).clamp(30, 120) / 127
-        columns.append((song, torch.full_like(song, track), start, duration, pitch, loud))
+        velocity = (base[song, track] + accent + jitter[song, track, start]).clamp(30, 120) / 127
+        columns.append((song, torch.full_like(song, track), start, duration, pitch, velocity))
     return _Songs(Notes(*(torch.cat(column) for column in zip(*columns, strict=True))), style, mode, tempo)
 
 
@@ -271,15 +273,15 @@ def _drums(draws: _Draws, style: Tensor, bars: int, sections: int) -> _Columns:
     fill = torch.tensor([[stroke == "x" for stroke in FILL.get(pitch, "." * BAR)] for pitch in pitches])
     section = torch.arange(bars) // SECTION
     variant = draws.below(2, sections)[:, section]
-    struck = grooves[style[:, None], variant]  # [song, bar, pitch, step]
-    last = torch.arange(bars) % SECTION == SECTION - 1
-    fills = (draws.uniform(sections) < 0.5)[:, section] & last
-    struck = struck | (fills[..., None, None] & fill)
+    strokes = grooves[style[:, None], variant]  # [song, bar, pitch, step]
+    is_last_bar = torch.arange(bars) % SECTION == SECTION - 1
+    fills = (draws.uniform(sections) < 0.5)[:, section] & is_last_bar
+    strokes = strokes | (fills[..., None, None] & fill)
     crash = (draws.uniform(sections) < 0.5)[:, section] & (torch.arange(bars) % SECTION == 0)
-    struck[:, :, pitches.index(CRASH), 0] |= crash
+    strokes[:, :, pitches.index(CRASH), 0] |= crash
     ghost = draws.below(BAR, sections)[:, section, None] == torch.arange(BAR)  # one more stroke on the snare ...
-    struck[:, :, 1] |= ghost & (draws.uniform(sections) < 0.25)[:, section, None]  # ... in a quarter of the sections
-    song, bar, pitch, step = struck.nonzero(as_tuple=True)
+    strokes[:, :, 1] |= ghost & (draws.uniform(sections) < 0.25)[:, section, None]  # ... in a quarter of the sections
+    song, bar, pitch, step = strokes.nonzero(as_tuple=True)
     return song, bar * BAR + step, torch.ones_like(step), torch.tensor(pitches)[pitch]
 
 
@@ -291,9 +293,9 @@ def _chords(
         [[(step, duration, tone) for step, duration, tones in bar for tone in tones] for bar in pair]
         for pair in patterns
     ]
-    most = max(len(bar) for pair in events for bar in pair)
+    longest = max(len(bar) for pair in events for bar in pair)
     # Padded with duration 0, which is no note.
-    table = torch.tensor([[bar + [(0, 0, 0)] * (most - len(bar)) for bar in pair] for pair in events])
+    table = torch.tensor([[bar + [(0, 0, 0)] * (longest - len(bar)) for bar in pair] for pair in events])
     section = torch.arange(chord.shape[1]) // SECTION
     rows = table[style[:, None], draws.below(2, sections)[:, section]]  # [song, bar, event, 3]
     song, bar, event = (rows[..., 1] > 0).nonzero(as_tuple=True)
@@ -310,13 +312,13 @@ def _motif(draws: _Draws, chord: Tensor, scale: Tensor, key: Tensor) -> _Columns
     leap = draws.below(5, LONGEST_MOTIF) - 2  # degrees, from note to note
     leap[:, 0] = 2 * draws.below(3)  # begins on a tone of the chord
     line = leap.cumsum(1).clamp(-4, 8)
-    varied = draws.below(3) - 1
+    variation = draws.below(3) - 1
     times = -(-chord.shape[1] // 2)
     song, time, event = (rhythm[:, None, :, 1] > 0).expand(-1, times, -1).nonzero(as_tuple=True)
     step, duration = rhythm[song, event].unbind(-1)
     degree = chord[song, 2 * time] + line[song, event]
     final = (event == (rhythm[..., 1] > 0).sum(1)[song] - 1) & (time % 2 == 1)
-    degree = degree + varied[song] * final
+    degree = degree + variation[song] * final
     start = 2 * time * BAR + step
     inside = start < chord.shape[1] * BAR
     pitch = _pitch(degree, scale[song], key[song], octave=4)

@@ -149,11 +149,11 @@ class Chorales(Dataset[Data]):
         return [split for split in BOUNDS if self.domain == "audio" or split != "pretrain"]
 
     def _audio(self, split: str) -> Clips:
-        wanted = {"train": self.clips, "validation": self.validation_clips, "test": self.test_clips}
-        excerpts = _taken(
+        sizes = {"train": self.clips, "validation": self.validation_clips, "test": self.test_clips}
+        excerpts = _take(
             lambda piece: _spans(piece, self.seconds * _tempo(piece, self.seed) / 60),
             _turns((split,)),
-            wanted.get(split, self.pretrain_clips),
+            sizes.get(split, self.pretrain_clips),
             f"{split} clips of {self.seconds:g} s",
         )
         timbres = self.pretrain_timbres if split == "pretrain" else self.timbres
@@ -170,11 +170,11 @@ class Chorales(Dataset[Data]):
         )
 
     def _midi(self, split: str) -> Rolls:
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
-        excerpts = _taken(
+        sizes = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
+        excerpts = _take(
             lambda piece: _whole_bars(piece, self.bars),
             _turns(("pretrain", "train") if split == "train" else (split,)),
-            wanted[split],
+            sizes[split],
             f"{split} rolls of {self.bars} bars",
         )
         texts = tuple(_text(excerpt.piece, self.seed) for excerpt in excerpts)
@@ -206,53 +206,53 @@ def _tunes(split: str) -> list[list[str]]:
     """The tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
-    hashed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
-    return [tune for share, tune in hashed if lower <= share < BOUNDS[split]]
+    by_hash = sorted((unit_hash(tune[0]), tune) for tune in tunes)
+    return [tune for share, tune in by_hash if lower <= share < BOUNDS[split]]
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
     """(tune, piece): the first piece of every tune, then the second of every tune that has one, and so on."""
     tunes = [tune for split in splits for tune in _tunes(split)]
-    most = max(map(len, tunes))
-    return [(f"bwv{tune[0]}", f"bwv{tune[turn]}") for turn in range(most) for tune in tunes if turn < len(tune)]
+    longest = max(map(len, tunes))
+    return [(f"bwv{tune[0]}", f"bwv{tune[turn]}") for turn in range(longest) for tune in tunes if turn < len(tune)]
 
 
-def _taken(spans: Any, turns: list[tuple[str, str]], wanted: int, what: str) -> list[_Excerpt]:
+def _take(spans: Any, turns: list[tuple[str, str]], count: int, what: str) -> list[_Excerpt]:
     """The first `wanted` excerpts (0: all). No more pieces are read than that takes."""
     corpus = _corpus()
     by_piece: list[list[_Excerpt]] = []
     for tune, name in turns:
-        if wanted and sum(bool(excerpts) for excerpts in by_piece) == wanted:
+        if count and sum(bool(excerpts) for excerpts in by_piece) == count:
             break
         piece = _read(corpus, name, tune)
         excerpts = [_Excerpt(piece, number, *span) for number, span in enumerate(spans(piece))]
         by_piece.append(excerpts)
-    most = max(map(len, by_piece), default=0)
-    order = [excerpts[turn] for turn in range(most) for excerpts in by_piece if turn < len(excerpts)]
-    if len(order) < max(wanted, 1):
-        raise DataError(f"{wanted} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
-    return order[: wanted or None]
+    longest = max(map(len, by_piece), default=0)
+    order = [excerpts[turn] for turn in range(longest) for excerpts in by_piece if turn < len(excerpts)]
+    if len(order) < max(count, 1):
+        raise DataError(f"{count} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
+    return order[: count or None]
 
 
 def _spans(piece: _Piece, beats: float) -> Iterator[tuple[int, int]]:
     """(start, steps) of excerpts that do not overlap; the last may be cut short by the end, but not below half."""
     steps = math.ceil(beats * STEPS_PER_BEAT)
-    free = 0
+    earliest = 0
     for start in piece.downs:
-        if start >= free and piece.end - start >= steps / 2 and _sounds(piece, start):
+        if start >= earliest and piece.end - start >= steps / 2 and _sounds(piece, start):
             yield start, min(steps, piece.end - start)
-            free = start + steps
+            earliest = start + steps
 
 
 def _whole_bars(piece: _Piece, bars: int) -> Iterator[tuple[int, int]]:
     """(start, steps) of excerpts of that many bars of 4/4, none of them divided by a repeat's pick-up."""
     bar = piece.beats * STEPS_PER_BEAT
-    free, downs = 0, set(piece.downs) | {piece.end}
+    earliest, downs = 0, set(piece.downs) | {piece.end}
     for start in piece.downs if piece.common else ():
         stop = start + bars * bar
-        if start >= free and stop <= piece.end and all(at in downs for at in range(start, stop, bar)):
+        if start >= earliest and stop <= piece.end and all(step in downs for step in range(start, stop, bar)):
             yield start, stop - start
-            free = stop
+            earliest = stop
 
 
 def _sounds(piece: _Piece, step: int) -> bool:
@@ -297,7 +297,7 @@ def _read(corpus: Path, name: str, tune: str) -> _Piece:
     bar = first.numerator * 4 * STEPS_PER_BEAT // first.denominator
     bars = [round(line.time * STEPS_PER_BEAT / ticks) for line in music.barlines] + [end]
     # A bar of less than half its length is a pick-up, at the beginning or after a repeat.
-    downs = tuple(at for at, following in pairwise(bars) if 2 * (following - at) >= bar)
+    downs = tuple(step for step, next_bar in pairwise(bars) if 2 * (next_bar - step) >= bar)
     key = music.key_signatures[0] if music.key_signatures else None
     return _Piece(
         name=name,
@@ -345,9 +345,9 @@ def _velocity(excerpt: _Excerpt, notes: Tensor, seed: int) -> Tensor:
     phase = 2 * math.pi * torch.rand((), generator=rng)
     jitter = 3 * torch.randn(len(notes), generator=rng)
     downs = torch.tensor(piece.downs)
-    last = downs[(torch.searchsorted(downs, start, right=True) - 1).clamp(min=0)]
+    down_beat = downs[(torch.searchsorted(downs, start, right=True) - 1).clamp(min=0)]
     bar = piece.beats * STEPS_PER_BEAT
-    position = (start - last) % bar
+    position = (start - down_beat) % bar
     accent = torch.where(position % STEPS_PER_BEAT == 0, 2.0, 0.0)
     accent[2 * position == bar] = 4.0
     accent[position == 0] = 8.0
@@ -362,10 +362,10 @@ def _rolls(excerpts: list[_Excerpt], seed: int, programs: tuple[int, ...] = (0, 
         notes = excerpt.piece.notes
         start, stop = notes[:, 1], notes[:, 1] + notes[:, 2]
         notes = notes[(stop > excerpt.start) & (start < excerpt.start + excerpt.steps)]
-        moved = torch.stack([torch.full_like(notes[:, 0], number), notes[:, 0], notes[:, 1] - excerpt.start], 1)
-        ends = (moved[:, 2] + notes[:, 2]).clamp(max=excerpt.steps)
+        positions = torch.stack([torch.full_like(notes[:, 0], number), notes[:, 0], notes[:, 1] - excerpt.start], 1)
+        ends = (positions[:, 2] + notes[:, 2]).clamp(max=excerpt.steps)
         velocity = _velocity(excerpt, notes, seed)
-        columns.append((*moved.unbind(1), ends - moved[:, 2], notes[:, 3], velocity))
+        columns.append((*positions.unbind(1), ends - positions[:, 2], notes[:, 3], velocity))
     notes_of_all = Notes(*(torch.cat(column) for column in zip(*columns, strict=True)))
     lengths = torch.tensor([excerpt.steps for excerpt in excerpts])
     velocity, onset = grid(notes_of_all, len(excerpts), len(PARTS), int(lengths.max()), LOWEST, PITCHES)

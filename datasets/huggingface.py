@@ -65,14 +65,14 @@ class HuggingFace(Dataset[Clips]):
             raise UsageError(f"channels = {self.channels}, expected 1 or 2")
         if self.seconds <= 0 or self.rate < 1 or self.limit < 0:
             raise UsageError("seconds and rate must be more than 0, limit at least 0")
-        carved = (not self.validation) + (not self.test)
-        if not self.train or self.share < 0 or self.share * carved >= 1:
+        hashed_splits = (not self.validation) + (not self.test)
+        if not self.train or self.share < 0 or self.share * hashed_splits >= 1:
             raise UsageError(
                 f"train = '{self.train}', share = {self.share}: expected a name, and shares below 1 together"
             )
-        named = [name for name in (self.train, self.validation, self.test) if name]
-        if len(set(named)) < len(named):
-            raise UsageError(f"train, validation and test are {', '.join(named)}: expected different splits")
+        split_names = [name for name in (self.train, self.validation, self.test) if name]
+        if len(set(split_names)) < len(split_names):
+            raise UsageError(f"train, validation and test are {', '.join(split_names)}: expected different splits")
 
     def fingerprint(self) -> str:
         """A digest of the local files. Hub names have none: the library's cache is keyed by revision."""
@@ -85,10 +85,10 @@ class HuggingFace(Dataset[Clips]):
             raise DataError(unknown("split of the data set", split, SPLITS))
         streams = self._streams()
         names, rows = self._index(streams)
-        mine = [row for row in rows if row.split == split]
-        if not mine:
+        split_rows = [row for row in rows if row.split == split]
+        if not split_rows:
             raise DataError(f"{self.source}: no rows fall to {split}; raise share = {self.share} or name another split")
-        chosen = sorted(sorted(mine, key=lambda row: row.rank)[: self.limit or None], key=lambda row: row.number)
+        chosen = sorted(sorted(split_rows, key=lambda row: row.rank)[: self.limit or None], key=lambda row: row.number)
         samples = round(self.seconds * self.rate)
         audio = torch.zeros(len(chosen), self.channels, samples)
         lengths = torch.zeros(len(chosen), dtype=torch.int64)
@@ -123,8 +123,8 @@ class HuggingFace(Dataset[Clips]):
             }
         except Exception as error:  # the library raises what its readers trip over
             raise DataError(f"{self.source}: cannot be read ({_line(error)})") from error
-        used = [name for name in (self.train, self.validation, self.test) if name]
-        for name in used:
+        split_names = [name for name in (self.train, self.validation, self.test) if name]
+        for name in split_names:
             if name not in streams:
                 hint = "; an empty name takes it out of train" if name != self.train else ""
                 raise DataError(f"{self.source}: {unknown('split', name, streams)}{hint}")
@@ -135,8 +135,8 @@ class HuggingFace(Dataset[Clips]):
                     )
         # Files of a folder come as paths; the library would want torchcodec to pass them on as audio.
         paths = hasattr(builder, "BASE_FEATURE")
-        plain = library.Value("string") if paths else library.Audio(decode=False)
-        return {name: streams[name].cast_column(self.audio, plain) for name in dict.fromkeys(used)}
+        feature = library.Value("string") if paths else library.Audio(decode=False)
+        return {name: streams[name].cast_column(self.audio, feature) for name in dict.fromkeys(split_names)}
 
     def _builder(self) -> Any:
         library = _library()
@@ -151,9 +151,9 @@ class HuggingFace(Dataset[Clips]):
                 return library.load_dataset_builder(str(path.resolve()), self.config or None, **options)
             from datasets.packaged_modules.cache.cache import Cache  # type: ignore[import-untyped]
 
-            last = self.source.rsplit("/", 1)[-1]
-            where = {"repo_id": self.source, "dataset_name": last, "config_name": self.config or None}
-            return Cache(**where, version="auto", hash="auto", **options)
+            short_name = self.source.rsplit("/", 1)[-1]
+            identity = {"repo_id": self.source, "dataset_name": short_name, "config_name": self.config or None}
+            return Cache(**identity, version="auto", hash="auto", **options)
         except Exception as error:
             how = "neither a path nor a data set in the cache of the library"
             what = "cannot be read as a data set" if path.exists() else how
@@ -174,19 +174,19 @@ class HuggingFace(Dataset[Clips]):
         if self.label:
             feature = streams[self.train].features[self.label]
             class_names = getattr(feature, "names", None)
-            every = range(len(class_names)) if class_names else sorted({label for _, _, label, _ in entries})
-            codes = {value: code for code, value in enumerate(every)}
-            names = tuple(class_names) if class_names else tuple(map(str, every))
+            class_values = range(len(class_names)) if class_names else sorted({label for _, _, label, _ in entries})
+            codes = {value: code for code, value in enumerate(class_values)}
+            names = tuple(class_names) if class_names else tuple(map(str, class_values))
         rows = [
             _Row(source, number, codes[label] if self.label else 0, group, self._split(source, group))
             for source, number, label, group in entries
         ]
-        where: dict[str, str] = {}
+        split_of_group: dict[str, str] = {}
         for row in rows:
-            if where.setdefault(row.group, row.split) != row.split:
+            if split_of_group.setdefault(row.group, row.split) != row.split:
                 how = "validation = '' and test = '' split by group"
                 raise DataError(
-                    f"{self.source}: group '{row.group}' is in {where[row.group]} and in {row.split}; {how}"
+                    f"{self.source}: group '{row.group}' is in {split_of_group[row.group]} and in {row.split}; {how}"
                 )
         return names, rows
 
@@ -203,11 +203,11 @@ class HuggingFace(Dataset[Clips]):
 
     def _values(self, stream: Any, rows: list[_Row]) -> Iterator[tuple[_Row, dict[str, Any]]]:
         """The values of some rows, in their order; the others pass by undecoded."""
-        wanted = {row.number: row for row in rows}
+        row_of_number = {row.number: row for row in rows}
         columns = [column for column in (self.audio, self.text) if column]
         for number, values in self._read(stream.select_columns(columns)):
-            if number in wanted:
-                yield wanted[number], values
+            if number in row_of_number:
+                yield row_of_number[number], values
             if number == rows[-1].number:
                 return
 
@@ -225,16 +225,16 @@ class HuggingFace(Dataset[Clips]):
 
     def _sound(self, value: Any, row: _Row) -> Tensor:
         """float32 [channel, sample] at our rate and channels, from a path, bytes, or the library's dict of both."""
-        stored = value if isinstance(value, dict) else {"path": value} if isinstance(value, str) else {"bytes": value}
+        entry = value if isinstance(value, dict) else {"path": value} if isinstance(value, str) else {"bytes": value}
         try:
-            data = stored.get("bytes")
+            data = entry.get("bytes")
             if isinstance(data, bytes):
                 with tempfile.NamedTemporaryFile() as file:
                     file.write(data)
                     file.flush()
                     sound, rate = read(file.name, audible=True)
-            elif isinstance(stored.get("path"), str):
-                sound, rate = read(stored["path"], audible=True)
+            elif isinstance(entry.get("path"), str):
+                sound, rate = read(entry["path"], audible=True)
             else:
                 raise DataError(f"'{self.audio}' holds {type(value).__name__}, expected audio")
         except DataError as error:

@@ -104,13 +104,13 @@ class Lakh(Dataset[Rolls]):
         """
         if split not in SHARES:
             raise DataError(unknown("split of Lakh", split, SHARES))
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        size = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         root, files = self._files()
         pieces: list[list[Window]] = []
         damaged: list[str] = []
-        tried = 0
+        file_count = 0
         for piece in in_split(files, str, SHARES, split):
-            tried += 1
+            file_count += 1
             try:
                 windows = self._windows(root / files[piece], piece)
             except DataError as error:
@@ -118,11 +118,11 @@ class Lakh(Dataset[Rolls]):
                 continue
             if windows:
                 pieces.append(windows)
-            if wanted and len(pieces) == wanted:  # no more files are read than that takes
+            if size and len(pieces) == size:  # no more files are read than that takes
                 break
-        _judge(root, damaged, tried)
+        _report_damaged(root, damaged, file_count)
         return rolls_in_turn(
-            pieces, wanted, self.bars, self.steps_per_beat, TRACKS, PROGRAMS,
+            pieces, size, self.bars, self.steps_per_beat, TRACKS, PROGRAMS,
             split=split, source=str(root), unit="files",
         )  # fmt: skip
 
@@ -147,8 +147,8 @@ class Lakh(Dataset[Rolls]):
         folders = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
         root = next((folder for folder in folders if folder.is_dir()), None)
         if root is None:
-            where = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
-            raise DataError(f"Lakh: no folder {where}; download files from {SOURCE}")
+            expected = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
+            raise DataError(f"Lakh: no folder {expected}; download files from {SOURCE}")
         return root
 
     def _files(self) -> tuple[Path, dict[str, str]]:
@@ -156,19 +156,19 @@ class Lakh(Dataset[Rolls]):
         root = self._root()
         names = sorted(
             (Path(folder) / name).relative_to(root).as_posix()
-            for folder, _, found in os.walk(root, onerror=_refuse)
-            for name in found
+            for folder, _, file_names in os.walk(root, onerror=_refuse)
+            for name in file_names
         )
         rolls = [name for name in names if name.endswith(".npz")]
         files: dict[str, str] = {}
-        known: set[str] = set()
+        matched_stems: set[str] = set()
         for name in rolls or [name for name in names if name.lower().endswith(MIDI_SUFFIXES)]:
             path = Path(name)
-            matched = _PIECE.fullmatch(path.parent.name)
-            if matched is None or path.stem not in known:
-                files.setdefault(path.parent.name if matched else printable(path.with_suffix("").as_posix()), name)
-            if matched:
-                known.add(path.stem)
+            match = _PIECE.fullmatch(path.parent.name)
+            if match is None or path.stem not in matched_stems:
+                files.setdefault(path.parent.name if match else printable(path.with_suffix("").as_posix()), name)
+            if match:
+                matched_stems.add(path.stem)
         if not files:
             raise DataError(f"{root}: no .npz or MIDI files in it; download them from {SOURCE}")
         return root, files
@@ -185,12 +185,12 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{printable(error.filename)}: {error.strerror}") from error
 
 
-def _judge(root: Path, damaged: list[str], tried: int) -> None:
+def _report_damaged(root: Path, damaged: list[str], file_count: int) -> None:
     """Warn of a few damaged files, or raise a `DataError` for many."""
     if damaged:
         more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-        text = f"{root}: {len(damaged)} of {tried} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
-        if len(damaged) > MOST_DAMAGED * tried:
+        text = f"{root}: {len(damaged)} of {file_count} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
+        if len(damaged) > MOST_DAMAGED * file_count:
             raise DataError(f"{text} (more than {MOST_DAMAGED:.0%})")
         warnings.warn(text, stacklevel=3)
 
@@ -213,8 +213,10 @@ def _from_rolls(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
     notes, bar = rolls.notes, BEATS * rolls.steps_per_beat
     origin = rolls.downbeat + (int(notes.start.min()) - rolls.downbeat) // bar * bar
     start, stop = (
-        (2 * (at - origin) * steps_per_beat + rolls.steps_per_beat).div(2 * rolls.steps_per_beat, rounding_mode="floor")
-        for at in (notes.start, notes.end)
+        (2 * (steps - origin) * steps_per_beat + rolls.steps_per_beat).div(
+            2 * rolls.steps_per_beat, rounding_mode="floor"
+        )
+        for steps in (notes.start, notes.end)
     )
     track = families(rolls.programs)[notes.track]
     return replace(notes, track=track, start=start, duration=(stop - start).clamp(min=1)), rolls.tempo

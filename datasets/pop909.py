@@ -88,15 +88,15 @@ class Pop909(Dataset[Rolls]):
         """
         if split not in SHARES:
             raise DataError(unknown("split of POP909", split, SHARES))
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        size = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         songs: list[list[Window]] = []
         for file in self._files(split):
             if windows := self._windows(file):
                 songs.append(windows)
-            if wanted and len(songs) == wanted:  # no more songs are read than that takes
+            if size and len(songs) == size:  # no more songs are read than that takes
                 break
         return rolls_in_turn(
-            songs, wanted, self.bars, self.steps_per_beat, TRACKS, (0,) * len(TRACKS),
+            songs, size, self.bars, self.steps_per_beat, TRACKS, (0,) * len(TRACKS),
             split=split, source="POP909", unit="songs",
         )  # fmt: skip
 
@@ -123,8 +123,8 @@ class Pop909(Dataset[Rolls]):
         folder = self._folder()
         files = list(folder.glob("*.mid")) or [file for file in folder.rglob("*.mid") if file.stem == file.parent.name]
         if not files:
-            where = "path" if self.path else "BENCH_DATA"
-            raise DataError(f"POP909: no songs in {folder} (from {where}); download them from {SOURCE}")
+            setting = "path" if self.path else "BENCH_DATA"
+            raise DataError(f"POP909: no songs in {folder} (from {setting}); download them from {SOURCE}")
         return sorted(files, key=lambda file: file.stem)
 
     def _folder(self) -> Path:
@@ -141,14 +141,14 @@ class Pop909(Dataset[Rolls]):
         track = _tracks(score)
         if _metre(score) in OTHER_METRES:
             return []
-        origin, off = bar_line(score, track)
-        if off > MOST_OFF:
+        origin, off_share = bar_line(score, track)
+        if off_share > MOST_OFF:
             return []
         notes = quantised(score, self.steps_per_beat, origin)
         bar = BEATS * self.steps_per_beat
-        whole = -(-int(notes.end.max()) // bar) // self.bars
+        window_count = -(-int(notes.end.max()) // bar) // self.bars
         notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
-        return windows_of(notes[notes.roll < whole], printable(file.stem), score.tempo, 3)
+        return windows_of(notes[notes.roll < window_count], printable(file.stem), score.tempo, 3)
 
 
 def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
@@ -166,20 +166,22 @@ def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
     turn = onset * (2 * math.pi / step)
     phase = float(torch.atan2(turn.sin().mean(), turn.cos().mean())) * step / (2 * math.pi)
     position = (onset - phase) / step
-    off = float(((position - position.round()).abs() > 0.25).double().mean())
+    off_share = float(((position - position.round()).abs() > 0.25).double().mean())
     length = (end - begin).clamp(max=16 * round(step)).double()
     weight = length * (track[part] == TRACKS.index("piano"))
     first = int(torch.bincount(position.round().long() % 16, weight, minlength=16).argmax())
     line = phase + first * step
     bar = 16 * step
-    return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off
+    return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off_share
 
 
 def _tracks(score: Score) -> Tensor:
     """int64 [part]: which of the three. Raises `DataError` where a part is none of them."""
     names = [name.strip().lower() for name in score.names]
-    if odd := [name for name in names if name not in TRACKS]:
-        raise DataError(f"{printable(score.path)}: a track is called '{odd[0]}', expected {', '.join(TRACKS)}")
+    if unknown_names := [name for name in names if name not in TRACKS]:
+        raise DataError(
+            f"{printable(score.path)}: a track is called '{unknown_names[0]}', expected {', '.join(TRACKS)}"
+        )
     return torch.tensor([TRACKS.index(name) for name in names])
 
 

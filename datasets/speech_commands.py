@@ -134,15 +134,15 @@ class SpeechCommands(Dataset[Clips]):
     def _chosen(self, folder: Path, split: str) -> list[str]:
         """Names relative to the folder. Words turn first, so that the first n hold all of them evenly."""
         limit = {"train": self.limit, "validation": self.validation_limit, "test": self.test_limit}[split]
-        placed = _placed(folder, self._words())
-        ranked = []
+        recordings = _recordings_by_split(folder, self._words())
+        ranked_names = []
         for word in self._words():
-            mine = [name for name in placed[split] if name.startswith(f"{word}/")]
-            if not mine:
+            word_names = [name for name in recordings[split] if name.startswith(f"{word}/")]
+            if not word_names:
                 raise DataError(f"{folder}: no recording of '{word}' falls to {split}; expected the lists of v0.02")
-            mine.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
-            ranked += [(rank, name) for rank, name in enumerate(mine[: limit or None])]
-        return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
+            word_names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+            ranked_names += [(rank, name) for rank, name in enumerate(word_names[: limit or None])]
+        return [name for _, name in sorted(ranked_names, key=lambda pair: pair[0])]
 
     def _words_folder(self) -> Path:
         """The folder of the words. Raises `DataError` where there is none."""
@@ -150,9 +150,9 @@ class SpeechCommands(Dataset[Clips]):
         for folder in (root, root / FOLDER.name, root / FOLDER):
             if (folder / LISTS["test"]).is_file():
                 return folder
-        where = "path" if self.path else "BENCH_DATA"
+        setting = "path" if self.path else "BENCH_DATA"
         how = f"unpack {ARCHIVE} there, or set download = true"
-        raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {where}); {how}")
+        raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {setting}); {how}")
 
     def _folder(self) -> Path:
         try:
@@ -180,8 +180,8 @@ def _sound(file: Path) -> Tensor:
         raise DataError(f"cannot read '{file}': {error.strerror or error}") from error
     # The form that every file of the archive should have is read many times quicker than libsndfile can.
     size = len(data) - len(_HEADER) - 4
-    plain = data[:4] == b"RIFF" and data[8:40] == _HEADER[8:] and data[40:44] == size.to_bytes(4, "little")
-    if plain and size % 2 == 0 and size > 0:
+    is_plain = data[:4] == b"RIFF" and data[8:40] == _HEADER[8:] and data[40:44] == size.to_bytes(4, "little")
+    if is_plain and size % 2 == 0 and size > 0:
         samples = torch.frombuffer(bytearray(data[44:]), dtype=torch.int16)
         if samples.any():
             return samples / 32768
@@ -195,42 +195,44 @@ def _speaker(name: str) -> str:
     return name.rsplit("/", 1)[1].split("_nohash_")[0]
 
 
-def _placed(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
+def _recordings_by_split(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
     """split -> the recordings of the words. Raises `DataError` where lists and files contradict each other."""
-    placed: dict[str, list[str]] = {"train": []}
+    recordings: dict[str, list[str]] = {"train": []}
     listed: set[str] = set()
     for split, file in LISTS.items():
         try:
             lines = (folder / file).read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{folder / file} cannot be read: {getattr(error, 'strerror', '') or error}") from error
-        placed[split] = []
+        recordings[split] = []
         for line in lines:
             word, _, take = line.partition("/")
             if word not in WORDS or not _RECORDING.fullmatch(take):
                 raise DataError(f"{folder / file}: '{line[:80]}', expected WORD/SPEAKER_nohash_TAKE.wav")
             if word in words:
-                placed[split].append(line)
-        listed.update(placed[split])
+                recordings[split].append(line)
+        listed.update(recordings[split])
     present: set[str] = set()
     for word in words:
         if not (folder / word).is_dir():
             raise DataError(f"{folder}: no folder '{word}', expected the words of v0.02")
         takes = [name for name in os.listdir(folder / word) if name.endswith(".wav")]
-        odd = [take for take in takes if not _RECORDING.fullmatch(take)]
-        if odd:
-            raise DataError(f"{folder / word / min(odd)}: expected a name like SPEAKER_nohash_TAKE.wav")
+        misnamed = [take for take in takes if not _RECORDING.fullmatch(take)]
+        if misnamed:
+            raise DataError(f"{folder / word / min(misnamed)}: expected a name like SPEAKER_nohash_TAKE.wav")
         present.update(f"{word}/{take}" for take in takes)
     if missing := sorted(listed - present):
         raise DataError(f"{folder}: {len(missing)} of {len(listed)} listed recordings are missing, first {missing[0]}")
-    placed["train"] = sorted(present - listed)
-    where: dict[str, str] = {}
-    for split, names in placed.items():
+    recordings["train"] = sorted(present - listed)
+    split_of_speaker: dict[str, str] = {}
+    for split, names in recordings.items():
         for name in names:
-            if where.setdefault(_speaker(name), split) != split:
-                both = f"{where[_speaker(name)]} and in {split}"
-                raise DataError(f"{folder}: speaker {_speaker(name)} is in {both}, such as {name}; expected one split")
-    return placed
+            if split_of_speaker.setdefault(_speaker(name), split) != split:
+                splits = f"{split_of_speaker[_speaker(name)]} and in {split}"
+                raise DataError(
+                    f"{folder}: speaker {_speaker(name)} is in {splits}, such as {name}; expected one split"
+                )
+    return recordings
 
 
 def _fetch(folder: Path, address: str) -> None:
@@ -276,8 +278,8 @@ def _unpack(members: Any, folder: Path, address: str) -> None:
         parts = member.name.removeprefix("./").split("/")
         if member.isdir():
             continue
-        plain = all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
-        if not (member.isfile() and plain and len(parts) <= 2):
+        is_plain = all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
+        if not (member.isfile() and is_plain and len(parts) <= 2):
             raise DataError(f"{address}: refused '{member.name}' in it, expected WORD/FILE; nothing was kept")
         target = folder.joinpath(*parts)
         target.parent.mkdir(exist_ok=True)

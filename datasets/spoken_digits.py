@@ -91,12 +91,12 @@ class SpokenDigits(Dataset[Clips]):
         if self.peak > 0:
             audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
         parts = [name.split("_") for name in names]
-        within = f"-{split}" if self.split_by == "take" else ""
+        suffix = f"-{split}" if self.split_by == "take" else ""
         return Clips(
             audio=audio.clamp(-1, 1),  # resampling may overshoot
             rate=self.rate,
             ids=tuple(names),
-            groups=tuple(f"{speaker}{within}" for _, speaker, _ in parts),
+            groups=tuple(f"{speaker}{suffix}" for _, speaker, _ in parts),
             lengths=lengths,
             labels=torch.tensor([int(digit) for digit, _, _ in parts]),
             classes=CLASSES,
@@ -112,12 +112,12 @@ class SpokenDigits(Dataset[Clips]):
 
     def _names(self, split: str) -> Iterator[str]:
         """Takes turn first, so that the first n names of a smaller set hold every digit and speaker evenly."""
-        wanted = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]
+        count = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]
         by_take = self.split_by == "take"
         takes = TAKES[split] if by_take else range(50)
-        if wanted < 0 or wanted > len(takes):
-            raise UsageError(f"{wanted} takes of {split}, expected 0 (all) to {len(takes)}")
-        for take in takes[: wanted or None]:
+        if count < 0 or count > len(takes):
+            raise UsageError(f"{count} takes of {split}, expected 0 (all) to {len(takes)}")
+        for take in takes[: count or None]:
             for speaker in SPEAKERS if by_take else HELD_OUT[split]:
                 for digit in range(10):
                     yield f"{digit}_{speaker}_{take}"

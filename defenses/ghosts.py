@@ -55,34 +55,36 @@ class Ghosts(Defense[Rolls]):
     def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:
         beat, steps = data.steps_per_beat, data.velocity.shape[2]
         bounds = maskers(data, beat, self.level_127_db, self.masking_offset_db)
-        inside = (data.velocity > 0) & ~beginnings(data)
-        at = torch.arange(steps, device=data.device) // beat
-        pitch = bounds.pitch.clamp(min=0)[..., at, None]  # [roll, track, step, 1]
-        legal = inside.gather(3, pitch)[..., 0] & bounds.open[..., at]
+        is_held = (data.velocity > 0) & ~beginnings(data)
+        beat_index = torch.arange(steps, device=data.device) // beat
+        pitch = bounds.pitch.clamp(min=0)[..., beat_index, None]  # [roll, track, step, 1]
+        legal = is_held.gather(3, pitch)[..., 0] & bounds.open[..., beat_index]
         uniform, chance, loudness = (
             torch.rand(shape, generator=rng, device=rng.device).to(data.device)
-            for shape in ((*legal.shape[:2], len(at)), bounds.low.shape, bounds.low.shape)
+            for shape in ((*legal.shape[:2], len(beat_index)), bounds.low.shape, bounds.low.shape)
         )
-        struck = self._random(legal, uniform, chance, beat) if self.pattern == "random" else self._fixed(legal, beat)
+        ghost_steps = (
+            self._random(legal, uniform, chance, beat) if self.pattern == "random" else self._fixed(legal, beat)
+        )
         share = loudness if self.level == "random" else torch.ones_like(loudness)
         velocity = rounded(bounds.low + (bounds.high - bounds.low) * share).clamp(min=SOFTEST)
-        where = torch.zeros_like(inside).scatter(3, pitch, struck[..., None])
-        return split(data, where, velocity[..., at, None].expand_as(data.velocity))
+        ghost_cells = torch.zeros_like(is_held).scatter(3, pitch, ghost_steps[..., None])
+        return split(data, ghost_cells, velocity[..., beat_index, None].expand_as(data.velocity))
 
     def _random(self, legal: Tensor, uniform: Tensor, chance: Tensor, beat: int) -> Tensor:
         """bool [roll, track, step]: one of a beat's legal steps, off the beat, in `density` of the beats."""
-        off = torch.arange(legal.shape[2], device=legal.device) % beat > 0
-        score = functional.pad(uniform.add(1).mul(legal & off), (0, -legal.shape[2] % beat))
+        is_off_beat = torch.arange(legal.shape[2], device=legal.device) % beat > 0
+        score = functional.pad(uniform.add(1).mul(legal & is_off_beat), (0, -legal.shape[2] % beat))
         score = score.view(*chance.shape, beat)
         best = (score == score.amax(3, keepdim=True)) & (score > 0) & (chance < self.density)[..., None]
-        struck: Tensor = best.flatten(2)[..., : legal.shape[2]]
-        return struck
+        ghost_steps: Tensor = best.flatten(2)[..., : legal.shape[2]]
+        return ghost_steps
 
     def _fixed(self, legal: Tensor, beat: int) -> Tensor:
         """bool [roll, track, step]: one step of every beat, or of the beats at which density adds up to one more."""
         step = torch.arange(legal.shape[2], device=legal.device)
         number = (step // beat).double()
-        whole = ((number + 1) * self.density + 1e-9).floor() > (number * self.density + 1e-9).floor()
-        place = min(max(1, round(self.place * beat)), beat - 1)
-        struck: Tensor = legal & whole & (step % beat == place) & (step % beat > 0)
-        return struck
+        is_chosen_beat = ((number + 1) * self.density + 1e-9).floor() > (number * self.density + 1e-9).floor()
+        step_in_beat = min(max(1, round(self.place * beat)), beat - 1)
+        ghost_steps: Tensor = legal & is_chosen_beat & (step % beat == step_in_beat) & (step % beat > 0)
+        return ghost_steps

@@ -37,12 +37,16 @@ class Lookahead(Defense[Rolls]):
         _, tracks, steps, _ = data.velocity.shape
         order = (((notes.roll * steps + notes.start) * tracks + notes.track) * 128 + notes.pitch).argsort()
         notes = notes[order]
-        followed = notes.roll[1:] == notes.roll[:-1]
+        has_next = notes.roll[1:] == notes.roll[:-1]
         code = (notes.pitch[1:] % 12 + self.key) % self.modulus
-        plain = (notes.velocity[:-1] * 127).round().long().clamp(1, 127)
+        original = (notes.velocity[:-1] * 127).round().long().clamp(1, 127)
         half = self.modulus // 2
-        coded = plain + (code - plain + half) % self.modulus - half
-        coded = torch.where(coded < 1, coded + self.modulus, torch.where(coded > 127, coded - self.modulus, coded))
+        coded_velocity = original + (code - original + half) % self.modulus - half
+        coded_velocity = torch.where(
+            coded_velocity < 1,
+            coded_velocity + self.modulus,
+            torch.where(coded_velocity > 127, coded_velocity - self.modulus, coded_velocity),
+        )
         velocity = notes.velocity.clone()
-        velocity[:-1] = torch.where(followed, coded / 127, velocity[:-1])
+        velocity[:-1] = torch.where(has_next, coded_velocity / 127, velocity[:-1])
         return to_rolls(replace(notes, velocity=velocity), data)

@@ -67,25 +67,25 @@ class Loop(Defense[Clips]):
         template = (
             torch.randn(len(classes(data)), size, generator=rng, device=rng.device).to(data.device).requires_grad_()
         )
-        mover = torch.optim.Adam([template], self.rate)
+        template_optimizer = torch.optim.Adam([template], self.rate)
         order = batches(len(data), self.batch, rng)
         with seeded(rng):  # the surrogates' dropout
             for step in range(self.steps):
                 if step % self.restart == 0:
                     models, learners = init_surrogates(against, data, rng)
-                mover.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
+                template_optimizer.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
                 batch = apply_expected_adaptation(
                     self._looped(data.select(next(order).to(data.device)), template, rng), knowledge.expects, rng
                 )
                 losses = torch.stack([a.loss(m, batch).mean() for a, m in zip(against, models, strict=True)])
-                for optimizer in (mover, *learners):
+                for optimizer in (template_optimizer, *learners):
                     optimizer.zero_grad(set_to_none=True)
-                weighed = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
-                weighed.sum().backward()
+                weighted = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
+                weighted.sum().backward()
                 for learner in learners:
                     learner.step()
                 if step % self.restart >= min(_WARM, self.restart - 1):
-                    mover.step()
+                    template_optimizer.step()
         with torch.no_grad():
             return self._looped(data, template, rng)
 
@@ -93,18 +93,18 @@ class Loop(Defense[Clips]):
         """The clips over their classes' loops, each from a random phase; differentiable in the template."""
         size, samples = template.shape[-1], clips.audio.shape[-1]
         start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
-        at = (start + torch.arange(samples, device=clips.device)) % size
-        loop = self._in_band(template)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
-        wanted = energy(clips.audio) * 10 ** (-self.snr_db / 10)
-        ratio = wanted / (energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
-        level = ratio.where(wanted > 0, 1.0).sqrt() * (wanted > 0)  # the root's slope at 0 is no number
+        index = (start + torch.arange(samples, device=clips.device)) % size
+        loop = self._in_band(template)[labels(clips)].gather(1, index)[:, None] * self._envelope(clips)
+        target_energy = energy(clips.audio) * 10 ** (-self.snr_db / 10)
+        ratio = target_energy / (energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
+        level = ratio.where(target_energy > 0, 1.0).sqrt() * (target_energy > 0)  # the root's slope at 0 is no number
         return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
 
     def _in_band(self, template: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(template)
         frequency = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
-        inside = (frequency >= self.lowest) & (frequency <= self.highest)
-        filtered: Tensor = torch.fft.irfft(spectrum * inside, template.shape[-1])
+        is_in_band = (frequency >= self.lowest) & (frequency <= self.highest)
+        filtered: Tensor = torch.fft.irfft(spectrum * is_in_band, template.shape[-1])
         return filtered
 
     def _envelope(self, clips: Clips) -> Tensor:

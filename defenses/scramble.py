@@ -32,32 +32,32 @@ class Scramble(Defense[Data]):
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         if isinstance(data, Rolls):
             notes = notes_of(data)
-            return to_rolls(_dealt(_shuffled(notes, data, self.segment_steps, rng), rng), data)
+            return to_rolls(_deal_pitches(_shuffle_segments(notes, data, self.segment_steps, rng), rng), data)
         size = max(1, round(self.segment_seconds * data.rate))
-        whole = data.audio.shape[-1] // size
-        order = _orders(data.lengths // size, (len(data), whole), rng)
-        segments = data.audio[..., : whole * size].reshape(*data.audio.shape[:-1], whole, size)
+        segment_count = data.audio.shape[-1] // size
+        order = _orders(data.lengths // size, (len(data), segment_count), rng)
+        segments = data.audio[..., : segment_count * size].reshape(*data.audio.shape[:-1], segment_count, size)
         shuffled = segments.gather(2, order[:, None, :, None].expand_as(segments)).flatten(-2)
-        return data.with_audio(torch.cat([shuffled, data.audio[..., whole * size :]], dim=-1))
+        return data.with_audio(torch.cat([shuffled, data.audio[..., segment_count * size :]], dim=-1))
 
 
-def _orders(full: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
+def _orders(shuffled_count: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
     """int64 of `shape` [item, ..., place]: the first `full` [item] in random order, the others where they are."""
-    index = torch.arange(shape[-1], device=full.device)
+    index = torch.arange(shape[-1], device=shuffled_count.device)
     # Full segments draw a key below 1 and so come first, in random order; the others keep their places behind them.
-    keys = torch.rand(shape, generator=rng, device=full.device)
-    return torch.where(index < full.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + index).argsort(dim=-1)
+    keys = torch.rand(shape, generator=rng, device=shuffled_count.device)
+    return torch.where(index < shuffled_count.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + index).argsort(dim=-1)
 
 
-def _shuffled(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
+def _shuffle_segments(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
     """The notes of every track with its whole segments in an order of its own; a note moves with that it begins in."""
     segments = -(-like.velocity.shape[2] // size)
     order = _orders(like.lengths // size, (len(like), len(like.programs), segments), rng)
-    to = order.argsort(-1)[notes.roll, notes.track, notes.start // size]
-    return replace(notes, start=to * size + notes.start % size)
+    position = order.argsort(-1)[notes.roll, notes.track, notes.start // size]
+    return replace(notes, start=position * size + notes.start % size)
 
 
-def _dealt(notes: Notes, rng: Generator) -> Notes:
+def _deal_pitches(notes: Notes, rng: Generator) -> Notes:
     """The notes with the pitches of every track dealt anew, few of which begin together with their like."""
     tracks = int(notes.track.max()) + 1 if len(notes) else 1
     group = notes.roll * tracks + notes.track
@@ -70,6 +70,6 @@ def _coinciding(notes: Notes, group: Tensor) -> Tensor:
     span = int(notes.start.max()) + 1 if len(notes) else 1
     key = (group * span + notes.start) * 128 + notes.pitch
     order = key.argsort(stable=True)
-    twice = torch.zeros_like(key, dtype=torch.bool)
-    twice[order[1:]] = key[order[1:]] == key[order[:-1]]
-    return twice
+    is_duplicate = torch.zeros_like(key, dtype=torch.bool)
+    is_duplicate[order[1:]] = key[order[1:]] == key[order[:-1]]
+    return is_duplicate

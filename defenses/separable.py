@@ -48,43 +48,43 @@ class Separable(Defense[Clips]):
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Raises `DataError` where the clips have no labels."""
-        key, classes = labels(data), len(data.classes)
+        label, classes = labels(data), len(data.classes)
         if self.kind == "eq":
-            return self._equalised(data, key, classes, rng)
-        noise = self._noise(data, key, classes, rng) * data.support
-        wanted = energy(data.audio) * 10 ** (-self.snr_db / 10)
-        noise = noise * (wanted / energy(noise).clamp_min(1e-20)).sqrt()
+            return self._equalised(data, label, classes, rng)
+        noise = self._noise(data, label, classes, rng) * data.support
+        target_energy = energy(data.audio) * 10 ** (-self.snr_db / 10)
+        noise = noise * (target_energy / energy(noise).clamp_min(1e-20)).sqrt()
         return data.with_audio((data.audio + noise).clamp(-1.0, 1.0))
 
-    def _noise(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Tensor:
+    def _noise(self, data: Clips, label: Tensor, classes: int, rng: Generator) -> Tensor:
         """[clip, 1, sample], of no particular level."""
         samples = data.audio.shape[-1]
 
-        def drawn(*shape: int) -> Tensor:
+        def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=rng, device=rng.device).to(data.device)
 
         if self.kind == "noise":
-            return drawn(classes, 1, samples)[key]
+            return normal(classes, 1, samples)[label]
         if self.kind == "lsp":
             hold = max(1, round(self.hold_ms * data.rate / 1000))
-            return drawn(classes, 1, -(-samples // hold)).repeat_interleave(hold, -1)[key][..., :samples]
+            return normal(classes, 1, -(-samples // hold)).repeat_interleave(hold, -1)[label][..., :samples]
         if self.kind == "tones":
             position = torch.randperm(classes, generator=rng, device=rng.device).to(data.device) / max(1, classes - 1)
             hz = data.rate / 2 * self.lowest * (self.highest / self.lowest) ** position
             phase = 2 * torch.pi * torch.rand(classes, 1, 1, generator=rng, device=rng.device).to(data.device)
             time = torch.arange(samples, device=data.device) / data.rate
-            return torch.sin(2 * torch.pi * hz[:, None, None] * time + phase)[key]
+            return torch.sin(2 * torch.pi * hz[:, None, None] * time + phase)[label]
         angle = torch.pi * (0.05 + 0.85 * torch.rand(classes, _ORDER, generator=rng, device=rng.device)).to(data.device)
         size = 2 * samples
         z = torch.exp(-1j * torch.pi * torch.arange(samples + 1, device=data.device) / samples)
         poles = _RADIUS * torch.exp(1j * angle)[..., None]
         response = 1 / ((1 - poles * z) * (1 - poles.conj() * z)).prod(1)  # [class, bin]
-        white = torch.fft.rfft(drawn(len(data), size))
-        coloured: Tensor = torch.fft.irfft(white * response[key], size)
+        white = torch.fft.rfft(normal(len(data), size))
+        coloured: Tensor = torch.fft.irfft(white * response[label], size)
         return coloured[:, None, :samples]
 
-    def _equalised(self, data: Clips, key: Tensor, classes: int, rng: Generator) -> Clips:
+    def _equalised(self, data: Clips, label: Tensor, classes: int, rng: Generator) -> Clips:
         signs = torch.randint(0, 2, (classes, self.bands), generator=rng, device=rng.device).to(data.device) * 2.0 - 1.0
-        audio = equalise(data.audio, data.rate, self.decibels * signs[key]) * data.support
+        audio = equalise(data.audio, data.rate, self.decibels * signs[label]) * data.support
         audio = audio * (energy(data.audio) / energy(audio).clamp_min(1e-20)).sqrt()
         return data.with_audio(audio.clamp(-1.0, 1.0))

@@ -51,7 +51,7 @@ class AdversarialTraining(Adaptation[Clips]):
         start = torch.rand(sound.shape, generator=rng, device=rng.device).to(sound.device)
         noise = (2 * start - 1) * self.epsilon
         with hardening.evaluating(model):
-            worst, highest = sound, _losses(attacker, model, batch, sound)
+            worst_audio, highest_loss = sound, _losses(attacker, model, batch, sound)
             for step in range(self.steps + 1):
                 noisy = ((sound + noise) * batch.support).clamp(-1.0, 1.0)
                 if step == self.steps:
@@ -62,10 +62,10 @@ class AdversarialTraining(Adaptation[Clips]):
                     (gradient,) = torch.autograd.grad(losses.sum(), noisy)
                     noisy, losses = noisy.detach(), losses.detach()
                     noise = (noise + size * gradient.sign()).clamp(-self.epsilon, self.epsilon)
-                risen = losses > highest
-                worst = torch.where(risen[:, None, None], noisy, worst)
-                highest = torch.where(risen, losses, highest)
-        return batch.with_audio(worst)
+                is_higher = losses > highest_loss
+                worst_audio = torch.where(is_higher[:, None, None], noisy, worst_audio)
+                highest_loss = torch.where(is_higher, losses, highest_loss)
+        return batch.with_audio(worst_audio)
 
 
 def _losses(attacker: Attacker[Clips], model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:

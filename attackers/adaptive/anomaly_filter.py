@@ -70,21 +70,21 @@ def features(data: Clips) -> Tensor:
 
 def distances(values: Tensor) -> Tensor:
     """The robust distance of every row [clip, feature] from the bulk: [clip], float64."""
-    middle = values.median(0).values
-    spread = 1.4826 * (values - middle).abs().median(0).values
-    rows = (values - middle) / torch.where(spread > 1e-9, spread, 1.0)
-    far = rows.square().sum(1)
+    median = values.median(0).values
+    spread = 1.4826 * (values - median).abs().median(0).values
+    rows = (values - median) / torch.where(spread > 1e-9, spread, 1.0)
+    squared_distance = rows.square().sum(1)
     count, size = rows.shape
     if count < 4 * size:
-        return far  # too few for a covariance
-    half = (count + size + 1) // 2
+        return squared_distance  # too few for a covariance
+    bulk_size = (count + size + 1) // 2
     for _ in range(_ROUNDS):
-        bulk = rows[far.argsort(stable=True)[:half]]
+        bulk = rows[squared_distance.argsort(stable=True)[:bulk_size]]
         centred = bulk - bulk.mean(0)
-        covariance = centred.T @ centred / half + 1e-6 * torch.eye(size, dtype=rows.dtype, device=rows.device)
-        away = rows - bulk.mean(0)
-        far = (away * torch.linalg.solve(covariance, away.T).T).sum(1)
-    return far
+        covariance = centred.T @ centred / bulk_size + 1e-6 * torch.eye(size, dtype=rows.dtype, device=rows.device)
+        deviation = rows - bulk.mean(0)
+        squared_distance = (deviation * torch.linalg.solve(covariance, deviation.T).T).sum(1)
+    return squared_distance
 
 
 def _features(data: Clips) -> Tensor:
@@ -103,15 +103,15 @@ def _features(data: Clips) -> Tensor:
     hz = torch.linspace(0, data.rate / 2, mean.shape[1], device=data.device, dtype=mean.dtype)
     band = (hz_to_mel(hz) / hz_to_mel(hz[-1]) * _BANDS).long().clamp(max=_BANDS - 1)
     shares = torch.zeros(len(data), _BANDS, dtype=mean.dtype, device=data.device).index_add(1, band, mean)
-    flat = (mean + _LEAST).log().mean(1).exp()
+    geometric_mean = (mean + _LEAST).log().mean(1).exp()
     loudness = cells.sum(1)
     quiet = loudness.masked_fill(~inside[:, 0, 0], torch.inf).sort(-1).values
-    at = (inside[:, 0, 0].sum(-1) // 10)[:, None]
-    pause = torch.where(inside.any((1, 2, 3)), quiet.gather(1, at)[:, 0], 0.0)
+    index = (inside[:, 0, 0].sum(-1) // 10)[:, None]
+    pause = torch.where(inside.any((1, 2, 3)), quiet.gather(1, index)[:, 0], 0.0)
     return torch.cat(
         [
             _db(shares, mean.sum(1, keepdim=True)),
-            torch.stack([_db(flat, mean.mean(1)), _db(pause, loudness.amax(-1)), crest], 1),
+            torch.stack([_db(geometric_mean, mean.mean(1)), _db(pause, loudness.amax(-1)), crest], 1),
             torch.stack([_db(mean.amax(1), mean.mean(1)), crossings, kurtosis.clamp(max=1e3)], 1),
         ],
         1,

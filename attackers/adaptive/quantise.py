@@ -33,7 +33,9 @@ class Quantise(Adaptation[Clips]):
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         sound = data.audio.detach()
-        rounded = self._rounded(sound) if self.law == "linear" else _expanded(self._rounded(self._pressed(sound)), self)
+        rounded = (
+            self._rounded(sound) if self.law == "linear" else _expanded(self._rounded(self._compressed(sound)), self)
+        )
         return data.with_audio(data.audio + (rounded - sound) if data.audio.requires_grad else rounded)
 
     @property
@@ -46,9 +48,9 @@ class Quantise(Adaptation[Clips]):
         rounded: Tensor = (sound * top).round() / top
         return rounded
 
-    def _pressed(self, sound: Tensor) -> Tensor:
+    def _compressed(self, sound: Tensor) -> Tensor:
         return sound.sign() * torch.log1p(self._mu * sound.abs()) / math.log1p(self._mu)
 
 
-def _expanded(pressed: Tensor, law: Quantise) -> Tensor:
-    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law._mu)) / law._mu
+def _expanded(compressed: Tensor, law: Quantise) -> Tensor:
+    return compressed.sign() * torch.expm1(compressed.abs() * math.log1p(law._mu)) / law._mu

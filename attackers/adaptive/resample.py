@@ -30,6 +30,6 @@ class Resample(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         samples = data.audio.shape[-1]
         lower = max(1, round(data.rate * self.fraction))
-        back = resample(resample(data.audio, data.rate, lower), lower, data.rate)[..., :samples]
-        whole = functional.pad(back, (0, samples - back.shape[-1]))
-        return data.with_audio(whole.clamp(-1.0, 1.0) * data.support)  # the filter rings beyond the recording's end
+        restored = resample(resample(data.audio, data.rate, lower), lower, data.rate)[..., :samples]
+        padded = functional.pad(restored, (0, samples - restored.shape[-1]))
+        return data.with_audio(padded.clamp(-1.0, 1.0) * data.support)  # the filter rings beyond the recording's end

@@ -42,9 +42,9 @@ class SpectralGate(Adaptation[Clips]):
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cells, energy, floor = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
-        over = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
-        mask = torch.sigmoid((over - self.threshold) / _WIDTH_DB)
-        smooth = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
-        least = 10.0 ** (-self.reduction / 20.0)
-        clean = istft(cells * (least + (1.0 - least) * smooth), data.rate, data.audio.shape[-1])
+        excess_db = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
+        mask = torch.sigmoid((excess_db - self.threshold) / _WIDTH_DB)
+        smooth_mask = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
+        least_gain = 10.0 ** (-self.reduction / 20.0)
+        clean = istft(cells * (least_gain + (1.0 - least_gain) * smooth_mask), data.rate, data.audio.shape[-1])
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)

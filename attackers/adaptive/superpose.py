@@ -40,9 +40,9 @@ class Superpose(Adaptation[Rolls]):
         """Return the batch with every roll mixed with others; what lies beyond a roll's own length is silent."""
         velocity, onset = batch.velocity / self.mixed, beginnings(batch)
         for _ in range(self.mixed - 1):
-            other = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)
-            velocity = velocity + batch.velocity[other] / self.mixed * batch.support
-            onset = onset | (beginnings(batch)[other] & batch.support)
+            partner = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)
+            velocity = velocity + batch.velocity[partner] / self.mixed * batch.support
+            onset = onset | (beginnings(batch)[partner] & batch.support)
         uniform = torch.rand(velocity.shape, generator=rng, device=rng.device).to(batch.device) - 0.5
         noise = -uniform.sign() * (1 - 2 * uniform.abs()).clamp(min=1e-6).log() * self.laplace / 127
         mixture = replace(batch, velocity=velocity, onset=onset)

@@ -38,9 +38,9 @@ class Trim(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         samples = data.audio.shape[-1]
         size = max(1, round(self.milliseconds / 1000 * data.rate))
-        spare = -samples % size
-        level = functional.pad(data.audio.detach().abs().mean(1), (0, spare)).view(len(data), -1, size).sum(-1)
-        count = functional.pad(data.support[:, 0], (0, spare)).view(len(data), -1, size).sum(-1)
+        padding = -samples % size
+        level = functional.pad(data.audio.detach().abs().mean(1), (0, padding)).view(len(data), -1, size).sum(-1)
+        count = functional.pad(data.support[:, 0], (0, padding)).view(len(data), -1, size).sum(-1)
         level = level / count.clamp_min(1)  # the last frame of a recording may be a part of one
         keep = level >= self.threshold * level.amax(1, keepdim=True)
         return data.with_audio(data.audio * keep.repeat_interleave(size, 1)[:, None, :samples])

@@ -48,12 +48,12 @@ class Wiener(Adaptation[Clips]):
 
     def _gain(self, posterior: Tensor) -> Tensor:
         """The factors, from power over noise [clip, channel, bin, frame]; only frames need to follow each other."""
-        least = 10.0 ** (self.least / 20.0)
-        before = torch.ones_like(posterior[..., 0])
+        least_gain = 10.0 ** (self.least / 20.0)
+        previous_power = torch.ones_like(posterior[..., 0])
         gains = []
         for current in posterior.unbind(-1):
-            prior = self.memory * before + (1 - self.memory) * (current - 1).clamp_min(0)
-            gain = (prior / (1 + prior)).clamp_min(least)
-            before = gain.square() * current
+            prior = self.memory * previous_power + (1 - self.memory) * (current - 1).clamp_min(0)
+            gain = (prior / (1 + prior)).clamp_min(least_gain)
+            previous_power = gain.square() * current
             gains.append(gain)
         return torch.stack(gains, -1)

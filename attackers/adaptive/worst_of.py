@@ -51,13 +51,13 @@ class WorstOf(Adaptation[Clips]):
         versions = [self._variant(batch, rng) for _ in range(self.k)]
         with hardening.evaluating(model), torch.no_grad():
             losses = torch.stack([attacker.loss(model, version) for version in versions])
-        at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
+        version_index = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
         clip = torch.arange(len(batch), device=batch.device)
-        audio = torch.stack([version.audio for version in versions])[at, clip]
-        lengths = torch.stack([version.lengths for version in versions])[at, clip]
+        audio = torch.stack([version.audio for version in versions])[version_index, clip]
+        lengths = torch.stack([version.lengths for version in versions])[version_index, clip]
         return replace(batch.with_audio(audio), lengths=lengths)
 
     def _variant(self, batch: Clips, rng: Generator) -> Clips:
         """One random version of every clip."""
-        moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
-        return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)
+        shifted_batch = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
+        return noisy(equalised(shifted_batch, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)

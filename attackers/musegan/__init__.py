@@ -28,7 +28,7 @@ from .networks import Gan, small
 from .published import full, wasserstein
 from .scoring import energy, scale
 from .training import Peak, game, warm_start
-from .windows import LOWEST, PITCHES, binary, by_roll, cut, shuffled, sounding
+from .windows import LOWEST, PITCHES, binary, by_roll, cut, shuffled, with_velocity
 
 _SAMPLES, _SEED = 256, 20180202  # windows that a generator is scored by, and the seed that they are drawn from
 _AT_ONCE = 64  # windows that are drawn together
@@ -90,12 +90,12 @@ class MuseGan(Attacker[Rolls]):
         """
         assert isinstance(model, Gan)
         windows, owner = cut(batch, self.bars)
-        read = self._read(windows)
+        cells = self._read(windows)
         if model.encoder is None:
-            return by_roll(-model.critic(2 * read - 1), owner, len(batch))
-        likelihood, divergence = model.bound(read)
-        unreal = functional.relu(1 - model.critic(read))
-        return by_roll((divergence - likelihood) / read.shape[2] + unreal, owner, len(batch))
+            return by_roll(-model.critic(2 * cells - 1), owner, len(batch))
+        likelihood, divergence = model.bound(cells)
+        critic_loss = functional.relu(1 - model.critic(cells))
+        return by_roll((divergence - likelihood) / cells.shape[2] + critic_loss, owner, len(batch))
 
     def learn(
         self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
@@ -103,7 +103,7 @@ class MuseGan(Attacker[Rolls]):
         """Counting, then (small) the autoencoder, then the game; what was nearest to clean music on the way is kept."""
         model = self.model(train, rng)
         assert isinstance(model, Gan)
-        windows, held_out = cut(train, self.bars)[0], self._heard(cut(validation, self.bars)[0])
+        windows, held_out = cut(train, self.bars)[0], self._network_view(cut(validation, self.bars)[0])
         moments = scale(held_out)
         peak = Peak(model, lambda gan: float(energy(held_out, self._samples(gan, held_out), moments).mean()), log)
 
@@ -111,22 +111,22 @@ class MuseGan(Attacker[Rolls]):
             return self._read(augment(batch, rng, model) if augment else batch)
 
         self.prior(model, train)
-        peak.look(0)
+        peak.evaluate(0)
         model.counted.fill_(False)
-        every = max(1, self.steps // self.evaluations)
+        interval = max(1, self.steps // self.evaluations)
         with seeded(rng):
             if self.size == "full":
                 wasserstein(
-                    peak, windows, read, rng, steps=self.steps, batch=self.batch, lr=self.lr, every=every
+                    peak, windows, read, rng, steps=self.steps, batch=self.batch, lr=self.lr, interval=interval
                 )  # fmt: skip
-                return peak.back()
+                return peak.restore()
             warm_start(peak, windows, read, rng, steps=self.warm, batch=self.batch, lr=self.lr)
-            peak.look(self.warm)
+            peak.evaluate(self.warm)
             game(
                 peak, windows, read, rng, first=self.warm, steps=self.steps, batch=self.batch,
-                every=every, bernoulli=self.output == "bernoulli",
+                interval=interval, bernoulli=self.output == "bernoulli",
             )  # fmt: skip
-        return peak.back()
+        return peak.restore()
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
         """[roll] each: minus the energy score of its windows under 256 generated ones (scored), and of the same windows
@@ -134,7 +134,7 @@ class MuseGan(Attacker[Rolls]):
         """
         assert isinstance(model, Gan)
         windows, owner = cut(test, self.bars)
-        real = self._heard(windows)
+        real = self._network_view(windows)
         moments, samples = scale(real), self._samples(model, real)
         scores = {"energy": energy(real, samples, moments), "energy_shuffled": energy(shuffled(real), samples, moments)}
         return {name: by_roll(values, owner, len(test)) for name, values in scores.items()}
@@ -144,11 +144,11 @@ class MuseGan(Attacker[Rolls]):
         assert isinstance(model, Gan)
         like = like.select(range(min(len(like), self.generated or len(like))))
         count, tracks, steps = like.velocity.shape[:3]
-        each = -(-steps // (self.bars * model.bar))
-        windows = self._drawn(model, count * each, rng).view(count, each, tracks, -1, PITCHES)
-        below, above = LOWEST - like.lowest, like.lowest + like.velocity.shape[-1] - LOWEST - PITCHES
-        whole = functional.pad(windows.transpose(1, 2).flatten(2, 3)[:, :, :steps], (below, above))
-        return sounding(like, whole * like.support)
+        per_roll = -(-steps // (self.bars * model.bar))
+        windows = self._generate_windows(model, count * per_roll, rng).view(count, per_roll, tracks, -1, PITCHES)
+        low_padding, high_padding = LOWEST - like.lowest, like.lowest + like.velocity.shape[-1] - LOWEST - PITCHES
+        cells = functional.pad(windows.transpose(1, 2).flatten(2, 3)[:, :, :steps], (low_padding, high_padding))
+        return with_velocity(like, cells * like.support)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Whether the clean arm learned more than counting, and music: what it makes is not as near to disorder.
@@ -173,30 +173,32 @@ class MuseGan(Attacker[Rolls]):
         roll = owner[cells[:, 0]]
         first = torch.searchsorted(owner, roll)  # the number of the roll's first window
         step = (cells[:, 0] - first) * windows.velocity.shape[2] + cells[:, 2]
-        loud = (windows.velocity[windows.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(step)
-        return torch.stack([roll, cells[:, 1], step, cells[:, 3] + LOWEST, loud], 1)
+        velocity = (
+            (windows.velocity[windows.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(step)
+        )
+        return torch.stack([roll, cells[:, 1], step, cells[:, 3] + LOWEST, velocity], 1)
 
     def _read(self, windows: Rolls) -> Tensor:
         return windows.velocity if self.velocity else binary(windows.velocity)
 
-    def _heard(self, windows: Rolls) -> Rolls:
+    def _network_view(self, windows: Rolls) -> Rolls:
         """The windows as the networks know them."""
-        return sounding(windows, self._read(windows).detach())
+        return with_velocity(windows, self._read(windows).detach())
 
-    def _drawn(self, model: Gan, count: int, rng: Generator) -> Tensor:
+    def _generate_windows(self, model: Gan, count: int, rng: Generator) -> Tensor:
         """So many windows of velocities."""
         chance = rng if self.output == "bernoulli" or model.counted else None
         with torch.no_grad():
-            windows = torch.cat([model.drawn(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
+            windows = torch.cat([model.sample(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
         return windows if self.velocity else windows * _MEZZO_FORTE
 
     def _samples(self, model: Gan, like: Rolls) -> Rolls:
         """The windows that a generator is scored by, of every generator from the same z."""
-        velocity = self._drawn(model, _SAMPLES, Generator().manual_seed(_SEED))
+        velocity = self._generate_windows(model, _SAMPLES, Generator().manual_seed(_SEED))
         names = tuple(map(str, range(_SAMPLES)))
         lengths, tempo = like.lengths.new_full((_SAMPLES,), velocity.shape[2]), like.tempo.new_full((_SAMPLES,), 120.0)
         windows = replace(
             like, velocity=velocity, onset=velocity > 0, ids=names, groups=names, lengths=lengths, tempo=tempo,
             labels=None, texts=(),
         )  # fmt: skip
-        return sounding(windows, velocity)
+        return with_velocity(windows, velocity)

@@ -52,7 +52,7 @@ class Gan(nn.Module):
         residual: Tensor = self.generator(z)
         return residual if self.encoder is None else residual + marginal
 
-    def loud(self, z: Tensor) -> Tensor:
+    def velocities(self, z: Tensor) -> Tensor:
         """Velocities [window, track, step, 1] of what sounds, or 1 where the networks read none."""
         if self.loudness is None:
             return z.new_ones(())
@@ -64,15 +64,15 @@ class Gan(nn.Module):
 
     def count(self, windows: Tensor) -> None:
         """Know how frequent every cell of a bar is in these windows, add 1/2, and nothing else."""
-        played = (windows > 0).to(windows.dtype).view(-1, self.tracks, self.bars, self.bar, PITCHES).sum((0, 2))
-        self.marginal.copy_(((played + 0.5) / (len(windows) * self.bars + 1.0)).logit())
+        onsets = (windows > 0).to(windows.dtype).view(-1, self.tracks, self.bars, self.bar, PITCHES).sum((0, 2))
+        self.marginal.copy_(((onsets + 0.5) / (len(windows) * self.bars + 1.0)).logit())
         self.counted.fill_(True)
 
     def prior(self, count: int, rng: Generator) -> Tensor:
         """z of so many windows to come."""
         return torch.randn(count, self.latent, generator=rng, device=rng.device).to(self.marginal.device)
 
-    def drawn(self, z: Tensor, rng: Generator | None) -> Tensor:
+    def sample(self, z: Tensor, rng: Generator | None) -> Tensor:
         """Windows of whole notes: a cell sounds by chance, or without `rng` where it is more likely than not.
 
         Binary neurons: the gradient is that of the chance (straight-through).
@@ -80,10 +80,10 @@ class Gan(nn.Module):
         logits = self.logits(z)
         chance = logits.sigmoid()
         if rng is None:
-            on = logits > 0
+            is_on = logits > 0
         else:
-            on = torch.rand(chance.shape, generator=rng, device=rng.device).to(chance.device) < chance
-        return (chance + (on.to(chance.dtype) - chance).detach()) * self.loud(z)
+            is_on = torch.rand(chance.shape, generator=rng, device=rng.device).to(chance.device) < chance
+        return (chance + (is_on.to(chance.dtype) - chance).detach()) * self.velocities(z)
 
     def bound(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """[window] each: log-likelihood, and divergence of the posterior from the prior, in nats.
@@ -93,12 +93,12 @@ class Gan(nn.Module):
         assert self.encoder is not None
         mean, log_variance = self.encoder(windows).chunk(2, 1)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
-        played = binary(windows)
-        error = functional.binary_cross_entropy_with_logits(self.logits(z), played, reduction="none")
+        cells = binary(windows)
+        error = functional.binary_cross_entropy_with_logits(self.logits(z), cells, reduction="none")
         likelihood = -error.flatten(1).sum(1)
         if self.loudness is not None:
-            wrong = (windows - self.loud(z)) / _SPREAD
-            likelihood = likelihood - 0.5 * (wrong.square() * played.detach()).flatten(1).sum(1)
+            velocity_error = (windows - self.velocities(z)) / _SPREAD
+            likelihood = likelihood - 0.5 * (velocity_error.square() * cells.detach()).flatten(1).sum(1)
         return likelihood, 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 

@@ -45,7 +45,7 @@ class Peak:
     state: dict[str, Tensor] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)  # since the last look
 
-    def look(self, step: int) -> None:
+    def evaluate(self, step: int) -> None:
         """Ask for the quality, log it, and keep the state if it is the best so far."""
         self.model.eval()
         with torch.no_grad():
@@ -58,7 +58,7 @@ class Peak:
             self.state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.train()
 
-    def back(self) -> Gan:
+    def restore(self) -> Gan:
         """The model, at its peak, in evaluation mode."""
         self.model.load_state_dict(self.state)
         return self.model.eval()
@@ -67,8 +67,8 @@ class Peak:
 def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float) -> None:
     """The generator and its encoder, in place, as an autoencoder of the training windows; logs nats a step."""
     model = peak.model
-    trained = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
-    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    parameters = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
     model.train()
     for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
         for group in optimizer.param_groups:
@@ -76,12 +76,12 @@ def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: i
         windows = read(train.select(index))
         likelihood, divergence = model.bound(windows)
         loss = (min(1.0, step / WARMUP) * divergence - likelihood).mean() / windows.shape[2]
-        descend(loss, optimizer, trained)
+        descend(loss, optimizer, parameters)
         peak.losses.append((divergence - likelihood).mean().detach() / windows.shape[2])
 
 
 def game(
-    peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, every: int,
+    peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, interval: int,
     bernoulli: bool,
 ) -> None:  # fmt: skip
     """The generator against the critic, in place; logs the critic's loss and looks `every` so many steps.
@@ -90,38 +90,38 @@ def game(
     """
     model = peak.model
     generator, critic = model.generator_parameters(), list(model.critic.parameters())
-    plays = torch.optim.Adam(generator, lr=_GENERATOR_LR, betas=BETAS, fused=True)
-    judges = torch.optim.Adam(critic, lr=_CRITIC_LR, betas=BETAS, fused=True)
+    generator_optimizer = torch.optim.Adam(generator, lr=_GENERATOR_LR, betas=BETAS, fused=True)
+    critic_optimizer = torch.optim.Adam(critic, lr=_CRITIC_LR, betas=BETAS, fused=True)
     mean = [p.detach().clone() for p in generator]
-    draws = rng if bernoulli else None
+    cell_rng = rng if bernoulli else None
 
-    def judged(windows: Tensor) -> Tensor:
+    def score(windows: Tensor) -> Tensor:
         noise = torch.randn(windows.shape, generator=rng, device=rng.device).to(windows.device)
-        score: Tensor = model.critic(windows + _INSTANCE_NOISE * noise)
-        return score
+        values: Tensor = model.critic(windows + _INSTANCE_NOISE * noise)
+        return values
 
     model.train()
     for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
         real = read(train.select(index))
         with torch.no_grad():
-            fake = model.drawn(model.prior(len(real), rng), draws)
-        scores = judged(torch.cat([real, fake]))
+            fake = model.sample(model.prior(len(real), rng), cell_rng)
+        scores = score(torch.cat([real, fake]))
         loss = functional.relu(1 - scores[: len(real)]).mean() + functional.relu(1 + scores[len(real) :]).mean()
-        descend(loss, judges, critic)
+        descend(loss, critic_optimizer, critic)
         peak.losses.append(loss.detach())
 
         for parameter in critic:
             parameter.requires_grad_(False)
-        descend(-judged(model.drawn(model.prior(len(real), rng), draws)).mean(), plays, generator)
+        descend(-score(model.sample(model.prior(len(real), rng), cell_rng)).mean(), generator_optimizer, generator)
         for parameter in critic:
             parameter.requires_grad_(True)
         torch._foreach_lerp_(mean, [p.detach() for p in generator], 1 - _AVERAGED)
 
-        if step % every == 0 or step == steps:
+        if step % interval == 0 or step == steps:
             current = [p.detach().clone() for p in generator]
-            _put(generator, mean)
-            peak.look(first + step)
-            _put(generator, current)
+            _assign(generator, mean)
+            peak.evaluate(first + step)
+            _assign(generator, current)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
@@ -132,7 +132,7 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.
         optimizer.step()
 
 
-def _put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+def _assign(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)

@@ -22,27 +22,27 @@ def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
     """The windows as a set of their own, and int64 [window]: the roll that each is of. Differentiable in velocities."""
     size = bars * rolls.beats_per_bar * rolls.steps_per_beat
     tracks, steps = rolls.velocity.shape[1:3]
-    most = -(-steps // size)
-    below, above = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - rolls.velocity.shape[-1]
-    window = torch.arange(most, device=rolls.device)
+    count = -(-steps // size)
+    low_padding, high_padding = rolls.lowest - LOWEST, LOWEST + PITCHES - rolls.lowest - rolls.velocity.shape[-1]
+    window = torch.arange(count, device=rolls.device)
     owner, number = (window < (rolls.lengths // size).clamp(min=1)[:, None]).nonzero().unbind(1)
 
     def windows(cells: Tensor) -> Tensor:
-        cells = functional.pad(cells, (below, above, 0, most * size - steps))  # negative padding cuts
-        return cells.view(-1, tracks, most, size, PITCHES).transpose(1, 2)[owner, number]
+        cells = functional.pad(cells, (low_padding, high_padding, 0, count * size - steps))  # negative padding cuts
+        return cells.view(-1, tracks, count, size, PITCHES).transpose(1, 2)[owner, number]
 
-    of, numbers = owner.tolist(), number.tolist()
+    owners, numbers = owner.tolist(), number.tolist()
     windows_set = replace(
         rolls,
         velocity=windows(rolls.velocity),
         onset=windows(rolls.onset),
-        ids=tuple(f"{rolls.ids[i]}/{k}" for i, k in zip(of, numbers, strict=True)),
-        groups=tuple(rolls.groups[i] for i in of),
+        ids=tuple(f"{rolls.ids[i]}/{k}" for i, k in zip(owners, numbers, strict=True)),
+        groups=tuple(rolls.groups[i] for i in owners),
         lengths=torch.full_like(owner, size),
         tempo=rolls.tempo[owner],
         lowest=LOWEST,
         labels=None if rolls.labels is None else rolls.labels[owner],
-        texts=tuple(rolls.texts[i] for i in of) if rolls.texts else (),
+        texts=tuple(rolls.texts[i] for i in owners) if rolls.texts else (),
     )
     return windows_set, owner
 
@@ -58,10 +58,10 @@ def binary(velocity: Tensor) -> Tensor:
     return velocity + ((velocity.detach() > 0).to(velocity.dtype) - velocity.detach())
 
 
-def sounding(like: Rolls, velocity: Tensor) -> Rolls:
+def with_velocity(like: Rolls, velocity: Tensor) -> Rolls:
     """The set `like` at these velocities; a note begins only where the cell before is silent, as networks see it."""
-    before = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
-    return replace(like, velocity=velocity, onset=(velocity > 0) & (before == 0))
+    previous = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
+    return replace(like, velocity=velocity, onset=(velocity > 0) & (previous == 0))
 
 
 def shuffled(windows: Rolls) -> Rolls:
@@ -70,6 +70,6 @@ def shuffled(windows: Rolls) -> Rolls:
     order = torch.empty(count, tracks, steps // beat, device="cpu")
     for i, name in enumerate(windows.ids):
         torch.rand(order[i].shape, generator=name_generator(name), out=order[i], device="cpu")
-    places = torch.arange(beat, device=windows.device)
-    step = (order.argsort(2).to(windows.device)[..., None] * beat + places).flatten(2)
-    return sounding(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))
+    offsets = torch.arange(beat, device=windows.device)
+    step = (order.argsort(2).to(windows.device)[..., None] * beat + offsets).flatten(2)
+    return with_velocity(windows, windows.velocity.gather(2, step[..., None].expand_as(windows.velocity)))

@@ -74,10 +74,10 @@ class MusicGen(Attacker[Clips]):
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         """Load the pretrained model. Raises `DataError` where its weights are missing or unreadable."""
-        loaded: Any = weights.load(self._folder(), rng)
+        network: Any = weights.load(self._folder(), rng)
         if self.checkpointing:
-            recompute_layers(loaded.decoder)
-        moved: nn.Module = loaded.to(like.device)
+            recompute_layers(network.decoder)
+        moved: nn.Module = network.to(like.device)
         return moved
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
@@ -93,11 +93,11 @@ class MusicGen(Attacker[Clips]):
         """Fine-tune the language model. Sets are encoded once, unless each batch is augmented."""
         model: Any = self.model(train, rng)
         adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
-        once = augment is None
+        encode_once = augment is None
         fit(
             model,
-            self._loss if once else self.loss,
-            self._tokenized(model, train) if once else train,
+            self._loss if encode_once else self.loss,
+            self._tokenized(model, train) if encode_once else train,
             self._tokenized(model, validation),
             rng,
             Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
@@ -116,42 +116,42 @@ class MusicGen(Attacker[Clips]):
         "nll" is over all codebooks and is scored; "nll_codebook_K" is of one. "nll_shuffled" is of the same codes
         shuffled in time, which a model that knows timbres but no order predicts as well.
         """
-        real = self._tokenized(model, test)
-        log_likelihood, right = self._over_frames(model, real)
-        shuffled, _ = self._over_frames(model, _shuffled(real, test.ids))
+        encoded = self._tokenized(model, test)
+        log_likelihood, accuracy = self._over_frames(model, encoded)
+        shuffled_likelihood, _ = self._over_frames(model, _shuffled(encoded, test.ids))
         by_codebook = {f"nll_codebook_{k}": log_likelihood[:, k] for k in range(log_likelihood.shape[1])}
         return {
             "nll": log_likelihood.mean(1),
             **by_codebook,
-            "nll_shuffled": shuffled.mean(1),
-            "accuracy": right.mean(1),
+            "nll_shuffled": shuffled_likelihood.mean(1),
+            "accuracy": accuracy.mean(1),
         }
 
     def generate(self, model: nn.Module, like: Clips, rng: Generator) -> Clips:
         """Generate music under the descriptions of the first `generated` clips of `like`, of their lengths."""
         like = like.select(range(min(len(like), self.generated or len(like))))
-        loaded: Any = model
-        state, mask = tokens.described(loaded, weights.tokenizer(self._folder()), like.texts, len(like))
-        lengths = codec.frames(like, loaded.audio_encoder)
-        shape = (len(like), loaded.config.decoder.num_codebooks, int(lengths.max()))
+        network: Any = model
+        state, mask = tokens.described(network, weights.tokenizer(self._folder()), like.texts, len(like))
+        lengths = codec.frames(like, network.audio_encoder)
+        shape = (len(like), network.config.decoder.num_codebooks, int(lengths.max()))
         conditions = tokens.Tokens(torch.zeros(shape, dtype=torch.int64, device=like.device), lengths, state, mask)
         codes = tokens.sampled(
             model, conditions, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
         )  # fmt: skip
-        return codec.rendered(loaded.audio_encoder, codes, like)
+        return codec.rendered(network.audio_encoder, codes, like)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Check that the base model predicts, and that the clean arm learns order in time and not timbre alone."""
         entries = weights.config(self._folder())["decoder"]["vocab_size"]
         uniform = math.log(entries)
-        worst = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
+        worst_codebook = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
         gain = clean["nll"] - untrained["nll"]
         by_shuffling = clean["nll_shuffled"] - untrained["nll_shuffled"]
         ratio = by_shuffling / gain if gain > 0 else math.inf
         return [
             ValidityCheck("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
                  f"Before fine-tuning, the model needs well below ln {entries} = {uniform:.2f} nats a token."),
-            ValidityCheck("every codebook", worst < uniform, worst, uniform,
+            ValidityCheck("every codebook", worst_codebook < uniform, worst_codebook, uniform,
                  "No codebook is predicted worse than by chance: the codes are delayed as in pretraining."),
             ValidityCheck("clean beats base", gain > 0, gain, 0.0,
                  "Fine-tuning on clean music lowers the nats a token of held-out music."),
@@ -168,24 +168,24 @@ class MusicGen(Attacker[Clips]):
     def _loss(self, model: nn.Module, batch: Any) -> Tensor:
         return -self._over_frames(model, batch)[0].mean(1)
 
-    def _over_frames(self, model: Any, whole: tokens.Tokens) -> tuple[Tensor, Tensor]:
+    def _over_frames(self, model: Any, encoded: tokens.Tokens) -> tuple[Tensor, Tensor]:
         """[clip, codebook]: mean log-likelihood a token, and top-1 accuracy."""
         size = round(self.seconds * model.config.audio_encoder.frame_rate)
-        return tokens.clip_means(model, whole, size)
+        return tokens.clip_means(model, encoded, size)
 
 
-def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
+def _shuffled(encoded: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
     """Shuffle each clip's frames in an order seeded by its id; the codebooks of a frame stay together."""
-    codes = whole.codes.clone()
-    for i, order in enumerate(name_orders(ids, whole.lengths.tolist())):
+    codes = encoded.codes.clone()
+    for i, order in enumerate(name_orders(ids, encoded.lengths.tolist())):
         codes[i, :, : len(order)] = codes[i, :, order.to(codes.device)]
-    return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
+    return tokens.Tokens(codes, encoded.lengths, encoded.states, encoded.mask)
 
 
 def _lora(decoder: nn.Module, rank: int, rng: Generator) -> Any:
     """The decoder under low-rank adapters on all projections and heads, as MusicGen is fine-tuned in practice."""
     from peft import LoraConfig, get_peft_model
 
-    adapted = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"
+    target_modules = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"
     with seeded(rng):  # PEFT initialises from the global generator
-        return get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=rank, target_modules=adapted))
+        return get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=rank, target_modules=target_modules))

@@ -23,7 +23,7 @@ _DEAD = 0.1  # uses a batch, averaged, below which an entry is moved
 
 
 @torch.no_grad()
-def unit_variance(codec: Any, audio: Tensor, last: float = 0.1) -> None:
+def unit_variance(codec: Any, audio: Tensor, output_deviation: float = 0.1) -> None:
     """Rescale the weight norms, layer after layer, until every convolution's output has a standard deviation of 1.
 
     `last` is the standard deviation of the decoder's output: that of music.
@@ -39,8 +39,8 @@ def unit_variance(codec: Any, audio: Tensor, last: float = 0.1) -> None:
         )
         codec.decoder(codec.encoder(audio))
         handle.remove()
-        wanted = last if convolution is final else 1.0
-        convolution.parametrizations.weight.original0.mul_(wanted / max(deviations[0], 1e-8))
+        target = output_deviation if convolution is final else 1.0
+        convolution.parametrizations.weight.original0.mul_(target / max(deviations[0], 1e-8))
 
 
 class Quantizer:
@@ -58,8 +58,8 @@ class Quantizer:
             book.embed.copy_(residual[torch.randperm(len(residual), generator=self.rng)[: len(book.embed)]])
             for _ in range(rounds):
                 sums, counts = _gathered(residual, book.encode(residual), len(book.embed))
-                used = counts > 0
-                book.embed[used] = (sums / counts[:, None].clamp_min(1))[used]
+                is_used = counts > 0
+                book.embed[is_used] = (sums / counts[:, None].clamp_min(1))[is_used]
             sums, counts = _gathered(residual, book.encode(residual), len(book.embed))
             book.cluster_size.copy_(counts.clamp_min(1))
             book.embed_avg.copy_(book.embed * book.cluster_size[:, None])
@@ -76,8 +76,8 @@ class Quantizer:
             self._follow(book, residual.detach(), nearest)
             residual = residual - entry
         quantised = (points - residual).detach()
-        carried = points + (quantised - points.detach())
-        return carried.view(latents.shape[0], -1, latents.shape[1]).transpose(1, 2), commitment
+        straight_through = points + (quantised - points.detach())
+        return straight_through.view(latents.shape[0], -1, latents.shape[1]).transpose(1, 2), commitment
 
     @torch.no_grad()
     def _follow(self, book: Any, residual: Tensor, nearest: Tensor) -> None:
@@ -86,8 +86,8 @@ class Quantizer:
         book.embed_avg.lerp_(sums, 1 - _EMA)
         dead = book.cluster_size < _DEAD
         if dead.any():
-            at = torch.randint(len(residual), (int(dead.sum()),), generator=self.rng)
-            book.embed_avg[dead] = residual[at]
+            index = torch.randint(len(residual), (int(dead.sum()),), generator=self.rng)
+            book.embed_avg[dead] = residual[index]
             book.cluster_size[dead] = 1.0
         book.embed.copy_(book.embed_avg / book.cluster_size[:, None])
 
@@ -140,11 +140,11 @@ def train_codec(
     size = round(seconds * rate) // codec.config.hop_length * codec.config.hop_length
     unit_variance(codec, excerpts(audio, size, batch, rng))
     quantizer, distance = Quantizer(codec, rng), MelDistance(rate)
-    trained = [p for p in codec.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.8, 0.99), weight_decay=0.0)
-    free = steps // 4
+    parameters = [p for p in codec.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.8, 0.99), weight_decay=0.0)
+    quantised_from = steps // 4
     for step in range(1, steps + 1):
-        if step == free:
+        if step == quantised_from:
             with torch.no_grad():
                 latents = [codec.encoder(excerpts(audio, size, batch, rng)) for _ in range(24)]
             quantizer.start(torch.cat(latents).transpose(1, 2).flatten(0, 1))
@@ -155,11 +155,11 @@ def train_codec(
         spread = latents.detach().flatten(1).std()
         drift = (latents - rephased_latents).square().mean() / spread**2
         change = (latents[..., 1:] - latents[..., :-1]).abs().mean() / spread
-        quantised, commitment = quantizer(latents) if step >= free else (latents, latents.new_zeros(()))
+        quantised, commitment = quantizer(latents) if step >= quantised_from else (latents, latents.new_zeros(()))
         error = distance(codec.decoder(quantised), real)
         optimizer.zero_grad(set_to_none=True)
         (error + _COMMITMENT * commitment + invariance * drift + holding * change).backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         yield step, float(error.detach())
 
@@ -171,16 +171,16 @@ def rephased(audio: Tensor, rng: Generator, delay: float = 24.0) -> Tensor:
     delays = F.interpolate(knots, size // 2 + 1, mode="linear", align_corners=True)
     step = 2 * math.pi / size
     phase = (delays * step).cumsum(-1) + math.pi * torch.rand(clips, 1, 1, generator=rng).round()
-    turned: Tensor = torch.fft.irfft(torch.fft.rfft(audio) * torch.polar(torch.ones_like(phase), -phase), size)
-    return turned
+    delayed: Tensor = torch.fft.irfft(torch.fft.rfft(audio) * torch.polar(torch.ones_like(phase), -phase), size)
+    return delayed
 
 
 def excerpts(audio: Tensor, size: int, count: int, rng: Generator) -> Tensor:
     """[count, 1, size]: random excerpts at random levels (0 to -15 dB), a third of them mixtures of two."""
     clip = torch.randint(len(audio), (2, count), generator=rng)
     start = torch.randint(audio.shape[-1] - size + 1, (2, count), generator=rng)
-    both = torch.stack([audio[c, :, s : s + size] for c, s in zip(clip.flatten(), start.flatten(), strict=True)])
-    first, second = both.chunk(2)
+    pairs = torch.stack([audio[c, :, s : s + size] for c, s in zip(clip.flatten(), start.flatten(), strict=True)])
+    first, second = pairs.chunk(2)
     mixed = torch.rand(count, 1, 1, generator=rng) < 1 / 3
     level = 10 ** (-0.75 * torch.rand(count, 1, 1, generator=rng))
     return level * torch.where(mixed, 0.6 * (first + second), first)

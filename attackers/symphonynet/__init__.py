@@ -89,14 +89,14 @@ class SymphonyNet(Attacker[Rolls]):
         width, layers, heads = _SIZES[self.size]
         bar, tracks = like.steps_per_beat * like.beats_per_bar, len(like.programs)
         if self.encoding == "octuple":
-            read = octuple.vocabulary(bar, tracks)
-            predicted = {name: read[name] for name in octuple.FIELDS}
+            inputs = octuple.vocabulary(bar, tracks)
+            outputs = {name: inputs[name] for name in octuple.FIELDS}
         else:
-            read = {"event": encoding.events(bar, self.merges), "duration": encoding.LONGEST, "track": tracks}
-            predicted = {**read, "instrument": encoding.INSTRUMENTS}  # never read, as published
+            inputs = {"event": encoding.events(bar, self.merges), "duration": encoding.LONGEST, "track": tracks}
+            outputs = {**inputs, "instrument": encoding.INSTRUMENTS}  # never read, as published
         with seeded(rng):
             network = Network(
-                read, predicted, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
+                inputs, outputs, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
                 dropout=self.dropout, bins=self.velocity_bins if self.velocity else 0, checkpointing=self.checkpointing,
             )  # fmt: skip
         return network.to(like.device)
@@ -124,16 +124,16 @@ class SymphonyNet(Attacker[Rolls]):
         model = self.model(train, rng)
         assert isinstance(model, Network)
         self._count(model, train)
-        once = augment is None
+        encode_once = augment is None
         return fit(
             model,
-            self._loss if once else self.loss,
-            self._encoded(model, train) if once else train,
+            self._loss if encode_once else self.loss,
+            self._encoded(model, train) if encode_once else train,
             self._encoded(model, validation),
             rng,
             Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
             lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
-            augment=self._window if once else augment, log=log,
+            augment=self._window if encode_once else augment, log=log,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
@@ -143,12 +143,12 @@ class SymphonyNet(Attacker[Rolls]):
         nothing else predicts as well. "accuracy": how often the likeliest event (of octuples: pitch) is the true one.
         """
         assert isinstance(model, Network)
-        mixed = encoding.shuffled(test)
+        shuffled_rolls = encoding.shuffled(test)
         with torch.no_grad():
             nats, accuracy = self._read(model, self._encoded(model, test))
-            shuffled, _ = self._read(model, self._encoded(model, mixed))
+            shuffled_nats, _ = self._read(model, self._encoded(model, shuffled_rolls))
         each = {f"nll_{name}": -values for name, values in nats.items()}
-        return {"nll": -_total(nats), **each, "nll_shuffled": -_total(shuffled), "accuracy": accuracy}
+        return {"nll": -_total(nats), **each, "nll_shuffled": -_total(shuffled_nats), "accuracy": accuracy}
 
     def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
         """New music, as many rolls (up to `generated`) as `like` and as long; without velocities, every note is mf.
@@ -193,17 +193,21 @@ class SymphonyNet(Attacker[Rolls]):
         if self.merges:
             model.merges.copy_(bpe.learned(notes_of(train), self.merges))
         tokens = self._encoded(model, train)
-        loud = torch.where(tokens.notes > 0, (tokens.velocity.detach() * (self.velocity_bins - 1)).round().long(), -1)
+        velocity_bin = torch.where(
+            tokens.notes > 0, (tokens.velocity.detach() * (self.velocity_bins - 1)).round().long(), -1
+        )
         with torch.no_grad():
             for name, head in model.heads.items():
-                values = loud if name == "velocity" else tokens.says[name]
+                values = velocity_bin if name == "velocity" else tokens.fields[name]
                 counts = torch.bincount(values[values >= 0], minlength=head.out_features) + 0.5
                 head.bias.copy_((counts / counts.sum()).log())
 
     def _window(self, tokens: Tokens, rng: Generator, model: nn.Module) -> Tokens:
         """A window at random of every sequence."""
-        latest = (tokens.inside.sum(1) - self.context).clamp(min=0)
-        first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(latest.device) * (latest + 1)).long()
+        latest_start = (tokens.inside.sum(1) - self.context).clamp(min=0)
+        first = (
+            torch.rand(len(tokens), generator=rng, device=rng.device).to(latest_start.device) * (latest_start + 1)
+        ).long()
         return tokens.crop(min(self.context, tokens.inside.shape[1]), first)
 
     def _loss(self, model: nn.Module, tokens: Tokens) -> Tensor:
@@ -216,26 +220,26 @@ class SymphonyNet(Attacker[Rolls]):
         Of a velocity: the mean over the two bins that it lies between, in proportion.
         """
         assert isinstance(model, Network)
-        windows, counted = tokens.windows(min(self.context, tokens.inside.shape[1]))
+        windows, is_counted = tokens.windows(min(self.context, tokens.inside.shape[1]))
         if model.training and self.permute:
             windows = _permuted(windows, model.heads["track"].out_features)
         logs = model(windows)
 
         def of_roll(values: Tensor) -> Tensor:
-            return (values * counted).view(len(tokens), -1).sum(1)
+            return (values * is_counted).view(len(tokens), -1).sum(1)
 
         count = of_roll(windows.notes).clamp(min=1)
         nats = {}
         for name in (name for name in logs if name != "velocity"):
-            target = windows.says[name]
+            target = windows.fields[name]
             nats[name] = -of_roll(_picked(logs[name], target.clamp(min=0)) * (target >= 0)) / count
         if "velocity" in logs:
             low, high, share = two_bins(windows.velocity, self.velocity_bins)
             mean = _picked(logs["velocity"], low) * (1 - share) + _picked(logs["velocity"], high) * share
             nats["velocity"] = -of_roll(mean * (windows.notes > 0)) / count
         first = "event" if self.encoding == "mmr" else "pitch"
-        right = of_roll((logs[first].detach().argmax(2) == windows.says[first]).float())
-        return nats, right / of_roll(torch.ones_like(counted)).clamp(min=1)
+        correct = of_roll((logs[first].detach().argmax(2) == windows.fields[first]).float())
+        return nats, correct / of_roll(torch.ones_like(is_counted)).clamp(min=1)
 
 
 def _total(nats: Mapping[str, Tensor]) -> Tensor:
@@ -243,13 +247,13 @@ def _total(nats: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([values for name, values in nats.items() if name != "velocity"]).sum(0)
 
 
-def _picked(logs: Tensor, at: Tensor) -> Tensor:
-    return logs.gather(2, at[..., None])[..., 0]
+def _picked(logs: Tensor, index: Tensor) -> Tensor:
+    return logs.gather(2, index[..., None])[..., 0]
 
 
 def _permuted(tokens: Tokens, tracks: int) -> Tokens:
     """New numbers for the tracks of every sequence; drawn, like dropout, from the generator that `fit` lends."""
     numbers = torch.rand(len(tokens), tracks, device=tokens.inside.device).argsort(1)
-    track = tokens.says["track"]
-    new = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
-    return replace(tokens, says={**tokens.says, "track": new})
+    track = tokens.fields["track"]
+    renumbered = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
+    return replace(tokens, fields={**tokens.fields, "track": renumbered})

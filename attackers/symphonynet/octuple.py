@@ -1,7 +1,7 @@
-"""OctupleMIDI tokens of rolls: a note is one token, and says all about itself.
+"""OctupleMIDI tokens of rolls: a note is one token that holds everything about itself.
 
 Zeng et al., "MusicBERT", Findings of ACL 2021, section 3.1: time signature, tempo, measure, position, instrument,
-pitch, duration, velocity. Other than there, and for the same transformer as MMR: a note says by how many measures it
+pitch, duration, velocity. Other than there, and for the same transformer as MMR: a note states by how many measures it
 is later than the one before it ("advance"), since windows begin anywhere, and its track, since two tracks may have one
 instrument; velocities are those of `Tokens`, read only if the attacker reads them. Metre and tempo are one a roll: they
 are read and not predicted, so that a note's nats are of the same things as in MMR. Notes of a position stand in order
@@ -18,7 +18,7 @@ from bench.api import Rolls
 
 from .encoding import INSTRUMENTS, LONGEST, PITCHES, Tokens, encodable_notes, sequences
 
-ADVANCES = 16  # measures; what comes later says 15
+ADVANCES = 16  # measures; later notes have 15
 METRES = 32  # beats a measure
 TEMPI = 49  # twelve to the doubling, from 16 beats a minute on
 FIELDS = ("advance", "position", "pitch", "duration", "track", "instrument")  # those that are predicted
@@ -32,7 +32,7 @@ def encoded(rolls: Rolls) -> Tokens:
     minor = (notes.duration * INSTRUMENTS + program) * len(rolls.programs) + notes.track
     tokens = sequences(
         len(rolls), bar, notes.roll, notes.start, (major, minor),
-        says={
+        fields={
             **{name: values[notes.roll] for name, values in of_roll(rolls).items()},
             "position": notes.start % bar,
             "pitch": notes.pitch,
@@ -43,11 +43,11 @@ def encoded(rolls: Rolls) -> Tokens:
         velocity=notes.velocity,
         notes=torch.ones_like(notes.roll),
     )  # fmt: skip
-    return Tokens(**{**vars(tokens), "says": {**tokens.says, "advance": _advances(tokens)}})
+    return Tokens(**{**vars(tokens), "fields": {**tokens.fields, "advance": _advances(tokens)}})
 
 
 def of_roll(rolls: Rolls) -> dict[str, Tensor]:
-    """What every note says of its roll, int64 [roll]."""
+    """Fields that all notes of a roll share, int64 [roll] each."""
     tempo = ((rolls.tempo / 16).log2() * 12).round().clamp(0, TEMPI - 1).long()
     return {"metre": torch.full_like(tempo, min(rolls.beats_per_bar, METRES - 1)), "tempo": tempo}
 
@@ -61,5 +61,5 @@ def vocabulary(bar: int, tracks: int) -> dict[str, int]:
 
 
 def _advances(tokens: Tokens) -> Tensor:
-    before = functional.pad(tokens.measure, (1, 0))[:, :-1]
-    return torch.where(tokens.inside, (tokens.measure - before).clamp(max=ADVANCES - 1), -1)
+    previous = functional.pad(tokens.measure, (1, 0))[:, :-1]
+    return torch.where(tokens.inside, (tokens.measure - previous).clamp(max=ADVANCES - 1), -1)

@@ -44,8 +44,8 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        read: Mapping[str, int],
-        predicted: Mapping[str, int],
+        inputs: Mapping[str, int],
+        outputs: Mapping[str, int],
         *,
         bar: int,
         merges: int,
@@ -63,7 +63,7 @@ class Network(nn.Module):
         super().__init__()
         self.bar, self.bins, self.checkpointing = bar, bins, checkpointing
         self.register_buffer("merges", torch.full((merges, 2), -1, dtype=torch.int64))
-        self.read = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in read.items()})
+        self.read = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in inputs.items()})
         position_sizes = {"order": _ORDERS, "position": bar, "measure": _MEASURES}
         self.positions = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in position_sizes.items()})
         self.loud = nn.Embedding(bins, width) if bins else None
@@ -71,7 +71,7 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in predicted.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in outputs.items()})
         if bins:
             self.heads["velocity"] = nn.Linear(width, bins)
         for table in (*self.read.values(), *self.positions.values(), *([self.loud] if self.loud else [])):
@@ -91,7 +91,7 @@ class Network(nn.Module):
                 hidden = checkpoint(layer, hidden, use_reentrant=False)
             else:
                 hidden = layer(hidden)
-        return self.fields(hidden)
+        return self.log_probabilities(hidden)
 
     def step(
         self, token: Tokens | None, count: int, states: list[State | None]
@@ -102,16 +102,16 @@ class Network(nn.Module):
         for layer, state in zip(self.layers, states, strict=True):
             hidden, state = layer.step(hidden, state)
             after.append(state)
-        return self.fields(hidden), after
+        return self.log_probabilities(hidden), after
 
     def embedded(self, tokens: Tokens) -> Tensor:
-        """[sequence, token, width]: the sum of what a token says and where it is."""
+        """[sequence, token, width]: the sum of the embeddings of its fields and of its coordinates."""
         total: Tensor = self.positions["position"](tokens.position) + self.positions["measure"](
             tokens.measure % _MEASURES
         )
         total = total + self.positions["order"](tokens.order.clamp(max=_ORDERS - 1))
         for name, table in self.read.items():
-            values = tokens.says[name]
+            values = tokens.fields[name]
             total = total + table(values.clamp(min=0)) * (values >= 0)[..., None]
         if self.loud is not None:
             low, high, share = two_bins(tokens.velocity, self.bins)
@@ -119,7 +119,7 @@ class Network(nn.Module):
             total = total + loudness * (tokens.notes > 0)[..., None]
         return total
 
-    def fields(self, hidden: Tensor) -> dict[str, Tensor]:
+    def log_probabilities(self, hidden: Tensor) -> dict[str, Tensor]:
         """Log probabilities: every field by a head of its own, independent of the others given the past."""
         hidden = self.norm(hidden)
         return {name: functional.log_softmax(head(hidden), -1) for name, head in self.heads.items()}
@@ -138,10 +138,10 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        attended = linear_attention(*self._split(hidden))
-        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
-        fed: Tensor = hidden + self.dropout(self.feed(hidden))
-        return fed
+        attention = linear_attention(*self._split(hidden))
+        hidden = hidden + self.dropout(self.out(attention.transpose(1, 2).flatten(2)))
+        output: Tensor = hidden + self.dropout(self.feed(hidden))
+        return output
 
     def step(self, hidden: Tensor, state: State | None) -> tuple[Tensor, State]:
         query, key, value = self._split(hidden)
@@ -149,8 +149,8 @@ class _Layer(nn.Module):
         values, keys = key.mT @ value, key[:, :, 0]
         if state is not None:
             values, keys = state.values + values, state.keys + keys
-        attended = (query @ values) / ((query * keys[:, :, None]).sum(-1, keepdim=True) + _TINY)
-        hidden = hidden + self.out(attended.transpose(1, 2).flatten(2))
+        attention = (query @ values) / ((query * keys[:, :, None]).sum(-1, keepdim=True) + _TINY)
+        hidden = hidden + self.out(attention.transpose(1, 2).flatten(2))
         return hidden + self.feed(hidden), State(values, keys)
 
     def _split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,17 +174,17 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     values = torch.zeros((), device=query.device)
     keys = torch.zeros((), device=query.device)
     for q, k, v in zip(*(torch.split(x, _CHUNK, 2) for x in (query, key, value)), strict=True):
-        near = (q @ k.mT).tril()
-        top, bottom = near @ v, near.sum(-1, keepdim=True)
+        scores = (q @ k.mT).tril()
+        numerator, denominator = scores @ v, scores.sum(-1, keepdim=True)
         if chunks:
-            top, bottom = top + q @ values, bottom + q @ keys[..., None]
-        chunks.append(top / (bottom + _TINY))
+            numerator, denominator = numerator + q @ values, denominator + q @ keys[..., None]
+        chunks.append(numerator / (denominator + _TINY))
         values, keys = values + k.mT @ v, keys + k.sum(2)
     return torch.cat(chunks, 2)
 
 
 def two_bins(velocity: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     """The bins below and above a velocity 0..1, and the share of the upper one: differentiable between centres."""
-    at = velocity.clamp(0, 1) * (bins - 1)
-    low = at.detach().floor().long().clamp(max=bins - 2)
-    return low, low + 1, at - low
+    position = velocity.clamp(0, 1) * (bins - 1)
+    low = position.detach().floor().long().clamp(max=bins - 2)
+    return low, low + 1, position - low

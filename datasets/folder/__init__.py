@@ -115,15 +115,15 @@ class Folder(Dataset[Data]):
         if split not in SPLITS:
             raise DataError(unknown("split of the folder", split, SPLITS))
         entries = self._entries()
-        chosen = sorted(
+        split_entries = sorted(
             (entry for entry in entries if entry.split == split), key=lambda entry: (unit_hash(entry.group), entry.file)
         )
-        if not chosen:
+        if not split_entries:
             groups = len({entry.group for entry in entries})
             how = "add files, raise the share, or make sub-folders train, validation and test"
             raise DataError(f"{printable(self.path)}: none of the {groups} groups falls to {split}; {how}")
         classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}))
-        return self._clips(chosen, classes) if self.domain == "audio" else self._rolls(chosen, classes)
+        return self._clips(split_entries, classes) if self.domain == "audio" else self._rolls(split_entries, classes)
 
     def _entries(self) -> list[_Entry]:
         """Every file with its label, group, text and split."""
@@ -132,32 +132,35 @@ class Folder(Dataset[Data]):
         root = Path(self.path).expanduser()
         if not root.is_dir():
             raise DataError(f"{printable(root)}: no such folder")
-        others = {domain: suffixes for domain, suffixes in SUFFIXES.items() if domain != self.domain}
-        files = usable_files(root, SUFFIXES[self.domain], others, self.table)
+        other_suffixes = {domain: suffixes for domain, suffixes in SUFFIXES.items() if domain != self.domain}
+        files = usable_files(root, SUFFIXES[self.domain], other_suffixes, self.table)
         rows = read_table(root, self.table, set(files), needed=self.table != "labels.csv")
         splits = split_folders(root, list(rows or files), table=rows is not None)
         entries = [self._entry(root, file, None if rows is None else rows[file], splits) for file in rows or files]
         labelled = [entry.label is not None for entry in entries]
         if any(labelled) and not all(labelled):
-            odd = entries[labelled.index(False)].file
-            raise DataError(f"{printable(root)}: '{odd}' has no label, but {sum(labelled)} other files have one")
-        where: dict[str, str] = {}
+            unlabelled = entries[labelled.index(False)].file
+            raise DataError(f"{printable(root)}: '{unlabelled}' has no label, but {sum(labelled)} other files have one")
+        split_of_group: dict[str, str] = {}
         for entry in entries:
-            if where.setdefault(entry.group, entry.split) != entry.split:
+            if split_of_group.setdefault(entry.group, entry.split) != entry.split:
                 raise DataError(
-                    f"{printable(root)}: group '{entry.group}' is in {where[entry.group]} and in {entry.split}"
+                    f"{printable(root)}: group '{entry.group}' is in {split_of_group[entry.group]} and in {entry.split}"
                 )
         if splits and "validation" not in splits.values():
-            drawn = [entry.split == "train" and unit_hash(entry.group) < self.validation for entry in entries]
-            entries = [replace(e, split="validation") if own else e for e, own in zip(entries, drawn, strict=True)]
+            is_validation = [entry.split == "train" and unit_hash(entry.group) < self.validation for entry in entries]
+            entries = [
+                replace(e, split="validation") if chosen else e
+                for e, chosen in zip(entries, is_validation, strict=True)
+            ]
         return entries
 
     def _entry(self, root: Path, file: str, row: dict[str, str] | None, splits: dict[str, str]) -> _Entry:
         """What is known of one file. splits: sub-folder -> split, empty where the hash splits."""
         folders = PurePosixPath(file).parts[:-1]
-        below = folders[1:] if splits else folders
+        label_folders = folders[1:] if splits else folders
         group = (row or {}).get("group") or printable(PurePosixPath(file).with_suffix("").as_posix())
-        label = row.get("label") if row is not None else printable("".join(below[:1]))
+        label = row.get("label") if row is not None else printable("".join(label_folders[:1]))
         split = splits[folders[0]] if splits else self._drawn(group)
         return _Entry(root / file, printable(file), label or None, group, (row or {}).get("text", ""), split)
 
@@ -170,15 +173,15 @@ class Folder(Dataset[Data]):
         """One file's clips, at the file's own rate."""
         rate = info(entry.path).rate
         samples = max(1, round(self.seconds * rate))
-        kept = 0
+        clip_count = 0
         for number, block in enumerate(blocks(entry.path, samples)):
             if block.shape[0] > 2 and self.channels == 2:
                 raise DataError(f"'{printable(entry.path)}' has {block.shape[0]} channels, expected 1 or 2")
             sound = block.mean(0, keepdim=True) if self.channels == 1 else block.expand(2, -1)
             if (2 * sound.shape[1] >= samples or number == 0) and float(sound.abs().max()) >= SILENCE:
-                kept += 1
+                clip_count += 1
                 yield _Piece(entry, number, sound, rate)
-        if not kept:
+        if not clip_count:
             raise DataError(f"'{printable(entry.path)}' is silent, expected some sound")
 
     def _cut_midi(self, entry: _Entry) -> Iterator[_Piece]:
@@ -188,9 +191,9 @@ class Folder(Dataset[Data]):
         window, bar = self.bars * 4 * STEPS_PER_BEAT, rolls.beats_per_bar * STEPS_PER_BEAT
         first = int(notes.start.min()) // bar * bar
         track = families(rolls.programs)[notes.track]
-        moved = cut(replace(notes, track=track, start=notes.start - first), window)
-        for number in sorted(set(moved.roll.tolist())):
-            yield _Piece(entry, number, moved[moved.roll == number], rolls)
+        windows = cut(replace(notes, track=track, start=notes.start - first), window)
+        for number in sorted(set(windows.roll.tolist())):
+            yield _Piece(entry, number, windows[windows.roll == number], rolls)
 
     def _taken(self, entries: list[_Entry], cut: Callable[[_Entry], Iterator[_Piece]]) -> list[_Piece]:
         """Up to `limit` pieces; files that cannot be read are reported together."""
@@ -222,10 +225,10 @@ class Folder(Dataset[Data]):
             native = torch.zeros(len(rows), self.channels, max(pieces[row].content.shape[1] for row in rows))
             for slot, row in enumerate(rows):
                 native[slot, :, : pieces[row].content.shape[1]] = pieces[row].content
-            there = resample(native, rate, self.rate)[..., :samples].clamp(-1, 1)  # resampling may overshoot
-            audio[rows, :, : there.shape[-1]] = there
-            own = [round(pieces[row].content.shape[1] * self.rate / rate) for row in rows]
-            lengths[rows] = torch.tensor(own).clamp(1, samples)
+            resampled = resample(native, rate, self.rate)[..., :samples].clamp(-1, 1)  # resampling may overshoot
+            audio[rows, :, : resampled.shape[-1]] = resampled
+            sizes = [round(pieces[row].content.shape[1] * self.rate / rate) for row in rows]
+            lengths[rows] = torch.tensor(sizes).clamp(1, samples)
         audio *= torch.arange(samples) < lengths[:, None, None]
         return Clips(audio=audio, rate=self.rate, lengths=lengths, **_common(pieces, classes))
 

@@ -141,16 +141,16 @@ class SpokenWords(Dataset[Clips]):
 
     def _voices(self, split: str) -> list[str]:
         """The first voices of a split: timbres turn first, and the accent moves on with each."""
-        wanted = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
+        count = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
         timbres = sorted(TIMBRES[split], key=lambda name: hashlib.sha256(name.encode()).digest())
-        every = [
+        all_voices = [
             f"{ACCENTS[(index + turn) % len(ACCENTS)]}+{timbre}"
             for turn in range(len(ACCENTS))
             for index, timbre in enumerate(timbres)
         ]
-        if not 0 <= wanted <= len(every):
-            raise UsageError(f"{wanted} voices of {split}, expected 0 (all) to {len(every)}")
-        return every[: wanted or None]
+        if not 0 <= count <= len(all_voices):
+            raise UsageError(f"{count} voices of {split}, expected 0 (all) to {len(all_voices)}")
+        return all_voices[: count or None]
 
     def _recordings(self, voices: list[str]) -> tuple[Tensor, Tensor]:
         """int16 [clip, 16000] and the lengths, from the cache or made now."""
@@ -173,7 +173,7 @@ class SpokenWords(Dataset[Clips]):
         """All recordings one after the other, int16 [sample], and the lengths."""
         generators = [_generator(voice) for voice in voices]
         block = self.takes * len(self.words)
-        spoken = _spoken(
+        words_spoken = _spoken(
             [
                 [voice, word, _whole(SPEED, rng), _whole(PITCH, rng), _whole(INTONATION, rng)]
                 for voice, rng in zip(voices, generators, strict=True)
@@ -182,12 +182,12 @@ class SpokenWords(Dataset[Clips]):
         )
         sounds, lengths = [], []
         for index, rng in enumerate(generators):
-            dry = spoken[index * block : (index + 1) * block]
-            words = torch.nn.utils.rnn.pad_sequence(dry, batch_first=True)
-            recorded, ends = record(words, torch.tensor([len(word) for word in dry]), self.snr, rng)
+            voice_words = words_spoken[index * block : (index + 1) * block]
+            words = torch.nn.utils.rnn.pad_sequence(voice_words, batch_first=True)
+            recordings, ends = record(words, torch.tensor([len(word) for word in voice_words]), self.snr, rng)
             # Whole steps of 16 bits, as a recorder writes them: the last bits of a float differ between processors.
-            whole = (recorded * 32767).round().to(torch.int16)
-            sounds.append(whole[torch.arange(RATE) < ends[:, None]])
+            samples = (recordings * 32767).round().to(torch.int16)
+            sounds.append(samples[torch.arange(RATE) < ends[:, None]])
             lengths.append(ends)
         return torch.cat(sounds), torch.cat(lengths)
 
@@ -196,23 +196,25 @@ def _spoken(utterances: list[list[Any]]) -> list[Tensor]:
     """float32 [sample] at 16 kHz each, the silence around the word removed, from a fresh process."""
     script = Path(__file__).with_name("speak.py")
     # -P: the script's folder must not come before the packages.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-P", str(script)], input=json.dumps(utterances).encode(), capture_output=True
     )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {done.returncode}"
+    if process.returncode:
+        reason = (
+            process.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {process.returncode}"
+        )
         raise DataError(f"spoken words: {reason}")
-    head, _, data = done.stdout.partition(b"\n")
-    stated = json.loads(head)
+    head, _, data = process.stdout.partition(b"\n")
+    header = json.loads(head)
     samples = torch.frombuffer(bytearray(data), dtype=torch.int16).float() / 32768
-    words = [_trimmed(word) for word in torch.split(samples, stated["lengths"])]
-    return [resample(word, stated["rate"], RATE) for word in words]
+    words = [_trimmed(word) for word in torch.split(samples, header["lengths"])]
+    return [resample(word, header["rate"], RATE) for word in words]
 
 
 def _trimmed(word: Tensor) -> Tensor:
     """Without what lies 40 dB below its peak at either end."""
-    loud = (word.abs() > word.abs().max() / 100).nonzero().flatten()
-    return word[int(loud[0]) : int(loud[-1]) + 1] if len(loud) else word
+    loud_samples = (word.abs() > word.abs().max() / 100).nonzero().flatten()
+    return word[int(loud_samples[0]) : int(loud_samples[-1]) + 1] if len(loud_samples) else word
 
 
 def _generator(voice: str) -> torch.Generator:
@@ -251,11 +253,11 @@ def _read_cache(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
     try:
         with safe_open(file, framework="pt") as tensors:
             sound, lengths = tensors.get_tensor("sound"), tensors.get_tensor("lengths")
-            stated = (tensors.metadata() or {}).get("digest")
+            expected_digest = (tensors.metadata() or {}).get("digest")
     except (OSError, SafetensorError):
         return None
-    whole = stated == _digest(sound, lengths) and len(lengths) == clips
-    return (sound, lengths) if whole else None
+    is_complete = expected_digest == _digest(sound, lengths) and len(lengths) == clips
+    return (sound, lengths) if is_complete else None
 
 
 def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:

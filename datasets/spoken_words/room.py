@@ -24,8 +24,10 @@ def impulse_responses() -> Tensor:
     time = torch.arange(longest) / RATE
     responses = torch.zeros(len(ROOMS), longest)
     for row, (decay, level) in enumerate(ROOMS):
-        late = torch.randn(longest, generator=rng) * 10 ** (-3 * time / decay) * (time >= 0.002) * (time < decay)
-        responses[row] = late * (10 ** (level / 20) / late.norm())
+        reverberation = (
+            torch.randn(longest, generator=rng) * 10 ** (-3 * time / decay) * (time >= 0.002) * (time < decay)
+        )
+        responses[row] = reverberation * (10 ** (level / 20) / reverberation.norm())
         responses[row, 0] = 1.0
     return responses
 
@@ -47,17 +49,17 @@ def record(words: Tensor, lengths: Tensor, snr: tuple[float, float], rng: Genera
     frequency = torch.fft.rfftfreq(size)
     shift = torch.exp(-2j * torch.pi * frequency * lead[:, None])
     spectrum = torch.fft.rfft(words[:, :RATE], size) * torch.fft.rfft(response, size) * shift
-    spoken = torch.fft.irfft(spectrum, size)[:, :RATE]
+    reverberant = torch.fft.irfft(spectrum, size)[:, :RATE]
     inside = torch.arange(RATE) < ends[:, None]
-    spoken = spoken * inside
+    reverberant = reverberant * inside
 
     noise = torch.fft.rfft(torch.randn(count, size, generator=rng))
     noise = torch.fft.irfft(noise * (frequency * RATE).clamp(min=50) ** (-colour / 2), size)[:, :RATE] * inside
     ratio = 10 ** (_between(*snr, count, rng)[:, None] / 10)
-    power = spoken.square().sum(1, keepdim=True) / noise.square().sum(1, keepdim=True)
-    heard = spoken + noise * (power / ratio).sqrt()
+    power = reverberant.square().sum(1, keepdim=True) / noise.square().sum(1, keepdim=True)
+    recordings = reverberant + noise * (power / ratio).sqrt()
     level = 10 ** (_between(*GAIN, count, rng)[:, None] / 20)
-    return heard * (level / heard.abs().amax(1, keepdim=True)), ends
+    return recordings * (level / recordings.abs().amax(1, keepdim=True)), ends
 
 
 def _between(low: float, high: float, count: int, rng: Generator) -> Tensor:

@@ -30,12 +30,12 @@ def main() -> None:
     pieces: list[Any] = []
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-    def hear(samples: Any, count: int, events: Any) -> int:
+    def receive(samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    library.espeak_SetSynthCallback(hear)
+    library.espeak_SetSynthCallback(receive)
     utterances = []
     for voice, word, speed, pitch, intonation in json.load(sys.stdin):
         if library.espeak_SetVoiceByName(voice.encode()):

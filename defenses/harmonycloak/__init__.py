@@ -101,14 +101,14 @@ class HarmonyCloak(Defense[Data]):
         Raises `UsageError` where it is to optimise and has no surrogate.
         """
         offset = 0.0 if self.bound == "paper" else self.masking_offset_db
-        game = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
+        optimise = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
         if isinstance(data, Clips):
             return waveform.cloak(
-                data, rng, game, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
+                data, rng, optimise, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
                 full_scale_db=self.full_scale_db, offset_db=offset, per_track=self.per_track, alpha=self.alpha,
             )  # fmt: skip
         return notes.cloak(
-            data, rng, game, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
+            data, rng, optimise, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
             offset_db=offset, alpha=self.alpha, density=self.density, proposals=self.proposals,
         )  # fmt: skip
 
@@ -117,19 +117,21 @@ class HarmonyCloak(Defense[Data]):
 
     def _descend(
         self,
-        knobs: Tensor,
+        parameters: Tensor,
         data: Clips | Rolls,
         render: Render,
-        before: Before | None = None,
+        before_step: Before | None = None,
         *,
         knowledge: Knowledge,
         rng: Generator,
     ) -> None:
         rounds, batch = (self.rounds, self.batch) if isinstance(data, Clips) else (self.rolls_rounds, self.rolls_batch)
-        game = Game(
+        options = Game(
             rounds=rounds, batch=batch,
             inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
             outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
         )  # fmt: skip
         against = self._against(data, knowledge)
-        descend(game, knobs, data, render, rng, surrogates=against, knowledge=knowledge, before=before)
+        descend(
+            options, parameters, data, render, rng, surrogates=against, knowledge=knowledge, before_step=before_step
+        )

@@ -49,24 +49,24 @@ def cloak(
     hop = max(1, round(window_ms * data.rate / 1000))
     size = 2 * max(hop, round(analysis_ms * data.rate / 2000))
     carriers = _carriers(parts, data.rate, hop, size, full_scale_db, offset_db)
-    knobs = _random_knobs(carriers, rng)
+    parameters = _random_parameters(carriers, rng)
     if descend:
         penalty = alpha * _penalty(parts)
-        bare = data.with_audio(data.audio)  # surrogates get no stems
+        without_stems = data.with_audio(data.audio)  # surrogates get no stems
 
-        def render(turned: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
-            clips = bare.select(index)
-            noise = _noise(carriers.select(index), turned, clips.support)
+        def render(batch_parameters: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
+            clips = without_stems.select(index)
+            noise = _noise(carriers.select(index), batch_parameters, clips.support)
             norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
             protected = clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
             return protected, (penalty[index] * norms).sum(1).mean()
 
-        descend(knobs, bare, render)
+        descend(parameters, without_stems, render)
     blocks = _blocks(len(data), parts[0].numel())
-    noise = torch.cat([_noise(carriers.select(b), knobs[:, b], data.support[b]) for b in blocks])
-    wanted = data.audio + noise.sum(1)
-    audio = wanted.clamp(-1, 1)
-    stems = parts + noise + ((audio - wanted) / parts.shape[1])[:, None] if tracks else None
+    noise = torch.cat([_noise(carriers.select(b), parameters[:, b], data.support[b]) for b in blocks])
+    unclipped = data.audio + noise.sum(1)
+    audio = unclipped.clamp(-1, 1)
+    stems = parts + noise + ((audio - unclipped) / parts.shape[1])[:, None] if tracks else None
     return data.with_audio(audio, stems)
 
 
@@ -95,13 +95,13 @@ def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Ten
     spectrum = torch.stft(sound, size, hop, window=taper, pad_mode="constant", return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()  # [sound, bin, window]; abs() would take a root of each
     peak = power[:, 2:-1].argmax(1, keepdim=True) + 2
-    before, top, after = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
-    bend = before - 2 * top + after
-    shift = torch.where(bend < 0, 0.5 * (before - after) / bend.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
-    amplitude = (top - 0.25 * (before - after) * shift).exp() * 2 / taper.sum()
-    near = torch.hann_window(2 * hop, device=sound.device)
+    left, centre, right = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
+    curvature = left - 2 * centre + right
+    shift = torch.where(curvature < 0, 0.5 * (left - right) / curvature.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
+    amplitude = (centre - 0.25 * (left - right) * shift).exp() * 2 / taper.sum()
+    window = torch.hann_window(2 * hop, device=sound.device)
     squares = functional.pad(sound.square(), (hop, hop))[:, None]
-    loudness = functional.conv1d(squares, (near / near.sum())[None, None], stride=hop)[:, 0]
+    loudness = functional.conv1d(squares, (window / window.sum())[None, None], stride=hop)[:, 0]
     amplitude = torch.minimum(amplitude, (2 * loudness).sqrt())
     hz = (peak[:, 0] + shift) * (rate / size)
     return hz.view(*parts.shape[:3], -1), amplitude.view(*parts.shape[:3], -1)
@@ -115,7 +115,7 @@ def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: floa
     return Carriers(hz, low, masker * 10 ** (-offset_db / 20), hop, rate)
 
 
-def _random_knobs(carriers: Carriers, rng: Generator) -> Tensor:
+def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
     """[2, clip, part, channel, window]: u, which puts amplitudes between the bounds, and phase. Phases are uniform."""
     shape = carriers.hz.shape
     u = torch.randn(shape, generator=rng, device=rng.device)
@@ -123,19 +123,19 @@ def _random_knobs(carriers: Carriers, rng: Generator) -> Tensor:
     return torch.stack([u, phase]).to(carriers.hz.device)
 
 
-def _noise(carriers: Carriers, knobs: Tensor, support: Tensor) -> Tensor:
+def _noise(carriers: Carriers, parameters: Tensor, support: Tensor) -> Tensor:
     """[clip, part, channel, sample]: a tone in every window, faded into the next one's; nothing in the padding."""
-    u, phase = knobs
+    u, phase = parameters
     low, high = carriers.low, carriers.high
     amplitude = torch.where(high > low, low + (high - low) * u.sigmoid(), 0.0)
     hop = carriers.hop
     time = torch.arange(-hop, hop, device=u.device) / carriers.rate
     fade = torch.hann_window(2 * hop, device=u.device)
     angle = 2 * torch.pi * carriers.hz[..., None] * time
-    even, odd = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
-    tones = (amplitude * phase.cos())[..., None] * even - (amplitude * phase.sin())[..., None] * odd
-    late = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
-    noise: Tensor = (tones[..., hop:] + late).flatten(-2)[..., : support.shape[-1]]
+    cosine, sine = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
+    tones = (amplitude * phase.cos())[..., None] * cosine - (amplitude * phase.sin())[..., None] * sine
+    next_rise = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
+    noise: Tensor = (tones[..., hop:] + next_rise).flatten(-2)[..., : support.shape[-1]]
     return noise * support[:, None]
 
 
