@@ -22,7 +22,7 @@ from typing import Any
 from bench.report import terminal
 from bench.results.board import Board
 from bench.results.reading import load_all
-from bench.results.record import GateRecord, Record
+from bench.results.record import CheckRecord, Record
 from bench.results.suite import Suite, suite
 from bench.trials import local, recording, run
 from bench.trials.expand import expand
@@ -71,7 +71,7 @@ def made_up(cell: Cell, store: Store, command: str = "") -> Record:
             "ids": [f"item-{index}" for index in range(_ITEMS)],
             "groups": [f"speaker-{index // 4}" for index in range(_ITEMS)],
             "attacker_checks": [
-                GateRecord(name="learns", passed=True, value=9.0, limit=3.0, meaning="better than untrained")
+                CheckRecord(name="learns", passed=True, value=9.0, limit=3.0, meaning="better than untrained")
             ],
             "audibility": {"snr_db": snr, "masked_energy": [value / 40 for value in snr]},
             "cost": {"protected_set": {"seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_mb": 1.0}},

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 
 import pytest
@@ -41,6 +42,31 @@ def test_every_exported_function_and_class_says_what_it_is(name: str) -> None:
         value = getattr(package, each)
         if isinstance(value, ModuleType) or inspect.isfunction(value) or inspect.isclass(value):
             assert value.__doc__, f"{name}.{each} has no docstring"
+
+
+@pytest.mark.parametrize("name", ["bench.notes", "bench.metrics"])
+def test_everything_public_is_exported_and_describes_its_arguments(name: str) -> None:
+    package = importlib.import_module(name)
+    public = {
+        each for each, value in vars(package).items() if not each.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(package.__all__) == public - {"annotations"}
+    for each in package.__all__:
+        value = getattr(package, each)
+        if inspect.isfunction(value) and inspect.signature(value).parameters:
+            assert "Args:" in (value.__doc__ or ""), f"{name}.{each} does not describe its arguments"
+
+
+def test_what_bench_sound_exports_is_its_own_and_hides_no_module() -> None:
+    package = importlib.import_module("bench.sound")
+    for each in package.__all__:
+        value = getattr(package, each)
+        assert not callable(value) or value.__module__.startswith("bench.sound."), each
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert not modules & set(package.__all__)
+    for each in modules:
+        importlib.import_module(f"bench.sound.{each}")
+        assert isinstance(getattr(package, each), ModuleType), each
 
 
 def test_the_contract_names_the_helpers() -> None:

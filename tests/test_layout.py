@@ -16,6 +16,21 @@ from bench.trials.expand import expand
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")
+# About the tree as a whole, so they mirror no module.
+WHOLE_TREE = {"test_layout.py", "test_exported_names.py", "test_imports.py"}
+# One subject that several modules of the mirrored folder share.
+SEVERAL = {
+    "attackers/adaptive/test_augmentation.py": ("shift_gain", "spec_augment", "eq_augment", "add_noise"),
+    "attackers/adaptive/test_filters.py": ("trim", "quantise", "low_pass", "spectral_gate", "wiener"),
+    "attackers/adaptive/test_midi.py": ("binarise", "deghost", "flatten_velocity", "quantise_grid", "transpose"),
+    "attackers/adaptive/test_recoding.py": ("mp3", "resample"),
+    "attackers/adaptive/test_training.py": ("adversarial_training", "anomaly_filter", "worst_of"),
+    "attackers/test_classifiers.py": ("m5", "melcnn", "mfcc"),
+    "commands/test_output_folders.py": ("matrix", "gate", "leaderboard"),
+    "datasets/test_cards.py": ("folder", "huggingface", "lakh", "pop909", "speech_commands", "spoken_digits"),
+    "defenses/test_midi_defenses.py": ("ghosts", "lookahead", "random_velocity", "harmonycloak"),
+    "defenses/test_speech_defenses.py": ("constant_epsilon", "dynamic_epsilon", "error_maximizing", "universal"),
+}
 TOP = {"bench", "defenses", "attackers", "datasets", "leaderboards", "tests", "benchmarks", "docs", "requirements"}
 
 
@@ -72,6 +87,40 @@ def test_the_checkout_stays_small_and_its_files_short() -> None:
     }
     assert not {path for path, count in lines.items() if count > (450 if path.parts[0] == "tests" else 400)}
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def mirrored(folder: Path) -> tuple[Path, ...]:
+    """The folders of the source tree that a folder of tests stands for."""
+    return tuple(path for path in (ROOT / "bench" / folder, ROOT / folder) if path.is_dir())
+
+
+def stands_for(test: Path) -> bool:
+    """Whether a test file, relative to tests/, is named for what the mirrored folder holds, or for the folder.
+
+    The name may go on with an aspect: `test_store_s3.py` and `test_store.py` both test `store.py`.
+    """
+    words = test.stem.removeprefix("test_").split("_")
+    names = ["_".join(words[:count]) for count in range(1, len(words) + 1)]
+    return test.parent.name in names[-1:] or any(
+        (folder / f"{name}{suffix}").exists()
+        for folder in mirrored(test.parent)
+        for name in names
+        for suffix in ("", ".py", ".md")
+    )
+
+
+def test_the_tests_mirror_the_tree() -> None:
+    folder = ROOT / "tests"
+    files = {path.relative_to(folder) for path in folder.rglob("test_*.py")}
+    files = {path for path in files if path.parts[0] != "packaging"}  # about pyproject.toml
+    wrong = {str(path) for path in files if not stands_for(path)} - WHOLE_TREE - SEVERAL.keys()
+    assert not wrong, f"stand for no module of the mirrored folder: {sorted(wrong)}"
+    for file, names in SEVERAL.items():
+        assert Path(file) in files, f"{file} is not there"
+        text = (folder / file).read_text()
+        for name in names:
+            assert any(path.stem == name for home in mirrored(Path(file).parent) for path in home.iterdir()), name
+            assert f'"{name}"' in text, f"{file} does not test {name}"
 
 
 def test_import_datasets_is_the_library_of_hugging_face() -> None:

@@ -16,7 +16,6 @@ seeds. `items` is the protected arm's mean quality of every held-out item, so th
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import time
 from collections import defaultdict
@@ -34,6 +33,7 @@ from bench.results.formats import readable_json
 from bench.results.names import NONE, digest
 from bench.results.record import Number, PartRecord, Record, numbers
 from bench.results.roles import parts_of
+from bench.results.statistics import mean
 from bench.results.suite import Suite
 from bench.vocabulary import Control
 
@@ -220,5 +220,5 @@ def _scored_ids(record: Record) -> list[str]:
 
 
 def _mean(values: Iterable[Number]) -> Number:
-    finite = [value for value in values if value is not None and not math.isnan(value)]
-    return numbers([sum(finite) / len(finite)])[0] if finite else None
+    """The mean as the file holds it: to six digits, null where there is none."""
+    return numbers([mean(values)])[0]

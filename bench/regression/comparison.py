@@ -1,4 +1,7 @@
-"""A cell of the baseline beside the same cell measured now: what changed, what moved, and what chance allows."""
+"""A cell of the baseline beside the same cell measured now: what changed, what moved, and what chance allows.
+
+scipy.special is imported where it is used: its import takes about 0.2 s (see `bench.results.statistics`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from bench.regression.baseline import CLEAN, Measured, Used
 from bench.results.record import Number
@@ -82,6 +84,8 @@ class Comparison:
         mean, sd = float(self.drops.mean()), self.spread
         if sd == 0:
             return (1.0 if mean <= 0 else 0.0), (1.0 if mean >= 0 else 0.0)
+        from scipy.special import stdtr
+
         t = mean / (sd / math.sqrt(len(self.drops)))
         return float(stdtr(len(self.drops) - 1, -t)), float(stdtr(len(self.drops) - 1, t))
 
@@ -183,6 +187,8 @@ def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) 
     """
     if mean <= 0 or not math.isfinite(sd):
         return None
+    from scipy.special import stdtrit
+
     for n in range(2, _MOST_SEEDS + 1):
         if sd == 0 or mean * math.sqrt(n) / sd >= float(stdtrit(n - 1, 1 - alpha / factor)):
             return n
@@ -196,6 +202,8 @@ def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power
     """
     if seeds < 2:
         return math.nan
+    from scipy.special import nctdtrinc, stdtrit
+
     bound = float(stdtrit(seeds - 1, 1 - alpha / factor))
     return float(nctdtrinc(seeds - 1, 1 - power, bound)) * sd / math.sqrt(seeds)
 

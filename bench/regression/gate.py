@@ -46,7 +46,7 @@ from bench.regression.comparison import Comparison, seeds_that_decide, smallest_
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE
 from bench.results.record import Record
-from bench.results.statistics import holm
+from bench.results.statistics import holm, mean
 from bench.results.suite import Limits
 
 __all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge", "other_device"]
@@ -287,4 +287,5 @@ def _fixed(record: Record) -> bool:
 
 
 def _mean_of(cell: Measured | None) -> float:
-    return sum(cell.denied.values()) / len(cell.denied) if cell and cell.denied else math.nan
+    """Learning denied over the seeds; NaN where there is no cell."""
+    return mean(cell.denied.values()) if cell else math.nan

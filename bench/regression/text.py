@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import fmean
 
 from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
 from bench.regression.gate import Report, Verdict
 from bench.results.formats import number, text_table
+from bench.results.statistics import mean
 from bench.results.suite import Suite
 
 __all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
@@ -51,7 +51,7 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
 
 def accepted_rows(baseline: Baseline) -> list[list[str]]:
     """Cells of a baseline: learning denied over the seeds, and how many seeds."""
-    return [[str(cell.cell), f"{fmean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
+    return [[str(cell.cell), f"{mean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
 
 
 def details(verdict: Verdict, locate: Locate) -> list[str]:

@@ -12,7 +12,7 @@ from bench.results.arms import ARMS
 from bench.results.cells import cell_of
 from bench.results.formats import DASH, bounds, number, text_table
 from bench.results.measures import AUDIBILITY
-from bench.results.record import GateRecord, Record
+from bench.results.record import CheckRecord, Record
 from bench.results.roles import parts_of
 from bench.results.sources import Source
 
@@ -71,7 +71,7 @@ def _checks(records: Sequence[Record], seeds: Sequence[str]) -> str:
     return text_table(["validity check", "limit", *seeds], body)
 
 
-def _check(check: GateRecord) -> str:
+def _check(check: CheckRecord) -> str:
     """Return a check's value, and that it failed where it did."""
     value = number(math.nan if check.value is None else check.value, ".3f")
     return value if check.passed else f"{value} FAILED"

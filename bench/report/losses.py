@@ -7,12 +7,13 @@ trained on, says whether anything was protected.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bench.results.arms import Arm
+from bench.results.formats import number
 from bench.results.record import Record
+from bench.results.statistics import mean
 
 __all__ = ["MEANING", "moved_table"]
 
@@ -23,7 +24,6 @@ MEANING = (
     "at the end, on clean data and on the protected set. *Held out*: what is scored, on clean data that nobody trained "
     "on. *Input changed*: the share of what the attacker reads of the set that is not as in the clean one."
 )
-_NONE = "–"
 
 
 def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
@@ -38,7 +38,9 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
             bins[trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label].append(record)
     has_surrogates = any(record.crafting_log for group in bins.values() for record in group)
     body = (
-        [[*key, *(_cell(value) for value in _losses(group))] for key, group in bins.items()] if has_surrogates else []
+        [[*key, *(number(value, ".3f") for value in _losses(group))] for key, group in bins.items()]
+        if has_surrogates
+        else []
     )
     return [
         "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
@@ -53,19 +55,10 @@ def _losses(records: Sequence[Record]) -> list[float]:
     held_out = [[-record.mean(arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
     changed = [value for record in records for value in record.input_change]
     columns: list[Sequence[float | None]] = [*ends, *learning, *held_out, changed]
-    return [_mean(values) for values in columns]
+    return [mean(values) for values in columns]
 
 
 def _last(record: Record, arm: str) -> float | None:
     """The training loss that an arm ended with."""
     losses = [line["loss"] for line in record.epochs.get(arm, []) if line.get("loss") is not None]
     return losses[-1] if losses else None
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    finite = [value for value in values if value is not None and not math.isnan(value)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def _cell(value: float) -> str:
-    return _NONE if math.isnan(value) else f"{value:.3f}"

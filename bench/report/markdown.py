@@ -17,6 +17,7 @@ from bench.results.formats import DASH, Markup, bounds, markdown_text, number, t
 from bench.results.measures import CEILINGS
 from bench.results.names import response_name
 from bench.results.record import Number, Record
+from bench.results.statistics import mean
 from bench.results.suite import Suite
 from bench.results.views import RowView
 
@@ -97,7 +98,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     for record in records:
         if record.status == "ok" and any(not row.music for row in suite.published):
             trial = record.trial
-            adaptation = trial.response
+            adaptation = trial.adaptation_label
             bins[trial.dataset.label, trial.row, trial.attacker.label, adaptation].append(record)
     figures = [row for row in suite.published if not row.music]
     by_cell = {(row.defense, row.attacker or None, row.adaptation): row for row in figures}
@@ -105,7 +106,7 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
     for (dataset, row, attacker, adaptation), group in bins.items():
         arm = Arm.PROTECTED if any(Arm.PROTECTED in record.epochs for record in group) else Arm.CLEAN
         curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in group]
-        ours = [_mean([shape(curve) for curve in curves if curve]) for shape in (max, _mean, _last)]
+        ours = [mean(shape(curve) for curve in curves if curve) for shape in (max, mean, _last)]
         theirs = by_cell.get((row, attacker, adaptation)) or by_cell.get((row, None, adaptation))
         published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = response_name(attacker, adaptation)
@@ -133,10 +134,6 @@ def limits(suite: Suite) -> str:
 
 def _table(table: Table) -> str:
     return text_table(*table, style="github")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
 
 
 def _last(values: Sequence[float]) -> float:

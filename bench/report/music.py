@@ -10,13 +10,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from bench.results.formats import number
 from bench.results.record import Number, Record
+from bench.results.statistics import mean
 from bench.results.suite import Published
 
 __all__ = ["tables"]
 
 REFERENCES = ("real", "random notes", "shuffled tracks")
-_NONE = "–"
 _Columns = dict[str, dict[str, float]]  # heading -> metric -> value
 
 
@@ -35,7 +36,10 @@ def tables(
             if row.music and row.attacker in ("", attacker)
         }
         metrics = list(dict.fromkeys(metric for values in columns.values() for metric in values))
-        body = [[metric, *(_cell(values.get(metric, math.nan)) for values in columns.values())] for metric in metrics]
+        body = [
+            [metric, *(number(values.get(metric, math.nan), ".3f") for values in columns.values())]
+            for metric in metrics
+        ]
         yield f"Music of {attacker} on {dataset}", ["metric", *columns], body
 
 
@@ -58,13 +62,7 @@ def _columns(records: Sequence[Record]) -> _Columns:
 
 
 def _means(rows: Sequence[Mapping[str, Number]]) -> dict[str, float]:
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        for metric, value in row.items():
-            if value is not None:
-                values[metric].append(value)
-    return {metric: sum(numbers) / len(numbers) for metric, numbers in values.items()}
-
-
-def _cell(value: float) -> str:
-    return _NONE if math.isnan(value) else f"{value:.3f}"
+    """The mean of every metric over some rows; a metric that no row has a number for is left out."""
+    metrics = dict.fromkeys(metric for row in rows for metric in row)
+    means = {metric: mean(row.get(metric) for row in rows) for metric in metrics}
+    return {metric: value for metric, value in means.items() if not math.isnan(value)}

@@ -23,7 +23,8 @@ from bench.files import write_json
 from bench.results.arms import ARMS
 from bench.results.board import Board
 from bench.results.measures import AUDIBILITY
-from bench.results.record import Record, mean
+from bench.results.record import Record
+from bench.results.statistics import mean
 from bench.results.table import CellScore, Row
 from bench.results.views import RowView
 
@@ -149,7 +150,7 @@ def _trial(board: Board, record: Record) -> Line:
         "defense": trial.row,
         "knowledge": trial.knowledge,
         "attacker": trial.attacker.label,
-        "adaptation": trial.response,
+        "adaptation": trial.adaptation_label,
         "seed": trial.seed,
         "control": str(trial.control),
         "scope": trial.scope,
@@ -159,7 +160,7 @@ def _trial(board: Board, record: Record) -> Line:
         "metric": record.metric,
         **{f"q_{arm}": record.mean(arm) for arm in ARMS},
         **{name: mean(record.audibility.get(name, [])) for name, *_ in AUDIBILITY},
-        "void": ", ".join(gate.name for gate in record.void),
+        "void": ", ".join(check.name for check in record.void),
         "cpu_seconds": sum(float(cost.get("cpu_seconds", 0.0)) for cost in record.cost.values()),
         "defense_version": trial.defense.version,
         "defense_digest": trial.defense.digest,

@@ -14,6 +14,7 @@ from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
 from bench.results.record import PartRecord, Record
 from bench.results.roles import parts_of
+from bench.results.statistics import mean
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
 from bench.vocabulary import Control
@@ -259,12 +260,12 @@ def _parameters(part: PartRecord) -> str:
 
 def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
     """(what, seconds, CPU seconds, MB), means over seeds."""
-    good = [record for record in records if record.cost]
-    roles = list(dict.fromkeys(role for record in good for role in record.cost))
-    names = ("seconds", "cpu_seconds", "peak_memory_mb")
+    roles = list(dict.fromkeys(role for record in records for role in record.cost))
     lines = []
     for role in roles:
-        each = [record.cost[role] for record in good if role in record.cost]
-        means = [sum(float(cost.get(name, 0.0)) for cost in each) / len(each) for name in names]
-        lines.append((role.replace("_", " "), f"{means[0]:.1f}", f"{means[1]:.1f}", f"{means[2]:.0f}"))
+        costs = [record.cost[role] for record in records if role in record.cost]
+        seconds, cpu, memory = (
+            mean(cost.get(name) for cost in costs) for name in ("seconds", "cpu_seconds", "peak_memory_mb")
+        )
+        lines.append((role.replace("_", " "), number(seconds, ".1f"), number(cpu, ".1f"), number(memory, ".0f")))
     return lines

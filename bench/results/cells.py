@@ -44,4 +44,4 @@ def cell_id(name: str) -> str:
 def cell_of(record: Record) -> Cell:
     """Return the cell of a record."""
     trial = record.trial
-    return Cell(trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.response)
+    return Cell(trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.adaptation_label)

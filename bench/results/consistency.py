@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.results.arms import ARMS, SCORED, Arm
 from bench.results.names import trial_key
-from bench.results.record import GateRecord, Number, Record
+from bench.results.record import CheckRecord, Number, Record
 
 __all__ = ["check_problems", "clashes", "close", "problems"]
 
@@ -41,7 +41,7 @@ def clashes(records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def check_problems(recorded: Sequence[GateRecord], expected: Sequence[GateRecord]) -> Iterator[str]:
+def check_problems(recorded: Sequence[CheckRecord], expected: Sequence[CheckRecord]) -> Iterator[str]:
     """Yield how the validity checks that a record tells differ from those that its arms give."""
     by_name = {check.name: check for check in recorded}
     for check in expected:

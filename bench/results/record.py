@@ -20,18 +20,17 @@ from bench.files import replacing
 from bench.results.arms import SCORED, Arm
 from bench.results.names import NONE, file_name, row_name
 from bench.results.score import ValidityCheck, items_denied, learns_check
+from bench.results.statistics import mean
 from bench.vocabulary import Control
 
 __all__ = [
     "SCHEMA",
-    "GateRecord",
+    "CheckRecord",
     "Number",
     "PartRecord",
     "Record",
     "TrialRecord",
-    "check_record",
     "common_check",
-    "mean",
     "numbers",
     "numbers_by_name",
 ]
@@ -107,19 +106,33 @@ class TrialRecord(_Strict):
         return row_name(self.defense.label, self.reference.label if self.reference else "", self.share)
 
     @property
-    def response(self) -> str:
+    def adaptation_label(self) -> str:
         """The label of the adaptation, or "none"."""
         return self.adaptation.label if self.adaptation else NONE
 
 
-class GateRecord(_Strict):
-    """A condition without which a cell is void: see `bench.results.score.ValidityCheck`."""
+class CheckRecord(_Strict):
+    """A validity check as records hold it: a condition without which a cell is void.
+
+    Attributes:
+        name: What it checks.
+        passed: Whether the condition holds.
+        value: The measured value; None where there is no finite one.
+        limit: The value that it is compared with.
+        meaning: What the value is, in words.
+    """
 
     name: str
     passed: bool
     value: Number
     limit: Number
     meaning: str
+
+    @classmethod
+    def of(cls, check: ValidityCheck) -> CheckRecord:
+        """Return a validity check as records hold it: numbers to six digits."""
+        value, limit = numbers([check.value, check.limit])
+        return cls(name=check.name, passed=bool(check.passed), value=value, limit=limit, meaning=check.meaning)
 
 
 class Record(_Strict):
@@ -161,7 +174,7 @@ class Record(_Strict):
     groups: list[str] = []
     labels: list[str] = []
     alignment: dict[str, str] = {}
-    attacker_checks: list[GateRecord] = []
+    attacker_checks: list[CheckRecord] = []
     epochs: dict[str, list[dict[str, Number]]] = {}
     audibility: dict[str, list[Number]] = {}
     audibility_ids: list[str] = []
@@ -192,8 +205,8 @@ class Record(_Strict):
 
     @property
     def _cell(self) -> tuple[str, ...]:
-        asked = self.trial
-        return asked.dataset.label, asked.row, asked.knowledge, asked.attacker.label, asked.response
+        trial = self.trial
+        return trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.adaptation_label
 
     @property
     def scored(self) -> list[int]:
@@ -220,14 +233,14 @@ class Record(_Strict):
         return numbers([items_denied(clean, protected, untrained)])[0]
 
     @cached_property
-    def checks(self) -> list[GateRecord]:
+    def checks(self) -> list[CheckRecord]:
         """The validity checks: the one that every attacker must pass, and the attacker's own."""
         if self.status != "ok":
             return []
         return [common_check(self.arms, self.metric, self.groups), *self.attacker_checks]
 
     @property
-    def void(self) -> list[GateRecord]:
+    def void(self) -> list[CheckRecord]:
         """The checks that failed: any makes the cell void, shown and not ranked."""
         return [check for check in self.checks if not check.passed]
 
@@ -284,13 +297,7 @@ def numbers_by_name(values: Mapping[str, float]) -> dict[str, Number]:
     return dict(zip(values, numbers(values.values()), strict=True))
 
 
-def mean(values: Iterable[Number]) -> float:
-    """Return the mean of the numbers that there are; NaN where there is none."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else math.nan
-
-
-def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]) -> GateRecord:
+def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, groups: list[str]) -> CheckRecord:
     """Return the validity check that every attacker must pass: the clean arm beats the untrained one.
 
     Args:
@@ -301,12 +308,7 @@ def common_check(arms: Mapping[str, Mapping[str, list[Number]]], metric: str, gr
     clean, untrained = (arms.get(arm, {}).get(metric, []) for arm in (Arm.CLEAN, Arm.UNTRAINED))
     if not len(clean) == len(untrained) == len(groups):  # a stranger's record may be anything
         meaning = f"{len(clean)} clean values, {len(untrained)} untrained ones and {len(groups)} groups do not pair"
-        return GateRecord(name="learns clean data", passed=False, value=None, limit=None, meaning=meaning)
+        return CheckRecord(name="learns clean data", passed=False, value=None, limit=None, meaning=meaning)
     pairs = [(a, b, g) for a, b, g in zip(clean, untrained, groups, strict=True) if a is not None and b is not None]
-    return check_record(learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs]))
-
-
-def check_record(check: ValidityCheck) -> GateRecord:
-    """Return a validity check as records hold it."""
-    value, limit = numbers([check.value, check.limit])
-    return GateRecord(name=check.name, passed=bool(check.passed), value=value, limit=limit, meaning=check.meaning)
+    check = learns_check([a for a, _, _ in pairs], [b for _, b, _ in pairs], [g for _, _, g in pairs])
+    return CheckRecord.of(check)

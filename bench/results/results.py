@@ -15,7 +15,8 @@ from bench.results import suite as suites
 from bench.results.arms import ARMS
 from bench.results.cells import cell_of
 from bench.results.formats import DASH, bounds, number, text_table
-from bench.results.record import Record, mean
+from bench.results.record import Record
+from bench.results.statistics import mean
 from bench.results.table import Row
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _line(record: Record) -> dict[str, Any]:
         "defense": trial.row,
         "knowledge": trial.knowledge,
         "attacker": trial.attacker.label,
-        "adaptation": trial.response,
+        "adaptation": trial.adaptation_label,
         "seed": trial.seed,
         "control": trial.control,
         "scope": trial.scope,

@@ -1,17 +1,20 @@
 """Statistics of scores: intervals over seeds, clusters over groups, corrections over cells. Pure functions.
 
 Student t throughout: over three seeds a percentile bootstrap of nominal 95 % covers 73 %, t covers 95 %.
+
+Functions that need scipy.special import it when they are called: its import takes about 0.2 s, half of what importing
+the tables takes, and many commands that read results never compute an interval.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import nctdtrinc, stdtr, stdtrit
+from numpy.typing import NDArray
 
 LEVEL = 0.95
 
@@ -27,6 +30,19 @@ class Interval:
     @property
     def width(self) -> float:
         return self.high - self.low
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """Return the mean of the numbers that are present.
+
+    Args:
+        values: Numbers; None and NaN are missing values and are left out.
+
+    Returns:
+        Their mean; NaN where none is present.
+    """
+    present = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -71,8 +87,14 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     if spread == 0.0:
         return 1.0 if mean == 0.0 else 0.0
-    t = abs(mean) / (spread / math.sqrt(len(difference)))
-    return float(2.0 * stdtr(len(difference) - 1, -t))
+    return two_sided_p(mean / (spread / math.sqrt(len(difference))), len(difference) - 1)
+
+
+def two_sided_p(t: float, freedom: float) -> float:
+    """Return the probability of Student's t beyond +-`t`. NaN stays NaN."""
+    from scipy.special import stdtr
+
+    return float(2.0 * stdtr(freedom, -abs(t)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -137,9 +159,18 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
     return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
 
 
-def t_quantile(freedom: int, level: float) -> float:
+def t_quantile(freedom: float, level: float) -> float:
     """Half the width of a two-sided Student t interval, in standard errors."""
+    from scipy.special import stdtrit
+
     return float(stdtrit(freedom, 0.5 + level / 2))
+
+
+def t_quantiles(freedom: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Half the width of two-sided Student t intervals, in standard errors, at each number of degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(freedom, 0.5 + level / 2))
 
 
 def smallest_detectable(count: int, power: float = 0.8, level: float = LEVEL) -> float:
@@ -156,4 +187,6 @@ def smallest_detectable(count: int, power: float = 0.8, level: float = LEVEL) ->
     """
     if count < 2:
         return math.nan
+    from scipy.special import nctdtrinc
+
     return float(nctdtrinc(count - 1, 1 - power, t_quantile(count - 1, level))) / math.sqrt(count)

@@ -16,9 +16,9 @@ from bench.results.arms import ARMS, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
 from bench.results.names import response_name
-from bench.results.record import GateRecord, Number, Record, mean
+from bench.results.record import CheckRecord, Number, Record
 from bench.results.score import cell_estimate
-from bench.results.statistics import Interval, rank
+from bench.results.statistics import Interval, mean, rank
 
 RowKey = tuple[str, str]  # defense, knowledge
 _NONE_WITHOUT_NOISE = ("snr_db", "segmental_snr_db")
@@ -132,7 +132,7 @@ class CheckSummary:
 
 def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
     """The validity checks of every attacker, one each."""
-    checks: dict[str, list[GateRecord]] = defaultdict(list)
+    checks: dict[str, list[CheckRecord]] = defaultdict(list)
     for record in records:
         for check in record.checks:
             checks[f"{record.trial.attacker.label}: {check.name}"].append(check)
@@ -159,11 +159,11 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def _worst(name: str, checks: Sequence[GateRecord]) -> CheckSummary:
+def _worst(name: str, checks: Sequence[CheckRecord]) -> CheckSummary:
     """The seed that is furthest on the failing side: a failed one before a passed one, one without a value first."""
     passed = all(check.passed for check in checks)
 
-    def distance(check: GateRecord) -> float:
+    def distance(check: CheckRecord) -> float:
         return math.inf if check.value is None or check.limit is None else abs(check.value - check.limit)
 
     worst = min(checks, key=distance) if passed else max((c for c in checks if not c.passed), key=distance)
@@ -175,12 +175,11 @@ def _worst(name: str, checks: Sequence[GateRecord]) -> CheckSummary:
 def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        adaptation = record.trial.adaptation.label if record.trial.adaptation else "none"
-        cells[record.trial.attacker.label, adaptation].append(record)
+        cells[record.trial.attacker.label, record.trial.adaptation_label].append(record)
     good = [record for record in records if record.status == "ok"]
-    audibility = {name: _mean(record.audibility[name] for record in good) for name in _shared(good)}
+    audibility = {name: _mean(record.audibility[name] for record in good) for name in _measures(good)}
     distances = [record.distance.get("protected_set", {}) for record in good]
-    spent = [
+    cpu_seconds = [
         record.cost["protected_set"]["cpu_seconds"]
         for record in good
         # Without an audit stage, auditing was part of protecting and its cost part of this one.
@@ -193,10 +192,10 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         control=bool(records[0].trial.control),
         cells=tuple(_scored(name, group) for name, group in cells.items()),
         audibility=audibility,
-        distance={name: _mean([[row.get(name) for row in distances]]) for name in (distances[0] if distances else {})},
+        distance={name: mean(row.get(name) for row in distances) for name in (distances[0] if distances else {})},
         per=records[0].trial.scope,
         share=records[0].trial.share,
-        seconds=sum(spent) / len(spent) if spent else math.nan,
+        seconds=mean(cpu_seconds),
         inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
     )
 
@@ -253,11 +252,13 @@ def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
     return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
 
 
-def _shared(records: list[Record]) -> list[str]:
+def _measures(records: list[Record]) -> list[str]:
+    """The names of the audibility measures."""
     return list(records[0].audibility) if records else []
 
 
 def _mean(columns: Iterable[Sequence[Number]]) -> float:
+    """The mean over all values of all records."""
     return mean(value for column in columns for value in column)
 
 

@@ -7,15 +7,14 @@ from typing import Any
 
 from bench.results.arms import ARMS, TRAINED, Arm
 from bench.results.record import (
-    GateRecord,
+    CheckRecord,
     Number,
     PartRecord,
     Record,
     TrialRecord,
-    check_record,
-    mean,
 )
 from bench.results.roles import map_parts
+from bench.results.statistics import mean
 from bench.trials.plan import Cell
 from bench.trials.provenance import provenance
 from bench.trials.store import Store
@@ -61,7 +60,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        attacker_checks=[GateRecord.model_validate(check) for check in results[Arm.CLEAN].get("gates", [])],
+        attacker_checks=[CheckRecord.model_validate(check) for check in results[Arm.CLEAN].get("gates", [])],
         epochs={str(arm): artefact(arm.learned, "epochs.json", []) for arm in TRAINED if arm.learned in cell.keys},
         audibility=audible["per_clip"],
         audibility_ids=audible.get("ids", []),
@@ -93,7 +92,7 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
     )
 
 
-def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[GateRecord]:
+def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[CheckRecord]:
     """Return the validity checks that are the attacker's own, computed again from the arms of a record.
 
     Args:
@@ -108,7 +107,7 @@ def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> 
 
 def attacker_checks(
     attacker: Any, clean: Mapping[str, list[Number]], untrained: Mapping[str, list[Number]]
-) -> list[GateRecord]:
+) -> list[CheckRecord]:
     """Return the attacker's own validity checks; none where it declares none.
 
     Args:
@@ -117,7 +116,7 @@ def attacker_checks(
         untrained: The same of the untrained arm.
     """
     means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
-    return [check_record(check) for check in attacker.validity(*means)]
+    return [CheckRecord.of(check) for check in attacker.validity(*means)]
 
 
 def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:

@@ -24,11 +24,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.results import record as records
 from bench.results.arms import Arm
 from bench.results.consistency import check_problems, close
 from bench.results.record import Number, PartRecord, Record
 from bench.results.roles import parts_of
+from bench.results.statistics import mean
 from bench.trials import recording
 from bench.trials.again import as_recorded
 from bench.trials.plan import plan
@@ -181,7 +181,7 @@ def _reasons(record: Record, again: Record, tolerance: float) -> Iterator[str]:
             limit = f"more than {tolerance:.1%} of what is learned"
             yield f"arms.{arm}: mean {first:.4f}, {second:.4f} when run again: {limit}"
     for metric in sorted({*record.audibility, *again.audibility}):
-        first, second = (records.mean(each.audibility.get(metric, [])) for each in (record, again))
+        first, second = (mean(each.audibility.get(metric, [])) for each in (record, again))
         if not abs(first - second) <= AUDIBLE * abs(second) + AUDIBLE_FLOOR and not (
             math.isnan(first) and math.isnan(second)
         ):

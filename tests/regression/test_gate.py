@@ -19,14 +19,14 @@ from bench.regression.baseline import Baseline
 from bench.regression.comparison import seeds_that_decide, smallest_drop
 from bench.regression.gate import EXITS, Report, faults, judge
 from bench.results.cells import Cell
-from bench.results.record import GateRecord, Record
+from bench.results.record import CheckRecord, Record
 from bench.results.statistics import holm
 from bench.results.suite import Limits, suite
 from tests.factories import part, trial
 
 SUITE = suite({"name": "mine", "attackers": ["musicgen"]})
 PLACE = {"packages": {"torch": "2.11.0", "numpy": "2.0"}, "processor": "a fast one", "accelerator": None}
-VOID = GateRecord(name="learns clean data", passed=False, value=1.2, limit=3.0, meaning="")
+VOID = CheckRecord(name="learns clean data", passed=False, value=1.2, limit=3.0, meaning="")
 Denied = Sequence[float | None]
 
 

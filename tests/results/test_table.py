@@ -12,7 +12,7 @@ from bench.results import table
 from bench.results.board import Board
 from bench.results.formats import DASH
 from bench.results.reading import load_all
-from bench.results.record import GateRecord, Record
+from bench.results.record import CheckRecord, Record
 from bench.results.suite import Suite
 from bench.results.views import RowView
 from tests.factories import trial
@@ -65,7 +65,7 @@ def test_a_defense_is_worth_what_the_best_response_leaves() -> None:
 
 
 def test_a_void_cell_is_shown_and_does_not_count() -> None:
-    gate = GateRecord(name="learns clean data", passed=False, value=1.0, limit=3.0, meaning="")
+    gate = CheckRecord(name="learns clean data", passed=False, value=1.0, limit=3.0, meaning="")
     records = [*seeds("cloak", 0.9, 0.9, adaptation="mp3", attacker_checks=[gate]), *seeds("cloak", 0.5, 0.5)]
     (row,) = table.rows(records)
     assert row.best is not None
@@ -120,8 +120,8 @@ def test_a_failed_trial_is_not_hidden() -> None:
     assert "failed" in response_table(views([bad]))[1][0]
 
 
-def _check(passed: bool, value: float | None) -> GateRecord:
-    return GateRecord(name="plays in tune", passed=passed, value=value, limit=3.0, meaning="")
+def _check(passed: bool, value: float | None) -> CheckRecord:
+    return CheckRecord(name="plays in tune", passed=passed, value=value, limit=3.0, meaning="")
 
 
 def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:

@@ -30,6 +30,7 @@ from typing import Any
 
 from bench.results.record import Number, PartRecord, Record
 from bench.results.roles import parts_of
+from bench.results.statistics import mean
 
 __all__ = ["Facts", "Setting", "of"]
 
@@ -69,7 +70,7 @@ def of(record: Record, suite: str) -> Facts:
             for kind, part in parts.items()
             for what, value in (("version", part.version), ("digest", part.digest))
         },
-        metrics=_known(_metrics(record)),
+        metrics=_finite(_metrics(record)),
         curves=dict(_curves(record)),
         tags=_tags(record, suite),
         text=json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False),
@@ -109,13 +110,13 @@ def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
         for metric in metrics:
             yield f"arms/{metric}/{arm}", record.mean(arm, metric)
     for metric, values in record.audibility.items():
-        yield f"audibility/{metric}", _mean(values)
+        yield f"audibility/{metric}", mean(values)
     for group, sets in (("distance", record.distance), ("music", record.music)):
         for whose, numbers in sets.items():
             for metric, value in numbers.items():
                 yield f"{group}/{whose}/{metric}", value
     if record.input_change:
-        yield "input change", _mean(record.input_change)
+        yield "input change", mean(record.input_change)
     for gate in record.checks:
         yield f"gate/{gate.name}", gate.value
     stages = {record.stages.get(role, role): cost for role, cost in record.cost.items()}
@@ -156,13 +157,8 @@ def _tags(record: Record, suite: str) -> dict[str, str]:
     return {name: text for name, text in tags.items() if text}
 
 
-def _known(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
+def _finite(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
     return {_name(name): float(value) for name, value in metrics if value is not None and math.isfinite(value)}
-
-
-def _mean(values: Iterable[Number]) -> Number:
-    present = [value for value in values if value is not None]
-    return math.fsum(present) / len(present) if present else None
 
 
 def _name(name: str) -> str:

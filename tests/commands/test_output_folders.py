@@ -10,7 +10,7 @@ from bench.commands import main
 from bench.errors import UsageError
 from bench.files import check_folder
 
-PLUGINS = Path(__file__).resolve().parent / "plugins"
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 SUITE = "".join(
     f'{kind}s = ["{name}"]\n' for kind, name in (("dataset", "tones"), ("defense", "hiss"), ("attacker", "linear"))
 ) + "".join(

@@ -15,7 +15,7 @@ from bench.training import hardening
 
 pytestmark = pytest.mark.numeric
 
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 Linear: Any = plugins.load("attackers", str(PLUGINS / "linear.py"))
 Tones: Any = plugins.load("datasets", str(PLUGINS / "tones.py"))
 HOOKS = ("adversarial_training", "worst_of")

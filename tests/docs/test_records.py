@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bench.results import packing, sources, table
-from bench.results.record import GateRecord, PartRecord, Record, TrialRecord
+from bench.results.record import CheckRecord, PartRecord, Record, TrialRecord
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "records.md"
 SHOWN = "leaderboards/results/speech-frontier.json"
 TIE = 1e-5  # summaries keep six digits
@@ -82,11 +82,11 @@ def test_void_cells_and_failed_trials_are_left_out(engine: str, tmp_path: Path) 
     key, (_, answers) = next(item for item in whole.items() if item[0][1] == "separable")
     ((attacker, adaptation),) = answers
     error = {"stage": "learn", "type": "RuntimeError", "message": "no", "tail": ""}
-    failed = GateRecord(name="plays in tune", passed=False, value=0.0, limit=1.0, meaning="the attacker's own")
+    failed = CheckRecord(name="plays in tune", passed=False, value=0.0, limit=1.0, meaning="the attacker's own")
     changed = []
     for one in records:
         trial = one.trial
-        if (trial.row, trial.attacker.label, trial.response, trial.seed) == (key[1], attacker, adaptation, 0):
+        if (trial.row, trial.attacker.label, trial.adaptation_label, trial.seed) == (key[1], attacker, adaptation, 0):
             one = one.model_copy(update={"attacker_checks": [failed]})  # one seed voids the cell
         if trial.row == "dynamic_epsilon" and trial.seed == 1:
             one = one.model_copy(update={"status": "failed", "error": error, "attacker_checks": [], "arms": {}})
