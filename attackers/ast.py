@@ -39,7 +39,22 @@ _BANDS, _PATCH, _WINDOW_MS = 40, 8, 32.0  # of the tiny one
 
 @dataclass(frozen=True)
 class Ast(Attacker[Clips]):
-    """Mel spectrogram in patches -> class."""
+    """A transformer on a mel spectrogram, tiny and untrained or pretrained, with one output a class.
+
+    Attributes:
+        checkpoint: "tiny", or a repository of the Hugging Face hub, looked for in the cache.
+        path: a local folder with a checkpoint, in place of `checkpoint`.
+        download: fetch `checkpoint` from the hub if it is not in the cache.
+        freeze_features: for a checkpoint, train only the head; to train all of it, set lr to about 5e-5.
+        width: width of the tiny model, a multiple of 4.
+        layers: layers of the tiny model.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+        precision: of the training loss: "float32", "bfloat16", or "auto", which is bfloat16 on an accelerator.
+        checkpointing: recompute layers for the gradient: less memory, a third more time.
+    """
 
     domains = ("audio",)
     task = "classify"
@@ -47,18 +62,18 @@ class Ast(Attacker[Clips]):
     paper = "Gong et al. 2021, arXiv:2104.01778"
     presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40, "precision": "auto", "checkpointing": True}}
 
-    checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
-    path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`
-    download: bool = False  # fetch `checkpoint` from the hub if it is not in the cache
-    freeze_features: bool = True  # of a pretrained one, only the head learns; all of it wants an lr of about 5e-5
-    width: int = 64  # of the tiny one
+    checkpoint: str = "tiny"
+    path: str = ""
+    download: bool = False
+    freeze_features: bool = True
+    width: int = 64
     layers: int = 2
     epochs: int = 20
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 1e-2
-    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
-    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
+    precision: Precision = "float32"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
@@ -67,7 +82,7 @@ class Ast(Attacker[Clips]):
             raise ValueError(f"layers = {self.layers}, expected 1 or more")
 
     def resources(self) -> Needs:
-        """A checkpoint has 86 million parameters and 1,212 patches a clip."""
+        """Return what a stage needs: more for a checkpoint of 86 million parameters and 1,212 patches a clip."""
         return self.needs if self._tiny else replace(self.needs, memory_gb=6.0, accelerator_gb=8.0)
 
     def fingerprint(self) -> str:
@@ -111,6 +126,7 @@ class Ast(Attacker[Clips]):
         return self.checkpoint == "tiny" and not self.path
 
     def _folder(self) -> Path:
+        """Find the checkpoint's folder. Raises `DataError` where there is none."""
         if self.path:
             return checkpoints.require_checkpoint(Path(self.path).expanduser(), "ast", "attacker.path")
         from huggingface_hub.errors import HFValidationError
@@ -123,6 +139,7 @@ class Ast(Attacker[Clips]):
             ) from error
 
     def _from_nothing(self, like: Clips, classes: int) -> nn.Module:
+        """Build the tiny model."""
         from transformers import ASTConfig, ASTForAudioClassification
 
         front_end = _LogMelFrames(like)
@@ -136,6 +153,7 @@ class Ast(Attacker[Clips]):
         return classification.WithFrontEnd(front_end, nn.Sequential(_Pooled(network), network.classifier))
 
     def _pretrained(self, like: Clips, classes: int) -> nn.Module:
+        """Load a checkpoint under a new head, behind the filter bank that it was trained with."""
         from transformers import ASTConfig, ASTForAudioClassification
 
         folder = self._folder()
@@ -253,6 +271,7 @@ def _features_of(folder: Path) -> dict[str, Any]:
 
 
 def _json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `DataError` where the file holds none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -33,7 +33,17 @@ _SHORTEST = 6848  # samples: four pools of four leave one frame of it
 
 @dataclass(frozen=True)
 class M5(Attacker[Clips]):
-    """Raw waveform -> class."""
+    """A convolutional network from the raw waveform to classes.
+
+    Attributes:
+        width: channels of the first two layers; the last two have twice as many.
+        shift_ms: largest random shift in time of a training clip, drawn every epoch; 0: none.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: learning rate, its peak under "one-cycle".
+        weight_decay: of the optimiser.
+        schedule: of the learning rate.
+    """
 
     domains = ("audio",)
     task = "classify"
@@ -41,8 +51,8 @@ class M5(Attacker[Clips]):
     paper = "Dai et al. 2017, ICASSP"
     presets = {"smoke": {"epochs": 8}, "full": {"epochs": 30}}
 
-    width: int = 32  # channels of the first two layers; the last two have twice as many
-    shift_ms: float = 20.0  # largest random shift in time of a training clip, drawn every epoch
+    width: int = 32
+    shift_ms: float = 20.0
     epochs: int = 12
     batch: int = 32
     lr: float = 5e-3
@@ -76,6 +86,7 @@ class M5(Attacker[Clips]):
 
 
 def _constant(progress: float) -> float:
+    """Schedule of a constant learning rate."""
     return 1.0
 
 
@@ -119,13 +130,13 @@ def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _first(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The convolution of one channel [clip, 1, sample] as a product: [clip, width, frame]."""
+    """Compute the convolution of one channel [clip, 1, sample] as a matrix product: [clip, width, frame]."""
     windows: Tensor = _Windows.apply(x[:, 0])  # type: ignore[no-untyped-call]
     return functional.linear(windows, weight[:, 0], bias).mT
 
 
 class _Windows(torch.autograd.Function):
-    """[clip, sample] -> [clip, frame, kernel]: a view forward; backward, overlapping windows are added."""
+    """Overlapping windows: [clip, sample] -> [clip, frame, kernel], a view; backward, they are added."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -20,7 +20,16 @@ from bench.training.learning import seeded
 
 @dataclass(frozen=True)
 class MelCnn(Attacker[Clips]):
-    """Log-mel spectrogram -> class."""
+    """A convolutional network from the log-mel spectrogram to classes.
+
+    Attributes:
+        bands: mel bands.
+        window_ms: length of an analysis window; the hop is half of it.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of the optimiser.
+    """
 
     domains = ("audio",)
     task = "classify"

@@ -21,7 +21,19 @@ from bench.training.learning import seeded
 
 @dataclass(frozen=True)
 class Mfcc(Attacker[Clips]):
-    """Cepstral coefficients -> class."""
+    """A convolutional network from cepstral coefficients to classes.
+
+    Attributes:
+        coefficients: cepstral coefficients a frame, at most `bands`.
+        bands: mel bands that they are computed from.
+        window_ms: length of an analysis window; the hop is half of it.
+        centred: subtract each clip's mean over active frames (cepstral mean normalisation).
+        width: channels of the network.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of the optimiser.
+    """
 
     version = 2  # the cepstral mean is taken over active frames, no longer over the padding
     domains = ("audio",)
@@ -32,7 +44,7 @@ class Mfcc(Attacker[Clips]):
     coefficients: int = 20
     bands: int = 40
     window_ms: float = 32.0
-    centred: bool = True  # cepstral mean normalisation
+    centred: bool = True
     width: int = 64
     epochs: int = 10
     batch: int = 64

@@ -86,7 +86,7 @@ LONGEST_MOTIF = max(map(len, MOTIFS))
 
 @dataclass(frozen=True)
 class Band(Dataset[Data]):
-    """Songs for five tracks as rolls or clips with five stems; groups are songs, classes are styles.
+    """Songs for five tracks as rolls, or as clips with five stems; groups are songs, classes are styles.
 
     Attributes:
         domain: "audio" or "midi".
@@ -166,7 +166,7 @@ class Band(Dataset[Data]):
         return render(rolls, self.rate, channels=self.channels, seconds=self.seconds, keep_stems=self.stems)
 
     def _rolls(self, split: str, items: int, bars: int) -> Rolls:
-        """The first `items` items of `bars` bars."""
+        """Write the first `items` items of `bars` bars."""
         songs = _songs(f"{self.seed}/{split}", -(-items // self.per_song), bars * self.per_song)
         notes = songs.notes
         steps = bars * BAR
@@ -199,32 +199,41 @@ class Band(Dataset[Data]):
 
 
 class _Songs(NamedTuple):
-    notes: Notes  # roll = song
-    style: Tensor  # int64 [song]
-    mode: Tensor  # int64 [song]
-    tempo: Tensor  # float32 [song]
+    """Songs in a batch.
+
+    Attributes:
+        notes: of all songs; the roll is the song.
+        style: int64 [song].
+        mode: int64 [song].
+        tempo: float32 [song], beats a minute.
+    """
+
+    notes: Notes
+    style: Tensor
+    mode: Tensor
+    tempo: Tensor
 
 
 class _Draws:
-    """Columns of one uniform table [song, number], handed out from left to right."""
+    """Columns of one table of uniform numbers [song, number], taken from left to right."""
 
     def __init__(self, name: str, songs: int, numbers: int) -> None:
         self._table = torch.rand(songs, numbers, generator=name_generator(name))
         self._used = 0
 
     def uniform(self, *shape: int) -> Tensor:
-        """[song, *shape] in 0..1."""
+        """Take numbers in 0..1: [song, *shape]."""
         numbers = self._table[:, self._used : self._used + math.prod(shape)]
         self._used += math.prod(shape)
         return numbers.reshape(-1, *shape)
 
     def below(self, count: int, *shape: int) -> Tensor:
-        """int64 [song, *shape] in 0..most - 1."""
+        """Take integers in 0..count - 1: int64 [song, *shape]."""
         return (self.uniform(*shape) * count).long().clamp(max=count - 1)
 
 
 def _songs(name: str, songs: int, bars: int) -> _Songs:
-    """Songs of that many bars, all at once."""
+    """Write songs of `bars` bars."""
     sections = -(-bars // SECTION)
     steps = bars * BAR
     draws = _Draws(name, songs, 64 + 32 * sections + len(TRACKS) * steps)
@@ -262,7 +271,7 @@ _Columns = tuple[Tensor, Tensor, Tensor, Tensor]  # song, start, duration, pitch
 
 
 def _drums(draws: _Draws, style: Tensor, bars: int, sections: int) -> _Columns:
-    """The style's groove, one variant a section, a few strokes added or left out, a fill and a crash at the seams."""
+    """Write drums: the style's groove, one variant a section, random strokes, fills and crashes at the seams."""
     pitches = (KICK, SNARE, CLOSED, OPEN, CRASH)
     grooves = torch.tensor(
         [
@@ -288,7 +297,7 @@ def _drums(draws: _Draws, style: Tensor, bars: int, sections: int) -> _Columns:
 def _chords(
     patterns: Any, draws: _Draws, style: Tensor, chord: Tensor, scale: Tensor, key: Tensor, sections: int, octave: int
 ) -> _Columns:
-    """A pattern of chord tones, one variant a section, on the chord of the bar."""
+    """Write a pattern of chord tones, one variant a section, on the chord of each bar."""
     events = [
         [[(step, duration, tone) for step, duration, tones in bar for tone in tones] for bar in pair]
         for pair in patterns
@@ -306,7 +315,7 @@ def _chords(
 
 
 def _motif(draws: _Draws, chord: Tensor, scale: Tensor, key: Tensor) -> _Columns:
-    """Two bars of melody, moved with the chord of its first bar; every other time the last note is another."""
+    """Write two bars of melody, transposed with the chord of the first; every other time the last note varies."""
     table = torch.tensor([motif + [(0, 0)] * (LONGEST_MOTIF - len(motif)) for motif in MOTIFS])
     rhythm = table[draws.below(len(MOTIFS))]  # [song, event, 2]
     leap = draws.below(5, LONGEST_MOTIF) - 2  # degrees, from note to note
@@ -326,6 +335,6 @@ def _motif(draws: _Draws, chord: Tensor, scale: Tensor, key: Tensor) -> _Columns
 
 
 def _pitch(degree: Tensor, scale: Tensor, key: Tensor, octave: int) -> Tensor:
-    """MIDI pitch of a degree of each note's own scale; degree 0 in octave 4 is C4 (60) plus the key, -5..6."""
+    """Compute the MIDI pitch of scale degrees; degree 0 in octave 4 is C4 (60) plus the key, -5..6."""
     tone = scale.gather(1, (degree % 7)[:, None])[:, 0]
     return 12 * (octave + 1) + key + tone + 12 * degree.div(7, rounding_mode="floor")

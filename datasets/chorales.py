@@ -146,9 +146,11 @@ class Chorales(Dataset[Data]):
         return self._audio(split) if self.domain == "audio" else self._midi(split)
 
     def _splits(self) -> list[str]:
+        """List the splits of the domain."""
         return [split for split in BOUNDS if self.domain == "audio" or split != "pretrain"]
 
     def _audio(self, split: str) -> Clips:
+        """Render a split."""
         sizes = {"train": self.clips, "validation": self.validation_clips, "test": self.test_clips}
         excerpts = _take(
             lambda piece: _spans(piece, self.seconds * _tempo(piece, self.seed) / 60),
@@ -170,6 +172,7 @@ class Chorales(Dataset[Data]):
         )
 
     def _midi(self, split: str) -> Rolls:
+        """Assemble the rolls of a split."""
         sizes = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
         excerpts = _take(
             lambda piece: _whole_bars(piece, self.bars),
@@ -183,27 +186,31 @@ class Chorales(Dataset[Data]):
 
 @dataclass(frozen=True)
 class _Piece:
-    name: str
+    """A score on the grid."""
+
+    name: str  # with "bwv"
     tune: str
     notes: Tensor  # int64 [note, 4]: part, start, duration, pitch; in steps
     downs: tuple[int, ...]  # steps of the down-beats, ascending
     end: int  # steps
-    beats: int  # in a bar, quarter notes
-    common: bool  # 4/4 throughout
-    tempo: float | None  # quarter notes a minute, where the score marks it
-    mode: str | None  # of the key signature, where the score states it
+    beats: int  # quarter notes of a bar
+    common: bool  # in 4/4 throughout
+    tempo: float | None  # quarter notes a minute, where the score states them
+    mode: str | None  # of the key signature, where the score has one
 
 
 @dataclass(frozen=True)
 class _Excerpt:
+    """A part of a piece."""
+
     piece: _Piece
-    number: int
+    number: int  # among the excerpts of the piece
     start: int  # steps
     steps: int
 
 
 def _tunes(split: str) -> list[list[str]]:
-    """The tunes of a split, each a list of pieces, in the order of their hashes."""
+    """List the tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
     by_hash = sorted((unit_hash(tune[0]), tune) for tune in tunes)
@@ -211,14 +218,14 @@ def _tunes(split: str) -> list[list[str]]:
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(tune, piece): the first piece of every tune, then the second of every tune that has one, and so on."""
+    """List (tune, piece): the first piece of every tune, then the second of every tune that has one, and so on."""
     tunes = [tune for split in splits for tune in _tunes(split)]
     longest = max(map(len, tunes))
     return [(f"bwv{tune[0]}", f"bwv{tune[turn]}") for turn in range(longest) for tune in tunes if turn < len(tune)]
 
 
 def _take(spans: Any, turns: list[tuple[str, str]], count: int, what: str) -> list[_Excerpt]:
-    """The first `wanted` excerpts (0: all). No more pieces are read than that takes."""
+    """Take the first `count` excerpts (0: all), reading no more pieces than that needs."""
     corpus = _corpus()
     by_piece: list[list[_Excerpt]] = []
     for tune, name in turns:
@@ -235,7 +242,7 @@ def _take(spans: Any, turns: list[tuple[str, str]], count: int, what: str) -> li
 
 
 def _spans(piece: _Piece, beats: float) -> Iterator[tuple[int, int]]:
-    """(start, steps) of excerpts that do not overlap; the last may be cut short by the end, but not below half."""
+    """Yield (start, steps) of disjoint excerpts; the last one may end early, but not before half its length."""
     steps = math.ceil(beats * STEPS_PER_BEAT)
     earliest = 0
     for start in piece.downs:
@@ -245,7 +252,7 @@ def _spans(piece: _Piece, beats: float) -> Iterator[tuple[int, int]]:
 
 
 def _whole_bars(piece: _Piece, bars: int) -> Iterator[tuple[int, int]]:
-    """(start, steps) of excerpts of that many bars of 4/4, none of them divided by a repeat's pick-up."""
+    """Yield (start, steps) of excerpts of `bars` bars of 4/4 that no repeat's pick-up interrupts."""
     bar = piece.beats * STEPS_PER_BEAT
     earliest, downs = 0, set(piece.downs) | {piece.end}
     for start in piece.downs if piece.common else ():
@@ -256,11 +263,13 @@ def _whole_bars(piece: _Piece, bars: int) -> Iterator[tuple[int, int]]:
 
 
 def _sounds(piece: _Piece, step: int) -> bool:
+    """Tell whether a note sounds at a step."""
     start, duration = piece.notes[:, 1], piece.notes[:, 2]
     return bool(((start <= step) & (step < start + duration)).any())
 
 
 def _corpus() -> Path:
+    """Find the folder of scores. Raises `PluginError` or `DataError` where packages or scores are missing."""
     spec = importlib.util.find_spec("music21")  # found, not imported
     folder = Path(spec.origin).parent / "corpus" / "bach" if spec and spec.origin else None
     if folder is None or importlib.util.find_spec("muspy") is None:
@@ -273,7 +282,7 @@ def _corpus() -> Path:
 
 
 def _read(corpus: Path, name: str, tune: str) -> _Piece:
-    """One score on the grid. Raises `DataError` where it is missing, damaged or has not four parts."""
+    """Read a score onto the grid. Raises `DataError` where it is missing, damaged, or has other than four parts."""
     import muspy
 
     path = next((path for path in (corpus / f"{name}.mxl", corpus / f"{name}.xml") if path.is_file()), None)
@@ -313,15 +322,17 @@ def _read(corpus: Path, name: str, tune: str) -> _Piece:
 
 
 def _steps(ticks: Tensor, resolution: int) -> Tensor:
+    """Round ticks to steps."""
     return (2 * ticks * STEPS_PER_BEAT + resolution).div(2 * resolution, rounding_mode="floor")
 
 
 def _generator(*names: object) -> Generator:
-    """A generator seeded by names, so that a clip is the same whatever else is loaded with it."""
+    """Seed a generator by names, so that a clip is the same whatever else is loaded with it."""
     return name_generator("/".join(map(str, names)))
 
 
 def _tempo(piece: _Piece, seed: int) -> float:
+    """Return the score's tempo, or draw one."""
     if piece.tempo is not None:
         return piece.tempo
     low, high = TEMPO
@@ -338,7 +349,7 @@ def _text(piece: _Piece, seed: int, timbre: str = "") -> str:
 
 
 def _velocity(excerpt: _Excerpt, notes: Tensor, seed: int) -> Tensor:
-    """float32 [note] in 0..1, by the model at the head of this file."""
+    """Draw velocities by the model at the head of this module: float32 [note] in 0..1."""
     piece, start = excerpt.piece, notes[:, 1].contiguous()
     rng = _generator(seed, piece.name, excerpt.number, "velocity")
     base = 60 + 25 * torch.rand(len(PARTS), generator=rng)
@@ -356,7 +367,7 @@ def _velocity(excerpt: _Excerpt, notes: Tensor, seed: int) -> Tensor:
 
 
 def _rolls(excerpts: list[_Excerpt], seed: int, programs: tuple[int, ...] = (0, 0, 0, 0), **more: Any) -> Rolls:
-    """The excerpts as a set, each moved to begin at step 0."""
+    """Assemble excerpts as a set, each starting at step 0."""
     columns = []
     for number, excerpt in enumerate(excerpts):
         notes = excerpt.piece.notes

@@ -34,9 +34,29 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class HuggingFace(Dataset[Clips]):
-    """Rows of a Hugging Face data set as clips. `limit` bounds the clips of a split, 0: all.
+    """Rows of a Hugging Face data set as clips.
 
-    Raises `DataError` for a source, split, column or recording that cannot be used, `PluginError` without the library.
+    Attributes:
+        source: a local folder or parquet file, or the name of a data set in the library's cache.
+        config: the subset, where there are several.
+        audio: name of the column with recordings.
+        label: name of the column with labels; "": none.
+        group: name of the column with groups; "": every row is a group.
+        text: name of the column with texts; "": none.
+        train: name of the source's split for training.
+        validation: name of the source's split for validation; "": a share of `train`.
+        test: name of the source's split for the test; "": a share of `train`.
+        share: share of the groups of `train` for each split that is not named.
+        rate: samples a second.
+        channels: 1, the mean of a recording's channels, or 2, where mono is doubled.
+        seconds: length of a clip, the beginning of its recording.
+        limit: the most clips of a split; 0: all.
+        cache: folder of the library's data sets, if not the usual one.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; the source, a split, a column or a recording cannot be used.
+        PluginError: on loading; the library is not installed.
     """
 
     version = 1
@@ -45,20 +65,20 @@ class HuggingFace(Dataset[Clips]):
     presets = {"smoke": {"limit": 48, "seconds": 2.0}, "full": {"limit": 0}}
 
     source: str = ""
-    config: str = ""  # the subset, where there are several
-    audio: str = "audio"  # columns; "" where there is none
+    config: str = ""
+    audio: str = "audio"
     label: str = "label"
     group: str = ""
     text: str = ""
-    train: str = "train"  # names of the source's splits
+    train: str = "train"
     validation: str = "validation"
     test: str = "test"
     share: float = 0.1
-    rate: int = 16000  # samples a second
-    channels: int = 1  # 1: the mean of a recording's channels; 2: mono is doubled
+    rate: int = 16000
+    channels: int = 1
     seconds: float = 4.0
     limit: int = 500
-    cache: str = ""  # where the library keeps its data sets, if not in its usual place
+    cache: str = ""
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 2):
@@ -75,12 +95,19 @@ class HuggingFace(Dataset[Clips]):
             raise UsageError(f"train, validation and test are {', '.join(split_names)}: expected different splits")
 
     def fingerprint(self) -> str:
-        """A digest of the local files. Hub names have none: the library's cache is keyed by revision."""
+        """Digest the local files; "" for a name on the hub, which the library's cache keys by revision."""
         root = Path(self.source).expanduser()
         return _digest(root) if self.source and root.exists() else ""
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Labels are the column's classes, or its values in order."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, channel, sample]. Classes are those of the column, or its sorted values.
+        """
         if split not in SPLITS:
             raise DataError(unknown("split of the data set", split, SPLITS))
         streams = self._streams()
@@ -111,7 +138,7 @@ class HuggingFace(Dataset[Clips]):
         )
 
     def _streams(self) -> dict[str, Any]:
-        """The source's splits that are used, as iterable data sets whose audio is left as it is stored."""
+        """Open the source's splits that are named, as iterable data sets with undecoded audio."""
         if not self.source:
             raise UsageError("huggingface: give its source, a local path or the name of a cached data set")
         library = _library()
@@ -139,6 +166,7 @@ class HuggingFace(Dataset[Clips]):
         return {name: streams[name].cast_column(self.audio, feature) for name in dict.fromkeys(split_names)}
 
     def _builder(self) -> Any:
+        """Find the source. Raises `DataError` where there is none."""
         library = _library()
         library.disable_progress_bars()
         library.utils.logging.set_verbosity_error()
@@ -160,7 +188,7 @@ class HuggingFace(Dataset[Clips]):
             raise DataError(f"{self.source}: {what} ({_line(error)})") from error
 
     def _index(self, streams: dict[str, Any]) -> tuple[tuple[str, ...], list[_Row]]:
-        """The classes, and every row of every split without its sound."""
+        """List the classes, and every row of every split without its audio."""
         columns = [column for column in (self.label, self.group) if column]
         entries: list[tuple[str, int, Any, str]] = []
         for source, stream in streams.items():
@@ -191,7 +219,7 @@ class HuggingFace(Dataset[Clips]):
         return names, rows
 
     def _split(self, source: str, group: str) -> str:
-        """Which of our splits a row belongs to."""
+        """Return the benchmark's split of a row."""
         if source != self.train:
             return "validation" if source == self.validation else "test"
         position, share = unit_hash(group), self.share
@@ -202,7 +230,7 @@ class HuggingFace(Dataset[Clips]):
         return "validation" if not self.validation and position < share else "train"
 
     def _values(self, stream: Any, rows: list[_Row]) -> Iterator[tuple[_Row, dict[str, Any]]]:
-        """The values of some rows, in their order; the others pass by undecoded."""
+        """Yield the values of some rows in their order, without decoding the others."""
         row_of_number = {row.number: row for row in rows}
         columns = [column for column in (self.audio, self.text) if column]
         for number, values in self._read(stream.select_columns(columns)):
@@ -212,7 +240,7 @@ class HuggingFace(Dataset[Clips]):
                 return
 
     def _read(self, stream: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The stream's rows with their numbers; what its readers raise becomes a `DataError`."""
+        """Yield a stream's rows with their numbers; errors of its readers become `DataError`."""
         rows = enumerate(stream)
         while True:
             try:
@@ -224,7 +252,7 @@ class HuggingFace(Dataset[Clips]):
             yield number, values
 
     def _sound(self, value: Any, row: _Row) -> Tensor:
-        """float32 [channel, sample] at our rate and channels, from a path, bytes, or the library's dict of both."""
+        """Read audio from a path, bytes, or a dict of both: float32 [channel, sample] at `rate` and `channels`."""
         entry = value if isinstance(value, dict) else {"path": value} if isinstance(value, str) else {"bytes": value}
         try:
             data = entry.get("bytes")
@@ -248,19 +276,30 @@ class HuggingFace(Dataset[Clips]):
 
 @dataclass(frozen=True)
 class _Row:
-    source: str  # the source's split
+    """A row of the source.
+
+    Attributes:
+        source: the source's split.
+        number: in that split.
+        label: index into the classes.
+        group: decides the split.
+        split: the benchmark's split.
+    """
+
+    source: str
     number: int
     label: int
     group: str
-    split: str  # ours
+    split: str
 
     @property
     def rank(self) -> float:
+        """The hash, 0..1, by which a limit chooses rows."""
         return unit_hash(f"{self.source} {self.number}")
 
 
 def _library() -> Any:
-    """The Hugging Face library, which our folder of the same name must not hide."""
+    """Import the Hugging Face library, which the plugin folder of the same name must not hide."""
     try:
         import datasets
     except ImportError:
@@ -271,6 +310,7 @@ def _library() -> Any:
 
 
 def _digest(root: Path) -> str:
+    """Digest names, sizes and times of files."""
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     lines = [
         f"{os.path.relpath(file, root)} {file.stat().st_size} {file.stat().st_mtime_ns}"
@@ -281,5 +321,6 @@ def _digest(root: Path) -> str:
 
 
 def _line(error: Exception) -> str:
+    """Shorten an error to one line."""
     text = " ".join(str(error).split())
     return text[:300] or type(error).__name__

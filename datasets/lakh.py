@@ -127,6 +127,7 @@ class Lakh(Dataset[Rolls]):
         )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the files are here."""
         try:
             root = self._root()
         except DataError as error:
@@ -134,13 +135,14 @@ class Lakh(Dataset[Rolls]):
         return {f"files in {root}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of the names of all files, most of which are MD5 sums of their content; "" where there are none."""
+        """Digest the names of all files, most of which are MD5 sums of their content; "" where there are none."""
         try:
             return hashlib.sha256(os.fsencode("\n".join(self._files()[1].values()))).hexdigest()[:16]
         except DataError:
             return ""
 
     def _root(self) -> Path:
+        """Find the folder of files. Raises `DataError` where there is none."""
         data = os.environ.get("BENCH_DATA", "")
         if not (self.path or data):
             raise DataError(f"Lakh: BENCH_DATA is not set; download files from {SOURCE}, then set it or give path")
@@ -152,7 +154,7 @@ class Lakh(Dataset[Rolls]):
         return root
 
     def _files(self) -> tuple[Path, dict[str, str]]:
-        """The root and piece -> file, in order of the paths: .npz files where there are any, else MIDI files."""
+        """Return the root, and piece -> file in order of the paths: .npz files where there are any, else MIDI files."""
         root = self._root()
         names = sorted(
             (Path(folder) / name).relative_to(root).as_posix()
@@ -174,19 +176,19 @@ class Lakh(Dataset[Rolls]):
         return root, files
 
     def _windows(self, file: Path, piece: str) -> list[Window]:
-        """The first `per_piece` windows of a file, by hash, in which something sounds."""
+        """Cut the first `per_piece` windows of a file, by hash, in which something sounds."""
         notes, tempo = (_from_rolls if file.suffix == ".npz" else _from_midi)(file, self.steps_per_beat)
         notes = cut(notes, self.bars * BEATS * self.steps_per_beat)
         return windows_of(notes, piece, tempo, 4, self.per_piece)
 
 
 def _refuse(error: OSError) -> None:
-    """Raise a `DataError` for a folder that cannot be read, whose files would be left out unseen."""
+    """Raise a `DataError` for a folder that cannot be read, whose files would be left out silently."""
     raise DataError(f"{printable(error.filename)}: {error.strerror}") from error
 
 
 def _report_damaged(root: Path, damaged: list[str], file_count: int) -> None:
-    """Warn of a few damaged files, or raise a `DataError` for many."""
+    """Warn about a few damaged files, or raise a `DataError` for many."""
     if damaged:
         more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
         text = f"{root}: {len(damaged)} of {file_count} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
@@ -196,7 +198,7 @@ def _report_damaged(root: Path, damaged: list[str], file_count: int) -> None:
 
 
 def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
-    """Notes in the five tracks from the first bar with notes on, and the tempo; none if bars are not of 4 quarters."""
+    """Read notes in the five tracks from the first bar with notes on, and the tempo; none unless in 4/4."""
     score = read_piece(file)
     notes = quantised(score, steps_per_beat)
     if score.beats_per_bar != BEATS:
@@ -208,7 +210,7 @@ def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
 
 
 def _from_rolls(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
-    """Notes from the bar of the first one, in the five tracks, and the tempo."""
+    """Read notes in the five tracks from the bar of the first one on, and the tempo."""
     rolls = read_pianorolls(file)
     notes, bar = rolls.notes, BEATS * rolls.steps_per_beat
     origin = rolls.downbeat + (int(notes.start.min()) - rolls.downbeat) // bar * bar

@@ -101,6 +101,7 @@ class Pop909(Dataset[Rolls]):
         )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the songs are here."""
         try:
             songs = len(self._songs())
         except DataError as error:
@@ -108,7 +109,7 @@ class Pop909(Dataset[Rolls]):
         return {f"{songs} songs in {self._folder()}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of the songs' names and sizes, "" where there are none."""
+        """Digest the songs' names and sizes; "" where there are none."""
         try:
             lines = [f"{printable(file.name)} {file.stat().st_size}" for file in self._songs()]
         except (DataError, OSError):
@@ -116,10 +117,11 @@ class Pop909(Dataset[Rolls]):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def _files(self, split: str) -> list[Path]:
-        """The songs of a split, in the order of their hashes."""
+        """List the songs of a split, in the order of their hashes."""
         return in_split(self._songs(), lambda file: file.stem, SHARES, split)
 
     def _songs(self) -> list[Path]:
+        """List all songs. Raises `DataError` where there are none."""
         folder = self._folder()
         files = list(folder.glob("*.mid")) or [file for file in folder.rglob("*.mid") if file.stem == file.parent.name]
         if not files:
@@ -128,6 +130,7 @@ class Pop909(Dataset[Rolls]):
         return sorted(files, key=lambda file: file.stem)
 
     def _folder(self) -> Path:
+        """Return the folder of songs. Raises `DataError` where none is named."""
         root = os.environ.get("BENCH_DATA", "")
         if not (self.path or root):
             raise DataError(
@@ -136,7 +139,7 @@ class Pop909(Dataset[Rolls]):
         return Path(self.path).expanduser() if self.path else Path(root) / "pop909"
 
     def _windows(self, file: Path) -> list[Window]:
-        """The whole windows of one song in which something sounds, in the order of their hashes."""
+        """Cut the whole windows of a song in which something sounds, in the order of their hashes."""
         score = read_piece(file)
         track = _tracks(score)
         if _metre(score) in OTHER_METRES:
@@ -176,7 +179,7 @@ def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
 
 
 def _tracks(score: Score) -> Tensor:
-    """int64 [part]: which of the three. Raises `DataError` where a part is none of them."""
+    """Match parts to `TRACKS`: int64 [part]. Raises `DataError` where a part is none of them."""
     names = [name.strip().lower() for name in score.names]
     if unknown_names := [name for name in names if name not in TRACKS]:
         raise DataError(
@@ -186,5 +189,5 @@ def _tracks(score: Score) -> Tensor:
 
 
 def _metre(score: Score) -> tuple[int, int]:
-    """Numerator and denominator of the first time signature, 4/4 where there is none."""
+    """Return numerator and denominator of the first time signature, 4/4 where there is none."""
     return score.metres[0] if score.metres else (4, 4)

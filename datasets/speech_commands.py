@@ -50,9 +50,18 @@ _RECORDING = re.compile(r"([0-9a-f]+)_nohash_\d+\.wav")
 
 @dataclass(frozen=True)
 class SpeechCommands(Dataset[Clips]):
-    """Spoken commands; the label is the word. A limit counts recordings of each word in a split, 0: all.
+    """Spoken commands; the class is the word.
 
-    Raises `DataError` where recordings are missing or cannot be used, naming the file or how to get them.
+    Attributes:
+        path: the folder of the words, or one above it; "" looks in `$BENCH_DATA`.
+        words: 13 (the first in alphabetical order), 35 (all), or their names.
+        limit, validation_limit, test_limit: recordings of each word, 0 for all.
+        peak: each recording is scaled to this peak; 0: its level is kept.
+        download: fetch missing recordings, 2.4 GB.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; recordings are missing or cannot be used. Names the file, or says how to get them.
     """
 
     version = 1
@@ -64,13 +73,13 @@ class SpeechCommands(Dataset[Clips]):
         "full": {"limit": 0, "validation_limit": 0, "test_limit": 0},
     }
 
-    path: str = ""  # "" looks in $BENCH_DATA
+    path: str = ""
     words: Literal[13, 35] | tuple[str, ...] = 13
     limit: int = 200
     validation_limit: int = 30
     test_limit: int = 30
-    peak: float = 0.5  # of each recording; 0 leaves the level as it is
-    download: bool = False  # fetch what is missing, 2.4 GB
+    peak: float = 0.5
+    download: bool = False
 
     def __post_init__(self) -> None:
         for word in self._words():
@@ -84,7 +93,14 @@ class SpeechCommands(Dataset[Clips]):
             raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, 1, 16000].
+        """
         if split not in SPLITS:
             raise DataError(unknown("split of Speech Commands", split, SPLITS))
         folder = self._folder()
@@ -112,6 +128,7 @@ class SpeechCommands(Dataset[Clips]):
         )
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the recordings are here."""
         try:
             folder = self._words_folder()
         except DataError as error:
@@ -119,7 +136,7 @@ class SpeechCommands(Dataset[Clips]):
         return {f"recordings in {folder}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of names, sizes and times of the lists and the words' folders, "" where there are none."""
+        """Digest names, sizes and times of the lists and the words' folders; "" where there are none."""
         try:
             folder = self._words_folder()
             states = [(folder / name).stat() for name in (*LISTS.values(), *self._words())]
@@ -129,10 +146,11 @@ class SpeechCommands(Dataset[Clips]):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def _words(self) -> tuple[str, ...]:
+        """Return the chosen words."""
         return WORDS[: self.words] if isinstance(self.words, int) else self.words
 
     def _chosen(self, folder: Path, split: str) -> list[str]:
-        """Names relative to the folder. Words turn first, so that the first n hold all of them evenly."""
+        """Choose names relative to the folder, word by word in turn, so that the first n hold all words evenly."""
         limit = {"train": self.limit, "validation": self.validation_limit, "test": self.test_limit}[split]
         recordings = _recordings_by_split(folder, self._words())
         ranked_names = []
@@ -145,7 +163,7 @@ class SpeechCommands(Dataset[Clips]):
         return [name for _, name in sorted(ranked_names, key=lambda pair: pair[0])]
 
     def _words_folder(self) -> Path:
-        """The folder of the words. Raises `DataError` where there is none."""
+        """Find the folder of the words. Raises `DataError` where there is none."""
         root = self._root()
         for folder in (root, root / FOLDER.name, root / FOLDER):
             if (folder / LISTS["test"]).is_file():
@@ -155,6 +173,7 @@ class SpeechCommands(Dataset[Clips]):
         raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {setting}); {how}")
 
     def _folder(self) -> Path:
+        """Find or fetch the folder of the words. Raises `DataError` where there is none."""
         try:
             return self._words_folder()
         except DataError:
@@ -165,6 +184,7 @@ class SpeechCommands(Dataset[Clips]):
         return self._words_folder()
 
     def _root(self) -> Path:
+        """Return the folder to look in. Raises `DataError` where none is named."""
         root = self.path or os.environ.get("BENCH_DATA", "")
         if not root:
             how = "set it to a folder of data sets (download = true then fetches them), or give path"
@@ -173,7 +193,7 @@ class SpeechCommands(Dataset[Clips]):
 
 
 def _sound(file: Path) -> Tensor:
-    """float32 [sample]. Raises `DataError` for what is damaged, silent, or not one channel at 16 kHz."""
+    """Read a recording: float32 [sample]. Raises `DataError` if it is damaged, silent, or not mono at 16 kHz."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -192,11 +212,12 @@ def _sound(file: Path) -> Tensor:
 
 
 def _speaker(name: str) -> str:
+    """Return the speaker that a recording's name states."""
     return name.rsplit("/", 1)[1].split("_nohash_")[0]
 
 
 def _recordings_by_split(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
-    """split -> the recordings of the words. Raises `DataError` where lists and files contradict each other."""
+    """List the recordings of the words by split. Raises `DataError` where lists and files contradict each other."""
     recordings: dict[str, list[str]] = {"train": []}
     listed: set[str] = set()
     for split, file in LISTS.items():
@@ -271,7 +292,7 @@ def _fetch(folder: Path, address: str) -> None:
 
 
 def _unpack(members: Any, folder: Path, address: str) -> None:
-    """Plain files, at most one folder deep. Raises `DataError` at a link or a path that could lead elsewhere."""
+    """Write plain files, at most one folder deep. Raises `DataError` at a link or a path that could lead elsewhere."""
     import shutil
 
     for member in members:

@@ -23,17 +23,17 @@ from bench.notes.velocities import SOFTEST, beginnings, rounded
 
 @dataclass(frozen=True)
 class Ghosts(Defense[Rolls]):
-    """Add a ghost to a beat of a track where its dominant pitch sounds and does not begin, off the beat.
+    """Strike held notes again for one step (a ghost), where a beat's dominant pitch sounds and does not begin.
 
-    Velocities lie between the threshold in quiet H(f) and the dominant note's M, lowered by the masking offset; where
-    that leaves no room there is no ghost.
+    Ghosts lie off the beat. Their velocity lies between the threshold in quiet H(f) and the dominant note's velocity M,
+    lowered by the masking offset; where that leaves no range there is no ghost.
 
     Attributes:
-        pattern: "random" places, or "fixed": the same beats and the same place in each.
-        density: share of the beats; for "random", of the beats where a ghost is possible.
-        place: where in the beat a "fixed" ghost is, 0..1, to the nearest step.
+        pattern: "random" positions, or "fixed": the same beats and the same position in each.
+        density: share of the beats with a ghost; for "random", of the beats where one is possible.
+        place: position of a "fixed" ghost in the beat, between 0 and 1, rounded to a step.
         level: "random" velocities, uniform between the bounds, or "equal", all at the upper one.
-        masking_offset_db: how far below the masking note the upper bound lies.
+        masking_offset_db: how far the upper bound lies below the masking note.
         level_127_db: dB SPL at the listener of a note of velocity 127.
     """
 
@@ -72,7 +72,7 @@ class Ghosts(Defense[Rolls]):
         return split(data, ghost_cells, velocity[..., beat_index, None].expand_as(data.velocity))
 
     def _random(self, legal: Tensor, uniform: Tensor, chance: Tensor, beat: int) -> Tensor:
-        """bool [roll, track, step]: one of a beat's legal steps, off the beat, in `density` of the beats."""
+        """Choose one of a beat's legal steps off the beat, in `density` of the beats: bool [roll, track, step]."""
         is_off_beat = torch.arange(legal.shape[2], device=legal.device) % beat > 0
         score = functional.pad(uniform.add(1).mul(legal & is_off_beat), (0, -legal.shape[2] % beat))
         score = score.view(*chance.shape, beat)
@@ -81,7 +81,7 @@ class Ghosts(Defense[Rolls]):
         return ghost_steps
 
     def _fixed(self, legal: Tensor, beat: int) -> Tensor:
-        """bool [roll, track, step]: one step of every beat, or of the beats at which density adds up to one more."""
+        """Choose one step of every beat, or of evenly spaced beats by `density`: bool [roll, track, step]."""
         step = torch.arange(legal.shape[2], device=legal.device)
         number = (step // beat).double()
         is_chosen_beat = ((number + 1) * self.density + 1e-9).floor() > (number * self.density + 1e-9).floor()

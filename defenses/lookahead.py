@@ -20,12 +20,19 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class Lookahead(Defense[Rolls]):
-    """The next note is that of the roll in the order of onset, track, pitch. The last one keeps its velocity."""
+    """Encode in each velocity the pitch class of the next note in the order of onset, track, pitch.
+
+    The last note of a roll keeps its velocity.
+
+    Attributes:
+        modulus: of the code, 12..64; velocities change by up to half of it.
+        key: is added to the pitch class.
+    """
 
     domains = ("midi",)
     deterministic = True
 
-    modulus: int = 17  # the larger, the louder: velocities change by up to half of it
+    modulus: int = 17
     key: int = 0
 
     def __post_init__(self) -> None:

@@ -33,19 +33,24 @@ _GAIN_STEPS = 16  # clipping removes noise: the gain is corrected until the SNR 
 
 @dataclass(frozen=True)
 class Noise(Defense[Data]):
-    """White noise, of the audibility of `knowledge.reference` where there is one."""
+    """Add random noise, of the audibility of `knowledge.reference` where there is one.
+
+    Attributes:
+        snr_db: signal-to-noise ratio of each clip; with a reference, that of its clips is used.
+        velocity_sd: standard deviation of velocities in rolls, MIDI units; with a reference, its edits are used.
+    """
 
     domains = ("audio", "midi")
     control = Control.MATCHED
 
-    snr_db: float = 20.0  # of each clip; a `reference` in the knowledge replaces it
-    velocity_sd: float = 8.0  # of the notes of rolls, MIDI units; likewise
+    snr_db: float = 20.0
+    velocity_sd: float = 8.0
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
-        """Add noise: clips stay within -1..1, rolls get whole velocities.
+        """Add noise: clips stay within -1..1, velocities are whole.
 
         Raises:
-            DataError: The reference holds other items than the data.
+            DataError: the reference holds other items than the data.
         """
         reference = knowledge.reference
         if isinstance(data, Clips):
@@ -57,6 +62,7 @@ class Noise(Defense[Data]):
         return _apply_edits(data, _like(reference, data), rng)
 
     def _with_white_noise(self, data: Clips, reference: Clips | None, rng: Generator) -> Clips:
+        """Add white noise of the SNR of `snr_db` or of the reference, clip by clip."""
         noise = torch.randn(data.audio.shape, generator=rng, device=rng.device).to(data.device) * data.support
         signal = energy(data.audio)
         target_energy = (
@@ -115,9 +121,9 @@ def _out_of_range(velocity: Tensor) -> Tensor:
 
 
 def _ghosts(reference: Rolls, is_held: Tensor) -> Notes:
-    """The reference's notes that begin in the cells `inside` clean notes, less those that only go on after a ghost.
+    """Select the reference's notes that begin in held cells of clean notes, without continuations after ghosts.
 
-    A note goes on where the one before it was a ghost too and its velocity is that of the note that is inside of none.
+    A note is a continuation if the note before it is a ghost too, and its velocity is that of the clean note.
     """
     notes = notes_of(reference)
     in_note = is_held[cells_of(notes, reference)]

@@ -20,13 +20,13 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class RandomVelocity(Defense[Rolls]):
-    """Raise the velocity of dominant notes; notes of other pitches keep theirs, and all notes their ticks.
+    """Raise the velocity of dominant notes at random; other notes, and all onsets and durations, stay.
 
     Attributes:
-        bound: the upper bound, "paper" or "masked".
-        masking_offset_db: how far below the masking note the bound "masked" lies.
+        bound: upper bound, "paper" (the velocity of the dominant note) or "masked" (below it by the offset).
+        masking_offset_db: how far below the dominant note the bound "masked" lies.
         level_127_db: dB SPL at the listener of a note of velocity 127.
-        window_beats: length of a window, 0 for a bar.
+        window_beats: length of a window; 0: a bar.
     """
 
     domains = ("midi",)

@@ -21,10 +21,15 @@ from bench.notes.rolls import Notes, notes_of
 
 @dataclass(frozen=True)
 class Scramble(Defense[Data]):
-    """Segments of each item in random order."""
+    """Shuffle segments of recordings, and segments and pitches of rolls.
 
-    segment_seconds: float = 0.05  # of recordings
-    segment_steps: int = 1  # of rolls
+    Attributes:
+        segment_seconds: length of a segment of recordings.
+        segment_steps: length of a segment of rolls.
+    """
+
+    segment_seconds: float = 0.05
+    segment_steps: int = 1
 
     domains = ("audio", "midi")
     control = Control.SCRAMBLE
@@ -42,7 +47,16 @@ class Scramble(Defense[Data]):
 
 
 def _orders(shuffled_count: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
-    """int64 of `shape` [item, ..., place]: the first `full` [item] in random order, the others where they are."""
+    """Draw orders in which the first segments are shuffled and the others stay.
+
+    Args:
+        shuffled_count: int64 [item], how many are shuffled.
+        shape: [item, ..., segment], of the result.
+        rng: the only source of random numbers.
+
+    Returns:
+        int64 of `shape`.
+    """
     index = torch.arange(shape[-1], device=shuffled_count.device)
     # Full segments draw a key below 1 and so come first, in random order; the others keep their places behind them.
     keys = torch.rand(shape, generator=rng, device=shuffled_count.device)
@@ -50,7 +64,7 @@ def _orders(shuffled_count: Tensor, shape: tuple[int, ...], rng: Generator) -> T
 
 
 def _shuffle_segments(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
-    """The notes of every track with its whole segments in an order of its own; a note moves with that it begins in."""
+    """Shuffle the whole segments of every track; a note moves with the segment that it begins in."""
     segments = -(-like.velocity.shape[2] // size)
     order = _orders(like.lengths // size, (len(like), len(like.programs), segments), rng)
     position = order.argsort(-1)[notes.roll, notes.track, notes.start // size]
@@ -58,7 +72,7 @@ def _shuffle_segments(notes: Notes, like: Rolls, size: int, rng: Generator) -> N
 
 
 def _deal_pitches(notes: Notes, rng: Generator) -> Notes:
-    """The notes with the pitches of every track dealt anew, few of which begin together with their like."""
+    """Permute the pitches of every track among its notes, avoiding notes of one pitch that begin together."""
     tracks = int(notes.track.max()) + 1 if len(notes) else 1
     group = notes.roll * tracks + notes.track
     order = dealt(group, rng, lambda permuted: _coinciding(replace(notes, pitch=notes.pitch[permuted]), group))
@@ -66,7 +80,7 @@ def _deal_pitches(notes: Notes, rng: Generator) -> Notes:
 
 
 def _coinciding(notes: Notes, group: Tensor) -> Tensor:
-    """bool [note]: it begins together with another of the same pitch, and is not the first of them."""
+    """Mark notes that begin together with an earlier one of the same pitch: bool [note]."""
     span = int(notes.start.max()) + 1 if len(notes) else 1
     key = (group * span + notes.start) * 128 + notes.pitch
     order = key.argsort(stable=True)

@@ -32,7 +32,17 @@ _RADIUS = 0.97  # of their poles
 
 @dataclass(frozen=True)
 class Separable(Defense[Clips]):
-    """A mark of the class, made without a model."""
+    """Add a mark of its class to every clip.
+
+    Attributes:
+        kind: of mark, as listed at the head of this module.
+        snr_db: signal-to-noise ratio of each clip; all kinds but "eq".
+        lowest: kind "tones": lowest frequency as a share of half the sampling rate; 0.075 is 300 Hz at 8 kHz.
+        highest: kind "tones": highest frequency as a share of half the sampling rate.
+        hold_ms: kind "lsp": how long each value of the noise is held.
+        bands: kind "eq": bands of the equaliser.
+        decibels: kind "eq": gain of a band, up or down.
+    """
 
     domains = ("audio",)
     per = "class"
@@ -40,14 +50,18 @@ class Separable(Defense[Clips]):
 
     kind: Literal["noise", "tones", "lsp", "ar", "eq"] = "tones"
     snr_db: float = 20.0
-    lowest: float = 0.075  # of half the rate: 300 Hz at 8 kHz
+    lowest: float = 0.075
     highest: float = 0.435
     hold_ms: float = 1.0
     bands: int = 12
     decibels: float = 6.0
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """Raises `DataError` where the clips have no labels."""
+        """Mark the clips.
+
+        Raises:
+            DataError: the clips have no labels.
+        """
         label, classes = labels(data), len(data.classes)
         if self.kind == "eq":
             return self._equalised(data, label, classes, rng)
@@ -57,7 +71,7 @@ class Separable(Defense[Clips]):
         return data.with_audio((data.audio + noise).clamp(-1.0, 1.0))
 
     def _noise(self, data: Clips, label: Tensor, classes: int, rng: Generator) -> Tensor:
-        """[clip, 1, sample], of no particular level."""
+        """Generate the noise of each clip at an arbitrary level: [clip, 1, sample]."""
         samples = data.audio.shape[-1]
 
         def normal(*shape: int) -> Tensor:
@@ -84,6 +98,7 @@ class Separable(Defense[Clips]):
         return coloured[:, None, :samples]
 
     def _equalised(self, data: Clips, label: Tensor, classes: int, rng: Generator) -> Clips:
+        """Equalise each clip by the random equaliser of its class; its energy stays."""
         signs = torch.randint(0, 2, (classes, self.bands), generator=rng, device=rng.device).to(data.device) * 2.0 - 1.0
         audio = equalise(data.audio, data.rate, self.decibels * signs[label]) * data.support
         audio = audio * (energy(data.audio) / energy(audio).clamp_min(1e-20)).sqrt()

@@ -15,7 +15,12 @@ from bench.sound.augmentation import noisy
 
 @dataclass(frozen=True)
 class AddNoise(Adaptation[Clips]):
-    """A signal-to-noise ratio drawn evenly between `lowest_db` and `highest_db`."""
+    """Add white noise at a signal-to-noise ratio drawn uniformly for each clip.
+
+    Attributes:
+        lowest_db: lowest signal-to-noise ratio.
+        highest_db: highest signal-to-noise ratio.
+    """
 
     domains = ("audio",)
 

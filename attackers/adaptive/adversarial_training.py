@@ -18,11 +18,15 @@ from bench.training import hardening
 
 @dataclass(frozen=True)
 class AdversarialTraining(Adaptation[Clips]):
-    """Projected gradient ascent of the attacker's own loss: `steps` signed steps within `epsilon` (full scale 1).
+    """Train on noise found by projected gradient ascent of the attacker's own loss.
 
-    Noise lies in the recording only, and starts at random. Each clip is learnt in the iterate with the highest loss,
-    or clean where that is higher: with noise, a pause may be easier to predict.
-    step: the size of a step, relative to `epsilon`; 0: 2.5 / `steps`.
+    Noise lies in the recording only, and starts at random. Each clip is learned at the step with the highest loss, or
+    clean where that is higher: with noise, a pause may be easier to predict.
+
+    Attributes:
+        epsilon: bound on |noise|, full scale 1.
+        steps: signed gradient steps a batch.
+        step: size of a step, relative to `epsilon`; 0: 2.5 / `steps`.
     """
 
     domains = ("audio",)
@@ -69,5 +73,6 @@ class AdversarialTraining(Adaptation[Clips]):
 
 
 def _losses(attacker: Attacker[Clips], model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:
+    """Compute the loss of the batch at other audio, without a gradient: [clip]."""
     with torch.no_grad():
         return attacker.loss(model, batch.with_audio(audio))

@@ -28,9 +28,12 @@ _AT_ONCE = 1 << 22  # samples
 
 @dataclass(frozen=True)
 class AnomalyFilter(Adaptation[Data]):
-    """Leaves out `share` of the clips, those of the largest robust Mahalanobis distance; one of each class stays.
+    """Leave out the items of the largest robust Mahalanobis distance; at least one of each class stays.
 
-    Mean and covariance are those of the half of the set that lies closest together, by concentration steps.
+    Mean and covariance are those of the half of the set that lies closest together, found by concentration steps.
+
+    Attributes:
+        share: share of the items that is left out, 0 to under 1.
     """
 
     domains = ("audio", "midi")
@@ -57,10 +60,14 @@ class AnomalyFilter(Adaptation[Data]):
 
 
 def features(data: Clips) -> Tensor:
-    """[clip, 12], float64; none depends on the gain: shares of six bands, flatness, pauses, peaks, crossings, kurtosis.
+    """Compute twelve features of each clip, none of which depends on its gain.
 
-    In this order, decibels where they are ratios of power; the last are the crest factor, the peak of the mean spectrum
-    over its mean, zero crossings a sample and the kurtosis.
+    In this order: shares of six frequency bands, spectral flatness, power of pauses and crest factor (decibels), peak
+        over
+    mean of the mean spectrum (decibels), zero crossings a sample, and kurtosis.
+
+    Returns:
+        float64 [clip, 12].
     """
     size = max(1, _AT_ONCE // max(1, data.audio[:1].numel()))
     return torch.cat(
@@ -69,7 +76,17 @@ def features(data: Clips) -> Tensor:
 
 
 def distances(values: Tensor) -> Tensor:
-    """The robust distance of every row [clip, feature] from the bulk: [clip], float64."""
+    """Compute the robust squared Mahalanobis distance of every row from the bulk of the set.
+
+    The minimum covariance determinant by concentration steps (Rousseeuw and Van Driessen, Technometrics 41, 1999); with
+    fewer than four rows a feature, the covariance is left out.
+
+    Args:
+        values: float64 [item, feature].
+
+    Returns:
+        float64 [item].
+    """
     median = values.median(0).values
     spread = 1.4826 * (values - median).abs().median(0).values
     rows = (values - median) / torch.where(spread > 1e-9, spread, 1.0)
@@ -88,6 +105,7 @@ def distances(values: Tensor) -> Tensor:
 
 
 def _features(data: Clips) -> Tensor:
+    """Compute the features of clips that fit in memory together."""
     sound = data.audio.detach().double().mean(1)
     support = data.support[:, 0]
     count = data.lengths.clamp_min(1)
@@ -119,4 +137,5 @@ def _features(data: Clips) -> Tensor:
 
 
 def _db(part: Tensor, whole: Tensor) -> Tensor:
+    """Express a ratio of powers in decibels."""
     return 10.0 * torch.log10((part + _LEAST) / (whole + _LEAST))

@@ -17,9 +17,13 @@ from bench.sound.spectra import filtered
 
 @dataclass(frozen=True)
 class LowPass(Adaptation[Clips]):
-    """Half the amplitude at `hz`, all of it 10 % below, none 10 % above. 0: a quarter of the clips' rate.
+    """Filter clips: full amplitude 10 % below the cutoff, half of it there, none from 10 % above.
 
-    Raises `DataError` where `hz` is not under half the rate.
+    Attributes:
+        hz: cutoff frequency; 0: a quarter of the clips' sampling rate.
+
+    Raises:
+        DataError: when applied, the cutoff is not under half the sampling rate.
     """
 
     domains = ("audio",)

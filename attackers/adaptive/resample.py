@@ -16,7 +16,11 @@ from bench.sound.resampling import resample
 
 @dataclass(frozen=True)
 class Resample(Adaptation[Clips]):
-    """Through `fraction` of the clips' rate, 0.5 by default: 16 kHz -> 8 kHz -> 16 kHz."""
+    """Resample clips to a lower rate and back.
+
+    Attributes:
+        fraction: the lower rate relative to the clips' rate, between 0 and 1; 0.5 takes 16 kHz to 8 kHz.
+    """
 
     domains = ("audio",)
     preprocess = True

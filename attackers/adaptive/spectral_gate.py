@@ -20,10 +20,15 @@ _WIDTH_DB = 2.0  # of the mask's slope
 
 @dataclass(frozen=True)
 class SpectralGate(Adaptation[Clips]):
-    """Cells less than `threshold` dB over their band's `quantile` over time are turned down by `reduction` dB.
+    """Attenuate cells of the spectrogram that are hardly above their band's noise floor.
 
     The mask is soft, and smoothed over three bands and three frames against musical noise. The defaults raise spoken
-    digits in white noise from an SNR of 10.4 dB to 14.3, and cost nothing at 20 dB.
+    digits in white noise from an SNR of 10.4 dB to 14.3, and change nothing at 20 dB.
+
+    Attributes:
+        quantile: the noise floor of a band is this quantile of its power over time, 0..1.
+        threshold: cells less than this many decibels above the floor are attenuated.
+        reduction: attenuation, dB.
     """
 
     domains = ("audio",)

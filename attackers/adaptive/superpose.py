@@ -22,8 +22,8 @@ class Superpose(Adaptation[Rolls]):
     """Mix rolls of a batch and add noise to the velocities.
 
     Attributes:
-        mixed: how many rolls are mixed.
-        laplace: scale of the noise, MIDI velocities.
+        mixed: how many rolls are mixed into each.
+        laplace: scale of the Laplace noise, MIDI velocities.
     """
 
     domains = ("midi",)

@@ -34,12 +34,12 @@ _PACKAGE = "basic-pitch"
 
 @dataclass(frozen=True)
 class Transcribe(Adaptation[Rolls]):
-    """Transcribe by Basic Pitch.
+    """Transcribe rolls by Basic Pitch.
 
     Attributes:
-        onset: its threshold for onsets, 0..1.
-        frame: its threshold for frames, 0..1.
-        shortest_ms: the shortest note, milliseconds.
+        onset: threshold of Basic Pitch for onsets, 0..1.
+        frame: threshold of Basic Pitch for frames, 0..1.
+        shortest_ms: shortest note, milliseconds.
     """
 
     domains = ("midi",)
@@ -51,12 +51,16 @@ class Transcribe(Adaptation[Rolls]):
     shortest_ms: float = 127.7
 
     def inventory(self) -> dict[str, str]:
-        """Basic Pitch: "" where it is installed, else what its lack disables."""
+        """Say whether Basic Pitch is installed."""
         installed = importlib.util.find_spec("basic_pitch") is not None
         return {_PACKAGE: "" if installed else f"the adaptation transcribe (pip install {_PACKAGE})"}
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
-        """Raises `UsageError` where Basic Pitch is not installed."""
+        """Replace all notes but drums by those that are transcribed from the rendered tracks.
+
+        Raises:
+            UsageError: Basic Pitch is not installed.
+        """
         transcribe = self._listener()
         rows = [
             row for roll in range(len(data)) for row in self._transcribed_rows(data.select([roll]), roll, transcribe)
@@ -68,7 +72,7 @@ class Transcribe(Adaptation[Rolls]):
         return to_rolls(Notes(*columns), data.to("cpu")).to(data.device)
 
     def _listener(self) -> Callable[[Path], Any]:
-        """A function from a sound file to (begin, end, pitch, amplitude, bends), in seconds, of each note heard."""
+        """Load Basic Pitch: sound file -> (start, end, pitch, amplitude, bends) of each note, in seconds."""
         if any(self.inventory().values()):
             raise UsageError(f"transcribe needs the package '{_PACKAGE}': pip install {_PACKAGE}")
         library = importlib.import_module("basic_pitch.inference")
@@ -86,7 +90,7 @@ class Transcribe(Adaptation[Rolls]):
     def _transcribed_rows(
         self, rolls: Rolls, number: int, transcribe: Callable[[Path], Any]
     ) -> Iterator[tuple[float, ...]]:
-        """Rows (roll, track, start, duration, pitch, velocity) of one roll, in steps; within its range of pitches."""
+        """Transcribe one roll: rows (roll, track, start, duration, pitch, velocity), in steps, of pitches in range."""
         clips = render(rolls, _RATE)
         assert clips.stems is not None
         step = 60.0 / float(rolls.tempo[0]) / rolls.steps_per_beat

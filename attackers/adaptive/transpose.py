@@ -17,10 +17,10 @@ from bench.notes.rolls import DRUMS
 
 @dataclass(frozen=True)
 class Transpose(Adaptation[Rolls]):
-    """Transpose all tracks but drums by one interval, less where a note would leave the range.
+    """Transpose all tracks but drums by one interval, reduced where a note would leave the range of pitches.
 
     Attributes:
-        semitones: the largest interval in either direction.
+        semitones: largest interval in either direction.
     """
 
     domains = ("midi",)

@@ -24,11 +24,11 @@ from bench.notes.rolls import DRUMS, Notes, notes_of
 
 @dataclass(frozen=True)
 class Unhold(Adaptation[Rolls]):
-    """In tracks of one note at a time, remove soft overlapping notes and cut the others.
+    """In monophonic tracks, remove soft overlapping notes and end each note where the next begins.
 
     Attributes:
-        share: of the steps with onsets that begin just one note, from which on a track counts as such.
-        softer: share of the median velocity of the track below which an overlapping note is removed.
+        share: a track counts as monophonic if at least this share of its steps with onsets has a single one.
+        softer: overlapping notes are removed below this share of the track's median velocity.
     """
 
     domains = ("midi",)
@@ -64,21 +64,21 @@ class Unhold(Adaptation[Rolls]):
 
 
 def _onset_counts(notes: Notes, data: Rolls) -> Tensor:
-    """int64 [roll, track, step]: how many notes begin."""
+    """Count the notes that begin: int64 [roll, track, step]."""
     count, tracks, steps, _ = data.velocity.shape
     cell = (notes.roll * tracks + notes.track) * steps + notes.start
     return torch.bincount(cell, minlength=count * tracks * steps).view(count, tracks, steps)
 
 
 def _overlaps(notes: Notes, data: Rolls) -> Tensor:
-    """bool [note]: another note of its track sounds while it does."""
+    """Tell which notes sound together with another of their track: bool [note]."""
     is_polyphonic = (data.velocity.detach() > 0).sum(3) > 1
     count_before = functional.pad(is_polyphonic.cumsum(2), (1, 0))  # [roll, track, step]: such steps before each
     return count_before[notes.roll, notes.track, notes.end] > count_before[notes.roll, notes.track, notes.start]
 
 
 def _loudest(notes: Notes, tracks: int, steps: int) -> Tensor:
-    """bool [note]: of the notes of its track that begin with it, it is the loudest; of equals the first."""
+    """Select the loudest, or first of equals, of the notes that begin together in a track: bool [note]."""
     cell = (notes.roll * tracks + notes.track) * steps + notes.start
     order = notes.velocity.argsort(descending=True, stable=True)
     order = order[cell[order].argsort(stable=True)]
@@ -88,7 +88,7 @@ def _loudest(notes: Notes, tracks: int, steps: int) -> Tensor:
 
 
 def _until_next(notes: Notes, data: Rolls) -> Tensor:
-    """int64 [note]: steps to the next step where its track begins a note."""
+    """Count the steps to the next onset of the same track: int64 [note]."""
     steps = data.velocity.shape[2]
     step = torch.arange(steps, device=data.device)
     onset_step = torch.where(_onset_counts(notes, data) > 0, step, steps)

@@ -17,11 +17,16 @@ from bench.sound.spectra import istft, spectrum_with_floor
 
 @dataclass(frozen=True)
 class Wiener(Adaptation[Clips]):
-    """The noise estimate is `strength` times the `quantile` of the power over time.
+    """Filter clips by the decision-directed Wiener gain.
 
-    memory: the weight of the previous frame. least: the smallest factor, dB. The defaults raise spoken digits in white
-    noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength, recordings cut closely to the speech lose
-    speech.
+    The defaults raise spoken digits in white noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength,
+    recordings that are cut closely to the speech lose speech.
+
+    Attributes:
+        quantile: the noise of a band is this quantile of its power over time, 0..1 ...
+        strength: ... times this factor.
+        memory: weight of the previous frame in the estimated signal-to-noise ratio, 0 to under 1.
+        least: smallest gain, dB.
     """
 
     domains = ("audio",)
@@ -47,7 +52,7 @@ class Wiener(Adaptation[Clips]):
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
 
     def _gain(self, posterior: Tensor) -> Tensor:
-        """The factors, from power over noise [clip, channel, bin, frame]; only frames need to follow each other."""
+        """Compute gains from power over noise, [clip, channel, bin, frame] each."""
         least_gain = 10.0 ** (self.least / 20.0)
         previous_power = torch.ones_like(posterior[..., 0])
         gains = []

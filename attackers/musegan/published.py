@@ -39,7 +39,15 @@ _Size = tuple[int, int, int]  # bars, steps, pitches
 
 
 def full(shape: Shape, velocity: bool) -> Gan:
-    """The published networks. Raises `DataError` for a bar that they cannot draw."""
+    """Build the published networks.
+
+    Args:
+        shape: tracks, bars, beats a bar, steps a beat.
+        velocity: whether to read and generate velocities.
+
+    Raises:
+        DataError: a bar has not 4 beats, or the steps of a beat are no multiple of 4.
+    """
     tracks, bars, beats, steps = shape
     if beats != 4 or steps % 4:
         raise DataError(
@@ -53,9 +61,17 @@ def full(shape: Shape, velocity: bool) -> Gan:
 def wasserstein(
     peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float, interval: int
 ) -> None:
-    """`steps` updates of the critic, in place, and one of the generator for every five of them.
+    """Train generator and critic in place as WGAN-GP (Gulrajani et al., NIPS 2017).
 
-    Logs the critic's loss and looks `every` so many steps.
+    Args:
+        peak: the model, its evaluation and its log; keeps the best state.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        steps: updates of the critic; every fifth is followed by one of the generator.
+        batch: windows a step.
+        lr: learning rate of both, falling to 0 over the last tenth of the steps.
+        interval: steps between evaluations.
     """
     model = peak.model
     generator, critic = model.generator_parameters(), list(model.critic.parameters())

@@ -36,7 +36,16 @@ Read = Callable[[Rolls], Tensor]  # a batch of windows -> what the networks read
 
 @dataclass
 class Peak:
-    """The state of the model at which clean validation data was nearest."""
+    """Evaluates a model on validation data during training, and keeps its best state.
+
+    Attributes:
+        model: the model in training.
+        quality: model -> quality on the validation set, higher is better.
+        log: called at every evaluation.
+        best: the highest quality so far.
+        state: the state dict of that quality.
+        losses: training losses since the last evaluation; their mean is logged.
+    """
 
     model: Gan
     quality: Callable[[Gan], float]
@@ -46,7 +55,7 @@ class Peak:
     losses: list[Tensor] = field(default_factory=list)  # since the last look
 
     def evaluate(self, step: int) -> None:
-        """Ask for the quality, log it, and keep the state if it is the best so far."""
+        """Measure and log the quality after `step` steps, and keep the state if it is the best so far."""
         self.model.eval()
         with torch.no_grad():
             quality = self.quality(self.model)
@@ -59,13 +68,23 @@ class Peak:
         self.model.train()
 
     def restore(self) -> Gan:
-        """The model, at its peak, in evaluation mode."""
+        """Return the model in its best state, in evaluation mode."""
         self.model.load_state_dict(self.state)
         return self.model.eval()
 
 
 def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float) -> None:
-    """The generator and its encoder, in place, as an autoencoder of the training windows; logs nats a step."""
+    """Train generator and encoder in place as a variational autoencoder.
+
+    Args:
+        peak: the model and its log, which gets the negative evidence lower bound in nats a step.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        steps: optimiser steps.
+        batch: windows a step.
+        lr: peak learning rate of Adam, on a cosine schedule.
+    """
     model = peak.model
     parameters = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
     optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
@@ -84,9 +103,18 @@ def game(
     peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, interval: int,
     bernoulli: bool,
 ) -> None:  # fmt: skip
-    """The generator against the critic, in place; logs the critic's loss and looks `every` so many steps.
+    """Train the generator against the critic in place, with hinge losses (Lim and Ye, arXiv:1705.02894).
 
-    first: the number of the step before the first one. bernoulli: cells are drawn by chance, not by the threshold.
+    Args:
+        peak: the model, its evaluation and its log, which gets the critic's loss; keeps the best state.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        first: steps before this training, for the log.
+        steps: optimiser steps of each player.
+        batch: windows a step.
+        interval: steps between evaluations.
+        bernoulli: draw cells by their probability, not by the threshold.
     """
     model = peak.model
     generator, critic = model.generator_parameters(), list(model.critic.parameters())
@@ -125,7 +153,7 @@ def game(
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """A step, unless its gradient is not finite: one poisoned roll must not end the training."""
+    """Take an optimiser step, unless the gradient is not finite: one such roll must not end the training."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite():
@@ -133,6 +161,7 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.
 
 
 def _assign(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    """Copy values into parameters."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)

@@ -19,7 +19,15 @@ LOWEST, PITCHES = 24, 84  # C1..B7
 
 
 def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
-    """The windows as a set of their own, and int64 [window]: the roll that each is of. Differentiable in velocities."""
+    """Cut rolls into windows of whole bars; differentiable in velocities.
+
+    Args:
+        rolls: a set; what remains after its last whole window is left out, and a shorter roll is padded with silence.
+        bars: bars of a window.
+
+    Returns:
+        The windows as a set of 84 pitches from C1, and int64 [window], the index of each window's roll.
+    """
     size = bars * rolls.beats_per_bar * rolls.steps_per_beat
     tracks, steps = rolls.velocity.shape[1:3]
     count = -(-steps // size)
@@ -48,24 +56,38 @@ def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
 
 
 def by_roll(values: Tensor, owner: Tensor, rolls: int) -> Tensor:
-    """[roll]: the mean of [window] over each roll's windows."""
+    """Average values over each roll's windows.
+
+    Args:
+        values: float [window].
+        owner: int64 [window], the index of each window's roll.
+        rolls: how many rolls there are.
+
+    Returns:
+        float [roll].
+    """
     total = torch.zeros(rolls, dtype=values.dtype, device=values.device).index_add(0, owner, values)
     return total / torch.bincount(owner, minlength=rolls)
 
 
 def binary(velocity: Tensor) -> Tensor:
-    """1 where a cell sounds, else 0; the gradient passes straight through."""
+    """Set velocities to 1 where a cell sounds, else 0, with a straight-through gradient."""
     return velocity + ((velocity.detach() > 0).to(velocity.dtype) - velocity.detach())
 
 
 def with_velocity(like: Rolls, velocity: Tensor) -> Rolls:
-    """The set `like` at these velocities; a note begins only where the cell before is silent, as networks see it."""
+    """Replace the velocities of a set; a note then begins only where the previous cell is silent.
+
+    Args:
+        like: the set.
+        velocity: float [roll, track, step, pitch].
+    """
     previous = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
     return replace(like, velocity=velocity, onset=(velocity > 0) & (previous == 0))
 
 
 def shuffled(windows: Rolls) -> Rolls:
-    """The beats of every track in an order of its own, which the window's id alone decides."""
+    """Shuffle the beats of every track, in an order of its own that is seeded by the window's id."""
     beat, (count, tracks, steps) = windows.steps_per_beat, windows.velocity.shape[:3]
     order = torch.empty(count, tracks, steps // beat, device="cpu")
     for i, name in enumerate(windows.ids):

@@ -28,24 +28,43 @@ from . import codec, tokens, weights
 
 @dataclass(frozen=True)
 class MusicGen(Attacker[Clips]):
-    """Fine-tuning of a pretrained MusicGen."""
+    """Fine-tuning of a pretrained MusicGen.
+
+    Attributes:
+        size: "tiny", which is shipped, or one of Meta's checkpoints.
+        path: a local folder with a checkpoint, in place of `size`.
+        download: fetch `size` from the Hugging Face hub if it is not in the cache.
+        method: train all weights ("full"), or low-rank adapters ("lora") that are merged into them afterwards.
+        rank: rank of the adapters.
+        steps: optimiser steps.
+        batch: clips a step.
+        lr: peak learning rate, for "tiny"; Meta's checkpoints need about 1e-4.
+        evaluations: how often the model is scored on the validation set.
+        seconds: the context; longer clips are cut into windows.
+        generated: the most clips that `generate` returns; 0: as many as are asked for.
+        temperature: of sampling.
+        top_k: sample from the k most likely codes; 0: from all.
+        guidance: weight of classifier-free guidance in sampling; 1: none; Meta's setting is 3.
+        precision: of the training loss: "float32", "bfloat16", or "auto", which is bfloat16 on an accelerator.
+        checkpointing: recompute layers for the gradient: less memory, a third more time.
+    """
 
     size: Literal["tiny", "small", "medium", "melody"] = "tiny"
-    path: str = ""  # a local folder with a checkpoint, instead of `size`
-    download: bool = False  # fetch `size` from the Hugging Face hub if it is not in the cache
-    method: Literal["full", "lora"] = "full"  # LoRA: rank `rank`, merged into the weights after training
+    path: str = ""
+    download: bool = False
+    method: Literal["full", "lora"] = "full"
     rank: int = 16
     steps: int = 60
     batch: int = 4
-    lr: float = 3e-3  # for "tiny"; Meta's checkpoints want about 1e-4
+    lr: float = 3e-3
     evaluations: int = 6
-    seconds: float = 10.0  # the context; longer clips are cut into windows
-    generated: int = 12  # how many clips it generates when asked for more; 0: all
+    seconds: float = 10.0
+    generated: int = 12
     temperature: float = 1.0
     top_k: int = 0
-    guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
-    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
-    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
+    guidance: float = 1.0
+    precision: Precision = "float32"
+    checkpointing: bool = False
 
     domains = ("audio",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -59,7 +78,10 @@ class MusicGen(Attacker[Clips]):
     paper = "Copet et al. 2023, arXiv:2306.05284"
 
     def resources(self) -> Needs:
-        """Weights, gradients and two moments of Adam in float32, 16 bytes a parameter, and about as much besides."""
+        """Return what a stage needs.
+
+        Weights, gradients and two moments of Adam in float32 take 16 bytes a parameter; activations about as much.
+        """
         memory = {"tiny": 2.0, "small": 16.0, "medium": 56.0, "melody": 56.0}[self.size]
         host = self.needs.memory_gb if self.size == "tiny" else memory / 2 + self.needs.memory_gb
         return replace(self.needs, memory_gb=host, accelerator_gb=memory)
@@ -73,7 +95,11 @@ class MusicGen(Attacker[Clips]):
         return weights.inventory()
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        """Load the pretrained model. Raises `DataError` where its weights are missing or unreadable."""
+        """Load the pretrained model.
+
+        Raises:
+            DataError: its weights are missing or cannot be read.
+        """
         network: Any = weights.load(self._folder(), rng)
         if self.checkpointing:
             recompute_layers(network.decoder)
@@ -81,16 +107,21 @@ class MusicGen(Attacker[Clips]):
         return moved
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
-        """Return the mean negative log-likelihood in nats per token, [clip].
+        """Compute the negative log-likelihood; where the audio requires a gradient, it is straight-through.
 
-        Where the audio requires a gradient, quantisation is straight-through; the value is the same.
+        Returns:
+            float [clip], nats a token.
         """
         return self._loss(model, self._tokenized(model, batch))
 
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        """Fine-tune the language model. Sets are encoded once, unless each batch is augmented."""
+        """Fine-tune the language model. Sets are encoded once, unless batches are augmented.
+
+        Returns:
+            The state of the highest likelihood on `validation`.
+        """
         model: Any = self.model(train, rng)
         adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
         encode_once = augment is None
@@ -111,10 +142,11 @@ class MusicGen(Attacker[Clips]):
         return trained
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
-        """Return log-likelihoods in nats per token, and top-1 accuracy, [clip] each.
+        """Measure log-likelihoods in nats a token, and top-1 accuracy.
 
-        "nll" is over all codebooks and is scored; "nll_codebook_K" is of one. "nll_shuffled" is of the same codes
-        shuffled in time, which a model that knows timbres but no order predicts as well.
+        Returns:
+            float [clip] each: "nll", over all codebooks (scored); "nll_codebook_K", of one; "nll_shuffled", of the
+            codes with their frames shuffled, as high for a model that knows timbres but no order; "accuracy".
         """
         encoded = self._tokenized(model, test)
         log_likelihood, accuracy = self._over_frames(model, encoded)
@@ -169,7 +201,7 @@ class MusicGen(Attacker[Clips]):
         return -self._over_frames(model, batch)[0].mean(1)
 
     def _over_frames(self, model: Any, encoded: tokens.Tokens) -> tuple[Tensor, Tensor]:
-        """[clip, codebook]: mean log-likelihood a token, and top-1 accuracy."""
+        """Compute mean log-likelihood and top-1 accuracy of a token: [clip, codebook] each."""
         size = round(self.seconds * model.config.audio_encoder.frame_rate)
         return tokens.clip_means(model, encoded, size)
 
@@ -183,7 +215,7 @@ def _shuffled(encoded: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
 
 
 def _lora(decoder: nn.Module, rank: int, rng: Generator) -> Any:
-    """The decoder under low-rank adapters on all projections and heads, as MusicGen is fine-tuned in practice."""
+    """Add low-rank adapters to all projections and heads of the decoder."""
     from peft import LoraConfig, get_peft_model
 
     target_modules = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"

@@ -24,9 +24,14 @@ _DEAD = 0.1  # uses a batch, averaged, below which an entry is moved
 
 @torch.no_grad()
 def unit_variance(codec: Any, audio: Tensor, output_deviation: float = 0.1) -> None:
-    """Rescale the weight norms, layer after layer, until every convolution's output has a standard deviation of 1.
+    """Rescale the weight norms, layer by layer, until every convolution's output has a standard deviation of 1.
 
-    `last` is the standard deviation of the decoder's output: that of music.
+    Layer-sequential unit variance (Mishkin and Matas, ICLR 2016).
+
+    Args:
+        codec: an EnCodec, changed in place.
+        audio: float32 [clip, 1, sample].
+        output_deviation: standard deviation of the decoder's output, that of music.
     """
     convolutions: list[Any] = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     for convolution in convolutions:
@@ -44,7 +49,7 @@ def unit_variance(codec: Any, audio: Tensor, output_deviation: float = 0.1) -> N
 
 
 class Quantizer:
-    """The codec's codebooks while they learn. One call quantises a batch and moves the codebooks."""
+    """The codec's codebooks in training: a call quantises a batch and updates them."""
 
     def __init__(self, codec: Any, rng: Generator) -> None:
         self.books = [level.codebook for level in codec.quantizer.layers]
@@ -52,7 +57,12 @@ class Quantizer:
 
     @torch.no_grad()
     def start(self, latents: Tensor, rounds: int = 15) -> None:
-        """k-means on the residuals of each level. latents: [point, channel]."""
+        """Initialise each codebook by k-means on the residuals of its level.
+
+        Args:
+            latents: float32 [point, channel].
+            rounds: of k-means.
+        """
         residual = latents
         for book in self.books:
             book.embed.copy_(residual[torch.randperm(len(residual), generator=self.rng)[: len(book.embed)]])
@@ -66,7 +76,14 @@ class Quantizer:
             residual = residual - book.decode(book.encode(residual))
 
     def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """[clip, channel, frame] -> the same, quantised and straight-through, and the commitment loss."""
+        """Quantise latents and update the codebooks.
+
+        Args:
+            latents: float32 [clip, channel, frame].
+
+        Returns:
+            The quantised latents with a straight-through gradient, and the commitment loss.
+        """
         points = latents.transpose(1, 2).reshape(-1, latents.shape[1])
         residual, commitment = points, points.new_zeros(())
         for book in self.books:
@@ -81,6 +98,7 @@ class Quantizer:
 
     @torch.no_grad()
     def _follow(self, book: Any, residual: Tensor, nearest: Tensor) -> None:
+        """Update a codebook by exponential moving averages, and replace entries that are hardly used."""
         sums, counts = _gathered(residual, nearest, len(book.embed))
         book.cluster_size.lerp_(counts, 1 - _EMA)
         book.embed_avg.lerp_(sums, 1 - _EMA)
@@ -93,12 +111,13 @@ class Quantizer:
 
 
 def _gathered(points: Tensor, nearest: Tensor, entries: int) -> tuple[Tensor, Tensor]:
+    """Sum and count the points nearest to each entry."""
     sums = points.new_zeros(entries, points.shape[1]).index_add_(0, nearest, points)
     return sums, torch.bincount(nearest, minlength=entries).to(points.dtype)
 
 
 class MelDistance:
-    """Mean absolute difference of log-mel spectra in nepers, over several window lengths; 1 neper is 8.7 dB."""
+    """Mean absolute difference of log-mel spectra over several window lengths, in nepers of 8.7 dB."""
 
     def __init__(self, rate: int, windows: tuple[int, ...] = (256, 512, 1024, 2048), bands: int = 64) -> None:
         from torchaudio.functional import melscale_fbanks
@@ -132,9 +151,23 @@ def train_codec(
     invariance: float = 5.0,
     holding: float = 0.2,
 ) -> Iterator[tuple[int, float]]:
-    """Train on random excerpts of `audio` [clip, 1, sample]; yields (step, log-mel distance) of each step.
+    """Train a codec on random excerpts.
 
-    The first quarter is without quantisation: k-means then finds codebooks for latents that mean something.
+    The first quarter runs without quantisation, so that k-means finds codebooks for meaningful latents.
+
+    Args:
+        codec: an EnCodec, changed in place.
+        audio: float32 [clip, 1, sample].
+        rng: the only source of random numbers.
+        steps: optimiser steps.
+        seconds: length of an excerpt.
+        batch: excerpts a step.
+        lr: peak learning rate.
+        invariance: weight of the difference between the latents of a sound and of the same with other phases.
+        holding: weight of the change of latents from frame to frame.
+
+    Yields:
+        Step and log-mel distance in nepers.
     """
     rate = codec.config.sampling_rate
     size = round(seconds * rate) // codec.config.hop_length * codec.config.hop_length
@@ -165,7 +198,13 @@ def train_codec(
 
 
 def rephased(audio: Tensor, rng: Generator, delay: float = 24.0) -> Tensor:
-    """The same sound with other phases: a random polarity and, per frequency, a smooth random delay in samples."""
+    """Change the phases of clips: a random polarity, and a smooth random delay of each frequency.
+
+    Args:
+        audio: float32 [clip, 1, sample].
+        rng: the only source of random numbers.
+        delay: standard deviation of the delay, samples.
+    """
     clips, size = len(audio), audio.shape[-1]
     knots = torch.randn(clips, 1, 17, generator=rng) * delay
     delays = F.interpolate(knots, size // 2 + 1, mode="linear", align_corners=True)
@@ -176,7 +215,17 @@ def rephased(audio: Tensor, rng: Generator, delay: float = 24.0) -> Tensor:
 
 
 def excerpts(audio: Tensor, size: int, count: int, rng: Generator) -> Tensor:
-    """[count, 1, size]: random excerpts at random levels (0 to -15 dB), a third of them mixtures of two."""
+    """Draw excerpts at random levels of 0 to -15 dB, a third of them mixtures of two.
+
+    Args:
+        audio: float32 [clip, 1, sample].
+        size: samples of an excerpt.
+        count: how many.
+        rng: the only source of random numbers.
+
+    Returns:
+        float32 [count, 1, size].
+    """
     clip = torch.randint(len(audio), (2, count), generator=rng)
     start = torch.randint(audio.shape[-1] - size + 1, (2, count), generator=rng)
     pairs = torch.stack([audio[c, :, s : s + size] for c, s in zip(clip.flatten(), start.flatten(), strict=True)])

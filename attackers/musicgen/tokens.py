@@ -42,7 +42,7 @@ class Tokens:
         return len(self.codes)
 
     def select(self, index: Tensor | Sequence[int]) -> Tokens:
-        """The clips at `index`, in that order."""
+        """Select clips, in the order of `index`."""
         positions = torch.as_tensor(index, dtype=torch.int64, device=self.codes.device)
         soft = None if self.soft is None else self.soft[positions]
         return Tokens(
@@ -51,7 +51,13 @@ class Tokens:
 
 
 def tokenized(model: Any, tokenizer: Any, clips: Clips) -> Tokens:
-    """The clips' codes and descriptions; with assignments that reach the waveform where that asks for a gradient."""
+    """Encode clips and their descriptions; where the audio requires a gradient, with soft assignments that carry it.
+
+    Args:
+        model: a MusicGen.
+        tokenizer: that of its text encoder.
+        clips: at any rate.
+    """
     codec = model.audio_encoder.eval()
     audio = waveform(clips, codec)
     states, mask = described(model, tokenizer, clips.texts, len(clips))
@@ -62,9 +68,18 @@ def tokenized(model: Any, tokenizer: Any, clips: Clips) -> Tokens:
 
 
 def described(model: Any, tokenizer: Any, texts: Sequence[str], clips: int) -> tuple[Tensor, Tensor]:
-    """Descriptions as the decoder reads them: states [clip, token, channel] and their mask [clip, token].
+    """Encode descriptions as the decoder reads them.
 
     Without texts, and for an empty one, the states are zeros: MusicGen's unconditional case.
+
+    Args:
+        model: a MusicGen.
+        tokenizer: that of its text encoder.
+        texts: one a clip, or none.
+        clips: how many.
+
+    Returns:
+        States [clip, token, channel] and their mask [clip, token].
     """
     weight = model.decoder.lm_heads[0].weight
     if not any(texts):
@@ -81,7 +96,15 @@ def described(model: Any, tokenizer: Any, texts: Sequence[str], clips: int) -> t
 
 
 def delayed(values: Tensor, fill: float) -> Tensor:
-    """[clip, codebook, frame, ...] -> [clip, codebook, frame + codebooks - 1, ...]: codebook k is k steps late."""
+    """Apply the delay pattern: codebook k is k steps late (Copet et al. 2023, section 2.2).
+
+    Args:
+        values: [clip, codebook, frame, ...].
+        fill: value where a codebook has no code.
+
+    Returns:
+        [clip, codebook, frame + codebooks - 1, ...].
+    """
     clips, codebooks, count, *rest = values.shape
     output = values.new_full((clips, codebooks, count + codebooks - 1, *rest), fill)
     for k in range(codebooks):
@@ -90,16 +113,19 @@ def delayed(values: Tensor, fill: float) -> Tensor:
 
 
 def on_time(values: Tensor) -> Tensor:
-    """The inverse of `delayed`: [clip, codebook, step, ...] -> [clip, codebook, step - codebooks + 1, ...]."""
+    """Invert `delayed`: [clip, codebook, step, ...] -> [clip, codebook, step - codebooks + 1, ...]."""
     codebooks, count = values.shape[1], values.shape[2] - values.shape[1] + 1
     return torch.stack([values[:, k, k : k + count] for k in range(codebooks)], dim=1)
 
 
 def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Log-probability of every token given the ones before it, and whether it was the likeliest one.
+    """Compute the log-probability of every token given those before it, and whether it is the most likely one.
 
-    Both [clip, codebook, frame]; meaningless beyond a clip's length. Where the tokens carry assignments, the value is
-    the same and the gradient reaches them, as the decoder's input and as its target.
+    Where tokens carry assignments, the value is the same and the gradient reaches them as the decoder's input and
+    target.
+
+    Returns:
+        [clip, codebook, frame] each; meaningless beyond a clip's length.
     """
     special = model.config.decoder.vocab_size
     codes = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
@@ -114,13 +140,17 @@ def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
 
 
 def mean_over_frames(values: Tensor, lengths: Tensor) -> Tensor:
-    """[clip, codebook, frame] -> [clip, codebook], padding left out."""
+    """Average over the frames with recording: [clip, codebook, frame] -> [clip, codebook]."""
     inside = ~_padding(values, lengths)[:, None]
     return (values * inside).sum(-1) / lengths[:, None].clamp_min(1)
 
 
 def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
-    """Clips cut into windows of at most `size` frames, and the clip of each window: the model's context is finite."""
+    """Cut clips into windows of at most `size` frames, the model's context.
+
+    Returns:
+        The windows, and int64 [window], the clip of each.
+    """
     clips, codebooks, count = tokens.codes.shape
     if count <= size:
         return tokens, torch.arange(clips, device=tokens.codes.device)
@@ -141,7 +171,11 @@ def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
 
 
 def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
-    """Log-likelihood and accuracy a token, [clip, codebook] each, in windows of at most `size` frames."""
+    """Compute mean log-likelihood and accuracy of a token, in windows of at most `size` frames.
+
+    Returns:
+        [clip, codebook] each.
+    """
     window_tokens, clip = windows(tokens, size)
     likelihood, correct = log_likelihood(model, window_tokens)
     share = (window_tokens.lengths / tokens.lengths[clip].clamp_min(1))[:, None]
@@ -157,10 +191,19 @@ def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
 def sampled(
     model: Any, tokens: Tokens, rng: Generator, *, temperature: float, top_k: int, guidance: float
 ) -> Tensor:  # fmt: skip
-    """Codes drawn from the model, of the shape of `tokens.codes` and under its descriptions.
+    """Sample codes from the model.
 
-    guidance: classifier-free guidance, the weight of the described logits over those without a description (Copet et
-    al. 2023, section 3.2); 1 leaves it out. top_k: 0 draws from all codes.
+    Args:
+        model: a MusicGen.
+        tokens: gives the shape of the codes and the descriptions.
+        rng: the only source of random numbers.
+        temperature: divides the logits.
+        top_k: sample from the k most likely codes; 0: from all.
+        guidance: classifier-free guidance (Copet et al. 2023, section 3.2): weight of the logits with a description
+            over those without; 1: none.
+
+    Returns:
+        int64 [clip, codebook, frame].
     """
     from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
@@ -186,6 +229,7 @@ def sampled(
 
 
 def _drawn(logits: Tensor, top_k: int, rng: Generator) -> Tensor:
+    """Draw codes from logits, of the `top_k` most likely ones."""
     if 0 < top_k < logits.shape[-1]:
         threshold = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < threshold, float("-inf"))
@@ -265,7 +309,7 @@ def _padding(codes: Tensor, lengths: Tensor) -> Tensor:
 
 @contextmanager
 def _python_random_restored() -> Iterator[None]:
-    """Transformers' decoder draws from Python's global generator at every layer (LayerDrop), in evaluation too."""
+    """Restore Python's global generator: Transformers' decoder draws from it in evaluation mode too (LayerDrop)."""
     state = random.getstate()
     try:
         yield

@@ -67,7 +67,7 @@ def load(checkpoint: Path, rng: Generator) -> Any:
 
 
 def inventory() -> dict[str, str]:
-    """Checkpoint -> "" where the Hugging Face cache has it, else what its lack disables."""
+    """Return "" for each checkpoint in the Hugging Face cache, else what its absence disables."""
     return checkpoints.inventory({repository: f"size={size}" for size, repository in HUB.items()}, "musicgen")
 
 
@@ -94,6 +94,7 @@ def config(checkpoint: Path) -> dict[str, Any]:
 
 
 def _class(checkpoint: Path, kind: Any) -> Any:
+    """Return the class of Transformers for a type of model. Raises `DataError` for another type."""
     if kind == "musicgen":
         from transformers.models.musicgen.modeling_musicgen import MusicgenForConditionalGeneration
 

@@ -21,7 +21,17 @@ PITCHES = 128
 
 @dataclass(frozen=True, eq=False)
 class Symbols:
-    """Notes, merged: columns of equal length."""
+    """Notes after merging, as columns of equal length.
+
+    Attributes:
+        roll: int64.
+        track: int64.
+        start: int64, steps.
+        duration: int64, steps.
+        symbol: int64, a pitch, or 128 plus the number of a merge.
+        notes: int64, how many notes the symbol stands for.
+        velocity: float32, 0..1, their mean.
+    """
 
     roll: Tensor
     track: Tensor
@@ -33,9 +43,16 @@ class Symbols:
 
 
 def learned(notes: Notes, count: int) -> Tensor:
-    """The `count` merges that a set asks for, the most frequent pair first; rows of -1 where nothing is left to merge.
+    """Learn merges from a set: repeatedly merge the most frequent pair of symbols in a chord.
 
-    Works on the distinct sets of pitches and how often each occurs, of which there are few.
+    Works on the distinct chords and their frequencies, of which there are few.
+
+    Args:
+        notes: the set.
+        count: how many merges.
+
+    Returns:
+        int64 [merge, 2], pairs of earlier symbols; rows of -1 where no pair is left.
     """
     group = _groups(notes)
     order = (group * PITCHES + notes.pitch).argsort()
@@ -66,7 +83,12 @@ def learned(notes: Notes, count: int) -> Tensor:
 
 
 def merged(notes: Notes, merges: Tensor) -> Symbols:
-    """The notes with every merge applied, in order; the gradient of their velocities is kept."""
+    """Apply every merge in order; the gradient of the velocities is kept.
+
+    Args:
+        notes: the notes.
+        merges: int64 [merge, 2].
+    """
     columns = Symbols(
         notes.roll, notes.track, notes.start, notes.duration, notes.pitch, torch.ones_like(notes.pitch), notes.velocity
     )
@@ -98,7 +120,14 @@ def merged(notes: Notes, merges: Tensor) -> Symbols:
 
 
 def expanded(merges: Tensor) -> Tensor:
-    """bool [symbol, pitch]: which pitches a symbol holds."""
+    """Tabulate the pitches of every symbol.
+
+    Args:
+        merges: int64 [merge, 2].
+
+    Returns:
+        bool [symbol, pitch].
+    """
     table = torch.zeros(PITCHES + len(merges), PITCHES, dtype=torch.bool, device=merges.device)
     table[:PITCHES] = torch.eye(PITCHES, dtype=torch.bool, device=merges.device)
     for number, (first, second) in enumerate(merges.tolist()):
@@ -108,7 +137,7 @@ def expanded(merges: Tensor) -> Tensor:
 
 
 def _groups(notes: Notes) -> Tensor:
-    """int64 [note]: which of the distinct (roll, track, start, duration) each note is of."""
+    """Number the distinct (roll, track, start, duration) of notes: int64 [note]."""
     rows = torch.stack([notes.roll, notes.track, notes.start, notes.duration], 1)
     group: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
     return group

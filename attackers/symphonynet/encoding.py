@@ -38,7 +38,17 @@ _COLUMNS = ("velocity", "notes", "order", "position", "measure", "inside")
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Sequences [roll, token], padded at the end."""
+    """Sequences of tokens [roll, token], padded at the end.
+
+    Attributes:
+        fields: field -> int64 [roll, token]; -1 where a token lacks the field, and in the padding.
+        velocity: float32, 0..1; for merged notes, the mean.
+        notes: int64, how many notes a token stands for; 0 for measures and positions.
+        order: int64, index among the notes of its track and position.
+        position: int64, step within the measure.
+        measure: int64.
+        inside: bool, False in the padding.
+    """
 
     fields: Mapping[str, Tensor]  # int64 by field; -1 where a token has no such field, and in the padding
     velocity: Tensor  # float32, 0..1; of merged notes, the mean
@@ -52,22 +62,37 @@ class Tokens:
         return len(self.inside)
 
     def select(self, index: Tensor) -> Tokens:
-        """The sequences at `index`, no longer than the longest of them."""
+        """Select sequences, without the padding that all of them have.
+
+        Args:
+            index: int64 [selected].
+        """
         longest = max(1, int(self.inside[index].sum(1).max()))
         return self._each(lambda values, _: values[index, :longest])
 
     def crop(self, size: int, first: Tensor) -> Tokens:
-        """`size` tokens of every sequence from `first` (int64 [roll]) on; measures are counted from there."""
+        """Take `size` tokens of every sequence; measures are counted from the first of them.
+
+        Args:
+            size: tokens.
+            first: int64 [roll], the index of the first token.
+        """
         index = first[:, None] + torch.arange(size, device=first.device)
         index = index.clamp(max=self.inside.shape[1])
         window = self._each(lambda values, fill: functional.pad(values, (0, 1), value=fill).gather(1, index))
         return replace(window, measure=(window.measure - window.measure[:, :1]).clamp(min=0))
 
     def windows(self, size: int) -> tuple[Tokens, Tensor]:
-        """Windows [roll * window, size] that overlap by half, and bool, what counts of each: every token once.
+        """Cut sequences into windows that overlap by half.
 
-        The first window of a sequence counts whole, of the others the later half: no token but the first ones is
-        predicted from less than half a window.
+        The first window of a sequence counts whole, the others with their later half, so that apart from the first
+        tokens none is predicted from less than half a window.
+
+        Args:
+            size: tokens of a window.
+
+        Returns:
+            The windows [roll * window, size], and bool of that shape: each token counts once.
         """
         tokens = self.inside.shape[1]
         stride = max(1, size // 2)
@@ -79,17 +104,23 @@ class Tokens:
         return window, window.inside & is_new.repeat(len(self), 1)
 
     def _each(self, change: Callable[[Tensor, int], Tensor]) -> Tokens:
+        """Apply a function of (column, padding value) to every column."""
         fields = {name: change(values, -1) for name, values in self.fields.items()}
         return Tokens(fields, *(change(getattr(self, name), 0) for name in _COLUMNS))
 
 
 def events(bar: int, merges: int) -> int:
-    """How many events there are for measures of `bar` steps."""
+    """Count the values of the field "event" for measures of `bar` steps."""
     return 1 + bar + PITCHES + merges
 
 
 def encoded(rolls: Rolls, merges: Tensor) -> Tokens:
-    """Encode rolls as MMR tokens; differentiable in the velocities. merges: int64 [merge, 2], see `bpe.py`."""
+    """Encode rolls as MMR tokens; differentiable in velocities.
+
+    Args:
+        rolls: the set.
+        merges: int64 [merge, 2], see `bpe.py`.
+    """
     bar, steps = rolls.steps_per_beat * rolls.beats_per_bar, rolls.velocity.shape[2]
     device = rolls.device
     symbols = bpe.merged(encodable_notes(rolls), merges)
@@ -126,7 +157,7 @@ def encoded(rolls: Rolls, merges: Tensor) -> Tokens:
 
 
 def encodable_notes(rolls: Rolls) -> Notes:
-    """Return the notes as tokens can hold them: none longer than `LONGEST`, velocities with their gradient."""
+    """Return the notes as tokens can hold them: of at most `LONGEST` steps; velocities keep their gradient."""
     notes = notes_of(rolls)
     velocity = rolls.velocity[notes.roll, notes.track, notes.start, notes.pitch - rolls.lowest]
     return replace(notes, duration=notes.duration.clamp(max=LONGEST), velocity=velocity)
@@ -143,7 +174,18 @@ def sequences(
     velocity: Tensor,
     notes: Tensor,
 ) -> Tokens:
-    """Tokens as columns of equal length, in any order, to `rolls` sequences in the order of the two keys."""
+    """Sort tokens into sequences and pad these.
+
+    Args:
+        rolls: how many sequences.
+        bar: steps of a measure.
+        roll: int64 [token], the sequence of each token.
+        step: int64 [token], its step in the roll.
+        keys: int64 [token] each, the major and the minor key of the order within all sequences.
+        fields: field -> int64 [token].
+        velocity: float [token].
+        notes: int64 [token], how many notes the token stands for.
+    """
     major, minor = keys
     order = minor.argsort(stable=True)
     order = order[major[order].argsort(stable=True)]
@@ -169,7 +211,13 @@ def sequences(
 
 
 def decoded(tokens: Tokens, like: Rolls, merges: Tensor) -> Rolls:
-    """Decode tokens to rolls in the shape of `like`; notes outside its lengths or pitches are left out."""
+    """Decode tokens to rolls; notes outside the lengths or the pitches of `like` are left out.
+
+    Args:
+        tokens: as many sequences as `like` has rolls.
+        like: gives shape, programs, tempo and ids.
+        merges: int64 [merge, 2], see `bpe.py`.
+    """
     bar = like.steps_per_beat * like.beats_per_bar
     roll, index = (tokens.inside & (tokens.notes > 0)).nonzero(as_tuple=True)
     fields = {name: values[roll, index] for name, values in tokens.fields.items()}
@@ -187,7 +235,7 @@ def decoded(tokens: Tokens, like: Rolls, merges: Tensor) -> Rolls:
 
 
 def shuffled(rolls: Rolls) -> Rolls:
-    """Permute the start times and durations among each roll's notes, in an order seeded by its id."""
+    """Permute start times and durations among the notes of each roll, in an order that is seeded by its id."""
     notes = notes_of(rolls)  # by roll
     counts = torch.bincount(notes.roll, minlength=len(rolls)).tolist()
     order = torch.cat(name_orders(rolls.ids, counts)).to(rolls.device) + torch.searchsorted(notes.roll, notes.roll)
@@ -198,7 +246,7 @@ def shuffled(rolls: Rolls) -> Rolls:
 
 
 def _ranks(keys: Tensor) -> Tensor:
-    """int64: how many equal keys stand before each."""
+    """Count the equal keys before each key: int64 [key]."""
     order = keys.argsort(stable=True)
     sorted_keys = keys[order]
     index = torch.arange(len(keys), device=keys.device)

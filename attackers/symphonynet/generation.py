@@ -1,4 +1,4 @@
-"""Sampling: token after token, all rolls at once, until every roll is as long as it should be."""
+"""Sampling of SymphonyNet: one token at a time, for all rolls at once, until every roll has its length."""
 
 from __future__ import annotations
 
@@ -14,27 +14,43 @@ from . import octuple as octuples
 from .encoding import MEASURE, Tokens, decoded
 from .transformer import Network, State
 
-_MF = 0.5  # the velocity of notes whose model has none
+_MEZZO_FORTE = 0.5  # velocity of notes from a model without velocities
 _MAX_TOKENS = 96  # tokens a measure
 
 
 class _Cursor(NamedTuple):
-    """int64 [roll]: where music is written. Measure -1: before the first; position -1: a measure was just opened."""
+    """Where each roll's next token stands, int64 [roll] each.
+
+    Attributes:
+        measure: -1 before the first.
+        position: step within the measure; -1 where the measure was just opened.
+    """
 
     measure: Tensor
     position: Tensor
 
 
 def sampled(model: Network, like: Rolls, rng: Generator) -> Rolls:
-    """Rolls of the lengths of `like`, all notes at mf where the model has no velocities."""
+    """Generate rolls of the lengths of `like`; without velocities, every note is mezzo-forte.
+
+    Args:
+        model: a trained network.
+        like: gives lengths, programs, tempo and ids.
+        rng: the only source of random numbers.
+    """
     return decoded(write_tokens(model, like, rng), like, model.merges)
 
 
 def write_tokens(model: Network, like: Rolls, rng: Generator) -> Tokens:
-    """The tokens of rolls that are as long as those of `like`.
+    """Sample the tokens of rolls of the lengths of `like`.
 
-    Only what the encoding allows is drawn: no note before the first measure, positions in order. A roll that takes
-    more than 96 tokens a measure ends there.
+    Only what the encoding allows is drawn: no note before the first measure, positions in order. A roll with more than
+    96 tokens a measure ends there.
+
+    Args:
+        model: a trained network.
+        like: gives lengths, programs and tempo.
+        rng: the only source of random numbers.
     """
     bar, count, device = like.steps_per_beat * like.beats_per_bar, len(like), like.device
     measures = (like.lengths + bar - 1) // bar
@@ -95,6 +111,7 @@ def _mmr(
 def _octuple(
     logs: Mapping[str, Tensor], cursor: _Cursor, bar: int, rng: Generator
 ) -> tuple[dict[str, Tensor], Tensor, _Cursor]:
+    """Draw the next octuple: its fields, True (it is a note), and the cursor after it."""
     fields = {name: _draw(logs[name], rng) for name in ("advance", "pitch", "duration", "track")}
     is_before = torch.arange(bar, device=cursor.position.device) < cursor.position[:, None]
     is_forbidden = is_before & (fields["advance"] == 0)[:, None]
@@ -103,19 +120,20 @@ def _octuple(
 
 
 def _concatenate(tokens: list[Tokens]) -> Tokens:
+    """Concatenate tokens in time."""
     fields = {name: torch.cat([token.fields[name] for token in tokens], 1) for name in tokens[0].fields}
     rest = ("velocity", "notes", "order", "position", "measure", "inside")
     return Tokens(fields, *(torch.cat([getattr(token, name) for token in tokens], 1) for name in rest))
 
 
 def _draw_velocity(logs: Mapping[str, Tensor], count: int, rng: Generator, device: torch.device) -> Tensor:
-    """float32 [roll]: the middle of a bin, above silence."""
+    """Draw a velocity above silence, the centre of a bin: float32 [roll]."""
     if "velocity" not in logs:
-        return torch.full((count,), _MF, device=device)
+        return torch.full((count,), _MEZZO_FORTE, device=device)
     return _draw(logs["velocity"], rng).clamp(min=1) / (logs["velocity"].shape[1] - 1)
 
 
 def _draw(logs: Tensor, rng: Generator) -> Tensor:
-    """int64 [roll]: one value each, by its log probability."""
+    """Draw a value by its log probability (Gumbel-max): int64 [roll]."""
     uniform = torch.rand(logs.shape, generator=rng, device=rng.device).to(logs.device).clamp(1e-12, 1 - 1e-7)
     return (logs - (-uniform.log()).log()).argmax(-1)

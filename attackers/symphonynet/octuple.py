@@ -25,7 +25,7 @@ FIELDS = ("advance", "position", "pitch", "duration", "track", "instrument")  # 
 
 
 def encoded(rolls: Rolls) -> Tokens:
-    """The octuples of a set; differentiable in its velocities."""
+    """Encode rolls as octuples, one token a note; differentiable in velocities."""
     bar, notes = rolls.steps_per_beat * rolls.beats_per_bar, encodable_notes(rolls)
     program = torch.tensor(rolls.programs, device=rolls.device)[notes.track]
     major = (notes.roll * rolls.velocity.shape[2] + notes.start) * PITCHES + notes.pitch
@@ -47,13 +47,13 @@ def encoded(rolls: Rolls) -> Tokens:
 
 
 def of_roll(rolls: Rolls) -> dict[str, Tensor]:
-    """Fields that all notes of a roll share, int64 [roll] each."""
+    """Return the fields that all notes of a roll share: "metre" and "tempo", int64 [roll] each."""
     tempo = ((rolls.tempo / 16).log2() * 12).round().clamp(0, TEMPI - 1).long()
     return {"metre": torch.full_like(tempo, min(rolls.beats_per_bar, METRES - 1)), "tempo": tempo}
 
 
 def vocabulary(bar: int, tracks: int) -> dict[str, int]:
-    """Field -> how many values it has."""
+    """Return how many values each field has, for measures of `bar` steps in `tracks` tracks."""
     return {
         "metre": METRES, "tempo": TEMPI, "advance": ADVANCES, "position": bar, "pitch": PITCHES,
         "duration": LONGEST, "track": tracks, "instrument": INSTRUMENTS,
@@ -61,5 +61,6 @@ def vocabulary(bar: int, tracks: int) -> dict[str, int]:
 
 
 def _advances(tokens: Tokens) -> Tensor:
+    """Count the measures from the previous note to each, at most 15: int64 [roll, token]."""
     previous = functional.pad(tokens.measure, (1, 0))[:, :-1]
     return torch.where(tokens.inside, (tokens.measure - previous).clamp(max=ADVANCES - 1), -1)

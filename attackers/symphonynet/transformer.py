@@ -27,14 +27,19 @@ _MEASURES = 64  # numbers of measures, which then begin anew
 
 
 class State(NamedTuple):
-    """What a layer remembers: sums over the past of keys times values, and of keys."""
+    """What a layer keeps of the past when generating.
+
+    Attributes:
+        values: [sequence, head, key, value], the sum of keys times values.
+        keys: [sequence, head, key], the sum of keys.
+    """
 
     values: Tensor  # [sequence, head, key, value]
     keys: Tensor  # [sequence, head, key]
 
 
 class Network(nn.Module):
-    """Predicts every token from those before it; the first one from nothing."""
+    """Predicts every token from those before it, and the first one from nothing."""
 
     merges: Tensor
     read: Any
@@ -56,9 +61,19 @@ class Network(nn.Module):
         bins: int,
         checkpointing: bool = False,
     ) -> None:
-        """read, predicted: field -> how many values it has. bins: of velocities; 0: it has none.
+        """Build the network.
 
-        checkpointing: in training, layers are computed again for the gradient.
+        Args:
+            inputs: field -> how many values it has, of the fields that are embedded.
+            outputs: the same of the fields that are predicted.
+            bar: steps of a measure.
+            merges: rows of the table of merges, which is stored with the weights.
+            width: of the hidden states.
+            layers: how many.
+            heads: attention heads of a layer.
+            dropout: rate.
+            bins: values of a velocity; 0: velocities are neither read nor predicted.
+            checkpointing: recompute layers for the gradient in training.
         """
         super().__init__()
         self.bar, self.bins, self.checkpointing = bar, bins, checkpointing
@@ -82,7 +97,11 @@ class Network(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, tokens: Tokens) -> dict[str, Tensor]:
-        """Log probabilities of every token's fields, [sequence, token, value] each, from the tokens before it."""
+        """Compute the log probabilities of every token's fields from the tokens before it.
+
+        Returns:
+            Field -> float [sequence, token, value].
+        """
         past = self.embedded(tokens)[:, :-1]
         start = self.start.expand(len(past), 1, -1)
         hidden: Tensor = self.dropout(torch.cat([start, past], 1))
@@ -96,7 +115,16 @@ class Network(nn.Module):
     def step(
         self, token: Tokens | None, count: int, states: list[State | None]
     ) -> tuple[dict[str, Tensor], list[State | None]]:
-        """The same of the token after `token` [sequence, 1], or of the first one (None), and the states after it."""
+        """Compute the log probabilities of the next token's fields.
+
+        Args:
+            token: the last token [sequence, 1]; None before the first.
+            count: how many sequences.
+            states: of each layer, None before the first token.
+
+        Returns:
+            Field -> float [sequence, 1, value], and the new states.
+        """
         hidden = self.start.expand(count, 1, -1) if token is None else self.embedded(token)
         after: list[State | None] = []
         for layer, state in zip(self.layers, states, strict=True):
@@ -105,7 +133,11 @@ class Network(nn.Module):
         return self.log_probabilities(hidden), after
 
     def embedded(self, tokens: Tokens) -> Tensor:
-        """[sequence, token, width]: the sum of the embeddings of its fields and of its coordinates."""
+        """Sum the embeddings of a token's fields and coordinates.
+
+        Returns:
+            float [sequence, token, width].
+        """
         total: Tensor = self.positions["position"](tokens.position) + self.positions["measure"](
             tokens.measure % _MEASURES
         )
@@ -120,12 +152,14 @@ class Network(nn.Module):
         return total
 
     def log_probabilities(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Log probabilities: every field by a head of its own, independent of the others given the past."""
+        """Compute log probabilities from hidden states, by an independent head for each field."""
         hidden = self.norm(hidden)
         return {name: functional.log_softmax(head(hidden), -1) for name, head in self.heads.items()}
 
 
 class _Layer(nn.Module):
+    """Pre-norm layer of linear attention and a feed-forward network."""
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
@@ -161,10 +195,16 @@ class _Layer(nn.Module):
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal: `sum_{j<=i} phi(q_i) phi(k_j) v_j / sum_{j<=i} phi(q_i) phi(k_j)`, phi = elu + 1.
+    """Compute causal linear attention (Katharopoulos et al., ICML 2020, eq. 9).
 
-    query, key, value: [sequence, head, token, part]; gives the shape of value. Its sums are over the whole sequence and
-    so are never of fewer bits than float32.
+    `sum_{j<=i} phi(q_i) phi(k_j) v_j / sum_{j<=i} phi(q_i) phi(k_j)`, phi = elu + 1. Sums run over the whole sequence
+    and are therefore never computed in less than float32.
+
+    Args:
+        query, key, value: [sequence, head, token, part].
+
+    Returns:
+        The shape of `value`.
     """
     if torch.is_autocast_enabled(query.device.type):
         with torch.autocast(query.device.type, enabled=False):
@@ -184,7 +224,15 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def two_bins(velocity: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The bins below and above a velocity 0..1, and the share of the upper one: differentiable between centres."""
+    """Split velocities between the two nearest of `bins` values; differentiable between their centres.
+
+    Args:
+        velocity: float, 0..1.
+        bins: how many values.
+
+    Returns:
+        The lower and the upper bin, int64, and the share of the upper one, all in the shape of `velocity`.
+    """
     position = velocity.clamp(0, 1) * (bins - 1)
     low = position.detach().floor().long().clamp(max=bins - 2)
     return low, low + 1, position - low

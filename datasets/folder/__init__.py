@@ -95,7 +95,7 @@ class Folder(Dataset[Data]):
             )
 
     def fingerprint(self) -> str:
-        """A digest of the local files."""
+        """Digest names, sizes and samples of the local files."""
         root = Path(self.path).expanduser()
         return digest(root) if self.path and root.is_dir() else ""
 
@@ -126,7 +126,7 @@ class Folder(Dataset[Data]):
         return self._clips(split_entries, classes) if self.domain == "audio" else self._rolls(split_entries, classes)
 
     def _entries(self) -> list[_Entry]:
-        """Every file with its label, group, text and split."""
+        """List every file with its label, group, text and split."""
         if not self.path:
             raise UsageError("folder: give its path, such as --set dataset.path=my-songs")
         root = Path(self.path).expanduser()
@@ -156,7 +156,7 @@ class Folder(Dataset[Data]):
         return entries
 
     def _entry(self, root: Path, file: str, row: dict[str, str] | None, splits: dict[str, str]) -> _Entry:
-        """What is known of one file. splits: sub-folder -> split, empty where the hash splits."""
+        """Describe one file. splits: sub-folder -> split, empty where the hash decides."""
         folders = PurePosixPath(file).parts[:-1]
         label_folders = folders[1:] if splits else folders
         group = (row or {}).get("group") or printable(PurePosixPath(file).with_suffix("").as_posix())
@@ -165,12 +165,12 @@ class Folder(Dataset[Data]):
         return _Entry(root / file, printable(file), label or None, group, (row or {}).get("text", ""), split)
 
     def _drawn(self, group: str) -> str:
-        """The split to which a group's hash falls."""
+        """Return the split that a group's hash decides."""
         share = unit_hash(group)
         return "test" if share < self.test else "validation" if share < self.test + self.validation else "train"
 
     def _cut_audio(self, entry: _Entry) -> Iterator[_Piece]:
-        """One file's clips, at the file's own rate."""
+        """Cut one file into clips, at the file's own rate."""
         rate = info(entry.path).rate
         samples = max(1, round(self.seconds * rate))
         clip_count = 0
@@ -185,7 +185,7 @@ class Folder(Dataset[Data]):
             raise DataError(f"'{printable(entry.path)}' is silent, expected some sound")
 
     def _cut_midi(self, entry: _Entry) -> Iterator[_Piece]:
-        """One file's windows, their notes moved to step 0 and gathered into the five tracks."""
+        """Cut one file into windows of five tracks, their notes moved to step 0."""
         rolls = read_midi(entry.path, STEPS_PER_BEAT)
         notes = notes_of(rolls)
         window, bar = self.bars * 4 * STEPS_PER_BEAT, rolls.beats_per_bar * STEPS_PER_BEAT
@@ -196,7 +196,7 @@ class Folder(Dataset[Data]):
             yield _Piece(entry, number, windows[windows.roll == number], rolls)
 
     def _taken(self, entries: list[_Entry], cut: Callable[[_Entry], Iterator[_Piece]]) -> list[_Piece]:
-        """Up to `limit` pieces; files that cannot be read are reported together."""
+        """Cut up to `limit` pieces; files that cannot be read are reported together."""
         pieces: list[_Piece] = []
         failures: list[str] = []
         for entry in entries:
@@ -216,6 +216,7 @@ class Folder(Dataset[Data]):
         return pieces
 
     def _clips(self, entries: list[_Entry], classes: tuple[str, ...]) -> Clips:
+        """Assemble clips."""
         pieces = self._taken(entries, self._cut_audio)
         samples = round(self.seconds * self.rate)
         audio = torch.zeros(len(pieces), self.channels, samples)
@@ -233,6 +234,7 @@ class Folder(Dataset[Data]):
         return Clips(audio=audio, rate=self.rate, lengths=lengths, **_common(pieces, classes))
 
     def _rolls(self, entries: list[_Entry], classes: tuple[str, ...]) -> Rolls:
+        """Assemble rolls."""
         pieces = self._taken(entries, self._cut_midi)
         steps = self.bars * 4 * STEPS_PER_BEAT
         notes = stacked([piece.content for piece in pieces])
@@ -253,8 +255,19 @@ class Folder(Dataset[Data]):
 
 @dataclass(frozen=True)
 class _Entry:
+    """A file of the folder.
+
+    Attributes:
+        path: of the file.
+        file: printable, relative to the root, with slashes.
+        label: None where there is none.
+        group: decides the split.
+        text: "" where there is none.
+        split: "train", "validation" or "test".
+    """
+
     path: Path
-    file: str  # relative to the root, with slashes
+    file: str
     label: str | None
     group: str
     text: str
@@ -263,14 +276,23 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Piece:
+    """An item that was cut from a file.
+
+    Attributes:
+        entry: the file.
+        number: of the piece within the file.
+        content: audio [channel, sample], or notes.
+        source: the audio's rate, or the file's rolls.
+    """
+
     entry: _Entry
-    number: int  # of the cut within the file
-    content: Any  # sound [channel, sample], or Notes
-    source: Any  # the sound's rate, or the file's Rolls
+    number: int
+    content: Any
+    source: Any
 
 
 def _common(pieces: list[_Piece], classes: tuple[str, ...]) -> dict[str, Any]:
-    """What clips and rolls state alike: ids, groups, labels, texts."""
+    """Collect what clips and rolls have in common: ids, groups, labels, texts."""
     entries = [piece.entry for piece in pieces]
     labels = [classes.index(entry.label) for entry in entries if entry.label is not None]
     return {

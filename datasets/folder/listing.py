@@ -1,4 +1,4 @@
-"""What lies in a folder: its files, the table of labels, and the sub-folders that are splits."""
+"""Files of a folder, its table of labels, and the sub-folders that are splits."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def usable_files(root: Path, suffixes: Collection[str], others: Mapping[str, Col
 
 
 def digest(root: Path) -> str:
-    """Return a digest of names, sizes, and the first, middle and last 4096 bytes of every file below a folder.
+    """Digest names, sizes, and the first, middle and last 4096 bytes of every file below a folder.
 
     Raises:
         DataError: a file cannot be read.
@@ -209,7 +209,7 @@ def _refuse_splits_below_labels(title: str, files: Collection[str]) -> None:
 
 
 def _inside(root: Path, name: str, what: str) -> Path:
-    """The path below the root that a name states, or a `DataError` if it leads out of it or through a link."""
+    """Resolve a path that a name states. Raises `DataError` if it leads out of the root or through a link."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or "\0" in name or PurePosixPath(name).is_absolute() or Path(name).is_absolute():
         raise DataError(

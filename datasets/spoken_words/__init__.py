@@ -70,9 +70,18 @@ INTONATION = (30, 70)
 
 @dataclass(frozen=True)
 class SpokenWords(Dataset[Clips]):
-    """Spoken words; the label is the word. `voices` counts the speakers of each split, 0 for all.
+    """Spoken words; the class is the word.
 
-    Raises `DataError` where eSpeak NG is not installed or does not work.
+    Attributes:
+        words: two or more, of letters.
+        voices, validation_voices, test_voices: speakers of each split, 0 for all.
+        takes: recordings of each word by each voice, at different speeds and pitches.
+        snr: lowest and highest signal-to-noise ratio of a recording, dB.
+        peak: each recording is scaled to this peak; 0: its level is kept, which varies by 18 dB.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; eSpeak NG is not installed or does not work.
     """
 
     version = 1
@@ -88,9 +97,9 @@ class SpokenWords(Dataset[Clips]):
     voices: int = 120
     validation_voices: int = 30
     test_voices: int = 30
-    takes: int = 1  # recordings of each word by each voice, at other speeds and pitches
-    snr: tuple[float, float] = (10.0, 30.0)  # dB, lowest and highest, over a recording
-    peak: float = 0.5  # of each recording; 0 leaves the level as it was recorded, 18 dB apart
+    takes: int = 1
+    snr: tuple[float, float] = (10.0, 30.0)
+    peak: float = 0.5
 
     def __post_init__(self) -> None:
         if len(set(self.words)) < max(2, len(self.words)) or not all(word.isalpha() for word in self.words):
@@ -109,7 +118,14 @@ class SpokenWords(Dataset[Clips]):
             self._voices(split)
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, 1, 16000].
+        """
         if split not in TIMBRES:
             raise DataError(unknown("split of the spoken words", split, TIMBRES))
         voices = self._voices(split)
@@ -132,15 +148,16 @@ class SpokenWords(Dataset[Clips]):
         )
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the synthesiser is installed."""
         version = _version()
         return {f"{PACKAGE} {version}": ""} if version else {PACKAGE: f"spoken words cannot be made: {MISSING}"}
 
     def fingerprint(self) -> str:
-        """The release of the synthesiser."""
+        """Return the release of the synthesiser."""
         return _version()
 
     def _voices(self, split: str) -> list[str]:
-        """The first voices of a split: timbres turn first, and the accent moves on with each."""
+        """List the first voices of a split: timbres take turns, and the accent changes with each."""
         count = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
         timbres = sorted(TIMBRES[split], key=lambda name: hashlib.sha256(name.encode()).digest())
         all_voices = [
@@ -153,7 +170,7 @@ class SpokenWords(Dataset[Clips]):
         return all_voices[: count or None]
 
     def _recordings(self, voices: list[str]) -> tuple[Tensor, Tensor]:
-        """int16 [clip, 16000] and the lengths, from the cache or made now."""
+        """Return recordings, int16 [clip, 16000], and their lengths, from the cache or synthesised."""
         version = _version()
         if not version:
             raise DataError(f"spoken words: {MISSING}")
@@ -170,7 +187,7 @@ class SpokenWords(Dataset[Clips]):
         return audio, lengths
 
     def _synthesised(self, voices: list[str]) -> tuple[Tensor, Tensor]:
-        """All recordings one after the other, int16 [sample], and the lengths."""
+        """Synthesise all recordings: int16 [sample], one after the other, and their lengths."""
         generators = [_generator(voice) for voice in voices]
         block = self.takes * len(self.words)
         words_spoken = _spoken(
@@ -193,7 +210,7 @@ class SpokenWords(Dataset[Clips]):
 
 
 def _spoken(utterances: list[list[Any]]) -> list[Tensor]:
-    """float32 [sample] at 16 kHz each, the silence around the word removed, from a fresh process."""
+    """Speak utterances in a new process: float32 [sample] at 16 kHz each, without the silence around the word."""
     script = Path(__file__).with_name("speak.py")
     # -P: the script's folder must not come before the packages.
     process = subprocess.run(
@@ -212,22 +229,23 @@ def _spoken(utterances: list[list[Any]]) -> list[Tensor]:
 
 
 def _trimmed(word: Tensor) -> Tensor:
-    """Without what lies 40 dB below its peak at either end."""
+    """Remove what lies 40 dB below the peak at either end."""
     loud_samples = (word.abs() > word.abs().max() / 100).nonzero().flatten()
     return word[int(loud_samples[0]) : int(loud_samples[-1]) + 1] if len(loud_samples) else word
 
 
 def _generator(voice: str) -> torch.Generator:
-    """What a voice does is its own, whoever speaks before it: a smaller preset holds the same recordings."""
+    """Seed a generator by the voice alone, so that a smaller preset holds the same recordings."""
     return name_generator(voice)
 
 
 def _whole(bounds: tuple[int, int], rng: torch.Generator) -> int:
+    """Draw an integer within bounds."""
     return int(torch.randint(bounds[0], bounds[1] + 1, (1,), generator=rng))
 
 
 def _version() -> str:
-    """The installed release of the synthesiser, or ""."""
+    """Return the installed release of the synthesiser, or ""."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -236,18 +254,19 @@ def _version() -> str:
 
 @functools.cache
 def _sources() -> str:
-    """A digest of this folder's code: with other code, other recordings."""
+    """Digest this folder's code: other code gives other recordings."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _cache() -> Path:
+    """Return the folder of the cache."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "cloakbench" / "spoken_words"
 
 
 def _read_cache(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
-    """What the cache holds, or None where it holds nothing or something damaged."""
+    """Read recordings and lengths from the cache; None where it has none or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -261,7 +280,7 @@ def _read_cache(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
 
 
 def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:
-    """All or nothing: written aside and renamed. Raises `DataError` where the folder cannot be written."""
+    """Write the cache atomically. Raises `DataError` where the folder cannot be written."""
     from safetensors.torch import save
 
     partial = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
@@ -279,4 +298,5 @@ def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:
 
 
 def _digest(sound: Tensor, lengths: Tensor) -> str:
+    """Digest recordings and lengths."""
     return hashlib.sha256(sound.numpy().tobytes() + lengths.numpy().tobytes()).hexdigest()

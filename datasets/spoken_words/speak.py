@@ -1,8 +1,8 @@
-"""A process of its own in which eSpeak NG speaks: what it says depends on all that it has said since it was started.
+"""Script that lets eSpeak NG speak; a process of its own, since its output depends on all it said since its start.
 
-Run as a script. Standard input: a JSON list of [voice, word, words a minute, pitch 0..100, intonation 0..100].
-Standard output: the samples a second and the number of samples of each utterance, as a JSON line, then all samples,
-16 bits each. Exit status 1 and one line on standard error where eSpeak NG or one of its voices does not work.
+Standard input: a JSON list of [voice, word, words a minute, pitch 0..100, intonation 0..100].
+Standard output: samples a second and the number of samples of each utterance, as a JSON line, then all samples, 16 bits
+each. Exit status 1 and one line on standard error where eSpeak NG or one of its voices does not work.
 """
 
 from __future__ import annotations

@@ -37,18 +37,31 @@ Before = Callable[[Models, Tensor], None]
 
 @dataclass(frozen=True)
 class Game:
-    """How long it goes and who moves when."""
+    """Settings of the joint optimisation of noise and surrogates.
 
-    rounds: int  # passes over the set
+    Attributes:
+        rounds: passes over the set.
+        batch: items a step.
+        inner_steps: sign steps of the noise, a batch and round.
+        inner_step: size of a sign step.
+        alternation: update noise and surrogates by one backward pass ("joint"), or in turn ("alternating").
+        outer: optimiser of the surrogates; "auto": what the attacker declares.
+        outer_lr: learning rate of SGD; Adam uses the attacker's own.
+        pool: black-box: surrogates with random weights, of all architectures in turn.
+        drawn: black-box: how many of them a step uses.
+        divergence: black-box: weight of the squared gap.
+    """
+
+    rounds: int
     batch: int
-    inner_steps: int  # sign steps a batch and round
+    inner_steps: int
     inner_step: float
     alternation: Literal["joint", "alternating"]
     outer: Literal["auto", "sgd", "adam"]
-    outer_lr: float  # of SGD; Adam takes the model's own
-    pool: int  # models with random weights, of all architectures in turn
-    drawn: int  # of them, for one step
-    divergence: float  # weight of the squared gap
+    outer_lr: float
+    pool: int
+    drawn: int
+    divergence: float
 
 
 def descend(
@@ -62,18 +75,18 @@ def descend(
     knowledge: Knowledge,
     before_step: Before | None = None,
 ) -> None:
-    """Lower the loss of models that learn meanwhile, by turning knobs in place.
+    """Optimise the parameters of the noise in place, while the surrogates learn.
 
     Args:
-        game: how long, and who moves when.
-        knobs: [knob, item, ...], changed in place.
+        options: the settings.
+        parameters: [parameter, item, ...], changed in place.
         data: the clean items.
-        render: (knobs of a batch, its index) -> the batch, protected, and a penalty for its noise.
+        render: (parameters of a batch, its index) -> the batch, protected, and a penalty for its noise.
         rng: the only source of random numbers.
         surrogates: the attackers whose loss is descended.
         knowledge: black-box: models are drawn from a pool, one of them held out (meta-learning). Its log is called once
             a round, its expected adaptations are applied.
-        before: called before each step with the models of the step and the batch's index.
+        before_step: called before each step with the models of the step and the batch's index.
     """
     meta, expects = knowledge.name == "black-box", knowledge.expects
     count = max(options.pool, len(surrogates)) if meta else len(surrogates)
@@ -124,7 +137,7 @@ def descend(
 
 
 def _learner(attacker: Attacker[Any], model: nn.Module, options: Game) -> torch.optim.Optimizer:
-    """SGD with momentum, the paper's, for a pretrained model; it leaves one that starts from nothing where it was."""
+    """Build a surrogate's optimiser; SGD, the paper's, barely moves a model that starts from random weights."""
     weights = [p for p in model.parameters() if p.requires_grad]
     if (attacker.surrogate_optimizer if options.outer == "auto" else options.outer) == "adam":
         return torch.optim.Adam(weights, attacker.lr)
@@ -132,13 +145,13 @@ def _learner(attacker: Attacker[Any], model: nn.Module, options: Game) -> torch.
 
 
 def _draw_models(count: int, sample_size: int, rng: Generator) -> tuple[list[int], list[int]]:
-    """Which models are trained on, and the one that is not; of a single model, that one alone."""
+    """Draw the models that are trained and, of several, the one that is held out."""
     order = torch.randperm(count, generator=rng, device=rng.device)[: min(sample_size, count)].tolist()
     return (order[:-1], order[-1:]) if len(order) > 1 else (order, [])
 
 
 def _sign_step(parameters: Tensor, step: float) -> Tensor:
-    """One sign step down the gradient; where it is not a number its sign is 0."""
+    """Take one sign step down the gradient; where it is not a number its sign is 0."""
     if parameters.grad is None:
         return parameters
     updated = parameters.detach() - step * parameters.grad.nan_to_num().sign()

@@ -110,17 +110,18 @@ def cloak(
 
 
 def _select(windows: Maskers, index: Tensor) -> Maskers:
+    """Select the windows of some rolls."""
     return replace(windows, pitch=windows.pitch[index], low=windows.low[index], high=windows.high[index])
 
 
 def _delta(windows: Maskers, u: Tensor, window_index: Tensor) -> Tensor:
-    """The noise of parameters u [roll, track, n] in the windows `at` [n], 0 where none is allowed."""
+    """Compute the noise of parameters u [roll, track, n] in the windows `window_index` [n], 0 where none is allowed."""
     low, high = windows.low[..., window_index], windows.high[..., window_index]
     return torch.where(windows.open[..., window_index], low + (high - low) * u.sigmoid(), 0.0)
 
 
 def _cells(windows: Maskers, values: Tensor, steps: int, pitches: int) -> Tensor:
-    """[roll, track, step, pitch]: a value of every window [roll, track, window] or step, at its dominant pitch."""
+    """Put a value of every window, or step, at its dominant pitch: [roll, track, step, pitch]."""
     window_index = torch.arange(steps, device=values.device) // windows.size
     by_step = values if values.shape[2] == steps else values[..., window_index]
     pitch = windows.pitch[..., window_index]
@@ -129,7 +130,7 @@ def _cells(windows: Maskers, values: Tensor, steps: int, pitches: int) -> Tensor
 
 
 def _raise_velocity(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
-    """Mode "velocity"; u [roll, track, step], read where a note begins."""
+    """Apply mode "velocity"; u [roll, track, step], read where a note begins."""
     steps, pitches = rolls.velocity.shape[2:]
     window_index = torch.arange(steps, device=u.device) // windows.size
     delta = _cells(windows, _delta(windows, u, window_index), steps, pitches)
@@ -137,7 +138,7 @@ def _raise_velocity(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
 
 
 def _hold(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
-    """Mode "hold"; u [roll, track, window]."""
+    """Apply mode "hold"; u [roll, track, window]."""
     steps, pitches = rolls.velocity.shape[2:]
     all_windows = torch.arange(windows.pitch.shape[2], device=u.device)
     delta = _cells(windows, _delta(windows, u, all_windows), steps, pitches) * rolls.support
@@ -148,7 +149,7 @@ def _hold(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
 
 
 def _add_ghosts(rolls: Rolls, windows: Maskers, u: Tensor, chosen: Tensor) -> Rolls:
-    """Mode "ghost"; u [roll, track, window]; chosen int64: the step within the window, 0 for none."""
+    """Apply mode "ghost"; u [roll, track, window]; chosen int64, the step within the window, 0 for none."""
     steps, pitches = rolls.velocity.shape[2:]
     all_windows = torch.arange(windows.pitch.shape[2], device=u.device)
     delta = _cells(windows, _delta(windows, u, all_windows), steps, pitches)
@@ -159,14 +160,14 @@ def _add_ghosts(rolls: Rolls, windows: Maskers, u: Tensor, chosen: Tensor) -> Ro
 
 
 def _legal(rolls: Rolls, windows: Maskers) -> Tensor:
-    """bool [roll, track, step, pitch]: the dominant note of an open window sounds there and does not begin there."""
+    """Mark the cells where an open window's dominant note is held: bool [roll, track, step, pitch]."""
     steps, pitches = rolls.velocity.shape[2:]
     is_open = _cells(windows, windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
     return is_open & (rolls.velocity > 0) & ~beginnings(rolls)
 
 
 class _GhostPositions:
-    """Where in its window each ghost is, and the probability of proposing a place: one distribution for all rolls."""
+    """The position of each ghost in its window, and the distribution of proposals, one for all rolls."""
 
     def __init__(self, data: Rolls, windows: Maskers, density: float, rng: Generator) -> None:
         size, count = windows.size, windows.pitch.shape[2]
@@ -183,7 +184,7 @@ class _GhostPositions:
         self.chosen = self._drawn(torch.arange(len(data), device=data.device), 1)[0]
 
     def improve(self, models: Models, index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]) -> None:
-        """Keep for each roll the places of least loss among its own and some new draws; then adapt the distribution."""
+        """Choose each roll's positions of lowest loss among its own and some proposals; adapt the distribution."""
         candidates = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
         rolls = _concatenate([noisy(candidate, index) for candidate in candidates])
         with torch.no_grad():
@@ -193,7 +194,7 @@ class _GhostPositions:
         self._follow(index)
 
     def _drawn(self, index: Tensor, draws: int) -> Tensor:
-        """int64 [draw, roll, track, window]: a legal random place each."""
+        """Draw a legal position in every window: int64 [draw, roll, track, window]."""
         legal = self._legal[index]
         slot = torch.arange(legal.shape[2], device=legal.device) % self._bar
         scores = self._chance[:, slot].log().where(legal, -torch.inf)
@@ -201,7 +202,7 @@ class _GhostPositions:
         return (scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()).argmax(-1)
 
     def _follow(self, index: Tensor) -> None:
-        """Move the probabilities towards the share of windows that kept each place, then restore the density."""
+        """Move the probabilities towards the share of windows with each position, then restore the density."""
         legal = self._legal[index]
         has_choice = legal[..., 1:].any(-1)  # windows where a ghost is possible at all
         choices = functional.one_hot(self.chosen[index], legal.shape[-1]) * has_choice[..., None]
@@ -222,7 +223,7 @@ class _GhostPositions:
 
 
 def _evaluation_losses(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
-    """[roll]: losses of a model whose weights are fixed."""
+    """Compute the loss of a model in evaluation mode: [roll]."""
     training = model.training
     model.eval()
     try:
@@ -233,7 +234,7 @@ def _evaluation_losses(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
 
 
 def _concatenate(sets: Sequence[Rolls]) -> Rolls:
-    """Several versions of the same rolls as one set."""
+    """Concatenate several versions of the same rolls."""
     first = sets[0]
     labels = None if first.labels is None else first.labels.repeat(len(sets))
     return replace(
@@ -250,7 +251,7 @@ def _concatenate(sets: Sequence[Rolls]) -> Rolls:
 
 
 def _penalty(rolls: Rolls) -> Tensor:
-    """[roll, track]: the penalty of a unit of noise norm: (1 - the track's share of the velocity) / its norm."""
+    """Compute the penalty of a unit of noise norm: (1 - the track's share of velocity) / its norm, [roll, track]."""
     total = rolls.velocity.sum((2, 3)) + 1e-6
     share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
     return (1 - share) / (rolls.velocity.square().sum((2, 3)) + 1e-6).sqrt()

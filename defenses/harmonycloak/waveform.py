@@ -43,7 +43,19 @@ def cloak(
     per_track: bool,
     alpha: float,
 ) -> Clips:
-    """The clips, and their stems, with noise in every window that has a masker; `descend` turns its knobs, or None."""
+    """Add a tone to every window that has a masker.
+
+    Args:
+        data: the set; stems are protected too.
+        rng: draws the initial parameters.
+        descend: optimises (parameters, clips, render) in place; None leaves them random.
+        window_ms: length of a window.
+        analysis_ms: length of the spectrum around each window.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+        offset_db: how far the upper bound lies below the dominant tone.
+        per_track: one noise for every stem, where there are stems.
+        alpha: weight of the penalty of the noise's norm.
+    """
     tracks = per_track and data.stems is not None
     parts = data.stems if tracks and data.stems is not None else data.audio[:, None]
     hop = max(1, round(window_ms * data.rate / 1000))
@@ -72,23 +84,39 @@ def cloak(
 
 @dataclass(frozen=True, eq=False)
 class Carriers:
-    """The tones that the noise may use: [clip, part, channel, window] each."""
+    """The tones that the noise may use; tensors are [clip, part, channel, window].
+
+    Attributes:
+        hz: frequencies.
+        low: lowest amplitude; no noise where it is not below `high`.
+        high: highest amplitude.
+        hop: samples from one window to the next; window t is centred on sample t * hop.
+        rate: samples a second.
+    """
 
     hz: Tensor
-    low: Tensor  # amplitudes; where low >= high there is no noise
+    low: Tensor
     high: Tensor
-    hop: int  # samples from one window to the next; window t is centred on sample t * hop
+    hop: int
     rate: int
 
     def select(self, index: Any) -> Carriers:
+        """Select clips."""
         return Carriers(self.hz[index], self.low[index], self.high[index], self.hop, self.rate)
 
 
 def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Tensor]:
-    """Frequency in Hz and amplitude of the strongest tone around every window: [clip, part, channel, window] each.
+    """Estimate frequency and amplitude of the strongest tone around every window.
 
-    parts: [clip, part, channel, sample]. The spectrum is over `size` samples, from the third bin on (what is slower is
-    no tone); the amplitude is no more than that of a sine as loud as the window's own 2 * hop samples.
+    Args:
+        parts: [clip, part, channel, sample].
+        rate: samples a second.
+        hop: samples from one window to the next.
+        size: samples of the spectrum, searched from the third bin on; what is slower is no tone.
+
+    Returns:
+        Frequency in Hz, and amplitude, at most that of a sine as loud as the window's own 2 * hop samples;
+        [clip, part, channel, window] each.
     """
     sound = parts.flatten(0, 2)
     taper = torch.hann_window(size, device=sound.device)
@@ -108,7 +136,7 @@ def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Ten
 
 
 def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, offset_db: float) -> Carriers:
-    """Frequency and bounds of every window of parts [clip, part, channel, sample]."""
+    """Compute the tones that the noise may use in parts [clip, part, channel, sample]."""
     tones = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
     hz, masker = (torch.cat(tensors) for tensors in zip(*tones, strict=True))
     low = spl_to_amplitude(threshold_in_quiet(hz), full_scale_db)
@@ -116,7 +144,7 @@ def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: floa
 
 
 def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
-    """[2, clip, part, channel, window]: u, which puts amplitudes between the bounds, and phase. Phases are uniform."""
+    """Draw u (normal) and phase (uniform): [2, clip, part, channel, window]."""
     shape = carriers.hz.shape
     u = torch.randn(shape, generator=rng, device=rng.device)
     phase = 2 * torch.pi * torch.rand(shape, generator=rng, device=rng.device)
@@ -124,7 +152,7 @@ def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
 
 
 def _noise(carriers: Carriers, parameters: Tensor, support: Tensor) -> Tensor:
-    """[clip, part, channel, sample]: a tone in every window, faded into the next one's; nothing in the padding."""
+    """Synthesise a tone in every window, faded into the next one's: [clip, part, channel, sample], 0 in the padding."""
     u, phase = parameters
     low, high = carriers.low, carriers.high
     amplitude = torch.where(high > low, low + (high - low) * u.sigmoid(), 0.0)
@@ -140,13 +168,13 @@ def _noise(carriers: Carriers, parameters: Tensor, support: Tensor) -> Tensor:
 
 
 def _penalty(parts: Tensor) -> Tensor:
-    """[clip, part]: what the norm of a part's noise costs: (1 - the part's share of the energy) / the part's norm."""
+    """Compute the penalty of a unit of noise norm, (1 - the part's share of the energy) / its norm: [clip, part]."""
     energy = parts.square().sum((2, 3)) + 1e-12
     share = energy / energy.sum(1, keepdim=True) if parts.shape[1] > 1 else 0.0
     return (1 - share) / energy.sqrt()
 
 
 def _blocks(clips: int, numbers: int) -> Iterator[slice]:
-    """Slices of as many clips, of so many numbers each, as are worked on at once."""
+    """Slice clips, of so many numbers each, into blocks that fit in memory."""
     step = max(1, _ROOM // max(1, numbers))
     return (slice(start, start + step) for start in range(0, clips, step))
