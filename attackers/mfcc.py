@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients and a small network in time: classical speech recognition.
+"""A small convolutional network on mel-frequency cepstral coefficients: classical speech recognition.
 
 20 coefficients and their deltas over 32 ms windows, minus the clip's mean over active frames; three convolutions in
 time (a TDNN, Waibel et al. 1989); the mean and the deviation over time (statistics pooling, Snyder et al. 2017). Some

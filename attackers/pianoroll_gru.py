@@ -1,4 +1,4 @@
-"""A recurrent network over piano-roll frames: from what sounded, which notes sound in the next step.
+"""A recurrent network over piano-roll frames that predicts which notes sound in the next step.
 
 After Boulanger-Lewandowski, Bengio, Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences", ICML 2012,
 in its plainest form: cells of a frame are independent given the past (their RNN-MLP baseline). The one attacker of the
@@ -18,11 +18,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.notes.pitches import LOWEST, PITCHES
+from bench.notes.velocities import beginnings
 from bench.seeds import name_orders
 from bench.training.acceleration import differentiable_recurrence
 from bench.training.learning import Budget, fit, seeded
 
-LOWEST, PITCHES = 24, 84  # C1..B7, MuseGAN's
 _ONSET_LOG_ODDS = -5.0  # log odds of a cell that sounds, before anything is learnt,
 _SUSTAIN_LOG_ODDS = 6.0  # and what is added to them where it sounded in the frame before
 
@@ -143,8 +144,8 @@ class PianorollGru(Attacker[Rolls]):
         low, high = max(LOWEST, like.lowest), min(LOWEST + PITCHES, like.lowest + velocity.shape[-1])
         velocity[..., low - like.lowest : high - like.lowest] = cells[..., low - LOWEST : high - LOWEST]
         velocity = velocity * like.support
-        previous = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
-        return replace(like, velocity=velocity, onset=(velocity > 0) & (previous == 0))
+        rolls = replace(like, velocity=velocity, onset=torch.zeros_like(like.onset))
+        return replace(rolls, onset=beginnings(rolls))
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Check that the clean arm learned order in time: its gain on shuffled beats is small."""

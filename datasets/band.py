@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.render import render
 from bench.notes.rolls import DRUMS, Notes, grid
 from bench.seeds import name_generator
@@ -34,7 +35,6 @@ ACTIVE = (0.97, 0.92, 0.8, 0.96, 0.64)  # chance that a track plays in a section
 SPLITS = ("train", "validation", "test")
 STYLES = ("ballad", "pop", "rock", "funk")
 TEMPI = ((62.0, 82.0), (96.0, 124.0), (112.0, 146.0), (88.0, 112.0))
-LOWEST, PITCHES = 24, 84  # C1..B7
 BAR = 16  # steps, sixteenths
 SECTION = 4  # bars
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor

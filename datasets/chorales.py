@@ -31,6 +31,7 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, PluginError, UsageError, unknown
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.render import render
 from bench.notes.rolls import Notes, grid
 from bench.seeds import name_generator, unit_hash
@@ -49,7 +50,6 @@ TIMBRES = {
 }
 BOUNDS = {"pretrain": 0.5, "train": 0.7, "validation": 0.82, "test": 1.0}  # upper ends of the hash, 0..1
 STEPS_PER_BEAT = 4
-LOWEST, PITCHES = 24, 84  # C1..B7, the range of MuseGAN; the chorales lie in 36..81
 TEMPO = (66.0, 108.0)
 # Names without "bwv"; "=" joins the pieces of one tune, whose first gives it its name.
 TUNES = """

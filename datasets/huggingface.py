@@ -1,4 +1,4 @@
-"""Any audio data set that the Hugging Face library `datasets` reads: from its cache, or local.
+"""Any audio data set that the Hugging Face library `datasets` reads, from a local path or its cache.
 
 * `source` is a local folder (parquet files, or an audiofolder) or a parquet file; anything else is the name of a data
   set on the hub that is in the cache already. Nothing is fetched: `datasets.load_dataset(name)` puts it there.

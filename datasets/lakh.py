@@ -1,4 +1,4 @@
-"""Lakh: MIDI files of all kinds, as piano rolls (LPD-5) or as they are, in five tracks.
+"""The Lakh MIDI Dataset, from piano rolls (LPD-5) or MIDI files, in five tracks.
 
 Looked for in `$BENCH_DATA/lpd_5`, `lpd_5_cleansed`, `lmd_matched` or `lmd_full`, the first that exists, or in the
 parameter `path`: a folder of .npz files as pypianoroll saves them, or of MIDI files, at any depth.

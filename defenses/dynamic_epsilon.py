@@ -1,4 +1,4 @@
-"""Error-minimising noise that is allowed more where the recording is loud.
+"""Error-minimising noise whose bound follows the loudness of the recording.
 
 "Dynamic Epsilon applied Masks in Unlearnable Audio": the recording is cut into segments, and the mean amplitude of each
 looks up its share of the largest epsilon, .13, in a table of six levels (Table 1). `mask = "continuous"` is the same

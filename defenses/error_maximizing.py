@@ -1,4 +1,4 @@
-"""Adversarial examples as training data: noise that misleads a model that has learnt the clean clips.
+"""Error-maximising noise: adversarial examples against models of the clean clips, as training data.
 
 Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021. Targeted, the noise makes each clip look like the
 class after its own, and whoever trains on it learns the wrong features for every class; untargeted, it only leads away

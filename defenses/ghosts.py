@@ -1,4 +1,4 @@
-"""Ghosts without a surrogate: held notes are struck again softly, at random or in a fixed pattern.
+"""Soft re-strikes of held notes (ghosts), at random or fixed positions; needs no surrogate model.
 
 The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
 hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more than "random";

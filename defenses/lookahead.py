@@ -1,4 +1,4 @@
-"""A look-ahead code: every velocity says which note comes next, changed by no more than a few units.
+"""A code in the velocities: each encodes the pitch class of the next note, within a few MIDI units.
 
 Shortcut noise for whoever reads velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
 class of the next note, shifted by a key. A model that learns to read the code need not learn music, and on clean music

@@ -1,4 +1,4 @@
-"""Random noise, white in recordings and on velocities in rolls: the baseline that defenses must beat.
+"""Random noise: white in recordings, on velocities in rolls; the baseline, and the matched control.
 
 It is also the control "random noise at the same audibility", handed a protected set as `knowledge.reference`.
 

@@ -1,4 +1,4 @@
-"""Scrambled music: pieces of it in random order, a control: what is learned from it is not the order.
+"""Segments of recordings, or notes of rolls, in random order: the control without musical order.
 
 Recordings: short segments, shuffled within their clip. What is left is their spectrum: an attacker who still learns
 from it learns timbre, not music. What does not fill a segment at the end of a recording stays where it is.

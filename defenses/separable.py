@@ -1,4 +1,4 @@
-"""Shortcuts that need no surrogate: a simple mark of the class, added to every clip of it.
+"""Class-wise marks without a surrogate model: each class gets its own noise, tone or equaliser.
 
 The control that every optimised noise must beat at the same audibility: on images, patches and autoregressive noise
 stop learning as well as what took hours to optimise. All give the labels away. Kinds:

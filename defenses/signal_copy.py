@@ -1,4 +1,4 @@
-"""What the published code of the dynamic mask really computes: a clipped copy of the recording.
+"""The dynamic mask's released code as it runs: noise that starts from a clipped copy of the recording.
 
 The released implementation hands x + delta to a function that expects delta. Every pass of the descent therefore begins
 from clip(x + delta, +-bound), and since 20 steps of bound / 25 cannot undo a whole bound, the noise keeps the sign of

@@ -1,4 +1,4 @@
-"""One perturbation for all clips, or one for each class, that misleads a model of the clean clips.
+"""Universal perturbation: one noise for all clips, or one a class, that misleads trained models.
 
 Universal adversarial perturbations (Moosavi-Dezfooli et al., CVPR 2017; of audio classifiers, Abdoli et al. 2019), by
 sign steps on random batches in place of the published per-clip search. A single

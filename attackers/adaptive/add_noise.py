@@ -1,4 +1,4 @@
-"""White noise at a random level on every clip of a batch.
+"""White noise at a random level, on every clip of every batch.
 
 The level is relative to the recording, so that soft speakers stay intelligible; silence stays silent.
 """

@@ -1,4 +1,4 @@
-"""A filter of the training set: outliers are left out.
+"""Outlier removal: the items that lie farthest from the rest of the training set are left out.
 
 Where a part of the set is protected, its clips differ from the others in bands, pauses and peaks. The distance is that
 of twelve features under a robust covariance.

@@ -1,4 +1,4 @@
-"""Superposed rolls: each roll is mixed with others and with Laplace noise, DP-InstaHide for music.
+"""Mixed rolls: each roll of a batch is mixed with others, plus Laplace noise, as in DP-InstaHide.
 
 Borgnia et al., "DP-InstaHide: Provably Defusing Poisoning and Backdoor Attacks with Differentially Private Data
 Augmentations", arXiv:2103.02079: mixing k examples and adding Laplace noise hides what is specific to one of them. For

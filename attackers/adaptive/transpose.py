@@ -1,4 +1,4 @@
-"""Transposition: every roll of a batch in another key, drawn anew each time.
+"""Random transposition: every roll of a batch is moved to another key.
 
 The usual augmentation of symbolic models (Huang et al., "Music Transformer", ICLR 2019). A pattern that is tied to a
 pitch, such as a look-ahead code, differs in every key.

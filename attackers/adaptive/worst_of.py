@@ -1,4 +1,4 @@
-"""Worst of k: each clip is learnt in the random version, of k, with the highest loss.
+"""Worst of k: of k random versions of each clip, the one with the highest loss is trained on.
 
 Error-maximising augmentation (UEraser-max): a shortcut lowers the loss of the versions that it survives in, so training
 uses the others. It costs k more forward passes per batch.

@@ -1,4 +1,4 @@
-"""MuseGAN, an adversarial network that draws whole bars of several tracks at once as piano rolls.
+"""MuseGAN, an adversarial network that generates bars of several tracks at once, as piano rolls.
 
 `size="full"` is the published one (`published.py`); `size="small"` (`networks.py`) plays the same game in less than a
 minute on one processor. What is scored is what it generates: the energy score of held-out music in symbolic features.
@@ -22,13 +22,14 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.training.learning import seeded
 
 from .networks import Gan, small
 from .published import full, wasserstein
 from .scoring import energy, scale
 from .training import Peak, game, warm_start
-from .windows import LOWEST, PITCHES, binary, by_roll, cut, shuffled, with_velocity
+from .windows import binary, by_roll, cut, shuffled, with_velocity
 
 _SAMPLES, _SEED = 256, 20180202  # windows that a generator is scored by, and the seed that they are drawn from
 _AT_ONCE = 64  # windows that are drawn together

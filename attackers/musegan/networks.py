@@ -17,7 +17,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .windows import PITCHES, binary
+from bench.notes.pitches import PITCHES
+
+from .windows import binary
 
 __all__ = ["Gan", "Shape", "small"]
 

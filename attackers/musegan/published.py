@@ -25,11 +25,11 @@ from torch.nn import functional
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.notes.pitches import PITCHES
 from bench.training.learning import batches
 
 from .networks import Gan, Shape
 from .training import BETAS, Peak, Read, descend
-from .windows import PITCHES
 
 __all__ = ["full", "wasserstein"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
+from bench.notes.pitches import LOWEST, PITCHES
+from bench.notes.velocities import beginnings
 from bench.seeds import name_generator
-
-LOWEST, PITCHES = 24, 84  # C1..B7
 
 
 def cut(rolls: Rolls, bars: int) -> tuple[Rolls, Tensor]:
@@ -82,8 +82,8 @@ def with_velocity(like: Rolls, velocity: Tensor) -> Rolls:
         like: the set.
         velocity: float [roll, track, step, pitch].
     """
-    previous = functional.pad(velocity, (0, 0, 1, 0))[:, :, :-1]
-    return replace(like, velocity=velocity, onset=(velocity > 0) & (previous == 0))
+    rolls = replace(like, velocity=velocity, onset=torch.zeros_like(velocity, dtype=torch.bool))
+    return replace(rolls, onset=beginnings(rolls))
 
 
 def shuffled(windows: Rolls) -> Rolls:

@@ -1,4 +1,4 @@
-"""Thirteen spoken command words, synthesised here in many voices: speech commands without a download.
+"""Thirteen spoken command words, synthesised by eSpeak NG in many voices: nothing to download.
 
 eSpeak NG (GPLv3, from the wheel `espeakng-loader`) says each word; a room, background noise and a gain make a recording
 of it, a second at most at 16 kHz.
