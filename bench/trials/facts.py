@@ -1,8 +1,8 @@
-"""What a run must know of its plugins, remembered between runs.
+"""Cache what expansion needs to know about plugins between runs, so that they need not be imported.
 
 A plugin's module imports torch, which takes a second or two. What its class declares and what its parameters resolve to
-follow from its source, so they are kept in the user's cache by the digest of that source: a run whose stages are all in
-the store imports no plugin. What is not there, or cannot be read, is found by importing the plugin.
+follow from its source, so both are kept in the user's cache by the digest of that source: a run whose stages are all in
+the store imports no plugin. What is not in the cache, or cannot be read, is computed by importing the plugin.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from bench.vocabulary import DomainName, Kind
 
 __all__ = ["Facts", "facts", "remembered"]
 
-# What turns a plugin's source into what is remembered: when one of these changes, nothing that is remembered counts.
+# The files that compute the cached values: a change of one of them invalidates the whole cache.
 _READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/expand.py", "vocabulary.py")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a plugin's class declares that decides which trials a suite has."""
+    """The declarations of a plugin's class that decide which trials a suite has."""
 
     domains: tuple[DomainName, ...]
     fields: tuple[str, ...]  # its parameters
@@ -40,22 +40,25 @@ class Facts:
 
 
 def facts(kind: Kind, name: str) -> Facts:
-    """What a plugin's class declares.
+    """Return what a plugin's class declares.
 
     Args:
-        kind: of the plugin.
-        name: of the plugin, or the path of its file.
+        kind: The plugin's kind.
+        name: The plugin's name, or the path of its file.
+
+    Returns:
+        The declarations, from the cache where it has them.
 
     Raises:
-        PluginError: there is no such plugin, or it cannot be imported.
+        PluginError: There is no such plugin, or it cannot be imported.
     """
 
     name = plugins.locate(kind, name)
 
     def declared() -> dict[str, Any]:
         cls = plugins.load(kind, name)
-        own = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
-        return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **own}
+        attacker_only = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
+        return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **attacker_only}
 
     answer = remembered(kind, name, {}, declared)
     return Facts(
@@ -70,27 +73,27 @@ def facts(kind: Kind, name: str) -> Facts:
 def remembered(
     kind: Kind, name: str, question: Mapping[str, Any], find: Callable[[], Mapping[str, Any] | None]
 ) -> dict[str, Any]:
-    """What was found out about a plugin before, or is now, and is then kept.
+    """Return a value that follows from a plugin's source, from the cache or computed and then cached.
 
     Args:
-        kind: of the plugin.
-        name: as `plugins.locate` gives it.
-        question: JSON: what beside its source decides about the answer.
-        find: gives the answer, JSON, or None for one that is not to be kept. Its errors pass through.
+        kind: The plugin's kind.
+        name: As `plugins.locate` gives it.
+        question: JSON: what beside the source decides about the value.
+        find: Computes the value, JSON, or None for one that must not be cached, such as a fingerprint of data. Its
+            errors pass through.
 
     Returns:
-        The answer, as JSON holds it; empty for None. What does not follow from source and question alone, such as a
-        fingerprint of data, must not be kept.
+        The value, as JSON holds it; empty for None.
     """
     listing = plugins.find(kind, name)
-    if listing.path is None:  # no source to go by
+    if listing.path is None:  # without a source there is no cache key
         return _as_json(find())
     key = digest([_readers(), kind, name, plugins.digest(kind, name), _as_json(dict(question))])
     file = _folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError):
-        read = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(read, dict):
-            return read
+        cached = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(cached, dict):
+            return cached
     answer = _as_json(find())
     if answer:
         with contextlib.suppress(OSError):  # a cache that cannot be written saves nothing
