@@ -77,9 +77,11 @@ class Ast(Attacker[Clips]):
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
-            raise ValueError(f"width = {self.width}, expected a multiple of the 4 heads, such as 64")
+            raise ValueError(
+                f"width = {self.width}, expected a multiple of the 4 heads, such as {max(4, self.width // 4 * 4)}"
+            )
         if self.layers < 1:
-            raise ValueError(f"layers = {self.layers}, expected 1 or more")
+            raise ValueError(f"layers = {self.layers}, expected 1 or more, such as 2")
 
     def resources(self) -> Needs:
         """Return what a stage needs: more for a checkpoint of 86 million parameters and 1,212 patches a clip."""
@@ -263,7 +265,7 @@ def _features_of(folder: Path) -> dict[str, Any]:
         preprocessor = {**preprocessor, "mean": 0.0, "std": 0.5}  # (x - 0) / (2 * 0.5)
     features = {name: preprocessor.get(name, default) for name, default in _DEFAULTS.items()}
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in features.values()):
-        raise DataError(f"ast: {file} holds {features}, expected numbers")
+        raise DataError(f"ast: {file} holds {features}, expected numbers such as {_DEFAULTS}")
     features["sampling_rate"] = int(features["sampling_rate"])
     if features["sampling_rate"] < 1000 or not features["std"] > 0:
         raise DataError(f"ast: {file} holds {features}, expected a rate such as 16000 and a std above 0")

@@ -61,7 +61,7 @@ class M5(Attacker[Clips]):
 
     def __post_init__(self) -> None:
         if self.shift_ms < 0:
-            raise ValueError(f"shift_ms = {self.shift_ms}, expected 0 or more")
+            raise ValueError(f"shift_ms = {self.shift_ms}, expected 0 or more, such as 20")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         with seeded(rng):

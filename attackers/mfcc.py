@@ -53,7 +53,11 @@ class Mfcc(Attacker[Clips]):
 
     def __post_init__(self) -> None:
         if not 1 <= self.coefficients <= self.bands:
-            raise ValueError(f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands")
+            nearest = min(max(self.coefficients, 1), self.bands)
+            raise ValueError(
+                f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands, nearest is "
+                f"{nearest}"
+            )
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         front_end = Front(like.rate, self.bands, self.window_ms, self.coefficients, centred=self.centred)

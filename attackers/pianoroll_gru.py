@@ -63,6 +63,11 @@ class PianorollGru(Attacker[Rolls]):
         "full": {"width": 512, "layers": 3, "steps": 20_000, "evaluations": 40},
     }
 
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "steps", "batch", "evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build a network for the tracks of `like`, which at first expects notes to last and silence elsewhere."""
         with seeded(rng):

@@ -126,11 +126,15 @@ class Chorales(Dataset[Data]):
             if timbre not in TIMBRES:
                 raise UsageError(unknown("timbre", timbre, TIMBRES))
         if shared := sorted(set(self.timbres) & set(self.pretrain_timbres)):
-            raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}: they must be disjoint")
+            raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}, expected different ones")
         if not (self.timbres and self.pretrain_timbres):
-            raise UsageError("timbres and pretrain_timbres must name at least one timbre each")
+            raise UsageError(
+                f"timbres = {self.timbres}, pretrain_timbres = {self.pretrain_timbres}: expected one or more each"
+            )
         if self.seconds <= 0 or self.bars < 1 or self.rate < 1:
-            raise UsageError(f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0")
+            raise UsageError(
+                f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0, as 6, 8, 8000"
+            )
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.

@@ -84,7 +84,10 @@ class HuggingFace(Dataset[Clips]):
         if self.channels not in (1, 2):
             raise UsageError(f"channels = {self.channels}, expected 1 or 2")
         if self.seconds <= 0 or self.rate < 1 or self.limit < 0:
-            raise UsageError("seconds and rate must be more than 0, limit at least 0")
+            raise UsageError(
+                f"seconds = {self.seconds}, rate = {self.rate}, limit = {self.limit}: expected more than 0, 1 or more, "
+                "and 0 (all) or more, such as 4, 16000 and 500"
+            )
         hashed_splits = (not self.validation) + (not self.test)
         if not self.train or self.share < 0 or self.share * hashed_splits >= 1:
             raise UsageError(

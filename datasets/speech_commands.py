@@ -87,8 +87,11 @@ class SpeechCommands(Dataset[Clips]):
                 raise UsageError(unknown("word of Speech Commands", word, WORDS))
         if len(set(self._words())) < max(2, len(self._words())):
             raise UsageError(f"words = {', '.join(self._words()) or 'none'}: expected two or more different ones")
-        if min(self.limit, self.validation_limit, self.test_limit) < 0:
-            raise UsageError("a limit is below 0, expected 0 (all) or recordings of each word")
+        for name in ("limit", "validation_limit", "test_limit"):
+            if getattr(self, name) < 0:
+                raise UsageError(
+                    f"{name} = {getattr(self, name)}, expected 0 (all) or recordings of each word, such as 30"
+                )
         if not 0 <= self.peak <= 1:
             raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
 

@@ -49,7 +49,8 @@ class Ghosts(Defense[Rolls]):
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0 or not 0.0 < self.place < 1.0:
             raise ValueError(
-                f"density = {self.density}, place = {self.place}: expected 0 < density <= 1 and 0 < place < 1"
+                f"density = {self.density}, place = {self.place}: expected 0 < density <= 1 and 0 < place < 1, "
+                "such as 0.5 and 0.5"
             )
 
     def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:

@@ -70,7 +70,8 @@ class Loop(Defense[Clips]):
             )
         if self.steps < 0 or self.restart < 1 or self.batch < 1:
             raise ValueError(
-                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1"
+                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1, "
+                "such as 600, 300 and 96"
             )
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:

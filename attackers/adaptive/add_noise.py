@@ -30,7 +30,8 @@ class AddNoise(Adaptation[Clips]):
     def __post_init__(self) -> None:
         if self.lowest_db > self.highest_db:
             raise ValueError(
-                f"lowest_db = {self.lowest_db} over highest_db = {self.highest_db}, expected the lower first"
+                f"lowest_db = {self.lowest_db} over highest_db = {self.highest_db}, expected the lower first, "
+                "such as 10 and 30"
             )
 
     def augment(self, batch: Clips, rng: Generator) -> Clips:

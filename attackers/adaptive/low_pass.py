@@ -33,7 +33,7 @@ class LowPass(Adaptation[Clips]):
 
     def __post_init__(self) -> None:
         if self.hz < 0:
-            raise ValueError(f"hz = {self.hz}, expected more than 0, or 0 for a quarter of the rate")
+            raise ValueError(f"hz = {self.hz}, expected 0 (a quarter of the rate) or more, such as 2000")
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cutoff = self.hz or data.rate / 4

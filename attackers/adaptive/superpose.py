@@ -34,7 +34,9 @@ class Superpose(Adaptation[Rolls]):
 
     def __post_init__(self) -> None:
         if self.mixed < 1 or self.laplace < 0:
-            raise ValueError(f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more")
+            raise ValueError(
+                f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more, such as 2 and 8"
+            )
 
     def augment(self, batch: Rolls, rng: Generator) -> Rolls:
         """Return the batch with every roll mixed with others; what lies beyond a roll's own length is silent."""

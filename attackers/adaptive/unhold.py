@@ -39,7 +39,10 @@ class Unhold(Adaptation[Rolls]):
 
     def __post_init__(self) -> None:
         if not (0.0 < self.share <= 1.0 and 0.0 <= self.softer <= 1.0):
-            raise ValueError(f"share = {self.share}, softer = {self.softer}: expected more than 0 up to 1, and 0..1")
+            raise ValueError(
+                f"share = {self.share}, softer = {self.softer}: expected more than 0 up to 1, and 0..1, "
+                "such as 0.6 and 0.5"
+            )
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
         notes = notes_of(data)

@@ -79,7 +79,7 @@ class MuseGan(Attacker[Rolls]):
     def __post_init__(self) -> None:
         for name in ("bars", "warm", "steps", "batch", "evaluations"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more")
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build randomly initialised networks for windows of the tracks and the metre of `like`.

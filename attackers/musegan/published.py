@@ -51,8 +51,8 @@ def full(shape: Shape, velocity: bool) -> Gan:
     tracks, bars, beats, steps = shape
     if beats != 4 or steps % 4:
         raise DataError(
-            f"a bar of {beats} beats, {steps} steps each: size 'full' of musegan draws bars of 4 beats whose steps "
-            "are a multiple of 4, such as 4 or 12"
+            f"musegan: a bar of {beats} beats of {steps} steps, expected for size 'full' 4 beats whose steps are a "
+            "multiple of 4, such as 4 or 12"
         )
     substeps = steps // 4  # steps of a sixteenth
     return Gan(_Generator(tracks, bars, substeps), _Critic(tracks, bars, substeps), None, shape, _LATENT, velocity)

@@ -77,6 +77,15 @@ class MusicGen(Attacker[Clips]):
     dataset = "chorales"
     paper = "Copet et al. 2023, arXiv:2306.05284"
 
+    def __post_init__(self) -> None:
+        for name in ("rank", "steps", "batch", "evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        if self.seconds <= 0 or self.temperature <= 0:
+            raise ValueError(
+                f"seconds = {self.seconds}, temperature = {self.temperature}: expected more than 0, such as 10 and 1"
+            )
+
     def resources(self) -> Needs:
         """Return what a stage needs.
 

@@ -97,10 +97,13 @@ class SymphonyNet(Attacker[Rolls]):
         return replace(self.needs, memory_gb=8.0, accelerator_gb=16.0) if self.size == "base" else self.needs
 
     def __post_init__(self) -> None:
+        for name in ("context", "steps", "batch", "evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
         if self.encoding == "octuple" and self.merges:
             raise ValueError(f"merges = {self.merges} with octuples, expected 0: each of their tokens is one note")
         if self.velocity and self.velocity_bins < 2:
-            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more")
+            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more, such as 32")
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build a network whose predictions are nearly uniform over the values of every field."""
@@ -219,8 +222,9 @@ class SymphonyNet(Attacker[Rolls]):
         expected = (model.bar, model.heads["track"].out_features)
         if shape != expected:
             raise DataError(
-                f"measures of {shape[0]} steps in {shape[1]} tracks, expected {expected[0]} in {expected[1]}, "
-                "as the model was made for"
+                f"symphonynet: measures of {shape[0]} steps in {shape[1]} tracks, expected {expected[0]} in "
+                f"{expected[1]}, "
+                "as the model was built for"
             )
         return octuple.encoded(rolls) if self.encoding == "octuple" else encoding.encoded(rolls, model.merges)
 

@@ -120,9 +120,10 @@ class HarmonyCloak(Defense[Data]):
         if not 0.0 < self.window_ms <= self.analysis_ms:
             raise ValueError(
                 f"window_ms = {self.window_ms}, analysis_ms = {self.analysis_ms}: expected 0 < window_ms <= analysis_ms"
+                ", such as 10 and 40"
             )
         if not 0.0 < self.density <= 1.0:
-            raise ValueError(f"density = {self.density}: expected more than 0 and up to 1")
+            raise ValueError(f"density = {self.density}: expected more than 0 and up to 1, such as 0.5")
 
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         """Add noise to every window that has a masker; velocities of rolls are whole.
