@@ -16,7 +16,7 @@ from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
 from bench.sources import plain_name
-from bench.trials.facts import facts, remembered
+from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
@@ -65,6 +65,7 @@ def expand(suite: Suite) -> Expansion:
         PluginError: A plugin cannot be loaded.
     """
     resolver = _Resolver(suite)
+    _check_declared(suite, resolver)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
     contaminated: dict[str, None] = {}
@@ -104,6 +105,22 @@ def expand(suite: Suite) -> Expansion:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
     return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
+
+
+def _check_declared(suite: Suite, resolver: _Resolver) -> None:
+    """Raise `UsageError` for a plugin whose domain or parameters do not fit, before any plugin is imported."""
+    for kind in plugins.FOLDERS:
+        for name in suite.named(kind):
+            if name != NONE:
+                check_parameters(kind, *suite.resolve(kind, name))
+    tally = _Tally()
+    cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
+    for (dataset, attacker), defense, adaptation in cells:
+        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        if not any(rule.keys() <= chosen.keys() and _matches_all(chosen, rule) for rule in suite.exclude):
+            cell = {**chosen, "reference": NONE}
+            tally.count(cell, resolver.mismatch(cell))
+    tally.check(resolver)
 
 
 class _Tally:
@@ -163,7 +180,7 @@ class _Resolver:
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
         if part is None:
-            plugin, params = self._suite.given(kind, name)
+            plugin, params = self._suite.resolve(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
             part = resolve(kind, plugin, params, self._suite.preset, "" if label == plain else label, domain)
@@ -198,7 +215,7 @@ class _Resolver:
 
     def default_bag(self, attacker: str) -> list[str]:
         """Return the attacker's own choice of surrogates, used where the suite names none."""
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
@@ -207,12 +224,12 @@ class _Resolver:
 
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
-            plugin, _ = self._suite.given(kind, name)
+            plugin, _ = self._suite.resolve(kind, name)
             self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME")
@@ -232,8 +249,8 @@ class _Resolver:
 
     def contamination(self, names: Mapping[str, str]) -> str:
         """Return a warning if the attacker was pretrained on the data set; else an empty string."""
-        attacker, _ = self._suite.given("attackers", names["attacker"])
-        dataset, _ = self._suite.given("datasets", names["dataset"])
+        attacker, _ = self._suite.resolve("attackers", names["attacker"])
+        dataset, _ = self._suite.resolve("datasets", names["dataset"])
         if dataset not in facts("attackers", attacker).seen:
             return ""
         return f"attacker '{names['attacker']}' was pretrained on data set '{names['dataset']}'"
@@ -271,6 +288,7 @@ def resolve(
     """
     name = plugins.locate(kind, name)
     params = dict(given)
+    check_parameters(kind, name, params)
     if domain and "domain" in facts(kind, name).fields:
         params.setdefault("domain", domain)
     files: list[Part] = []
@@ -343,7 +361,11 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(all(_matches(cell[key], pattern) for key, pattern in rule.items()) for rule in suite.exclude)
+    return any(_matches_all(cell, rule) for rule in suite.exclude)
+
+
+def _matches_all(cell: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    return all(_matches(cell[key], pattern) for key, pattern in rule.items())
 
 
 def _matches(value: Any, pattern: Any) -> bool:
