@@ -285,7 +285,7 @@ def test_the_published_networks_have_the_published_number_of_parameters() -> Non
     sizes = [sum(p.numel() for p in part.parameters()) for part in (model.generator, model.critic)]
     assert sizes == [2_578_127, 1_366_865]  # 2.57 and 1.36 million
     with torch.no_grad():
-        drawn = model.drawn(model.prior(2, rng()), None)
+        drawn = model.sample(model.prior(2, rng()), None)
         assert drawn.shape == (2, 5, 192, 84)
         assert model.critic(2 * drawn - 1).shape == (2,)
 
