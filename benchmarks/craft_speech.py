@@ -8,9 +8,9 @@
 of every clip and the network layer by layer; and the floor, nothing but the network's loss and its gradient with
 respect to the audio. Medians of processor time; wall time beside it.
 
-Expected: loop / ours of at least 2 (2.0 to 2.5 measured); ours at most 15 % over the floor on an idle machine (5 % to
-22 % measured on a busy one); with --whole, `dynamic_epsilon` with its defaults on the 2,700 training clips of the
-spoken digits in at most 20 s of processor time.
+Expected: loop / ours of at least 2 (2.0 to 2.5 measured, on a busy machine too); ours at most 15 % over the floor on an
+idle machine (5 % to 26 % measured on a busy one); with --whole, `dynamic_epsilon` with its defaults on the 2,700
+training clips of the spoken digits in at most 20 s of processor time.
 """
 
 from __future__ import annotations

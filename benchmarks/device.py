@@ -38,7 +38,7 @@ FULL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Spent:
-    """What the stages of one task took on one device."""
+    """Time and memory of the stages of one task on one device."""
 
     seconds: float
     peak_gb: float

@@ -1,10 +1,10 @@
 """Any audio data set that the Hugging Face library `datasets` reads, from a local path or its cache.
 
 * `source` is a local folder (parquet files, or an audiofolder) or a parquet file; anything else is the name of a data
-  set on the hub that is in the cache already. Nothing is fetched: `datasets.load_dataset(name)` puts it there.
-* Rows are streamed. A first pass reads labels and groups alone; then those rows whose numbers have the smallest
-  hashes, up to `limit`, are decoded, so that a data set in the order of its labels gives all of them. A clip is the
-  beginning of its recording.
+  set on the hub that is already in the cache. Nothing is downloaded: `datasets.load_dataset(name)` fills the cache.
+* Rows are streamed. A first pass reads only labels and groups; then up to `limit` rows, those whose numbers have the
+  smallest hashes, are decoded, so that a data set sorted by label gives all labels. A clip is the beginning of its
+  recording.
 * An empty name for `validation` or `test` takes that `share` of the groups out of `train`, by a stable hash.
 * A group column is checked: a group in two splits is refused. Without one, every row is its own group.
 * soundfile decodes, not the library, which would need torchcodec.

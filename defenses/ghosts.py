@@ -1,9 +1,9 @@
 """Soft re-strikes of held notes (ghosts), at random or fixed positions; needs no surrogate model.
 
 The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
-hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more than "random";
-`deghost` removes the effect of both. It merges repeats that are softer than their note, which repeats with
-`level="equal"` and a masking offset of 0 dB are not.
+hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more learning than
+"random". The adaptation `deghost` removes both: it merges repeats that are softer than their note, which those of
+`level="equal"` with a masking offset of 0 dB are not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A code in the velocities: each encodes the pitch class of the next note, within a few MIDI units.
 
-Shortcut noise for whoever reads velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
-class of the next note, shifted by a key. A model that learns to read the code need not learn music, and on clean music
-reads nonsense. It needs no surrogate, alters no onset, pitch or duration, and is about one decibel loud; who drops
-velocities has never seen it.
+A shortcut for models that read velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
+class of the next note, plus a key. A model that learns the code need not learn music, and clean music has no such
+code. It needs no surrogate, changes no onset, pitch or duration, and changes loudness by about one decibel; models
+that do not read velocities are unaffected.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Random noise: white in recordings, on velocities in rolls; the baseline, and the matched control.
 
-It is also the control "random noise at the same audibility", handed a protected set as `knowledge.reference`.
+As a matched control it is given a protected set as `knowledge.reference`, whose audibility it must have.
 
-Recordings: white Gaussian noise at a stated signal-to-noise ratio; of a reference, the SNR of each of its clips. SNR is
-over the recording, channels together, padding left out. A silent clip stays silent.
-Rolls: Gaussian noise on the notes' velocities; of a reference, the edits that it made to each roll, at random places:
+Recordings: white Gaussian noise at a given signal-to-noise ratio, or at that of each clip of the reference. The ratio
+is over the recording, all channels together, without the padding. A silent clip stays silent.
+Rolls: Gaussian noise on the velocities of notes, or with a reference the edits of each of its rolls at random places:
 
-* the changes of velocity, those of notes that did not change too, are dealt to random notes;
-* as many notes are struck again, for one step, in random cells; velocities are those of its ghosts, dealt anew;
-* as many cells sound that were silent, behind notes at random, held about as long as the reference's stretches are.
+* its changes of velocity, including those of 0, are assigned to random notes;
+* as many notes are struck again for one step, in random cells, at the velocities of its ghosts in random order;
+* as many silent cells sound, after random notes, held about as long as in the reference.
 
-Velocities end at 1 and 127. What the reference silences is not copied.
+Velocities stay within 1..127. Notes that the reference silences are not silenced.
 """
 
 from dataclasses import dataclass, replace

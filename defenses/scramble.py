@@ -1,12 +1,13 @@
 """Segments of recordings, or notes of rolls, in random order: the control without musical order.
 
-Recordings: short segments, shuffled within their clip. What is left is their spectrum: an attacker who still learns
-from it learns timbre, not music. What does not fill a segment at the end of a recording stays where it is.
-Rolls: every track's steps, with what begins in each, in an order of its own, and its pitches dealt anew among its
-notes. What is left is how often each pitch and duration occurs in a track. Beats in place of steps leave rhythm, and
-that is much: on few chorales the recurrent network is denied .68 by beats and .74 by steps, SymphonyNet .11 and .64; on
-the band the former .30 and 1.04. Where two notes of a pitch would begin together, pitches are dealt again, and what
-then still coincides is one note: of the band's drums one in a hundred.
+Recordings: short segments are shuffled within their clip, and the incomplete segment at a recording's end stays. Their
+spectrum remains, so an attacker who still learns from them learns timbre, not music.
+Rolls: the steps of every track, with the notes that begin in each, are shuffled in an order of their own, and the
+track's pitches are permuted among its notes. How often each pitch and duration occurs in a track remains. Shuffling
+beats instead of steps would keep rhythm, which is much: on few chorales, learning denied to the recurrent network is
+.68 with beats and .74 with steps, to SymphonyNet .11 and .64; on the band, to the recurrent network .30 and 1.04.
+Where two notes of one pitch would begin together, pitches are permuted again; those that still coincide become one
+note, one in a hundred of the band's drums.
 """
 
 from dataclasses import dataclass, replace

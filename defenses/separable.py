@@ -1,18 +1,18 @@
 """Class-wise marks without a surrogate model: each class gets its own noise, tone or equaliser.
 
-The control that every optimised noise must beat at the same audibility: on images, patches and autoregressive noise
-stop learning as well as what took hours to optimise. All give the labels away. Kinds:
+The control that optimised noise must beat at the same audibility: on images, patches and autoregressive noise prevent
+learning as well as noise that takes hours to optimise. All give the labels away. Kinds:
 
     noise   one white noise a class
-    tones   one sine a class, equal steps in the logarithm of the frequency from `lowest` to `highest` of half the rate
+    tones   one sine a class, evenly spaced in log frequency from `lowest` to `highest` of half the sampling rate
     lsp     linearly separable: one noise a class, held over `hold_ms` (Yu et al., "Availability Attacks Create
             Shortcuts", KDD 2022: patches)
-    ar      autoregressive: white noise anew for every clip through a filter of the class (Sandoval-Segura et al.,
+    ar      autoregressive: new white noise for every clip, through a filter of the class (Sandoval-Segura et al.,
             "Autoregressive Perturbations", NeurIPS 2022), which no linear model separates
-    eq      no noise: an equaliser a class, every one of `bands` bands `decibels` up or down
+    eq      no noise: an equaliser a class, each of `bands` bands `decibels` up or down
 
-Noise has a constant level over the recording, `snr_db` below it clip by clip; a silent clip stays silent. The equaliser
-keeps each clip's energy.
+Noise has a constant level over the recording, `snr_db` below each clip; a silent clip stays silent. The equaliser keeps
+each clip's energy.
 """
 
 from dataclasses import dataclass

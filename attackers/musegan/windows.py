@@ -1,4 +1,4 @@
-"""What the networks read of rolls: windows of whole bars, seven octaves from C1, binary or with velocities.
+"""The networks' input: windows of whole bars, seven octaves from C1, binary or with velocities.
 
 A window is [track, step, pitch]. A roll's bars beyond its last whole window are not read; a roll shorter than one
 window is padded with silence.

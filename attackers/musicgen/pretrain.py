@@ -254,7 +254,7 @@ def _by_codebook(model: Any, encoded: Any) -> list[float]:
 
 
 def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
-    """What the model card states, of the checkpoint as it is shipped: in half precision, read back."""
+    """Compute the figures of the model card from the checkpoint as shipped, in half precision."""
     from . import codec, weights
     from .codec_training import MelDistance
 

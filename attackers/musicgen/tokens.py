@@ -257,7 +257,7 @@ def _logits(model: Any, inputs: Tensor, tokens: Tokens, cache: Any = None) -> Te
 
 
 def _cache_argument(decoder: type[nn.Module]) -> str:
-    """What this version of Transformers calls the decoder's cache; it warns at every call under the former name."""
+    """Name the decoder's cache as this version of Transformers does, which warns at the former name."""
     return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 

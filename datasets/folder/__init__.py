@@ -1,16 +1,16 @@
 """A folder of your own audio or MIDI files, cut into clips or rolls.
 
 * Labels are the names of the sub-folders, or the column of a table `labels.csv`: file,label[,group][,text], paths
-  relative to the folder. A folder without either has no labels; that will do for a generator.
-* Splits are sub-folders `train`, `validation` and `test`, in any capitals, also called `valid`, `val` or `dev`, and
-  `eval`; labels lie below them. Without `validation`, its share of the training groups is drawn by hash. Without such
+  relative to the folder. A folder without either has no labels, which a generator does not need.
+* Splits are sub-folders `train`, `validation` and `test` in any case, also called `valid`, `val` or `dev`, and `eval`;
+  labels lie below them. Without `validation`, its share of the training groups is chosen by hash. Without such
   sub-folders a stable hash of the group splits: new files never move old ones. The group is the file, or what the
   table says: give one group to whatever must stay together, such as the tracks of an album.
-* Files with other endings are left out, with a warning that counts them.
-* A long file is cut into clips one after the other. What remains at its end is kept from half a clip on, or if it is
-  all there is; stretches of digital silence are left out. A clip is resampled by itself.
+* Files of other types are left out, with a warning that counts them.
+* A long file is cut into consecutive clips. The rest at its end is used if it is at least half a clip, or the whole
+  file; digital silence is left out. Each clip is resampled by itself.
 * MIDI is cut into rolls of `bars` times four quarter notes, from the first bar that has notes; empty ones are left out.
-  Its tracks are gathered into five, as MuseGAN does: drums, piano, guitar, bass, strings (all others).
+  Tracks are merged into five, as in MuseGAN: drums, piano, guitar, bass, strings (all others).
 * Nothing outside the folder is read: links are refused, and so are paths in the table that leave it.
 """
 
