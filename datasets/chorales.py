@@ -129,7 +129,7 @@ class Chorales(Dataset[Data]):
             raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}, expected different ones")
         if not (self.timbres and self.pretrain_timbres):
             raise UsageError(
-                f"timbres = {self.timbres}, pretrain_timbres = {self.pretrain_timbres}: expected one or more each"
+                f"timbres = {self.timbres}, pretrain_timbres = {self.pretrain_timbres}: expected at least one each"
             )
         if self.seconds <= 0 or self.bars < 1 or self.rate < 1:
             raise UsageError(

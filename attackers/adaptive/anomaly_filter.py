@@ -3,9 +3,9 @@
 In a partly protected set, protected clips differ from the others in bands, pauses and peaks. The distance is that of
 twelve features under a robust covariance.
 
-For rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, consonance of
-tracks. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space of
-gradients; here it is the space of features, so that one filtered set serves every model.
+For rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, tonal distance
+between tracks. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space
+of gradients; here it is the space of features, so that one filtered set serves every model.
 """
 
 from __future__ import annotations
