@@ -41,7 +41,7 @@ class RandomVelocity(Defense[Rolls]):
         offset = 0.0 if self.bound == "paper" else self.masking_offset_db
         bounds = maskers(data, max(1, round(beats * data.steps_per_beat)), self.level_127_db, offset)
         notes = notes_of(data)
-        is_dominant, low, high = bounds.of(notes, data.lowest)
+        is_dominant, low, high = bounds.at_notes(notes, data.lowest)
         share = torch.rand(len(notes), generator=rng, device=rng.device).to(data.device)
         velocity = ((notes.velocity + low + (high - low) * share) * 127).round().clamp(max=127) / 127
         return to_rolls(replace(notes, velocity=torch.where(is_dominant, velocity, notes.velocity)), data)

@@ -293,6 +293,6 @@ def test_the_published_networks_have_the_published_number_of_parameters() -> Non
 @pytest.mark.parametrize(("beats", "steps"), [(3, 4), (4, 6)])
 def test_the_published_networks_refuse_a_bar_that_they_cannot_draw(beats: int, steps: int) -> None:
     odd = replace(rolls(1), beats_per_bar=beats, steps_per_beat=steps)
-    with pytest.raises(DataError, match="expected for size .full. 4 beats"):
+    with pytest.raises(DataError, match="expected for size 'full' 4 beats"):
         attacker(size="full").model(odd, rng())
     attacker().model(odd, rng())
