@@ -28,7 +28,9 @@ def test_auto_takes_every_accelerator_and_a_name_the_one_that_is_named(two: None
     assert devices.selected("cuda:1") == TWO[1:]
     assert devices.selected("cpu") == ()
     assert devices.first("auto") == "cuda:0"
-    with pytest.raises(UsageError, match=r"--device cuda:2: there is no such accelerator, expected one of cuda:0, cuda:1"):
+    with pytest.raises(
+        UsageError, match=r"--device cuda:2: there is no such accelerator, expected one of cuda:0, cuda:1"
+    ):
         devices.selected("cuda:2")
 
 
