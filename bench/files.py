@@ -97,7 +97,7 @@ def check_output(out: Path, *, sources: Collection[Path] = (), suffixes: Collect
             raise UsageError(f"{name}: the folder {printable(folder)} does not exist: create it, or give another")
         if out.exists():
             if any(source.exists() and out.samefile(source) for source in sources):
-                raise UsageError(f"{name} is the source file itself, expected another: give another name")
+                raise UsageError(f"{name} is the source itself: give another name")
             if not out.is_file():
                 raise UsageError(f"{name} is not a regular file: give another name")
             if not force:
