@@ -63,7 +63,7 @@ _NUMBERS = [_numbers(random.Random(index)) for index in range(64)]
 def invented(cell: Cell, store: Store, command: str = "") -> Record:
     """A record such as training would give, as far as the tables read it."""
     arms, snr = _NUMBERS[int(cell.key[:4], 16) % len(_NUMBERS)]
-    return recording.failed(cell, {}, command).model_copy(
+    return recording.failure_of(cell, {}, command).model_copy(
         update={
             "status": "ok",
             "error": None,
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     count = parser.parse_args().trials
     import_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    local.perform, recording.of = end_at_once, invented  # type: ignore[attr-defined]
+    local.perform, recording.record_of = end_at_once, invented  # type: ignore[attr-defined]
     tenth, whole = measured(count // 10), measured(count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     memory = {"imports": round(import_memory), "peak": round(peak)}

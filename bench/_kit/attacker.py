@@ -108,10 +108,10 @@ def works_on_the_datas_device(case: Case) -> None:
     plugin, few, model = case.plugin, _few(case), _model(case)
 
     def descend() -> None:
-        given = few.signal.clone().requires_grad_()
-        loss = plugin.loss(model, few.with_signal(given)).sum()
+        signal = few.signal.clone().requires_grad_()
+        loss = plugin.loss(model, few.with_signal(signal)).sum()
         if loss.requires_grad:
-            torch.autograd.grad(loss, given, allow_unused=True)
+            torch.autograd.grad(loss, signal, allow_unused=True)
 
     def rng() -> Generator:
         return Generator().manual_seed(0)

@@ -211,8 +211,8 @@ def _takes(case: Case, name: str) -> None:
     clean = sets.example(case.domain, name)
     protected = _protected(case, clean)
     same_set(clean, protected)
-    found, expected = tuple(protected.signal.shape), tuple(clean.signal.shape)
-    assert found == expected, f"the protected set has shape {found}, expected {expected}"
+    shape, expected = tuple(protected.signal.shape), tuple(clean.signal.shape)
+    assert shape == expected, f"the protected set has shape {shape}, expected {expected}"
     valid(protected, name)
 
 

@@ -71,14 +71,18 @@ class _WithoutDevice(TorchFunctionMode):
         self.last = ""  # file:line that created one
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = dict(kwargs or {})
-        if func in _FACTORIES and given.get("device") is None and not (func is torch.as_tensor and _is_tensor(args)):
+        arguments = dict(kwargs or {})
+        if (
+            func in _FACTORIES
+            and arguments.get("device") is None
+            and not (func is torch.as_tensor and _is_tensor(args))
+        ):
             frame = sys._getframe(1)
             package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
             if package in self._packages and not _builds_a_module(frame):
-                given["device"] = _NO_VALUES
+                arguments["device"] = _NO_VALUES
                 self.last = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-        return func(*args, **given)
+        return func(*args, **arguments)
 
 
 def _builds_a_module(frame: FrameType | None) -> bool:
