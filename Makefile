@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv does not read pip's PIP_FIND_LINKS, where a machine may keep a CPU build of torch.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
-# Two threads on a busy core are slower than one; the stages set their own.
-export OMP_NUM_THREADS := 1
+# Two threads on a busy core are slower than one. A setting of the user's is honoured; the stages set their own.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test test-numeric test-slow gate pages lint weights lock clean
 
