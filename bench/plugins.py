@@ -18,7 +18,7 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,15 @@ def parameters(
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
     merged = {**cls.presets.get(preset, {}), **(given or {})}
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for key in merged:
+    check_parameters(kind, name, merged, [field.name for field in dataclasses.fields(cls)])
+    return merged
+
+
+def check_parameters(kind: Kind, name: str, given: Iterable[str], fields: Collection[str]) -> None:
+    """Raise `UsageError` for the first name that is no parameter of a plugin, with the nearest one."""
+    for key in given:
         if key not in fields:
             raise UsageError(unknown(f"parameter of {SINGULAR[kind]} '{name}'", key, fields))
-    return merged
 
 
 def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
@@ -175,18 +179,33 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
         with exit_raises():
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its parameters"
-        message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
-        raise UsageError(message.replace("\n", " ")) from error
+        raise _refused(kind, name, error) from error
     except SystemExit as error:
         raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
 
 
+def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
+    """Raise the `UsageError` of `from_parameters` for one value, by its type alone."""
+    import pydantic
+
+    try:
+        _validator(type_).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise _refused(kind, name, error, key) from error
+
+
+def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters") -> UsageError:
+    """Pydantic's first complaint as one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or parameter
+    message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
+    return UsageError(message.replace("\n", " "))
+
+
 @functools.cache
-def _validator(cls: type[Any]) -> Any:
+def _validator(cls: Any) -> Any:
     """Building one takes milliseconds, and a suite builds a plugin thousands of times."""
     import pydantic
 
