@@ -41,7 +41,7 @@ class Whisper(Defense[Clips]):
 
 # Optimised for so long at most: what the contract asks of a defense does not depend on it.
 QUICK: dict[str, dict[str, Any]] = {
-    "constant_epsilon": {"rounds": 1, "learner_steps": 5},
+    "constant_epsilon": {"rounds": 2},
     "dynamic_epsilon": {"rounds": 1, "learner_steps": 5},
     "error_maximizing": {"steps": 2},
     "loop": {"steps": 2},
