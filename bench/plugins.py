@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 from bench import compat, sources
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
+from bench.files import Terminated
 from bench.guard import exit_raises, exit_sentence
 from bench.vocabulary import PRESETS, Kind
 
@@ -34,7 +36,7 @@ FOLDERS: dict[Kind, str] = {
     "adaptations": "attackers/adaptive",
     "datasets": "datasets",
 }
-# The optional methods that determine which stages a trial has.
+# The optional methods that decide which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
     "adaptations": ("transform", "augment", "train"),
     "attackers": ("prior", "view", "validity"),
@@ -72,40 +74,18 @@ class Listing:
 
 
 def home() -> Path:
-    """Return the folder of the plugin folders and of `leaderboards/`.
-
-    Returns:
-        The checkout's root, or `bench/` in a wheel.
-    """
+    """Return the folder of the plugin folders and of `leaderboards/`: the checkout's root, or `bench/` in a wheel."""
     package = Path(__file__).resolve().parent
     return package.parent if (package.parent / "defenses").is_dir() else package
 
 
 def names(kind: Kind) -> dict[str, Listing]:
-    """List every plugin of a kind, without importing any.
-
-    Args:
-        kind: The kind.
-
-    Returns:
-        Name -> listing, in order.
-    """
+    """Return name -> listing of every plugin of a kind, in order. Nothing is imported."""
     return {listing.name: listing for listing in (*_ours(kind), *_theirs(kind))}
 
 
 def find(kind: Kind, name: str) -> Listing:
-    """Return the listing of one plugin.
-
-    Args:
-        kind: The kind.
-        name: A name or a path, as `locate` takes it.
-
-    Returns:
-        The listing.
-
-    Raises:
-        PluginError: There is no such plugin; names the nearest.
-    """
+    """Return the listing of one plugin. Raise `PluginError`, which names the nearest known one, where there is none."""
     located = locate(kind, name)
     if located.endswith(".py"):
         path = Path(located)
@@ -124,16 +104,13 @@ def find(kind: Kind, name: str) -> Listing:
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
-    """Return the absolute path of a user's plugin, which ends in `.py`; for any other plugin its name.
+    """The absolute path of a user's plugin, which ends in `.py`; the name itself of any other plugin.
 
     Args:
-        kind: The kind.
-        name: A name, the path of a Python file, or the path of a folder that has `__init__.py`. A known name is not
-            taken for a path.
-        folder: The folder that a relative path starts from; None: the current one.
-
-    Returns:
-        The path or the name.
+        kind: of the plugin.
+        name: a name, the path of a Python file, or the path of a folder that holds `__init__.py`. A name that is known
+            is no path.
+        folder: that a relative path starts from; by default the current one.
     """
     path = (folder or Path()) / Path(name).expanduser()
     if name.endswith(".py"):
@@ -144,18 +121,7 @@ def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """Import a plugin's class.
-
-    Args:
-        kind: The kind.
-        name: A name or a path, as `locate` takes it.
-
-    Returns:
-        The class.
-
-    Raises:
-        PluginError: There is no such plugin, it cannot be imported, or it does not fit the contract.
-    """
+    """Return the plugin's class. Raise `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
     compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
@@ -171,30 +137,29 @@ def load(kind: Kind, name: str) -> type[Any]:
                     return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
-    except SystemExit as error:
-        raise PluginError(f"{listing.title} cannot be imported: {exit_sentence(error)}") from error
-    except Exception as error:
-        reason = explained(error)
-        cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
-        raise PluginError(f"{listing.title} cannot be imported: {cause}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
+        raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
     raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
 
 
+def _cause(error: BaseException) -> str:
+    """Why a plugin's own code failed, and where, on one line."""
+    if isinstance(error, SystemExit):
+        return exit_sentence(error)
+    if isinstance(error, Exception) and (reason := explained(error)) is not error:
+        return str(reason)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    words = " ".join(str(error).split())
+    return type(error).__name__ + (f": {words}" if words else "") + ("" if isinstance(error, SyntaxError) else where)
+
+
 def build(kind: Kind, name: str, overrides: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
-    """Build a plugin from the fields' defaults, the preset's parameters and those given, in rising priority.
+    """The plugin with its parameters: the fields' defaults, then the preset's, then those given.
 
-    Args:
-        kind: The kind.
-        name: A name or a path, as `locate` takes it.
-        overrides: The parameters that the user gave.
-        preset: Name of the preset.
-
-    Returns:
-        An instance.
-
-    Raises:
-        PluginError: See `load`.
-        UsageError: The plugin has no such parameter or preset, or a value has the wrong type.
+    Raises `UsageError` for a parameter that the plugin does not have or a value of the wrong type.
     """
     cls = load(kind, name)
     return from_parameters(kind, name, cls, parameters(kind, name, cls, overrides, preset))
@@ -203,21 +168,7 @@ def build(kind: Kind, name: str, overrides: Mapping[str, Any] | None = None, pre
 def parameters(
     kind: Kind, name: str, cls: type[Any], overrides: Mapping[str, Any] | None = None, preset: str = "small"
 ) -> dict[str, Any]:
-    """Merge a preset's parameters with those given.
-
-    Args:
-        kind: The kind.
-        name: The plugin's name, for errors.
-        cls: Its class.
-        overrides: The parameters that the user gave.
-        preset: Name of the preset.
-
-    Returns:
-        The parameters; absent ones have the field's default.
-
-    Raises:
-        UsageError: The plugin has no such parameter or preset.
-    """
+    """The preset's parameters with those given laid over them; what is absent has the field's default."""
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
     merged = {**cls.presets.get(preset, {}), **(overrides or {})}
@@ -226,38 +177,14 @@ def parameters(
 
 
 def check_parameters(kind: Kind, name: str, keys: Iterable[str], fields: Collection[str]) -> None:
-    """Check that names are parameters of a plugin.
-
-    Args:
-        kind: The kind.
-        name: The plugin's name, for errors.
-        keys: The names.
-        fields: The plugin's parameters.
-
-    Raises:
-        UsageError: One of the names is not; suggests the nearest.
-    """
+    """Raise `UsageError` for the first name that is no parameter of a plugin, with the nearest one."""
     for key in keys:
         if key not in fields:
             raise UsageError(unknown(f"parameter of {SINGULAR[kind]} '{name}'", key, fields))
 
 
 def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """Build an instance, its values checked against the annotations of the fields (a list from JSON may be a tuple).
-
-    Args:
-        kind: The kind.
-        name: The plugin's name, for errors.
-        cls: Its class.
-        values: Parameter -> value.
-
-    Returns:
-        An instance.
-
-    Raises:
-        UsageError: A value has the wrong type, or the plugin refuses it.
-        PluginError: The plugin tried to end the program.
-    """
+    """An instance, its values checked against the annotations of the fields (a list from JSON may be a tuple)."""
     import pydantic
 
     try:
@@ -265,25 +192,16 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         raise _refused(kind, name, error) from error
-    except SystemExit as error:
-        raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
-        raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
+        raise UsageError(f"{SINGULAR[kind]} '{name}': {' '.join(str(error).split())}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}' cannot be built: {_cause(error)}") from error
 
 
 def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
-    """Check one value by its type alone.
-
-    Args:
-        kind: The kind.
-        name: The plugin's name, for errors.
-        key: The parameter.
-        value: Its value.
-        type_: Its type.
-
-    Raises:
-        UsageError: The value has another type; the error of `from_parameters`.
-    """
+    """Raise the `UsageError` of `from_parameters` for one value, by its type alone."""
     import pydantic
 
     try:
@@ -293,7 +211,7 @@ def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None
 
 
 def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters") -> UsageError:
-    """Return an error with pydantic's first complaint as one line."""
+    """Pydantic's first complaint as one line."""
     first = error.errors()[0]
     location = ".".join(str(part) for part in first["loc"]) or parameter
     message = f"{SINGULAR[kind]} '{name}': {location} = {first.get('input')!r}: {first['msg']}"
@@ -302,40 +220,20 @@ def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters
 
 @functools.cache
 def _validator(cls: Any) -> Any:
-    """Return a validator; cached, because building one takes milliseconds and a suite builds a plugin thousands of
-    times.
-    """
+    """Building one takes milliseconds, and a suite builds a plugin thousands of times."""
     import pydantic
 
     return pydantic.TypeAdapter(cls)
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
-    """Return every parameter of a plugin, as records and keys use it.
-
-    Args:
-        plugin: An instance.
-
-    Returns:
-        Parameter -> value.
-    """
+    """Return every parameter of an instance, as records and keys use it."""
     return dataclasses.asdict(plugin)
 
 
 @functools.cache
 def digest(kind: Kind, name: str) -> str:
-    """Return a digest of what a plugin computes (see `bench.sources`), cached for the process.
-
-    Args:
-        kind: The kind.
-        name: A name or a path, as `locate` takes it.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        PluginError: There is no such plugin, or one of its files cannot be read.
-    """
+    """A digest of what the plugin computes: see `bench.sources` for what counts. Computed once in a process."""
     listing = find(kind, name)
     if listing.path is None:
         return hashlib.sha256(f"{name} {listing.origin}".encode()).hexdigest()[:16]
@@ -366,7 +264,7 @@ def _ours(kind: Kind) -> Iterator[Listing]:
 
 
 def _our_files(kind: Kind) -> dict[str, Path]:
-    """Return name -> file, in order, without opening any."""
+    """Name -> file, in order; none of them is opened."""
     folder = home() / FOLDERS[kind]
     files = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -416,13 +314,13 @@ def _their_summary(point: Any) -> str:
 
 
 def _summary(file: Path) -> str:
-    """Return the first line of a module's docstring, or why the file cannot be read as Python."""
+    """The first line of a module's docstring, or why the file cannot be read as Python."""
     return _summary_of(file, file.stat().st_mtime_ns)
 
 
 @functools.cache
 def _summary_of(file: Path, changed: int) -> str:
-    """Return the summary of a file; cached by its time of change, because parsing takes milliseconds."""
+    """A run finds a plugin thousands of times, and parsing it takes milliseconds."""
     return sources.summary(file)
 
 
@@ -480,9 +378,7 @@ def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[
     ]
     if len(fitting) != 1:
         listed = ", ".join(cls.__name__ for cls in fitting) or "none"
-        raise PluginError(
-            f"{listing.title} must have exactly one public class that inherits {base.__name__}, found: {listed}"
-        )
+        raise PluginError(f"{listing.title} must hold one public class that inherits {base.__name__}; found: {listed}")
     return _fitting(kind, fitting[0], listing)
 
 
