@@ -18,7 +18,7 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,39 @@ def find(kind: Kind, name: str) -> Listing:
     if located.endswith(".py"):
         path = Path(located)
         if not path.is_file():
-            raise PluginError(
-                f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
-            )
+            near = _file_called(name.removesuffix(".py"))
+            hint = f"did you mean '{near}'?" if near else "give a path to a Python file or a name from `bench list`"
+            raise PluginError(f"no {SINGULAR[kind]} file '{name}': {hint}")
         return Listing(kind, name, _summary(path), "file", path)
     file = _our_files(kind).get(name)
     if file:
         return Listing(kind, name, _summary(file), "built in", file)
     available = names(kind)
     if name not in available:
-        raise PluginError(unknown(SINGULAR[kind], name, available))
+        raise PluginError(unlisted(SINGULAR[kind], name, available))
     return available[name]
+
+
+def unlisted(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
+
+    Args:
+        what: the kind of plugin, in the singular, or "plugin".
+        name: as the user wrote it.
+        available: the names that there are.
+    """
+    near = _file_called(name)
+    if near:
+        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
+    return unknown(what, name, available)
+
+
+def _file_called(stem: str) -> str:
+    """The path of the user's plugin, file or folder, that has a name without `.py`; "" where there is none."""
+    path = Path(stem).expanduser()
+    if Path(f"{path}.py").is_file():
+        return f"{stem}.py"
+    return stem if (path / "__init__.py").is_file() else ""
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -141,7 +163,7 @@ def load(kind: Kind, name: str) -> type[Any]:
         reason = explained(error)
         cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
         raise PluginError(f"{listing.title} cannot be imported: {cause}") from error
-    raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
+    raise PluginError(unlisted(SINGULAR[kind], name, names(kind)))
 
 
 def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
@@ -176,9 +198,11 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its parameters"
-        message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
-        raise UsageError(message.replace("\n", " ")) from error
+        if not first["loc"]:  # what the plugin's __post_init__ says, which names the parameter itself
+            said = str(first.get("ctx", {}).get("error", first["msg"]))
+        else:
+            said = f"{'.'.join(str(part) for part in first['loc'])} = {first.get('input')!r}: {first['msg']}"
+        raise UsageError(f"{SINGULAR[kind]} '{name}': {said}".replace("\n", " ")) from error
     except SystemExit as error:
         raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin

@@ -18,7 +18,7 @@ from bench.vocabulary import Content, Control, DomainName, Needs, Optimizer, Per
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "Sweep", "silent_log",
+    "silent_log",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
@@ -49,15 +49,6 @@ Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
 
 def silent_log(epoch: Epoch) -> None:
     """The log that keeps nothing."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Strengths of an adaptation: the parameter that says how much it changes, and the range that makes sense."""
-
-    parameter: str  # the name of a field
-    weakest: float
-    strongest: float  # may be the smaller number: 4 bits are stronger than 12
 
 
 @dataclass(frozen=True)
@@ -309,9 +300,6 @@ class Adaptation(Plugin, Generic[S]):
 
     aligned: ClassVar[bool] = True
     """Whether `transform` keeps the sound in its place in time."""
-
-    sweep: ClassVar[Sweep | None] = None
-    """The parameter that says how much it changes, and the range of its strengths."""
 
     requires: ClassVar[tuple[Requirement, ...]] = ()
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from bench import plugins
-from bench.errors import PluginError, unknown
+from bench.errors import PluginError
 from bench.exits import INCOMPLETE, OK
 from bench.vocabulary import Kind
 
@@ -19,7 +19,7 @@ def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
     Parameters
     ----------
     name
-        A plugin by name, or a Python file that holds one.
+        A plugin by name, or the path of a Python file, or of a folder with `__init__.py`, that holds one.
     kind
         What it is, where the name alone does not tell.
     fast
@@ -60,9 +60,28 @@ def kind_of(name: str) -> Kind:
         raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
     if not fitting:
         if own:
-            plugins.load("defenses", name)  # says what is wrong with the file
-        raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
+            raise PluginError(_refusal(name))
+        every = [each for kind in plugins.FOLDERS for each in plugins.names(kind)]
+        raise PluginError(plugins.unlisted("plugin", name, every))
     return fitting[0]
+
+
+def _refusal(name: str) -> str:
+    """Why a file is a plugin of no kind: what is wrong with the class that it holds, or that it holds none."""
+    reasons: list[str] = []
+    for kind in plugins.FOLDERS:
+        try:
+            plugins.load(kind, name)
+        except PluginError as error:
+            reasons.append(str(error))
+    of_a_class = [reason for reason in reasons if not reason.endswith("found: none")]
+    if len(of_a_class) in (0, len(plugins.FOLDERS)):  # no class, or nothing that could be imported
+        reason = of_a_class[0].replace(plugins.SINGULAR["defenses"], "plugin", 1) if of_a_class else ""
+        return reason or (
+            f"plugin '{name}' must hold one public class that inherits Defense, Attacker, Adaptation or Dataset; "
+            "found: none"
+        )
+    return of_a_class[0]
 
 
 def _loads(kind: Kind, name: str) -> bool:

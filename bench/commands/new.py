@@ -45,7 +45,7 @@ app = App(
     help_epilogue=(
         "Examples:\n"
         "  bench new defense my_idea\n"
-        "  bench new attacker my_attack --out plugins\n"
+        "  bench new attacker my_attack --folder\n"
         "  bench new adaptation my_filter --bare\n"
         "  bench new defense my_idea --package\n"
     ),
@@ -63,9 +63,23 @@ class _Place:
     more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
     first: tuple[str, ...] = ()  # commands that must come before all others
 
+    @property
+    def card(self) -> Path:
+        """Where a data set's card goes."""
+        named = self.plugin.parent if self.plugin.name == "__init__.py" else self.plugin
+        return named.with_suffix(".toml")
+
 
 @app.default
-def new(what: What, name: str, *, out: Path | None = None, package: bool = False, bare: bool = False) -> int:
+def new(
+    what: What,
+    name: str,
+    *,
+    out: Path | None = None,
+    package: bool = False,
+    folder: bool = False,
+    bare: bool = False,
+) -> int:
     """Write a working plugin and its tests, to be changed into your own, and print the next commands.
 
     Parameters
@@ -78,14 +92,18 @@ def new(what: What, name: str, *, out: Path | None = None, package: bool = False
         The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
     package
         Write a package that pip can install, with an entry point, instead of a file.
+    folder
+        Write a folder NAME with `__init__.py` instead of a file: modules and weights may lie beside it.
     bare
         Write an empty skeleton with the test of the contract alone, instead of a worked example.
     """
-    write_plugin(what, name, out, package=package, bare=bare)
+    write_plugin(what, name, out, package=package, folder=folder, bare=bare)
     return OK
 
 
-def write_plugin(what: What, name: str, out: Path | None, *, package: bool = False, bare: bool = False) -> list[Path]:
+def write_plugin(
+    what: What, name: str, out: Path | None, *, package: bool = False, folder: bool = False, bare: bool = False
+) -> list[Path]:
     """Write a plugin and its tests, and print what was written and the next commands.
 
     Args:
@@ -93,23 +111,27 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
         name: its name.
         out: the folder to write to, or None for the usual one.
         package: whether to write a package with an entry point.
+        folder: whether to write a folder with `__init__.py`.
         bare: whether to write a skeleton instead of a worked example.
 
     Returns:
         The files that were written.
 
     Raises:
-        UsageError: for a name that cannot be one or is taken, or a file that exists; then nothing is written.
+        UsageError: for a name that cannot be one or is taken, a file that exists, or a package and a folder at once;
+            then nothing is written.
     """
     _require_name(name)
-    target = _package(what, name, out) if package else _single(what, name, out)
+    if package and folder:
+        raise UsageError("--package and --folder exclude each other, expected one of them: a package is a folder too")
+    target = _package(what, name, out) if package else _single(what, name, out, folder=folder)
     kind = f"{what}_bare" if bare else what
     contract = target.test.with_name(f"{target.test.stem}_contract.py")
     templates = [(f"{kind}.py", target.plugin), ("contract_test.py", contract), *target.more]
     if not bare:
         templates.insert(2, (f"{what}_test.py", target.test))
     if what == "dataset":
-        templates.append((f"{kind}.toml", target.plugin.with_suffix(".toml")))
+        templates.append((f"{kind}.toml", target.card))
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
@@ -131,15 +153,16 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
     return [file for _, file in templates]
 
 
-def _single(what: What, name: str, out: Path | None) -> _Place:
+def _single(what: What, name: str, out: Path | None, *, folder: bool) -> _Place:
     checkout = _checkout(Path.cwd()) if out is None else None
+    inside = f"{name}/__init__.py" if folder else f"{name}.py"
     if checkout is not None:
-        folder = checkout / plugins.FOLDERS[_KINDS[what]]
-        return _Place(folder / f"{name}.py", checkout / "tests" / _TESTS[what] / f"test_{name}.py", name, f'"{name}"')
-    folder = out or Path.cwd()
-    source = f'str(Path(__file__).with_name("{name}.py"))'
-    file = folder / f"{name}.py"
-    return _Place(file, folder / f"test_{name}.py", str(_shown(file)), source)
+        plugin = checkout / plugins.FOLDERS[_KINDS[what]] / inside
+        return _Place(plugin, checkout / "tests" / _TESTS[what] / f"test_{name}.py", name, f'"{name}"')
+    called = name if folder else inside
+    root = out or Path.cwd()
+    source = f'str(Path(__file__).with_name("{called}"))'
+    return _Place(root / inside, root / f"test_{name}.py", str(_shown(root / called)), source)
 
 
 def _package(what: What, name: str, out: Path | None) -> _Place:

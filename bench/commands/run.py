@@ -36,13 +36,13 @@ class Selection:
     """What is run: every combination of these."""
 
     defense: Many = None
-    """A defense by name, or a Python file that holds one. Repeat for several."""
+    """A defense by name, or the path of a file or folder that holds one. Repeat for several."""
     attacker: Many = None
-    """An attacker by name. Repeat for several."""
+    """An attacker by name or path. Repeat for several."""
     dataset: Many = None
-    """A data set by name; default: the attacker's own."""
+    """A data set by name or path. Repeat for several; default: the attacker's own."""
     adapt: Many = None
-    """An adaptation: what the attacker does to win anyway, beside doing nothing. Repeat for several."""
+    """An adaptation by name or path: what the attacker does to win anyway, beside doing nothing. Repeat for several."""
     knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None
     """What the defender knows of the attacker."""
     expect: Many = None

@@ -26,6 +26,9 @@ def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) 
     `UsageError`.
     """
     tables: dict[str, dict[str, dict[str, Any]]] = {}
+    parameters = [setting.partition("=")[0].strip() for setting in settings]
+    if twice := next((name for name in parameters if parameters.count(name) > 1), ""):
+        raise UsageError(f"--set {twice} is given twice, expected once; two values are two rows of a suite file")
     for setting in settings:
         left, equals, right = setting.partition("=")
         name, dot, key = left.strip().rpartition(".")

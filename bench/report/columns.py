@@ -64,7 +64,7 @@ def responses(rows: Sequence[RowView]) -> list[str]:
 
 
 def response_table(rows: Sequence[RowView]) -> Table:
-    """Learning denied by every response; the clean row is what a response costs the attacker.
+    """Learning denied by every response; that of clean is what a response itself costs the attacker.
 
     The longer of the two, defenses or responses, goes down the page.
     """

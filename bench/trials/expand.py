@@ -199,7 +199,8 @@ class _Resolver:
         plugin, _ = self._suite.given("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
-            raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME")
+            fits = self.fitting("datasets", "", attacker).removeprefix("; ")
+            raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME or FILE; {fits}")
         return name
 
     def mismatch(self, chosen: Mapping[str, str]) -> str:

@@ -304,7 +304,8 @@ def _paired_clips(data: Clips, protected: Clips, what: str) -> None:
     if strangers := misaligned(data, protected):
         name, other = strangers[0]
         raise PluginError(
-            f"{what}: {len(strangers)} protected clips contain the wrong recording (first: '{name}' contains '{other}')"
+            f"{what}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than like "
+            f"their own (first: '{name}' is like '{other}'), expected the clips in their order, each changed less"
         )
 
 
