@@ -15,7 +15,17 @@ from pathlib import Path
 
 from bench.errors import UsageError
 
-__all__ = ["CPU", "Accelerator", "Placement", "accelerators", "chosen", "first", "host_memory_gb", "name_of"]
+__all__ = [
+    "CPU",
+    "Accelerator",
+    "Placement",
+    "accelerators",
+    "check_name",
+    "chosen",
+    "first",
+    "host_memory_gb",
+    "name_of",
+]
 
 CPU = "cpu"
 _GIB = 2**30
@@ -52,8 +62,7 @@ def chosen(device: str) -> tuple[Accelerator, ...]:
     Raises:
         UsageError: there is no such device.
     """
-    if not _FORMS.fullmatch(device):
-        raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+    check_name(device)
     if device == CPU:
         return ()
     available = accelerators()
@@ -64,6 +73,12 @@ def chosen(device: str) -> tuple[Accelerator, ...]:
         listed = ", ".join(each.device for each in available) or "none that torch can use"
         raise UsageError(f"--device {device}: accelerators here: {listed}; give --device auto or --device cpu")
     return matching
+
+
+def check_name(device: str) -> None:
+    """Raise `UsageError` for what is no name of a device, whatever there is here; without torch."""
+    if not _FORMS.fullmatch(device):
+        raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
 
 
 def first(device: str) -> str:

@@ -18,7 +18,7 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def find(kind: Kind, name: str) -> Listing:
     if located.endswith(".py"):
         path = Path(located)
         if not path.is_file():
-            near = _file_called(name.removesuffix(".py"))
+            near = sources.file_called(name.removesuffix(".py"))
             hint = f"did you mean '{near}'?" if near else "give a path to a Python file or a name from `bench list`"
             raise PluginError(f"no {SINGULAR[kind]} file '{name}': {hint}")
         return Listing(kind, name, _summary(path), "file", path)
@@ -109,18 +109,10 @@ def unlisted(what: str, name: str, available: Iterable[str]) -> str:
         name: as the user wrote it.
         available: the names that there are.
     """
-    near = _file_called(name)
+    near = sources.file_called(name)
     if near:
         return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
     return unknown(what, name, available)
-
-
-def _file_called(stem: str) -> str:
-    """The path of the user's plugin, file or folder, that has a name without `.py`; "" where there is none."""
-    path = Path(stem).expanduser()
-    if Path(f"{path}.py").is_file():
-        return f"{stem}.py"
-    return stem if (path / "__init__.py").is_file() else ""
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -182,11 +174,15 @@ def parameters(
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
     merged = {**cls.presets.get(preset, {}), **(given or {})}
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for key in merged:
+    check_parameters(kind, name, merged, [field.name for field in dataclasses.fields(cls)])
+    return merged
+
+
+def check_parameters(kind: Kind, name: str, given: Iterable[str], fields: Collection[str]) -> None:
+    """Raise `UsageError` for the first name that is no parameter of a plugin, with the nearest one."""
+    for key in given:
         if key not in fields:
             raise UsageError(unknown(f"parameter of {SINGULAR[kind]} '{name}'", key, fields))
-    return merged
 
 
 def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, Any]) -> Any:
@@ -197,20 +193,35 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
         with exit_raises():
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:  # what the plugin's __post_init__ says, which names the parameter itself
-            said = str(first.get("ctx", {}).get("error", first["msg"]))
-        else:
-            said = f"{'.'.join(str(part) for part in first['loc'])} = {first.get('input')!r}: {first['msg']}"
-        raise UsageError(f"{SINGULAR[kind]} '{name}': {said}".replace("\n", " ")) from error
+        raise _refused(kind, name, error) from error
     except SystemExit as error:
         raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
         raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
 
 
+def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
+    """Raise the `UsageError` of `from_parameters` for one value, by its type alone."""
+    import pydantic
+
+    try:
+        _validator(type_).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise _refused(kind, name, error, key) from error
+
+
+def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters") -> UsageError:
+    """Pydantic's first complaint as one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or parameter
+    # What a __post_init__ raised names the parameter itself.
+    raised = first.get("ctx", {}).get("error") if not first["loc"] else None
+    message = str(raised) if raised else f"{where} = {first.get('input')!r}: {first['msg']}"
+    return UsageError(f"{SINGULAR[kind]} '{name}': {message}".replace("\n", " "))
+
+
 @functools.cache
-def _validator(cls: type[Any]) -> Any:
+def _validator(cls: Any) -> Any:
     """Building one takes milliseconds, and a suite builds a plugin thousands of times."""
     import pydantic
 

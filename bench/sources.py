@@ -44,6 +44,14 @@ def plain_name(path: Path) -> str:
     return path.absolute().parent.name if path.name == _ENTRY else path.stem
 
 
+def file_called(stem: str) -> str:
+    """Return the path of the user's plugin, a file or a folder, that a name without `.py` means; "" if there is none."""
+    path = Path(stem).expanduser()
+    if Path(f"{path}.py").is_file():
+        return f"{stem}.py"
+    return stem if (path / "__init__.py").is_file() else ""
+
+
 def summary(file: Path) -> str:
     """The first line of a module's docstring, or why the file cannot be read as Python."""
     try:

@@ -10,7 +10,7 @@ import pytest
 from bench import plugins, sources
 from bench.errors import PluginError
 from bench.trials.expand import resolve
-from bench.trials.remote import _files, _written
+from bench.trials.remote import _files, _write_files
 
 FILE = '''"""A whisper."""
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def test_a_folder_plugin_travels_whole_under_its_name(
     part = resolve("defenses", str(choir), {})
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "there"))
     (tmp_path / "there").mkdir()
-    arrived = _written(part, _files(part))
+    arrived = _write_files(part, _files(part))
     assert resolve("defenses", str(arrived), {}).identity == part.identity
     assert arrived.parent.name == "choir"
 

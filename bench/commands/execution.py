@@ -8,23 +8,23 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.commands.display import say, watching
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
 from bench.files import check_folder, check_output, replacing
-from bench.report import markdown, terminal
-from bench.results import sources
-from bench.results.board import Board
-from bench.results.record import Record
 from bench.results.suite import Suite
 from bench.session import run_folder
 from bench.trials.expand import expand
-from bench.trials.run import Work, execute, prepare
 from bench.trials.scheduler import Stopped
 from bench.trials.store import Store, default_url
-from bench.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from bench.results.record import Record
+    from bench.trials.run import Work
+    from bench.trials.trial import Trial
 
 __all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", "run_work", "stopped"]
 
@@ -54,7 +54,10 @@ def expanded(suite: Suite) -> Sequence[Trial]:
 
 def prepared(suite: Suite, store: str | None) -> Work:
     """The work of a suite beside what the store holds."""
-    return prepare(expanded(suite), Store(store or default_url()))
+    trials = expanded(suite)  # refuses a wrong suite before the rest is imported
+    from bench.trials.run import prepare
+
+    return prepare(trials, Store(store or default_url()))
 
 
 def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
@@ -63,6 +66,8 @@ def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
     Raises:
         Stopped: the user pressed Ctrl-C. What is done is kept.
     """
+    from bench.trials.run import execute
+
     plan = work.plan
     say(f"{len(plan.cells)} trials, {len(plan.stages)} stages, {len(work.present)} already in {work.store.url}")
     with watching(how.display, work.missing) as watch:
@@ -98,6 +103,9 @@ def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | N
         measured = run_work(work, folder, how)
     except Stopped:
         return stopped()
+    from bench.report import markdown, terminal
+    from bench.results.board import Board
+
     board = Board(suite, tuple(measured))
     if page is not None:  # before anything that may fail to be shown
         with replacing(page) as draft:
@@ -118,6 +126,8 @@ def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> l
     Records of cells that the suite no longer has are removed from the gate's own folder.
     """
     if records:
+        from bench.results import sources
+
         return list(sources.read(sources.find(records)).values())
     work = prepared(suite, how.store)
     folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from bench.devices import check_name
+
 Knows = Literal["white-box", "ensemble", "black-box", "none"]
 Place = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
-Device = Annotated[str, Parameter(allow_leading_hyphen=False)]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -25,6 +26,14 @@ def _processes(type_: object, value: int | None) -> None:
         raise ValueError("expected 1 or more; by default one a core")
 
 
+def _device(type_: object, value: str) -> None:
+    """Refuse what is no name of a device."""
+    check_name(value)
+
+
+Device = Annotated[str, Parameter(allow_leading_hyphen=False, validator=_device)]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Execution:
@@ -34,7 +43,7 @@ class Execution:
     """Where the stages run."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
     """Processes; default: one a core."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""
     store: str | None = None
     """Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache."""

@@ -17,6 +17,8 @@ from bench.commands.options import Device, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
+from bench.suffixes import MIDI_SUFFIXES, SOUND_SUFFIXES
+from bench.trials.facts import check_parameters, facts
 from bench.vocabulary import DomainName, Kind, Preset
 
 if TYPE_CHECKING:
@@ -74,18 +76,17 @@ def protect(
     force
         Write over an existing file.
     """
-    from bench.devices import first
     from bench.files import check_output, check_source
-    from bench.notes.midi import MIDI_SUFFIXES
-    from bench.sound.encoding import WRITABLE
-    from bench.trials.stages import generator
 
     midi = source.suffix.lower() in MIDI_SUFFIXES
     check_source(source)
-    check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else tuple(WRITABLE), force=force)
+    check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SOUND_SUFFIXES, force=force)
     domain: DomainName = "midi" if midi else "audio"
-    rng = generator("protect", seed, first(device))
     built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+    from bench.devices import first
+    from bench.trials.stages import generator
+
+    rng = generator("protect", seed, first(device))
     if midi:
         from bench.commands.protect_midi import protect_score
 
@@ -113,19 +114,19 @@ def build_plugins(
         The defense and its knowledge.
 
     Raises:
-        UsageError: a plugin is for another domain.
+        UsageError: a plugin is for another domain, or a parameter is none of its own.
+        PluginError: a plugin is unknown or cannot be imported.
     """
-    from bench.api import Knowledge
-
     named = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
     given = parse_settings(settings, named)
-    built = []
     kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
-    for kind, names in named.items():
-        for name in names:
-            plugin = plugins.build(kinds[kind], name, given.get(kind, {}).get(name), preset)
-            able = plugin.domains
-            if domain not in able:
-                raise UsageError(f"{kind} '{name}' is for {' and '.join(able)}, the file is {domain}")
-            built.append(plugin)
+    wanted = [(kinds[kind], name, given.get(kind, {}).get(name, {})) for kind, names in named.items() for name in names]
+    for kind, name, parameters in wanted:  # by what their source says, before the first is imported
+        able = facts(kind, name).domains
+        if domain not in able:
+            raise UsageError(f"{plugins.SINGULAR[kind]} '{name}' is for {' and '.join(able)}, the file is {domain}")
+        check_parameters(kind, name, parameters)
+    from bench.api import Knowledge
+
+    built = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in wanted]
     return built[0], Knowledge("white-box", tuple(built[1:])) if built[1:] else Knowledge()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 LEVEL = 0.95
 
@@ -86,10 +87,14 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     if spread == 0.0:
         return 1.0 if mean == 0.0 else 0.0
-    t = abs(mean) / (spread / math.sqrt(len(difference)))
+    return two_sided_p(mean / (spread / math.sqrt(len(difference))), len(difference) - 1)
+
+
+def two_sided_p(t: float, freedom: float) -> float:
+    """Return the probability of Student's t beyond +-`t`. NaN stays NaN."""
     from scipy.special import stdtr
 
-    return float(2.0 * stdtr(len(difference) - 1, -t))
+    return float(2.0 * stdtr(freedom, -abs(t)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -154,11 +159,18 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
     return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
 
 
-def t_quantile(freedom: int, level: float) -> float:
+def t_quantile(freedom: float, level: float) -> float:
     """Half the width of a two-sided Student t interval, in standard errors."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + level / 2))
+
+
+def t_quantiles(freedom: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Half the width of two-sided Student t intervals, in standard errors, at each number of degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(freedom, 0.5 + level / 2))
 
 
 def smallest_detectable(count: int, power: float = 0.8, level: float = LEVEL) -> float:

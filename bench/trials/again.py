@@ -1,8 +1,8 @@
-"""A record's trial, rebuilt: what was asked then, by the code that is installed here.
+"""Rebuild the trial of a record with the plugins that are installed here.
 
-Everything a record says of its trial is taken from it: plugins by name, every parameter, the knowledge, the seed, the
-share. Digests, fingerprints of data and what the plugins need are those of this machine, since they say what would run
-now. A plugin of the author's own file stands in a record by its title alone, so its file must be given.
+The record gives the plugins by name, every parameter, the knowledge, the seed and the share. Digests, fingerprints of
+data and resource needs are those of this machine, because they describe what would run here. A plugin that is a user's
+own file is recorded by its title alone, so the caller must give the file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ __all__ = ["as_recorded", "part_of", "trial_of"]
 
 
 def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
-    """The trial that a record is of.
+    """Rebuild the trial of a record.
 
-    files: the Python file behind a plugin that is not installed, by the name or the label that the record calls it.
-    Raises `DataError`, one line, for a plugin or a parameter that does not exist here, or data that are not there.
+    Args:
+        record: The record.
+        files: The Python files of plugins that are not installed, by the name or the label that the record uses for
+            them.
+
+    Returns:
+        The trial, with the digests and data of this machine.
+
+    Raises:
+        DataError: A plugin or a parameter does not exist here, or the data are missing.
     """
     recorded = record.trial
     try:
@@ -40,28 +48,50 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
 
 
 def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
-    """A recorded plugin as it is here: every recorded parameter, and the default of any that is new since.
+    """Resolve a recorded plugin as it is installed here: the recorded parameters, and the defaults of parameters added
+    since.
 
-    Raises `PluginError` for an unknown plugin and `UsageError` for a parameter that it no longer has.
+    Args:
+        kind: The plugin's kind.
+        part: The plugin as the record holds it.
+        preset: The preset of the record's trial.
+        files: See `trial_of`.
+
+    Returns:
+        The part of a trial.
+
+    Raises:
+        PluginError: The plugin is unknown.
+        UsageError: The plugin no longer has one of the parameters.
+        DataError: The record names a path, and no file was given for it.
     """
-    own = (files or {}).get(part.name) or (files or {}).get(part.label)
-    if not own and part.name.endswith(".py"):
-        # A path would be imported: a record of a stranger's must never say which file is run.
-        raise DataError(f"{plugins.SINGULAR[kind]} '{part.name}' is a path, which no record holds: give its file")
-    name = str(own) if own else part.name
-    stem = plain_name(own) if own else part.name
+    file = (files or {}).get(part.name) or (files or {}).get(part.label)
+    if not file and part.name.endswith(".py"):
+        # Loading a path imports it, so a stranger's record must not choose which file is executed.
+        raise DataError(
+            f"{plugins.SINGULAR[kind]} '{part.name}' is a path, expected a name: give the file with --plugin"
+        )
+    name = str(file) if file else part.name
+    stem = plain_name(file) if file else part.name
     resolved = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
     return replace(resolved, given=dict(part.overrides))
 
 
 def as_recorded(trial: Trial, record: Record) -> Trial:
-    """A rebuilt trial with the record's own parameters and digests in place of those found here.
+    """Return a rebuilt trial with the record's parameters and digests in place of those of this machine.
 
-    Its plan has the stages that the record must name, unless a plugin has other hooks by now.
+    The plan of the result has the stages that the record must name, unless a plugin has other hooks by now.
+
+    Args:
+        trial: The trial that `trial_of` gives for the record.
+        record: The record.
+
+    Returns:
+        The trial as it was recorded.
     """
 
-    def then(part: Part, recorded_part: PartRecord) -> Part:
+    def recorded_version(part: Part, recorded_part: PartRecord) -> Part:
         return replace(part, params=recorded_part.params, digest=recorded_part.digest, data=recorded_part.data)
 
     recorded = iter(parts_of(record.trial))
-    return replace(trial, **map_parts(trial, lambda role, part: then(part, next(recorded)[1])))
+    return replace(trial, **map_parts(trial, lambda role, part: recorded_version(part, next(recorded)[1])))

@@ -1,8 +1,8 @@
-"""What artefacts hold: sets of clips as FLAC, sets of rolls and models as safetensors, everything else as JSON.
+"""File formats of artefacts: clips as FLAC, rolls and models as safetensors, everything else as JSON.
 
-Clips are written as 16-bit PCM, rolls as a MIDI file holds them (whole velocities, one a note): what a musician
-publishes and a scraper finds. A defense whose noise does not survive that has no noise. All clips of a set are one
-file, end to end, since thousands of small files are slow.
+Clips are written as 16-bit PCM and rolls with whole MIDI velocities, one a note, because that is what a musician
+publishes and a scraper downloads: noise below that resolution is lost, as it would be in practice. All clips of a set
+are one file, end to end, because thousands of small files are slow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ _MAX_CHANNELS = 8  # FLAC's own limit
 
 
 def save_data(folder: Path, data: Data) -> None:
-    """Write a set into a folder."""
+    """Write a set into a folder.
+
+    Args:
+        folder: An existing folder.
+        data: The set. Audio is rounded to 16 bits, velocities to whole MIDI velocities.
+
+    Raises:
+        DataError: The audio has more channels than FLAC can hold.
+    """
     common = {
         "domain": data.domain,
         "ids": data.ids,
@@ -36,12 +44,23 @@ def save_data(folder: Path, data: Data) -> None:
         "classes": data.classes,
         "texts": data.texts,
     }
-    own = _WRITE.of(data)(folder, data)
-    write_json(folder / "set.json", {**common, **own})
+    specific = _WRITE.of(data)(folder, data)
+    write_json(folder / "set.json", {**common, **specific})
 
 
 def load_data(folder: Path, device: torch.device | str = "cpu") -> Data:
-    """Read a set that `save_data` wrote."""
+    """Read a set that `save_data` wrote.
+
+    Args:
+        folder: The folder.
+        device: Where the tensors go.
+
+    Returns:
+        The set.
+
+    Raises:
+        DataError: An audio file is shorter or longer than the set says.
+    """
     about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
     common: dict[str, Any] = {
         "ids": tuple(about["ids"]),
@@ -107,7 +126,15 @@ _READ: PerDomain[Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Data]] =
 
 
 def save_model(folder: Path, model: nn.Module, base: nn.Module) -> None:
-    """Write the tensors in which a model differs from its base, so that a frozen codec is not stored with every arm."""
+    """Write the tensors in which a model differs from its base.
+
+    Frozen parts, such as a pretrained codec, are thus not stored with every arm.
+
+    Args:
+        folder: An existing folder.
+        model: The trained model.
+        base: The same model before training.
+    """
     base_state = base.state_dict()
     learned = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -120,18 +147,37 @@ def save_model(folder: Path, model: nn.Module, base: nn.Module) -> None:
 
 
 def load_model(folder: Path, base: nn.Module) -> nn.Module:
-    """The base with what was learned laid over it. Raises `DataError` where the two do not fit."""
+    """Load the tensors that `save_model` wrote into the base model.
+
+    Args:
+        folder: The folder.
+        base: The model before training; changed in place.
+
+    Returns:
+        The base model with the learned tensors.
+
+    Raises:
+        DataError: The saved tensors do not fit the base.
+    """
     learned = read_tensors(folder / "model.safetensors")
     _, unexpected = base.load_state_dict(learned, strict=False)
     if unexpected:
         raise DataError(
-            f"{folder}: the model has no parameter '{unexpected[0]}': it was saved from another architecture"
+            f"{folder}: the file has a parameter '{unexpected[0]}' that the model lacks: it was saved from another "
+            f"architecture; remove the folder, and the model is trained again"
         )
     return base
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU."""
+    """Read a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Name -> tensor, on the CPU.
+    """
     from safetensors.torch import load_file
 
     tensors: dict[str, Tensor] = load_file(path)
@@ -145,23 +191,26 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _write_flac(path: Path, audio: Tensor, rate: int) -> None:
-    """audio [clip, channel, sample] end to end, rounded to 16 bits."""
+    """Write audio [clip, channel, sample] as one file, clips end to end, rounded to 16 bits."""
     import soundfile
 
     clips, channels, samples = audio.shape
     if channels > _MAX_CHANNELS:
-        raise DataError(f"{channels} channels, expected at most {_MAX_CHANNELS}: mix them down")
+        raise DataError(f"the audio has {channels} channels, expected at most {_MAX_CHANNELS}: mix them down")
     frames = audio.detach().cpu().permute(0, 2, 1).reshape(clips * samples, channels).numpy()
-    whole = np.clip(np.rint(frames * 32768.0), -32768, 32767).astype(np.int16)
-    soundfile.write(path, whole, rate, subtype="PCM_16", format="FLAC")
+    pcm = np.clip(np.rint(frames * 32768.0), -32768, 32767).astype(np.int16)
+    soundfile.write(path, pcm, rate, subtype="PCM_16", format="FLAC")
 
 
 def _read_flac(path: Path, shape: list[int]) -> Tensor:
     import soundfile
 
     clips, channels, samples = shape
-    whole, _ = soundfile.read(path, dtype="int16", always_2d=True)
-    if whole.shape != (clips * samples, channels):
-        raise DataError(f"{path} holds {whole.shape[0]} frames, expected {clips * samples}")
-    frames = torch.from_numpy(whole).reshape(clips, samples, channels)
+    pcm, _ = soundfile.read(path, dtype="int16", always_2d=True)
+    if pcm.shape != (clips * samples, channels):
+        raise DataError(
+            f"{path} holds {pcm.shape[0]} frames of {pcm.shape[1]} channels, expected {clips * samples} of {channels}: "
+            f"remove its folder, and it is made again"
+        )
+    frames = torch.from_numpy(pcm).reshape(clips, samples, channels)
     return (frames.permute(0, 2, 1).to(torch.float32) / 32768.0).contiguous()

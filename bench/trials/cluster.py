@@ -1,12 +1,13 @@
-"""Run a plan on Ray: the same stages, one core task each. The only file that imports ray.
+"""Run a plan on Ray: the same stages, one task each. The only file that imports ray.
 
-Specs, keys and users' plugin files travel, tensors go through the store, which every node must be able to reach. Ray
-retries a stage whose worker or node is lost; a plugin's own error comes back as an outcome and is never retried.
-Without a running cluster (`RAY_ADDRESS`) one is started on this machine and goes when the plan is done. A running
-cluster is taken as it is: its nodes have bench installed, or get the checkout from `ray job submit --working-dir`; no
-environment is made for it, since one made here would clash with the job's.
+Stages, keys and users' plugin files are sent to the workers; tensors go through the store, which every node must reach.
+Ray retries a stage whose worker or node is lost. A plugin's own error is returned as an outcome and is never retried.
+Without a running cluster (`RAY_ADDRESS`) one is started on this machine and stopped when the plan is done. On a running
+cluster no environment is created: its nodes have bench installed, or get the checkout from `ray job submit
+--working-dir`, and another environment would clash with the job's.
 
-Lines of progress stay on the nodes: an actor to carry them would be one more thing that dies with a node.
+Progress lines are not sent to the driver: an actor to carry them would be one more process that can be lost with a
+node.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from bench.trials.scheduler import MOST_ATTEMPTS, Outcome, Scheduler, Stopped, W
 from bench.trials.store import Store
 
 _GIB = 2**30
-_OBJECT_STORE_BYTES = 100 * 2**20  # nothing but keys goes through it
+_OBJECT_STORE_BYTES = 100 * 2**20  # only keys and outcomes pass through it
 _GRACE_SECONDS = 5.0
-_ASK_SECONDS = 60.0  # for a node to say how much memory its accelerator has
+_ASK_SECONDS = 60.0  # limit for reading the memory size of a node's accelerator
 _LEAST_ACCELERATOR_GB = 16.0
-_ANSWER_SECONDS = 20.0  # for a process to import Ray and be answered, which takes 1.3 s where all is well
+_ANSWER_SECONDS = 20.0  # limit for a process to import Ray and get an answer; 1.3 s are normal
 _EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # a frame of HTTP/2: length 0, type 4, no flags, stream 0
 _QUESTION = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=5)"
-_LOOK_SECONDS = 5.0  # between two looks at which nodes there are
+_LOOK_SECONDS = 5.0  # between two queries of the cluster's nodes
 # Tasks handed to Ray ahead of a free processor: enough for an autoscaler to see that more nodes are wanted, few enough
 # that Ray's queue, which knows no critical path, does not decide the order.
-_LEAST_AHEAD, _AHEAD_A_PROCESSOR = 64, 4
+_LEAST_AHEAD, _AHEAD_PER_PROCESSOR = 64, 4
 _SHARED_FOLDER_SECONDS = 10.0  # how long a network file system may take to show what another node wrote
 
 Resources = Mapping[str, float]
@@ -48,30 +49,31 @@ Resources = Mapping[str, float]
 def run(
     plan: Plan, present: Iterable[str], store_url: str, watch: Watch, jobs: int | None = None, device: str = "auto"
 ) -> dict[str, Outcome]:
-    """Do every stage of the plan that is not present.
+    """Run every stage of the plan that is not present, on a Ray cluster.
 
     Args:
-        plan: the stages.
-        present: keys of those that are in the store.
-        store_url: the store, which every node must reach.
-        watch: is told what happens.
-        jobs: processors of a cluster started here; None takes all.
-        device: "cpu" for processors alone, "cuda" where a cluster without accelerators is an error. Which of a node's
-            accelerators a stage gets is Ray's choice.
+        plan: The stages.
+        present: Keys of the stages whose artefacts are in the store.
+        store_url: The store, which every node must reach.
+        watch: Called with each event.
+        jobs: Processors of a cluster started here; None takes all.
+        device: "cpu" for processors alone, "cuda" to require accelerators. Ray chooses which of a node's accelerators a
+            stage gets.
 
     Returns:
-        How each stage ended, by key.
+        Stage key -> outcome.
 
     Raises:
-        Stopped: on Ctrl-C.
-        UsageError: Ray is not installed, or the cluster cannot be reached or has no accelerator that was asked for.
+        Stopped: On Ctrl-C.
+        UsageError: Ray is not installed, or the cluster cannot be reached or has no accelerator though "cuda" was
+            given.
     """
     if device not in ("auto", CPU, "cuda"):
         raise UsageError(f"--device {device} with --on ray: expected auto, cpu or cuda; Ray chooses the accelerator")
     # A driver started by `uv run` would otherwise make every worker build an environment of its own.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray would run a stage again for ever that its memory monitor kills.
+    # By default Ray retries without limit a stage that its memory monitor kills.
     os.environ.setdefault("RAY_task_oom_retries", str(MOST_ATTEMPTS - 1))
     try:
         import ray
@@ -82,18 +84,18 @@ def run(
     running: dict[Any, Stage] = {}
     try:
         task = ray.remote(perform_remote)
-        once = ray.remote(max_calls=1)(perform_remote)  # a worker that lives on would keep its accelerator's memory
+        single_use_task = ray.remote(max_calls=1)(perform_remote)  # a reused worker would keep its accelerator's memory
         nodes, looked = _nodes(ray), time.monotonic()
         if device == "cuda" and not any(node.get("GPU") for node in nodes):
-            raise UsageError("--device cuda: no node of the cluster has an accelerator; give --device auto or cpu")
+            raise UsageError("--device cuda: no node of the cluster has a GPU, expected at least one: use auto or cpu")
         accelerator_gb = _accelerator_gb(ray, nodes) if device != CPU else 0.0
         while scheduler.open:
             if time.monotonic() - looked > _LOOK_SECONDS:
                 nodes, looked = _nodes(ray), time.monotonic()
             for stage in scheduler.ready(_ahead(nodes) - len(running)):
                 options = _options(stage, nodes, accelerator_gb)
-                remote, where = (once, "cuda") if options["num_gpus"] else (task, CPU)
-                running[remote.options(**options).remote(serialised(stage, where), store_url)] = stage
+                remote, target = (single_use_task, "cuda") if options["num_gpus"] else (task, CPU)
+                running[remote.options(**options).remote(serialised(stage, target), store_url)] = stage
                 scheduler.start(stage)
             finished, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
             for reference in finished:
@@ -107,16 +109,19 @@ def run(
 
 
 def _connect(ray: Any, jobs: int | None) -> None:
+    """Start Ray on this machine, or connect to the cluster at RAY_ADDRESS."""
     common = {"log_to_driver": False, "logging_level": "error"}
     address = os.environ.get("RAY_ADDRESS")
     if address:
         try:
-            _ask(address)
+            _check_reachable(address)
             ray.init(**common)
         except (OSError, RuntimeError, ValueError) as error:
-            why = " ".join(str(error.__cause__ or error).split())
-            hint = "" if "Auth" not in why else " (a cluster with a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)"
-            raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}{hint}: {why[:300]}") from error
+            reason = " ".join(str(error.__cause__ or error).split())
+            hint = (
+                "" if "Auth" not in reason else " (a cluster with a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)"
+            )
+            raise UsageError(f"no Ray cluster answers at RAY_ADDRESS={address}{hint}: {reason[:300]}") from error
         return
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -129,53 +134,56 @@ def _connect(ray: Any, jobs: int | None) -> None:
     )
 
 
-def _ask(address: str) -> None:
-    """Raise `OSError` or `RuntimeError` where no Ray head answers at an address: Ray itself would try for minutes.
+def _check_reachable(address: str) -> None:
+    """Raise `OSError`, `RuntimeError` or `ValueError` where no Ray head answers at an address.
 
-    The question is asked by a process of its own, since Ray's client can neither be given up nor silenced.
+    Ray itself would try for minutes. A separate process asks, since Ray's client can be neither interrupted nor
+    silenced.
     """
     if "://" in address:
-        raise ValueError("a Ray client's address; expected HOST:PORT of the head, such as 10.0.0.5:6379")
+        raise ValueError("this is the address of a Ray client, expected HOST:PORT of the head, such as 10.0.0.5:6379")
     from ray._private import services
 
-    at = services.canonicalize_bootstrap_address(address)  # of a loopback address the host's own, as Ray does
-    host, _, port = (at or "").rpartition(":")
+    resolved = services.canonicalize_bootstrap_address(address)  # loopback -> the host's own address, as Ray does
+    host, _, port = (resolved or "").rpartition(":")
     if not port.isdigit():
-        raise ValueError("expected HOST:PORT of the head, such as 10.0.0.5:6379")
+        raise ValueError("the address has no port, expected HOST:PORT of the head, such as 10.0.0.5:6379")
     with socket.create_connection((host.strip("[]"), int(port)), _GRACE_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
-            raise RuntimeError(f"what listens at {at} is no Ray head: it does not speak HTTP/2")
-    command = [sys.executable, "-c", _QUESTION, str(at)]
+            raise RuntimeError(f"the server at {resolved} is not a Ray head: it does not speak HTTP/2")
+    command = [sys.executable, "-c", _QUESTION, str(resolved)]
     try:
         completed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"what listens at {at} does not answer as a Ray head does") from None
+        raise RuntimeError(
+            f"the server at {resolved} did not answer as a Ray head within {_ANSWER_SECONDS:g} s"
+        ) from None
     if completed.returncode:
         lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
-        raise RuntimeError(f"what listens at {at} does not answer as a Ray head does: {lines[-1]}")
+        raise RuntimeError(f"the server at {resolved} does not answer as a Ray head: {lines[-1]}")
 
 
 def _speaks_http2(connection: socket.socket) -> bool:
-    """Whether a server answers the preface of HTTP/2, on which gRPC and so Ray stands, with its settings (RFC 9113)."""
+    """Return whether a server answers the preface of HTTP/2, which gRPC and so Ray uses, with settings (RFC 9113)."""
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS)
     head = b""
     try:
         while len(head) < len(_EMPTY_SETTINGS) and (more := connection.recv(len(_EMPTY_SETTINGS) - len(head))):
             head += more
-    except OSError:  # it hung up, or said nothing in time
+    except OSError:  # the connection was closed or timed out
         return False
     return head[3:4] == _EMPTY_SETTINGS[3:4]
 
 
 def _nodes(ray: Any) -> list[Resources]:
-    """What each living node has, and each kind of node that an autoscaler may add."""
+    """Return the resources of each living node, and of each kind of node that an autoscaler may add."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]] + _kinds_of_nodes(ray)
 
 
 def _kinds_of_nodes(ray: Any) -> list[Resources]:
-    """The kinds of node that an autoscaler may add; none where Ray does not tell.
+    """Return the resources of each kind of node that an autoscaler may add; none where Ray does not say.
 
-    Ray has no public call for it. A version without this one is used by the nodes that live.
+    Ray has no public call for this. With a version that lacks the private one, only living nodes count.
     """
     try:
         config = ray._private.state.state.get_cluster_config()
@@ -185,9 +193,9 @@ def _kinds_of_nodes(ray: Any) -> list[Resources]:
 
 
 def _accelerator_gb(ray: Any, nodes: Sequence[Resources]) -> float:
-    """The memory of one of the cluster's accelerators, of which a stage then reserves a fraction.
+    """Return the memory in GB of one of the cluster's accelerators, of which a stage then reserves a fraction.
 
-    A node that has one is asked. What no node can tell yet, or in time, is taken for the least that is in use.
+    A task on a node that has one reads it. Without an answer in time, the smallest size in common use is assumed.
     """
     if not any(node.get("GPU") for node in nodes):
         return 0.0
@@ -200,34 +208,34 @@ def _accelerator_gb(ray: Any, nodes: Sequence[Resources]) -> float:
 
 
 def _first_accelerator_gb() -> float:
-    return next((each.memory_gb for each in accelerators()), 0.0)
+    return next((accelerator.memory_gb for accelerator in accelerators()), 0.0)
 
 
 def _ahead(nodes: Sequence[Resources]) -> int:
-    return max(_LEAST_AHEAD, int(_AHEAD_A_PROCESSOR * sum(node.get("CPU", 0.0) for node in nodes)))
+    return max(_LEAST_AHEAD, int(_AHEAD_PER_PROCESSOR * sum(node.get("CPU", 0.0) for node in nodes)))
 
 
 def _options(stage: Stage, nodes: Sequence[Resources], accelerator_gb: float) -> dict[str, Any]:
-    """What the stage reserves: its needs, or what the node that comes nearest to them has.
+    """Return Ray's options for a stage: its needs, limited to those of the node that comes nearest to them.
 
     A stage that asked for more than any node has would wait for ever. Without any accelerator it runs on processors.
 
     Args:
-        stage: the stage.
-        nodes: what each node has.
-        accelerator_gb: memory of one accelerator; 0: none is used.
+        stage: The stage.
+        nodes: The resources of each node.
+        accelerator_gb: Memory of one accelerator in GB; 0: none is used.
     """
     needs = stage.needs
     share = (
         min(1.0, math.ceil(100 * (needs.accelerator_gb + CONTEXT_GB) / accelerator_gb) / 100) if accelerator_gb else 0.0
     )
-    wanted = {
+    requested = {
         "GPU": share if needs.accelerator_gb > 0 else 0.0,
         "CPU": float(needs.cpus),
         "memory": needs.memory_gb * _GIB,
     }
-    offers = [{name: min(most, node.get(name, 0.0)) for name, most in wanted.items()} for node in nodes]
-    best = max(offers, key=lambda offer: (offer["GPU"], offer["CPU"], offer["memory"]), default=wanted)
+    offers = [{name: min(most, node.get(name, 0.0)) for name, most in requested.items()} for node in nodes]
+    best = max(offers, key=lambda offer: (offer["GPU"], offer["CPU"], offer["memory"]), default=requested)
     return {
         "num_cpus": best["CPU"],
         "num_gpus": best["GPU"],
@@ -239,19 +247,20 @@ def _options(stage: Stage, nodes: Sequence[Resources], accelerator_gb: float) ->
 
 
 def _outcome(ray: Any, reference: Any, stage: Stage, store_url: str) -> Outcome:
-    """The task's own outcome, or that of a task whose workers died too often or wrote where nobody else reads."""
+    """Return a task's outcome; an error if its workers died too often or its artefact is not visible here."""
     try:
         outcome: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
         message = f"{type(error).__name__}, {MOST_ATTEMPTS} times"
         return Outcome(stage.key, 0.0, {"type": "WorkerLost", "message": message, "tail": str(error)[-1000:]})
     if outcome.error is None and "://" not in store_url and not _appears(stage.key, store_url):
-        message = f"'{stage.title}' was done on a node that does not share the folder {store_url}: give --store s3://…"
+        message = f"'{stage.title}' ran on a node that does not share the folder {store_url}: give --store s3://…"
         return Outcome(stage.key, outcome.seconds, {"type": "DataError", "message": message, "tail": ""}, True)
     return outcome
 
 
 def _appears(key: str, store_url: str) -> bool:
+    """Wait until an artefact is in the store; return whether it is."""
     store, limit = Store(store_url), time.monotonic() + _SHARED_FOLDER_SECONDS
     while not (present := store.has(key)) and time.monotonic() < limit:
         time.sleep(0.2)
@@ -259,7 +268,7 @@ def _appears(key: str, store_url: str) -> bool:
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:
-    """Ask the tasks to stop, give them a moment, then make them; a second Ctrl-C cuts the moment short."""
+    """Cancel the tasks, wait a few seconds, then kill them; a second Ctrl-C ends the wait."""
     if not references:
         return
     print("stopping …", file=sys.stderr)

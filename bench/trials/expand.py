@@ -1,4 +1,4 @@
-"""The expansion of a suite: every trial that it names, its plugins resolved."""
+"""Expand a suite into trials, with every plugin resolved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
 from bench.sources import plain_name
-from bench.trials.facts import facts, remembered
+from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
@@ -31,7 +31,7 @@ _KIND_OF_ROLE: dict[str, Kind] = {
 }
 
 
-# What the plan and the tables read of a plugin's declarations, see `Part.traits`.
+# The declaration of each kind that the plan and the tables read, see `Part.traits`.
 _TRAITS: dict[Kind, str] = {
     "defenses": "per",
     "attackers": "task",
@@ -42,7 +42,7 @@ _TRAITS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Expansion:
-    """A suite's trials, and the combinations that cannot be: why."""
+    """The trials of a suite, and the combinations that were left out, with the reason of each."""
 
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
@@ -50,8 +50,22 @@ class Expansion:
 
 
 def expand(suite: Suite) -> Expansion:
-    """Every trial of a suite, seeds innermost; combinations of different domains are left out and named."""
+    """Return every trial of a suite, seeds innermost.
+
+    Combinations whose plugins take different domains are left out and listed.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        The trials, the combinations left out, and the contaminated cells.
+
+    Raises:
+        UsageError: Two cells share a record name, or a plugin fits none of the plugins that it is named with.
+        PluginError: A plugin cannot be loaded.
+    """
     resolver = _Resolver(suite)
+    _check_declared(suite, resolver)
     trials: dict[str, Trial] = {}
     left_out: dict[str, None] = {}
     contaminated: dict[str, None] = {}
@@ -67,25 +81,25 @@ def expand(suite: Suite) -> Expansion:
     for (dataset, attacker), (defense, reference), knowledge, share, adaptation in cells:
         if share != 1 and resolver.control("defenses", defense):
             continue  # controls are for the whole set
-        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        coordinates = {**chosen, "reference": reference or "", "knowledge": knowledge, "share": share}
+        names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        coordinates = {**names, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**coordinates, "seed": seed})]
         if not seeds:
             continue
-        cell = {**chosen, "reference": reference or NONE}
-        why = resolver.mismatch(cell)
-        tally.count(cell, why)
-        if why:
-            left_out[why] = None
+        cell = {**names, "reference": reference or NONE}
+        reason = resolver.mismatch(cell)
+        tally.count(cell, reason)
+        if reason:
+            left_out[reason] = None
             continue
-        if warning := resolver.contamination(chosen):
+        if warning := resolver.contamination(names):
             contaminated[warning] = None
         for seed in seeds:
-            trial = replace(resolver.trial(chosen, reference, knowledge, seed), share=share)
+            trial = replace(resolver.trial(names, reference, knowledge, seed), share=share)
             if trials.setdefault(trial.name, trial) != trial:
                 raise UsageError(
-                    f"two cells of suite '{suite.name}' would share the record {trial.name}.json, the second that of "
-                    f"'{trial.row}' against '{trial.attacker.title}': rename one in the suite"
+                    f"suite '{suite.name}': two cells have the record name {trial.name}.json, expected different ones: "
+                    f"rename '{trial.row}' or '{trial.attacker.title}' in the suite"
                 )
     for name in trials:
         check_label(name, f"suite '{suite.name}': a record")
@@ -93,32 +107,48 @@ def expand(suite: Suite) -> Expansion:
     return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
 
 
+def _check_declared(suite: Suite, resolver: _Resolver) -> None:
+    """Raise `UsageError` for a plugin whose domain or parameters do not fit, before any plugin is imported."""
+    for kind in plugins.FOLDERS:
+        for name in suite.named(kind):
+            if name != NONE:
+                check_parameters(kind, *suite.given(kind, name))
+    tally = _Tally()
+    cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
+    for (dataset, attacker), defense, adaptation in cells:
+        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        if not any(rule.keys() <= chosen.keys() and _matches_all(chosen, rule) for rule in suite.exclude):
+            cell = {**chosen, "reference": NONE}
+            tally.count(cell, resolver.mismatch(cell))
+    tally.check(resolver)
+
+
 class _Tally:
-    """Which plugins of a suite are in a trial, and why others are in none."""
+    """Records which plugins of a suite are in a trial, and why the others are in none."""
 
     def __init__(self) -> None:
         self._used: set[tuple[Kind, str]] = set()
-        self._lost: dict[tuple[Kind, str], tuple[str, str]] = {}
+        self._unused: dict[tuple[Kind, str], tuple[str, str]] = {}
 
-    def count(self, cell: Mapping[str, str], why: str) -> None:
-        """Note a cell; `why` it cannot be, if so."""
+    def count(self, cell: Mapping[str, str], reason: str) -> None:
+        """Count the plugins of a cell as used, or note the reason why the cell was left out."""
         for role, name in cell.items():
             kind = _KIND_OF_ROLE[role]
-            if why and name != NONE:
-                self._lost.setdefault((kind, name), (why, cell["attacker"]))
-            elif not why:
+            if reason and name != NONE:
+                self._unused.setdefault((kind, name), (reason, cell["attacker"]))
+            elif not reason:
                 self._used.add((kind, name))
 
     def check(self, resolver: _Resolver) -> None:
-        """Raise `UsageError` for a plugin that fits nothing it was named with, and say what would fit."""
-        for kind, name in self._lost:
+        """Raise `UsageError` for a plugin that is in no trial, and name plugins that would fit."""
+        for kind, name in self._unused:
             if (kind, name) not in self._used:
-                why, attacker = self._lost[kind, name]
-                raise UsageError(f"{why}{resolver.fitting(kind, name, attacker)}")
+                reason, attacker = self._unused[kind, name]
+                raise UsageError(f"{reason}{resolver.fitting(kind, name, attacker)}")
 
 
 class _Resolver:
-    """Names of one suite -> parts, each plugin loaded once."""
+    """Resolves the names of one suite to parts; each plugin is loaded once."""
 
     def __init__(self, suite: Suite):
         self._suite = suite
@@ -126,21 +156,21 @@ class _Resolver:
         self._domains: dict[tuple[str, str], tuple[str, ...]] = {}
         self._labels: dict[str, dict[str, str]] = {}
 
-    def trial(self, chosen: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
-        domain = self.domain(chosen["attacker"])
-        attacker = self.part("attackers", chosen["attacker"])
-        defense = self.part("defenses", chosen["defense"])
-        adapted = None if chosen["adaptation"] == NONE else self.part("adaptations", chosen["adaptation"])
+    def trial(self, names: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
+        domain = self.domain(names["attacker"])
+        attacker = self.part("attackers", names["attacker"])
+        defense = self.part("defenses", names["defense"])
+        adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         identity = defense.control.is_clean
         return Trial(
-            dataset=self.part("datasets", chosen["dataset"], domain),
+            dataset=self.part("datasets", names["dataset"], domain),
             defense=defense,
             attacker=attacker,
             seed=seed,
             knowledge=NONE if identity else knowledge,
-            surrogates=() if identity else self.surrogates(chosen["attacker"], knowledge),
+            surrogates=() if identity else self.surrogates(names["attacker"], knowledge),
             expects=tuple(
-                self.part("adaptations", name) for name in ([] if identity else self._suite.expected(chosen["defense"]))
+                self.part("adaptations", name) for name in ([] if identity else self._suite.expected(names["defense"]))
             ),
             adaptation=adapted,
             reference=self.part("defenses", reference) if reference else None,
@@ -150,10 +180,10 @@ class _Resolver:
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
         if part is None:
-            plugin, given = self._suite.given(kind, name)
+            plugin, params = self._suite.given(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
-            part = resolve(kind, plugin, given, self._suite.preset, "" if label == plain else label, domain)
+            part = resolve(kind, plugin, params, self._suite.preset, "" if label == plain else label, domain)
             self._parts[kind, name, domain] = part
         return part
 
@@ -171,22 +201,25 @@ class _Resolver:
         if knowledge == NONE:
             return ()
         bag = [n for n in self._suite.bag or self._suite.attackers if self.domain(n) == self.domain(attacker)]
-        strangers = [name for name in bag if name != attacker] or self.default_bag(attacker)
+        outsiders = [name for name in bag if name != attacker] or self.default_bag(attacker)
         if knowledge == "ensemble":  # in one order for all attackers, so that they share one protected set
-            chosen = bag if attacker in bag and len(bag) > 1 else [*strangers, attacker]
+            bag_names = bag if attacker in bag and len(bag) > 1 else [*outsiders, attacker]
         else:
-            chosen = strangers
-        if not chosen:
-            raise UsageError(f"black-box against '{attacker}' needs other attackers: name them in `bag` or `attackers`")
-        return tuple(self.part("attackers", name) for name in chosen)
+            bag_names = outsiders
+        if not bag_names:
+            raise UsageError(
+                f"black-box knowledge of '{attacker}' needs at least one other attacker as surrogate, found none: "
+                f"name some in `bag` or `attackers`"
+            )
+        return tuple(self.part("attackers", name) for name in bag_names)
 
     def default_bag(self, attacker: str) -> list[str]:
-        """Whom a defender crafts against who does not know this attacker, where the suite names no other."""
+        """Return the attacker's own choice of surrogates, used where the suite names none."""
         plugin, _ = self._suite.given("attackers", attacker)
         return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
-        """What an attacker learns from. One that takes several takes the first."""
+        """Return the domain that an attacker learns from; of several, the first."""
         return self.domains("attackers", attacker)[0]
 
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
@@ -200,58 +233,74 @@ class _Resolver:
         name = facts("attackers", plugin).dataset
         if not name:
             fits = self.fitting("datasets", "", attacker).removeprefix("; ")
-            raise UsageError(f"attacker '{attacker}' names no data set of its own: give --dataset NAME or FILE; {fits}")
+            raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME or FILE; {fits}")
         return name
 
-    def mismatch(self, chosen: Mapping[str, str]) -> str:
-        """Why these plugins cannot meet in one trial, or nothing."""
-        domain = self.domain(chosen["attacker"])
+    def mismatch(self, names: Mapping[str, str]) -> str:
+        """Return why these plugins cannot be in one trial; empty if they can."""
+        domain = self.domain(names["attacker"])
         for role in ("dataset", "defense", "reference", "adaptation"):
-            kind, name = _KIND_OF_ROLE[role], chosen[role]
+            kind, name = _KIND_OF_ROLE[role], names[role]
             if name != NONE and domain not in (able := self.domains(kind, name)):
-                what = plugins.SINGULAR[kind]
-                return f"{what} '{name}' is for {' and '.join(able)}, attacker '{chosen['attacker']}' takes {domain}"
+                kind_name = plugins.SINGULAR[kind]
+                return (
+                    f"{kind_name} '{name}' is for {' and '.join(able)}, attacker '{names['attacker']}' takes {domain}"
+                )
         return ""
 
-    def contamination(self, chosen: Mapping[str, str]) -> str:
-        """Why a cell says little: its attacker's weights have seen the data set; or nothing."""
-        attacker, _ = self._suite.given("attackers", chosen["attacker"])
-        dataset, _ = self._suite.given("datasets", chosen["dataset"])
+    def contamination(self, names: Mapping[str, str]) -> str:
+        """Return a warning if the attacker was pretrained on the data set; else an empty string."""
+        attacker, _ = self._suite.given("attackers", names["attacker"])
+        dataset, _ = self._suite.given("datasets", names["dataset"])
         if dataset not in facts("attackers", attacker).seen:
             return ""
-        return f"attacker '{chosen['attacker']}' was pretrained on data set '{chosen['dataset']}'"
+        return f"attacker '{names['attacker']}' was pretrained on data set '{names['dataset']}'"
 
     def fitting(self, kind: Kind, name: str, attacker: str) -> str:
-        """Which plugins of a kind fit: with an attacker, or of attackers what one takes."""
-        wanted = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
+        """List the plugins of a kind that fit an attacker; for an attacker, those that share a domain with it."""
+        domains = set(self.domains(kind, name)) if kind == "attackers" else {self.domain(attacker)}
         fits = []
-        for other in plugins.names(kind):
+        for candidate in plugins.names(kind):
             with contextlib.suppress(PluginError):  # one that cannot be loaded fits nothing
-                if other != name and wanted & set(facts(kind, other).domains):
-                    fits.append(other)
-        return f"; {kind} for {' and '.join(sorted(wanted))}: {', '.join(fits)}"
+                if candidate != name and domains & set(facts(kind, candidate).domains):
+                    fits.append(candidate)
+        return f"; {kind} for {' and '.join(sorted(domains))}: {', '.join(fits)}"
 
 
 def resolve(
     kind: Kind, name: str, given: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
 ) -> Part:
-    """A plugin as a trial names it: every parameter, the digest of its source, what it needs.
+    """Return a plugin as a trial names it: every parameter, the digest of its source, its needs.
 
-    domain: set as the plugin's field `domain`, if it has one and the user did not give it.
+    Args:
+        kind: The plugin's kind.
+        name: Its name, or the path of a file.
+        given: The parameters that the user gave.
+        preset: The preset below them.
+        label: The name in tables; empty for the plugin's own.
+        domain: Set as the plugin's field `domain`, if it has one and the user did not give it.
+
+    Returns:
+        The part, whose `given` are the parameters given here.
+
+    Raises:
+        PluginError: There is no such plugin, it cannot be imported, or a parameter cannot be written as JSON.
+        UsageError: A parameter is refused, or an adaptation requires what a trial does not give.
     """
     name = plugins.locate(kind, name)
-    chosen = dict(given)
+    params = dict(given)
+    check_parameters(kind, name, params)
     if domain and "domain" in facts(kind, name).fields:
-        chosen.setdefault("domain", domain)
+        params.setdefault("domain", domain)
     files: list[Part] = []
 
     def answer() -> dict[str, Any] | None:
-        part = _resolved(kind, name, chosen, preset)
+        part = _resolved(kind, name, params, preset)
         files.append(part)
         return asdict(part) if not part.data else None
 
-    saved = remembered(kind, name, {"given": chosen, "preset": preset}, answer)
-    part = _restored(saved) if saved else files[0] if files else _resolved(kind, name, chosen, preset)
+    saved = remembered(kind, name, {"given": params, "preset": preset}, answer)
+    part = _restored(saved) if saved else files[0] if files else _resolved(kind, name, params, preset)
     return replace(part, given=dict(given), label=label)
 
 
@@ -267,13 +316,13 @@ def _restored(saved: Mapping[str, Any]) -> Part:
     )
 
 
-def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> Part:
-    """The plugin as it is here, imported."""
-    plugin = plugins.build(kind, name, chosen, preset)
-    if kind == "adaptations" and (lacking := set(plugin.requires) - _GIVEN):
+def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> Part:
+    """Import the plugin and resolve it."""
+    plugin = plugins.build(kind, name, params, preset)
+    if kind == "adaptations" and (lacking := set(plugin.requires) - _PROVIDED):
         raise UsageError(
-            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, "
-            f"which a trial does not give: expected at most {', '.join(sorted(_GIVEN))}"
+            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, which no trial provides: "
+            f"expected at most {', '.join(sorted(_PROVIDED))}"
         )
     trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
@@ -291,15 +340,17 @@ def _resolved(kind: Kind, name: str, chosen: Mapping[str, Any], preset: str) -> 
     )
 
 
-_GIVEN: frozenset[Requirement] = frozenset({"labels"})  # what an adaptation can be given beside the items
+_PROVIDED: frozenset[Requirement] = frozenset({"labels"})  # what a trial gives an adaptation beside the items
 
 
 def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
-    """Every parameter as a record and a key hold it. Raises `PluginError` for what JSON cannot hold, such as NaN."""
+    """Return every parameter as plain JSON values. Raise `PluginError` for what JSON cannot hold, such as NaN."""
     try:
         params: dict[str, Any] = json.loads(json.dumps(plugins.resolved(plugin), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise PluginError(f"{plugins.SINGULAR[kind]} '{name}': its parameters are no JSON: {error}") from error
+        raise PluginError(
+            f"{plugins.SINGULAR[kind]} '{name}': a parameter cannot be written as JSON: {error}"
+        ) from error
     return params
 
 
@@ -311,7 +362,11 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
 
 
 def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(all(_matches(cell[key], pattern) for key, pattern in rule.items()) for rule in suite.exclude)
+    return any(_matches_all(cell, rule) for rule in suite.exclude)
+
+
+def _matches_all(cell: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    return all(_matches(cell[key], pattern) for key, pattern in rule.items())
 
 
 def _matches(value: Any, pattern: Any) -> bool:

@@ -1,9 +1,9 @@
 """Run a plan on this machine: in this process, or with one process for each of several independent stages.
 
-Workers are spawned, never forked: torch's threads do not survive a fork. A worker that dies (out of memory, SIGKILL)
-takes only its stage with it, which runs again. A worker whose driver dies exits at once. Workers ignore Ctrl-C: the
-driver stops them. A stage starts when a processor, the machine's memory and, if it uses one, an accelerator's memory
-have room for what its plugins say that they need.
+Workers are spawned, not forked, because torch's threads do not survive a fork. When a worker dies (out of memory,
+SIGKILL), its stage alone runs again. A worker exits when its driver dies, and ignores Ctrl-C: the driver stops it. A
+stage starts when enough processors, host memory and, if it uses one, accelerator memory are free for its declared
+needs.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ def run(
     jobs: int = 1,
     accelerators: tuple[Accelerator, ...] = (),
 ) -> dict[str, Outcome]:
-    """Do every stage of the plan that is not present.
+    """Run every stage of the plan that is not present.
 
     Args:
-        plan: the stages.
-        present: keys of those that are in the store.
-        store_url: the store.
-        watch: is told what happens.
-        jobs: processes; 1 runs in this process, where a debugger works.
-        accelerators: those that stages may use.
+        plan: The stages.
+        present: Keys of the stages whose artefacts are in the store.
+        store_url: The store.
+        watch: Called with each event.
+        jobs: Processes; 1 runs in this process, where a debugger works.
+        accelerators: Those that stages may use.
 
     Returns:
-        How each stage ended, by key.
+        Stage key -> outcome.
 
     Raises:
-        Stopped: on Ctrl-C.
+        Stopped: On Ctrl-C.
+        RuntimeError: A stage waits for an artefact that no stage makes.
     """
     scheduler = Scheduler(plan, present, watch)
     placement = Placement(accelerators, host_memory_gb())
@@ -60,6 +61,7 @@ def run(
 
 
 def _run_in_process(scheduler: Scheduler, placement: Placement, store_url: str, watch: Watch) -> None:
+    """Run the stages one after the other in this process."""
     while ready := scheduler.ready(1):
         stage = ready[0]
         scheduler.start(stage)
@@ -73,15 +75,17 @@ def _run_in_process(scheduler: Scheduler, placement: Placement, store_url: str, 
 
 @dataclass
 class _Worker:
+    """A worker process and the stage that it runs."""
+
     process: Any
     pipe: Connection
     stage: Stage | None = None
-    device: str = CPU  # of the stage
-    contexts: set[str] = field(default_factory=set)  # accelerators that the process has used, and holds memory of
+    device: str = CPU  # the stage's
+    contexts: set[str] = field(default_factory=set)  # accelerators that the process has used and still holds memory on
 
 
 class _Pool:
-    """Worker processes and the stages that they are at."""
+    """Worker processes and the stages that they run."""
 
     def __init__(self, scheduler: Scheduler, placement: Placement, store_url: str, watch: Watch, jobs: int):
         self._scheduler, self._placement = scheduler, placement
@@ -109,7 +113,7 @@ class _Pool:
                 worker.process.join()
 
     def _assign(self) -> None:
-        """Give ready stages to idle workers, as long as processors and memory last."""
+        """Give ready stages to idle workers while processors and memory are free."""
         for stage in self._scheduler.ready():
             running = [worker.stage for worker in self._workers if worker.stage]
             processors = sum(min(stage.needs.cpus, self._jobs) for stage in running)
@@ -129,17 +133,17 @@ class _Pool:
             self._scheduler.start(stage)
 
     def _used_gb(self) -> dict[str, float]:
-        """Accelerator memory that is reserved: by running stages, and by CUDA for every process that has used it."""
-        used: dict[str, float] = {}
+        """Return the reserved accelerator memory in GB: of running stages, and of the CUDA context of every process."""
+        reserved: dict[str, float] = {}
         for worker in self._workers:
             for device in worker.contexts:
-                used[device] = used.get(device, 0.0) + CONTEXT_GB
+                reserved[device] = reserved.get(device, 0.0) + CONTEXT_GB
             if worker.stage and worker.device != CPU:
-                used[worker.device] += worker.stage.needs.accelerator_gb
-        return used
+                reserved[worker.device] += worker.stage.needs.accelerator_gb
+        return reserved
 
     def _idle_worker(self, device: str) -> _Worker:
-        """A worker without a stage, if possible one that has used the device already."""
+        """Return a worker without a stage, if possible one that has used the device already."""
         idle = [worker for worker in self._workers if not worker.stage]
         idle.sort(key=lambda worker: device not in worker.contexts and device != CPU)
         return idle[0] if idle else self._spawn_worker()
@@ -154,7 +158,7 @@ class _Pool:
         return self._workers[-1]
 
     def _receive(self, worker: _Worker) -> None:
-        """Take one message from a worker, or notice that it is gone."""
+        """Take one message from a worker, or notice that its process has ended."""
         stage = worker.stage
         if stage is None:
             return
@@ -170,12 +174,16 @@ class _Pool:
         elif not worker.process.is_alive():
             self._workers.remove(worker)
             code = worker.process.exitcode
-            why = f"the worker was killed by {signal.Signals(-code).name}" if code < 0 else f"the worker left ({code})"
-            self._scheduler.lose(stage, why)
+            cause = (
+                f"the worker was killed by {signal.Signals(-code).name}"
+                if code < 0
+                else f"the worker exited with code {code}"
+            )
+            self._scheduler.lose(stage, cause)
 
 
 def _worker_main(pipe: Connection, store_url: str) -> None:
-    """A worker's life: one stage after the other, until the driver is gone."""
+    """Run the stages that the driver sends, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     while True:
@@ -187,6 +195,7 @@ def _worker_main(pipe: Connection, store_url: str) -> None:
 
 
 def _exit_with_parent() -> None:
+    """End this process when its parent ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

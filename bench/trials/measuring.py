@@ -1,6 +1,6 @@
-"""What is measured of sets beside the attacker's own quality: how audible a defense is, and what models generate.
+"""Measurements beside the attacker's quality: how audible a defense is, and what models generate.
 
-Nothing here is the score. Numbers come as a record holds them, NaN as null.
+None of these is the score. Numbers are returned as a record holds them, NaN as null.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ from bench.vocabulary import PerDomain
 
 __all__ = ["audibility", "generated"]
 
-_HEARD = 256  # clips of a protected set, evenly spread, whose audibility is measured
+_MEASURED = 256  # most items of a protected set whose audibility is measured, evenly spread
 
 
 def audibility(clean: Data, protected: Data, content: str, rng: Generator) -> dict[str, Any]:
-    """Measure what a listener would notice of a protected set, item by item and as a set.
+    """Measure the audible difference between a protected set and the clean one, item by item and as sets.
 
     Args:
-        clean: the items before protection.
-        protected: the same items, protected.
+        clean: The items before protection.
+        protected: The same items, protected.
         content: "speech" to measure PESQ and STOI as well.
-        rng: for the measures that draw.
+        rng: For the measures that draw random numbers.
 
     Returns:
         The part `audibility` of a record.
     """
-    index = torch.linspace(0, len(clean) - 1, min(_HEARD, len(clean))).round().long()
+    index = torch.linspace(0, len(clean) - 1, min(_MEASURED, len(clean))).round().long()
     clean, protected = clean.select(index), protected.select(index)
     measured = _AUDIBILITY.of(clean)(clean, protected, content, rng)
     return {"ids": list(clean.ids), "per_clip": {}, "distance": {}, **measured}
 
 
 def generated(test: Data, samples: Data, rng: Callable[[], Generator]) -> dict[str, Any]:
-    """Measure what a model generated: sound by its distance from the held-out set, notes by symbolic metrics.
+    """Measure what a model generated: audio by its distance from the test set, rolls by symbolic metrics.
 
     Args:
-        test: the real held-out set.
-        samples: what was generated.
-        rng: gives the stage's random numbers, from their beginning.
+        test: The real test set.
+        samples: The generated set.
+        rng: Returns a new generator with the stage's seed at every call.
+
+    Returns:
+        The part of an evaluation that depends on the domain: "distance" for clips, "music" for rolls.
     """
     measured: dict[str, Any] = _GENERATED.of(samples)(test, samples, rng)
     return measured
@@ -77,16 +80,17 @@ def _generated_clips(test: Clips, samples: Clips, rng: Callable[[], Generator]) 
 
 
 def _generated_rolls(test: Rolls, samples: Rolls, rng: Callable[[], Generator]) -> dict[str, Any]:
-    """Beside the metrics of the real set, of random notes, and of tracks that do not belong together."""
+    """Measure the generated rolls beside the real set, random notes, and tracks that do not belong together."""
     from bench.metrics.symbolic import random_notes, shuffled_tracks
 
     sets = {"real": test, "random notes": random_notes(test, rng()), "generated": samples}
-    if len(test) >= len(test.programs):  # else there are not enough rolls to take each track from another
+    if len(test) >= len(test.programs):  # each track is taken from a different roll
         sets["shuffled tracks"] = shuffled_tracks(test, rng())
     return {"music": {name: numbers_by_name(_notes(test, name, rolls)) for name, rolls in sets.items()}}
 
 
 def _notes(real: Rolls, name: str, rolls: Rolls) -> dict[str, float]:
+    """Return the symbolic metrics of a set and, unless it is the real one, its distance from the real one."""
     from bench.metrics.distance import kad
     from bench.metrics.styles import style_purity
     from bench.metrics.symbolic import describe, features, overlapped_area
@@ -95,15 +99,15 @@ def _notes(real: Rolls, name: str, rolls: Rolls) -> dict[str, float]:
     if real.labels is not None:
         measured["style purity"] = style_purity(real, rolls)
     if name != "real" and min(len(rolls), len(real)) > 2:
-        base, seen = features(real), features(rolls)
-        measured |= {"KAD": kad(base, seen), "overlapped area": overlapped_area(base, seen)}
+        base, sampled = features(real), features(rolls)
+        measured |= {"KAD": kad(base, sampled), "overlapped area": overlapped_area(base, sampled)}
     return measured
 
 
-def _distance(real: Clips, other: Clips, rng: Generator) -> dict[str, Any]:
+def _distance(real: Clips, compared: Clips, rng: Generator) -> dict[str, Any]:
     from bench.metrics.distance import distances
 
-    return numbers_by_name(distances(real, other, rng))
+    return numbers_by_name(distances(real, compared, rng))
 
 
 _AUDIBILITY: PerDomain[Callable[[Any, Any, str, Generator], dict[str, Any]]] = PerDomain(

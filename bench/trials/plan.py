@@ -1,20 +1,20 @@
-"""The plan: which stages of work some trials need. Pure values, without torch.
+"""Plan: the stages of work that some trials need. Pure values, without torch.
 
-    load -> protect -> audit
-               |
-              mix -> adapt -> learn -> evaluate
+load -> protect -> audit
+           |
+          mix -> adapt -> learn -> evaluate
 
-Each stage is named by a content key over what it does: the task, the resolved parameters and source digests of its
-plugins, its options and its parents' keys. Equal stages have equal keys and so collapse: one protected set serves every
-attacker, one clean arm serves every defense. `ARMS` says what each arm of a trial is trained on. Beside the arms stand
-two comparisons of sets:
+Each stage has a content key over what it does: the task, the resolved parameters and source digests of its plugins, its
+options and its parents' keys. Equal stages have equal keys and are done once: one protected set serves every attacker,
+one clean arm serves every defense. `ARMS` says what each arm of a trial is trained on. Two stages beside the arms
+compare sets:
 
-    audit    how audible the protection is. It has no plugin, so that sets are audited again, by another `AUDIT`,
-             without being protected again
-    view     where the attacker has a `view`: what it reads of the protected set beside what it reads of the clean one,
-             both adapted
+* audit: how audible the protection is. It has no plugin, so a set can be audited again, under a new `AUDIT` version,
+  without being protected again.
+* compare, where the attacker has a `view`: what the attacker reads of the protected set beside what it reads of the
+  clean set, both adapted.
 
-A preprocessing adaptation before a classifier changes what is validated and tested on too: it is the attacker's own
+A preprocessing adaptation before a classifier also changes the validation and test sets: it is part of the attacker's
 pipeline.
 """
 
@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.results.names import KEY_SCHEMA, digest, trial_key
+from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
 from bench.trials.trial import SPLITS, Part, Trial
 from bench.vocabulary import Needs
 
-AUDIT = 1  # part of the key of every audit. Raise it when `bench.trials.measuring` measures something else
+AUDIT = 1  # part of the key of every audit; increase it when `bench.trials.measuring` changes what it measures
 
 Parts = Mapping[str, Part | tuple[Part, ...] | None]  # role -> plugins
 TrainingSet = Literal["published", "clean", "remainder"]
@@ -42,12 +42,12 @@ class Stage:
     parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
     options: Mapping[str, Any]
     parents: Mapping[str, str]  # role -> key
-    title: str = ""  # for people
+    title: str = ""  # in messages
     key: str = ""
 
     @property
     def needs(self) -> Needs:
-        """The most that any of its plugins needs; reading, writing and auditing sets needs no accelerator."""
+        """The largest need of its plugins; reading, writing and auditing sets need no accelerator."""
         needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
         return Needs(
             cpus=max((need.cpus for need in needs), default=Needs.cpus),
@@ -58,19 +58,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cell:
-    """Which artefacts a trial's record is made of: role -> key."""
+    """The artefacts that a trial's record is built from: role -> key."""
 
     trial: Trial
     keys: Mapping[str, str]
 
     @property
     def key(self) -> str:
+        """The record's key."""
         return trial_key(self.keys)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages by key, parents before children, and the cells that they are for."""
+    """Stages by key, parents before children, and the cells that need them."""
 
     stages: Mapping[str, Stage]
     cells: tuple[Cell, ...]
@@ -88,14 +89,14 @@ class Arm:
 
 ARMS = (
     Arm("protected", "published", adapted=True),
-    # The reference of the score: the data as it is, without adaptation.
+    # The reference of the score: clean data, without adaptation.
     Arm("clean", "clean", adapted=False),
-    # Chance, or the pretrained base; where the attacker has a `prior`, what the frequencies of single symbols in the
-    # clean training set are worth.
+    # Chance, or the pretrained base; where the attacker has a `prior`, a model of the symbol frequencies in the clean
+    # training set.
     Arm("untrained", None, adapted=False),
     # What the adaptation costs the attacker.
     Arm("clean_adapted", "clean", adapted=True, applies=lambda trial: trial.adaptation is not None),
-    # What the unprotected items teach alone, where only a share of the set is protected.
+    # The unprotected items alone, where only a share of the set is protected.
     Arm("remainder", "remainder", adapted=False, applies=lambda trial: trial.partial),
 )
 
@@ -107,14 +108,17 @@ def stage(
     options: Mapping[str, Any] | None = None,
     parents: Mapping[str, Stage] | None = None,
 ) -> Stage:
-    """A stage with its key. Roles without a plugin are left out of the key.
+    """Return a stage with its key. Roles without a plugin are left out of the key.
 
     Args:
-        task: which function of `bench.trials.stages.TASKS` does it.
-        title: what people are told; no part of the key.
-        parts: role -> plugin or plugins.
+        task: The function of `bench.trials.stages.TASKS` that does it.
+        title: Its name in messages; not part of the key.
+        parts: Role -> plugin or plugins.
         options: JSON values that the task reads.
-        parents: role -> the stage whose artefact it reads.
+        parents: Role -> the stage whose artefact it reads.
+
+    Returns:
+        The stage.
     """
     listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
     keys = {role: parent.key for role, parent in (parents or {}).items()}
@@ -129,22 +133,29 @@ def stage(
 
 
 def plan(trials: Iterable[Trial]) -> Plan:
-    """Every stage that the trials need, once each, parents before children."""
+    """Return every stage that the trials need, once each, parents before children.
+
+    Args:
+        trials: The trials.
+
+    Returns:
+        The stages, and a cell for each trial.
+    """
     builder = _Builder()
-    held_trials = tuple(trials)  # the builder knows parts by identity, so none may go while it works
+    trial_list = tuple(trials)  # the builder compares parts by id(), so all must live until it is done
     cells = []
-    for trial in held_trials:
+    for trial in trial_list:
         roles = _TrialStages(trial, builder).roles()
         cells.append(Cell(trial, {role: stage.key for role, stage in roles.items()}))
     return Plan(builder.stages, tuple(cells))
 
 
 class _Builder:
-    """The stages built so far, parents before children. No stage is built, or digested, twice."""
+    """Builds stages, parents before children. No stage is built, or digested, twice."""
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
-        self._built: dict[Any, Stage] = {}
+        self._stages_of: dict[Any, Stage] = {}
 
     def stage(
         self, task: str, title: str, parts: Parts, options: Mapping[str, Any], parents: Mapping[str, Stage]
@@ -156,11 +167,11 @@ class _Builder:
             tuple((name, type(value), value) for name, value in options.items()),  # 1 and 1.0 have different keys
             tuple((role, parent.key) for role, parent in parents.items()),
         )
-        built = self._built.get(arguments)
-        if built is None:
+        cached = self._stages_of.get(arguments)
+        if cached is None:
             new = stage(task, title, listed, options, parents)
-            built = self._built[arguments] = self.stages.setdefault(new.key, new)
-        return built
+            cached = self._stages_of[arguments] = self.stages.setdefault(new.key, new)
+        return cached
 
 
 class _TrialStages:
@@ -174,7 +185,7 @@ class _TrialStages:
         self._loaded = {split: self._load(split) for split in SPLITS}
 
     def roles(self) -> dict[str, Stage]:
-        """Every stage that the trial's record names: role -> stage."""
+        """Return every stage that the trial's record names: role -> stage."""
         trial, clean = self._trial, self._loaded["train"]
         protected = self._protect(trial)
         published = self._mix(protected)
@@ -201,7 +212,7 @@ class _TrialStages:
         return self._build("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
 
     def _protect(self, trial: Trial) -> Stage:
-        """The protected set; the data itself for the clean control, so that its arms collapse into one."""
+        """Return the protected set; for the clean control the data itself, so that its arms are the clean ones."""
         train = self._loaded["train"]
         if trial.defense.control.is_clean:
             return train
@@ -214,18 +225,22 @@ class _TrialStages:
             "protect",
             f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
             {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
-            {**self._seed, "knowledge": "none" if trial.reference else trial.knowledge},
+            {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge},
             parents,
         )
 
     def _audit(self, protected: Stage) -> Stage:
-        """How audible the protection is; of a data set of speech, how it harms speech."""
+        """Return the audit: how audible the protection is and, for data sets of speech, how it affects speech
+        quality.
+        """
         title = f"audit {self._trial.dataset.title} with {self._trial.row}, seed {self._trial.seed}"
         options = {"version": AUDIT, "content": self._trial.dataset.traits.get("content", "")}
         return self._build("audit", title, {}, options, {"clean": self._loaded["train"], "protected": protected})
 
     def _mix(self, protected: Stage) -> Stage:
-        """What is published where only a share is protected. The seed draws which items, alike for every defense."""
+        """Return the published set where only a share is protected. The seed draws the items, the same for every
+        defense.
+        """
         trial = self._trial
         if trial.share == 1 or trial.defense.control.is_clean:
             return protected
@@ -234,17 +249,17 @@ class _TrialStages:
         return self._build("mix", title, {}, {**self._seed, "share": trial.share}, parents)
 
     def _remainder(self) -> Stage:
-        """The items that a share leaves unprotected, alone: what the protected ones add is measured against it."""
+        """Return the items that a share leaves unprotected, the baseline for what the protected ones add."""
         trial = self._trial
         title = f"keep {self._described('remainder')} of {trial.dataset.title}, seed {trial.seed}"
         return self._build("mix", title, {}, {**self._seed, "share": trial.share}, {"train": self._loaded["train"]})
 
-    def _adapt(self, items: Stage, what: str) -> Stage:
-        """The items as the trial's adaptation changes them before training; themselves where it changes none."""
+    def _adapt(self, items: Stage, set_name: str) -> Stage:
+        """Return the items as the trial's adaptation transforms them before training; unchanged if it does not."""
         adaptation = self._trial.adaptation
         if not adaptation or "transform" not in adaptation.hooks:
             return items
-        title = f"adapt {what} by {adaptation.title}, seed {self._trial.seed}"
+        title = f"adapt {set_name} by {adaptation.title}, seed {self._trial.seed}"
         return self._build("adapt", title, {"adaptation": adaptation}, self._seed, {"train": items})
 
     def _learn(self, arm: Arm, items: Stage) -> Stage:
@@ -254,10 +269,10 @@ class _TrialStages:
             hooked = trial.adaptation if {"augment", "train"} & set(trial.adaptation.hooks) else None
             if self._preprocesses:
                 validation = self._adapt(validation, "the validation set")
-        title = f"learn {self._on}, {self._what(arm)}, seed {trial.seed}"
+        title = f"learn {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
         parents = {"train": items, "validation": validation}
         if items.task == "adapt" or arm.train == "remainder":
-            # Other items than were published: the optimiser takes as many steps as for those all the same.
+            # The set differs from the published one, but the optimiser must take as many steps as for that.
             parents["whole"] = self._loaded["train"]
         return self._build("learn", title, {"attacker": trial.attacker, "adaptation": hooked}, self._seed, parents)
 
@@ -271,9 +286,9 @@ class _TrialStages:
         elif "prior" in trial.attacker.hooks:
             parents["train"] = self._loaded["train"]
         if model is clean_model and test is self._loaded["test"] and "validity" in trial.attacker.hooks:
-            # The attacker's validity checks compare the clean arm with the untrained one, where the model is at hand.
+            # The attacker's validity checks compare the clean arm with the untrained one in this stage.
             parents["untrained"] = self._evaluate(_UNTRAINED, None, clean_model)
-        title = f"evaluate {self._on}, {self._what(arm)}, seed {trial.seed}"
+        title = f"evaluate {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
         return self._build("evaluate", title, {"attacker": trial.attacker}, self._seed, parents)
 
     def _compare(self, published: Stage) -> Stage:
@@ -284,7 +299,7 @@ class _TrialStages:
 
     @property
     def _preprocesses(self) -> bool:
-        """Whether the adaptation stands before the attacker's model, in training and when it is used."""
+        """Whether the adaptation preprocesses the attacker's input, in training and in use."""
         trial = self._trial
         return bool(
             trial.adaptation
@@ -292,8 +307,8 @@ class _TrialStages:
             and trial.attacker.traits.get("task") == "classify"
         )
 
-    def _what(self, arm: Arm) -> str:
-        """The arm in a title: what it is trained on, and under what."""
+    def _arm_title(self, arm: Arm) -> str:
+        """Describe an arm in a title: its training set and its adaptation."""
         return self._described(arm.train) + (self._under if arm.adapted else "")
 
     def _described(self, items: TrainingSet | None) -> str:

@@ -1,4 +1,4 @@
-"""Where a number was made: commit, packages, hardware. The git fields are those of bench's own checkout."""
+"""Provenance of a number: commit, packages, hardware. The git fields are those of bench's own checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ PACKAGES = ("cloakbench", "torch", "numpy", "scipy", "transformers", "soundfile"
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """JSON: bench's commit, whether its checkout was changed, Python, packages, processor."""
+    """Return bench's commit, whether its checkout was changed, Python, packages and processor.
+
+    Returns:
+        JSON; the same at every call of a process.
+    """
     return {
         "git": _git(),
         "python": platform.python_version(),
@@ -35,14 +39,16 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit, dirty, origin without credentials; None where bench does not run from a checkout."""
+    """Return commit, dirty and origin without credentials; None where bench does not run from a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False)
-        return done.stdout.strip()
+        completed = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False
+        )
+        return completed.stdout.strip()
 
     try:
         origin = re.sub(r"//[^@/]*@", "//", git("remote", "get-url", "origin"))

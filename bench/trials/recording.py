@@ -1,4 +1,4 @@
-"""Records written: from the artefacts of a trial's stages, or from the error that ended it."""
+"""Build records from the artefacts of a trial's stages, or from the error that ended it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from bench.trials.trial import Part
 
 __all__ = ["attacker_checks", "checks_again", "failed", "of"]
 
-_ON_A_DEVICE = ("protect", "adapt", "learn", "evaluate", "compare")  # tasks of plugins, whose digits depend on it
+_DEVICE_TASKS = (
+    "protect",
+    "adapt",
+    "learn",
+    "evaluate",
+    "compare",
+)  # tasks of plugins: their last digits depend on the device
 
 
 def of(cell: Cell, store: Store, command: str = "") -> Record:
@@ -30,8 +36,11 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
 
     Args:
         cell: The trial and the keys of its stages.
-        store: Where their artefacts are.
+        store: The store that holds their artefacts.
         command: The command line, for the provenance.
+
+    Returns:
+        The record.
     """
     metas = {role: store.meta(key) for role, key in cell.keys.items()}
 
@@ -49,7 +58,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     return Record(
         key=cell.key,
         status="ok",
-        trial=_asked(cell),
+        trial=_trial_record(cell),
         metric=reference["metric"],
         arms=arms,
         ids=reference["ids"],
@@ -81,28 +90,34 @@ def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
         cell: The trial and the keys of its stages.
         error: Stage, type, message and the tail of the traceback.
         command: The command line, for the provenance.
+
+    Returns:
+        The record, without numbers.
     """
     return Record(
         key=cell.key,
         status="failed",
         error=dict(error),
-        trial=_asked(cell),
+        trial=_trial_record(cell),
         stages=dict(cell.keys),
         provenance={"command": command, **provenance(), "accelerator": None},
     )
 
 
 def checks_again(part: Part, arms: Mapping[str, Mapping[str, list[Number]]]) -> list[CheckRecord]:
-    """Return the validity checks that are the attacker's own, computed again from the arms of a record.
+    """Return the attacker's own validity checks, computed again from the arms of a record.
 
     Args:
         part: The attacker.
         arms: Arm -> metric -> one value an item.
+
+    Returns:
+        The checks.
     """
     from bench import plugins
 
     attacker = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
-    return attacker_checks(attacker, arms["clean"], arms["untrained"])
+    return attacker_checks(attacker, arms[Arm.CLEAN], arms[Arm.UNTRAINED])
 
 
 def attacker_checks(
@@ -114,26 +129,31 @@ def attacker_checks(
         attacker: The plugin, an instance.
         clean: Metric -> one value an item, of the arm that is trained on clean data.
         untrained: The same of the untrained arm.
+
+    Returns:
+        The checks.
     """
     means = [{metric: mean(values) for metric, values in arm.items()} for arm in (clean, untrained)]
     return [CheckRecord.of(check) for check in attacker.validity(*means)]
 
 
 def _accelerators(metas: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return which devices made the stages that compute on one: None for processors alone."""
-    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _ON_A_DEVICE}
+    """Return the names of the devices that the plugins' stages ran on; None for processors alone."""
+    names = {meta["made"]["accelerator"] for meta in metas if meta["task"] in _DEVICE_TASKS}
     if names == {None}:
         return None
     return " and ".join(sorted(name or "processor" for name in names))
 
 
 def _cost_is_mixed(meta: Mapping[str, Any]) -> bool:
-    """Whether a protect stage was made when it also measured audibility: what protecting alone cost is then unknown."""
+    """Return whether a protect stage also measured audibility, as older versions did: its cost is not that of
+    protection.
+    """
     return meta["task"] == "protect" and "audibility.json" in meta["files"]
 
 
 def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) -> dict[str, dict[str, Number]]:
-    """Return the metrics of rolls by whose they are; the references are the same for every arm."""
+    """Return the metrics of rolls by set; the reference sets are the same for every arm."""
     arms = {arm: result["music"] for arm, result in results.items() if "music" in result}
     references: dict[str, dict[str, Number]] = next(iter(arms.values()), {})
     return {
@@ -143,8 +163,8 @@ def _music(results: Mapping[str, Any], sets: Mapping[str, dict[str, Number]]) ->
     }
 
 
-def _asked(cell: Cell) -> TrialRecord:
-    """Return what was asked."""
+def _trial_record(cell: Cell) -> TrialRecord:
+    """Return the trial as records hold it."""
     trial = cell.trial
     parts = map_parts(trial, lambda role, part: _recorded(part))
     return TrialRecord(

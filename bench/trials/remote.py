@@ -1,9 +1,8 @@
-"""A stage on its way to another machine: a user's plugin files travel with it, and what came is compared with what was
-meant before anything is done.
+"""Send a stage to another machine with the user's plugin files, and check there that its sources match.
 
-Names of plugins travel as they are. A plugin of the checkout, or of an installed package, must be on the other machine
-already; a plugin that is a user's file is sent as source. Keys name results by source digests, so a machine with other
-code, or with another store, must do nothing: its results would be found under keys that are not theirs.
+Plugins of the checkout, or of an installed package, are sent by name and must be on the other machine already; a plugin
+that is a user's file is sent as source. Keys name results by source digests, so a machine with other code, or another
+store, must refuse the stage: its results would be stored under wrong keys.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from bench.trials.stages import perform
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-Files = Mapping[str, bytes]  # path below the folder that the plugin lies in -> content
+Files = Mapping[str, bytes]  # path relative to the plugin's folder -> content
 
 
 @dataclass(frozen=True)
 class RemoteTask:
-    """A stage with the source of its plugins that are users' files, by digest."""
+    """A stage with the sources of those of its plugins that are users' files, by digest."""
 
     stage: Stage
     sources: Mapping[str, Files]
@@ -38,14 +37,28 @@ class RemoteTask:
 
 
 def serialised(stage: Stage, device: str = CPU) -> RemoteTask:
-    """The stage and the files that it needs; none for plugins that are found by name."""
-    own = {part.digest: part for parts in stage.parts.values() for part in parts if part.name.endswith(".py")}
-    return RemoteTask(stage, {digest: _files(part) for digest, part in own.items()}, device)
+    """Return a stage with the plugin files that it needs.
+
+    Args:
+        stage: The stage.
+        device: Where its tensors go, such as "cuda".
+
+    Returns:
+        The stage, with no files for plugins that are found by name.
+    """
+    user_parts = {part.digest: part for parts in stage.parts.values() for part in parts if part.name.endswith(".py")}
+    return RemoteTask(stage, {digest: _files(part) for digest, part in user_parts.items()}, device)
 
 
 def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
-    """Do a stage that was sent here. What does not fit is its outcome: other code, a parent that this machine's store
-    does not hold.
+    """Perform a stage that was sent to this machine.
+
+    Args:
+        task: The stage and its plugin files.
+        store_url: The store.
+
+    Returns:
+        The outcome; an error if this machine has other code, or its store lacks a parent.
     """
     stage = task.stage
     try:
@@ -54,8 +67,8 @@ def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
         for role, key in stage.parents.items():
             if not store.has(key):
                 raise DataError(
-                    f"{socket.gethostname()} does not find the {role} of '{stage.title}' in the store {store.url}: "
-                    "every node must reach one store: give --store s3://… or a folder that all of them share"
+                    f"{socket.gethostname()} does not find the {role} of '{stage.title}' in the store {store.url}; "
+                    "every node must reach the same store: give --store s3://… or a folder that all nodes share"
                 )
     except BenchError as error:
         described = {"type": type(error).__name__, "message": str(error), "tail": ""}
@@ -64,7 +77,7 @@ def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
 
 
 def _restored(task: RemoteTask) -> Stage:
-    """The stage with its plugins as this machine has them. Raises `PluginError` where their source is another one."""
+    """Return the stage with its plugins as this machine has them. Raise `PluginError` where a source differs."""
     parts = {
         role: tuple(_local_part(part, task.sources.get(part.digest)) for part in listed)
         for role, listed in task.stage.parts.items()
@@ -73,7 +86,7 @@ def _restored(task: RemoteTask) -> Stage:
 
 
 def _local_part(part: Part, files: Files | None) -> Part:
-    name = part.name if files is None else str(_written(part, files))
+    name = part.name if files is None else str(_write_files(part, files))
     digest = plugins.digest(part.kind, name)
     if digest != part.digest:
         raise PluginError(
@@ -90,13 +103,15 @@ def _files(part: Part) -> Files:
     return {file.relative_to(path.parent.parent).as_posix(): file.read_bytes() for file in folder_files(path.parent)}
 
 
-def _written(part: Part, files: Files) -> Path:
-    """The plugin's own file, below a folder that is named by its digest and appears at once."""
+def _write_files(part: Part, files: Files) -> Path:
+    """Write the plugin's files into a folder named by its digest, atomically, and return its main file."""
     entry = Path(part.name).expanduser().resolve()
     parent = Path(tempfile.gettempdir()) / f"cloakbench-plugins-{os.getuid()}"
     parent.mkdir(mode=0o700, exist_ok=True)
     if parent.stat().st_uid != os.getuid():
-        raise PluginError(f"{parent} belongs to somebody else: plugins are not read from it")
+        raise PluginError(
+            f"the folder {parent} belongs to another user, so no plugins are loaded from it: set TMPDIR to one of yours"
+        )
     folder = parent / part.digest
     if not folder.is_dir():
         aside = Path(tempfile.mkdtemp(dir=parent))

@@ -1,4 +1,4 @@
-"""From trials to records: plan, see what the store lacks, have it done, write a record a trial as soon as it can be."""
+"""Run trials: plan them, find which stages the store lacks, execute those, and write a record for each trial."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.trials.scheduler import Event, Outcome, Watch
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
-Place = Literal["local", "ray"]
+Executor = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """A plan beside what the store already holds."""
+    """A plan, its store, and the stages that the store has already."""
 
     plan: Plan
     store: Store
@@ -29,11 +29,20 @@ class Work:
 
     @property
     def missing(self) -> int:
+        """The number of stages to be done."""
         return len(self.plan.stages) - len(self.present)
 
 
 def prepare(trials: Iterable[Trial], store: Store) -> Work:
-    """The plan for some trials and which of its stages are in the store."""
+    """Plan some trials and look up which of the stages are in the store.
+
+    Args:
+        trials: The trials.
+        store: The store.
+
+    Returns:
+        The plan and what is present.
+    """
     planned = plan(trials)
     store.sweep()
     return Work(planned, store, store.present(planned.stages))
@@ -44,39 +53,39 @@ def execute(
     records: Path,
     watch: Watch,
     *,
-    on: Place = "local",
+    on: Executor = "local",
     jobs: int | None = None,
     device: str = "auto",
     command: str = "",
 ) -> list[Record]:
-    """Do what is missing and write every trial's record into a folder, as soon as it can be written.
+    """Execute the missing stages and write every trial's record into a folder as soon as its stages are done.
 
     Args:
-        work: the plan and what of it is done.
-        records: the folder.
-        watch: is told what happens.
+        work: The plan and what of it is present.
+        records: The folder of the records.
+        watch: Called with each event.
         on: "local" or "ray".
-        jobs: processes here, or processors of a Ray cluster started here; None takes one a core.
+        jobs: Processes here, or processors of a Ray cluster started here; None takes one a core.
         device: "auto", "cpu", "cuda" or "cuda:N", see `bench.devices`.
-        command: what the user typed, for the records.
+        command: The command line, for the records.
 
     Returns:
         The records in the order of the trials.
 
     Raises:
-        Stopped: on Ctrl-C, when every record that could be written has been.
-        DataError: bad input (a data set that is not there) leaves nothing that could be tried; no record is written.
-        UsageError: there is no such device, or less than one job was asked for.
+        Stopped: On Ctrl-C, when every record that could be written has been.
+        DataError: No trial could be run because of bad input, such as a missing data set; no record is written.
+        UsageError: There is no such device, or less than one job was asked for.
     """
     if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs = {jobs}: expected 1 or more; by default one a core")
+        raise UsageError(f"jobs = {jobs}: expected 1 or more; the default is one a core")
     writer = RecordWriter(work, records, command)
     writer.stages_done(work.present)
     if not work.missing:
         return writer.in_order()
     work.store.probe()
 
-    def seen(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if event.kind == "done":
             writer.stages_done([event.stage.key])
         watch(event)
@@ -84,14 +93,14 @@ def execute(
     if on == "ray":
         from bench.trials import cluster
 
-        outcomes = cluster.run(work.plan, work.present, work.store.url, seen, jobs, device)
+        outcomes = cluster.run(work.plan, work.present, work.store.url, on_event, jobs, device)
     else:
         from bench import devices
         from bench.trials import local
 
-        wanted = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
+        processes = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
         accelerators = devices.chosen(device)
-        outcomes = local.run(work.plan, work.present, work.store.url, seen, wanted, accelerators)
+        outcomes = local.run(work.plan, work.present, work.store.url, on_event, processes, accelerators)
     errors = [outcome for outcome in outcomes.values() if outcome.error]
     if errors and not writer.in_order() and all(outcome.bad_input for outcome in errors):
         raise DataError(str(errors[0].error and errors[0].error["message"]))
@@ -100,28 +109,36 @@ def execute(
 
 
 class RecordWriter:
-    """Writes each record once, as soon as its stages are there. The driver is the only writer."""
+    """Writes each record once, as soon as its stages are done. Only the driver writes records."""
 
     def __init__(self, work: Work, folder: Path, command: str):
         self._work, self._folder, self._command = work, folder, command
-        self._lacking = {index: set(cell.keys.values()) for index, cell in enumerate(work.plan.cells)}
+        self._missing = {index: set(cell.keys.values()) for index, cell in enumerate(work.plan.cells)}
         self._cells_of: dict[str, list[int]] = {}
-        for index, keys in self._lacking.items():
+        for index, keys in self._missing.items():
             for key in keys:
                 self._cells_of.setdefault(key, []).append(index)
         self._records: dict[int, Record] = {}
 
     def stages_done(self, keys: Iterable[str]) -> None:
-        """Write the records whose last stages these are."""
+        """Write the records that have become complete.
+
+        Args:
+            keys: Keys of stages that are done.
+        """
         for key in keys:
             for index in self._cells_of.get(key, []):
-                self._lacking[index].discard(key)
-                if not self._lacking[index] and index not in self._records:
+                self._missing[index].discard(key)
+                if not self._missing[index] and index not in self._records:
                     self._write(index, recording.of(self._cell(index), self._work.store, self._command))
 
     def fail(self, outcomes: dict[str, Outcome]) -> None:
-        """Write a record that says why for every trial one of whose stages failed."""
-        for index, keys in self._lacking.items():
+        """Write a record with the error for every trial one of whose stages failed.
+
+        Args:
+            outcomes: Stage key -> outcome.
+        """
+        for index, keys in self._missing.items():
             errors = [outcomes[key] for key in self._cell(index).keys.values() if key in outcomes and key in keys]
             failed = next((outcome for outcome in errors if outcome.error), None)
             if failed and failed.error and index not in self._records:
@@ -130,12 +147,12 @@ class RecordWriter:
                 self._write(index, recording.failed(self._cell(index), error, self._command))
 
     def in_order(self) -> list[Record]:
-        """The records that are written, in the order of the trials."""
+        """Return the written records in the order of the trials."""
         return [self._records[index] for index in sorted(self._records)]
 
     def _cell(self, index: int) -> Cell:
         return self._work.plan.cells[index]
 
-    def _write(self, index: int, written: Record) -> None:
-        self._records[index] = written
-        written.save(self._folder)
+    def _write(self, index: int, record: Record) -> None:
+        self._records[index] = record
+        record.save(self._folder)

@@ -1,4 +1,4 @@
-"""Which stages may run next: the bookkeeping that the local and the cluster executor share. Pure, single-threaded."""
+"""Decide which stages may run next; shared by the local and the Ray executor. Pure, single-threaded."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Literal
 
 from bench.trials.plan import Plan, Stage
 
-MOST_ATTEMPTS = 3  # how often a stage may lose its worker before it counts as failed
+MOST_ATTEMPTS = 3  # a stage whose worker died this often has failed
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended. `error` is None where its artefact is in the store."""
+    """The result of a stage. `error` is None where its artefact is in the store."""
 
     key: str
     seconds: float
     error: dict[str, str] | None = None  # type, message, tail of the traceback
-    bad_input: bool = False  # the user can mend it: missing data, a parameter that makes no sense
+    bad_input: bool = False  # an error that the user can correct: missing data, a bad parameter
 
 
 @dataclass(frozen=True)
 class Event:
-    """What an executor tells whoever runs it."""
+    """A change in a stage's state, reported by an executor to its caller."""
 
     kind: Literal["start", "progress", "done", "failed", "skipped", "lost"]
     stage: Stage
@@ -36,13 +36,13 @@ Watch = Callable[[Event], None]
 
 
 class Stopped(Exception):
-    """The user asked to stop: what is in the store stays, the rest is not done."""
+    """The user interrupted the run. Finished stages stay in the store; the rest is not done."""
 
 
 class Scheduler:
-    """Stages that remain, those that may run, and what follows from each end.
+    """Tracks waiting, runnable and running stages, and what each outcome allows next.
 
-    A failed stage's descendants are skipped; everything else goes on.
+    The descendants of a failed stage are skipped; all other stages continue.
     """
 
     def __init__(self, plan: Plan, present: Iterable[str], watch: Watch):
@@ -58,8 +58,8 @@ class Scheduler:
         for key, parents in self._waiting.items():
             for parent in parents:
                 self._children.setdefault(parent, []).append(key)
-        heights = self._measured()
-        # The critical path goes first: stages sort by how many hang below them, then by their place in the plan.
+        heights = self._heights()
+        # The critical path goes first: by the longest chain of descendants, then by the order of the plan.
         self._rank = {key: (-heights[key], position, key) for position, key in enumerate(self._waiting)}
         self._free = sorted(self._rank[key] for key, parents in self._waiting.items() if not parents)
         self._attempts: dict[str, int] = {}
@@ -68,33 +68,49 @@ class Scheduler:
 
     @property
     def open(self) -> bool:
-        """Whether anything is running or can still run."""
+        """Whether any stage is running or waiting."""
         return bool(self.running or self._waiting)
 
     @property
     def missing_parents(self) -> list[str]:
-        """The keys that stages still wait for and that nothing here will make: what a deadlock is about."""
+        """Keys that waiting stages need and that no stage here makes: the cause of a deadlock."""
         expected = self._waiting.keys() | self.running
         return sorted({parent for parents in self._waiting.values() for parent in parents if parent not in expected})
 
     @property
     def pending(self) -> int:
-        """How many stages have not begun."""
+        """The number of stages that have not started."""
         return len(self._waiting)
 
     def ready(self, most: int | None = None) -> list[Stage]:
-        """The stages that may start now, those with the longest work behind them first; no more than `most`."""
+        """Return the stages that may start, those with the longest chain of descendants first.
+
+        Args:
+            most: How many at most; None for all.
+
+        Returns:
+            The stages.
+        """
         free = self._free if most is None else self._free[: max(most, 0)]
         return [self._stages[key] for _, _, key in free]
 
     def start(self, stage: Stage) -> None:
+        """Mark a stage as running.
+
+        Args:
+            stage: A stage that `ready` gave.
+        """
         del self._waiting[stage.key]
         self._free.remove(self._rank[stage.key])
         self.running.add(stage.key)
         self._watch(Event("start", stage))
 
     def finish(self, outcome: Outcome) -> None:
-        """A stage ended, well or not."""
+        """Record the outcome of a stage, and free or skip its children.
+
+        Args:
+            outcome: The outcome.
+        """
         stage = self._stages[outcome.key]
         self.running.discard(outcome.key)
         self.outcomes[outcome.key] = outcome
@@ -113,17 +129,22 @@ class Scheduler:
         for child in children:
             self._skip(child, outcome)
 
-    def lose(self, stage: Stage, why: str) -> None:
-        """The stage's worker died: it runs again, but not for ever."""
+    def lose(self, stage: Stage, cause: str) -> None:
+        """Queue a stage again whose worker died; fail it after `MOST_ATTEMPTS`.
+
+        Args:
+            stage: The stage.
+            cause: How the worker died.
+        """
         self._attempts[stage.key] = self._attempts.get(stage.key, 0) + 1
         if self._attempts[stage.key] >= MOST_ATTEMPTS:
-            error = {"type": "WorkerLost", "message": f"{why}, {MOST_ATTEMPTS} times", "tail": ""}
+            error = {"type": "WorkerLost", "message": f"{cause}, {MOST_ATTEMPTS} times", "tail": ""}
             self.finish(Outcome(stage.key, 0.0, error))
             return
         self.running.discard(stage.key)
         self._waiting[stage.key] = set()
         bisect.insort(self._free, self._rank[stage.key])
-        self._watch(Event("lost", stage, text=why))
+        self._watch(Event("lost", stage, text=cause))
 
     def _skip(self, key: str, cause: Outcome) -> None:
         if key not in self._waiting:
@@ -137,9 +158,9 @@ class Scheduler:
         for child in self._children.pop(key, []):
             self._skip(child, cause)
 
-    def _measured(self) -> dict[str, int]:
-        """How many stages hang below each one, in its longest line."""
+    def _heights(self) -> dict[str, int]:
+        """Return the length of the longest chain of descendants of each stage, itself included."""
         heights: dict[str, int] = {}
-        for key in reversed(list(self._waiting)):  # children come after their parents in a plan
+        for key in reversed(list(self._waiting)):  # a plan lists parents before children
             heights[key] = 1 + max((heights[child] for child in self._children.get(key, [])), default=0)
         return heights

@@ -1,8 +1,8 @@
-"""What each task of a plan does: load, protect, audit, mix, adapt, learn, evaluate, compare.
+"""Perform the tasks of a plan: load, protect, audit, mix, adapt, learn, evaluate, compare.
 
-`perform` is all that an executor calls. It reads a stage's parents from the store, does the work with the stage's
-plugins and writes the artefact; nothing passes between stages but through the store. Random numbers come from one
-generator a stage, seeded by the task and the trial's seed alone, so that arms and defenses are paired by seed.
+Executors call `perform`. It reads a stage's parents from the store, runs the task with the stage's plugins and writes
+the artefact; stages exchange data only through the store. Each stage has one random generator, seeded by the task and
+the trial's seed alone, so that arms and defenses are paired by seed.
 """
 
 from __future__ import annotations
@@ -39,39 +39,48 @@ from bench.trials.store import Store
 from bench.trials.trial import Part
 from bench.vocabulary import PerDomain
 
-Report = Callable[[str], None]  # a line for people: how far a stage is
+Report = Callable[[str], None]  # called with a progress line
 
 
 def generator(task: str, seed: int, device: torch.device | str = "cpu") -> Generator:
-    """The random numbers of a stage: the same for every defense and every arm of one seed."""
+    """Return the random generator of a stage: the same for every defense and every arm of one seed.
+
+    Args:
+        task: The stage's task.
+        seed: The trial's seed.
+        device: The device of the generator.
+
+    Returns:
+        A new generator.
+    """
     state = int.from_bytes(hashlib.sha256(f"{task}:{seed}".encode()).digest()[:7], "big")
     return Generator(device=device).manual_seed(state)
 
 
 def perform(stage: Stage, store_url: str, report: Report = lambda line: None, device: str = CPU) -> Outcome:
-    """Do one stage and put its artefact into the store.
+    """Perform one stage and put its artefact into the store.
 
     Args:
-        stage: what to do.
-        store_url: where its parents are and its artefact goes.
-        report: is told how far the stage is.
-        device: where its tensors are, such as "cuda:0".
+        stage: The stage.
+        store_url: The store with its parents, for its artefact.
+        report: Called with progress lines.
+        device: Where its tensors are, such as "cuda:0".
 
     Returns:
-        How it ended. An error of a plugin, and its attempt to end the process, are outcomes and never raised.
+        The outcome. An error of a plugin, or its attempt to end the process, is an outcome and never raised.
     """
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
         store = Store(store_url)
         if not store.has(stage.key):
             with exit_raises():
                 _do(stage, store, report, torch.device(device))
-    except (KeyboardInterrupt, Terminated):  # the user's
+    except (KeyboardInterrupt, Terminated):  # from the user, not from a plugin
         raise
-    except BaseException as error:  # also what a plugin raises that is no Exception: SystemExit, CancelledError
+    except BaseException as error:  # plugins may raise SystemExit or CancelledError, which are not Exceptions
         reason = explained(error) if isinstance(error, Exception) else error
-        return Outcome(stage.key, time.perf_counter() - started, _described(reason), isinstance(reason, BenchError))
-    return Outcome(stage.key, time.perf_counter() - started)
+        return Outcome(stage.key, time.perf_counter() - start, _described(reason), isinstance(reason, BenchError))
+    return Outcome(stage.key, time.perf_counter() - start)
 
 
 def _do(stage: Stage, store: Store, report: Report, device: torch.device) -> None:
@@ -97,12 +106,12 @@ def _do(stage: Stage, store: Store, report: Report, device: torch.device) -> Non
     finally:
         torch.set_num_threads(threads)
         if device.type != CPU:
-            torch.cuda.empty_cache()  # the next stage of this device may be another process's
+            torch.cuda.empty_cache()  # another process may use this device next
 
 
 @dataclass(frozen=True)
 class _Work:
-    """One stage at work: its plugins, its parents' artefacts and its random numbers."""
+    """One stage in progress: its plugins, its parents' artefacts and its random numbers."""
 
     stage: Stage
     store: Store
@@ -110,12 +119,12 @@ class _Work:
     report: Report
 
     def plugin(self, role: str) -> Any:
-        """The only plugin of a role, or None."""
+        """Return the only plugin of a role, or None."""
         instances = self.plugins(role)
         return instances[0] if instances else None
 
     def plugins(self, role: str) -> tuple[Any, ...]:
-        return tuple(_built(part) for part in self.stage.parts.get(role, ()))
+        return tuple(_load_plugin(part) for part in self.stage.parts.get(role, ()))
 
     def data(self, role: str) -> Any:
         return load_data(self.parent(role), self.device)
@@ -124,7 +133,7 @@ class _Work:
         return self.store.open(self.stage.parents[role])
 
     def logging(self, epochs: list[dict[str, float]]) -> Log:
-        """A log that keeps every line and tells people."""
+        """Return a log that appends to `epochs` and reports progress."""
 
         def log(epoch: Epoch) -> None:
             epochs.append(epoch.numbers())
@@ -157,16 +166,16 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     defense = work.plugin("defense")
     protected = defense.protect(data, knowledge, work.rng())
     if defense.padding and type(protected) is type(data):
-        data = replace(data, lengths=protected.lengths)  # its padding counts as recording
+        data = replace(data, lengths=protected.lengths)  # the padding is part of the protected signal
     protected = _paired(data, protected, work.stage)
-    _within(data, protected, defense.epsilon, work.stage)
+    _check_bound(data, protected, defense.epsilon, work.stage)
     save_data(folder, protected)
     write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
     return {"alignment": alignment_hash(load_data(folder))}  # of the rounded file: that is what is published
 
 
 def _audit(work: _Work, folder: Path) -> dict[str, Any]:
-    """Measure how audible the published set is beside the clean one."""
+    """Measure how audible the difference between the published and the clean set is."""
     clean, published = work.data("clean"), work.data("protected")
     clean = replace(clean, lengths=published.lengths)  # a defense may have filled the padding
     rng = generator("audibility", 0, work.device)
@@ -175,15 +184,17 @@ def _audit(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _mix(work: _Work, folder: Path) -> dict[str, Any]:
-    """Publish protected items for a share of the set and the rest as it is; without a protected set, keep that rest."""
+    """Publish protected items for a share of the set and clean ones for the rest; without a protected set, that rest
+    alone.
+    """
     data = work.data("train")
     protected = shares.protected_items(data, work.stage.options["share"], work.rng())
     if "protected" in work.stage.parents:
-        data = shares.mixed(data, work.data("protected"), protected)
+        data = shares.mix(data, work.data("protected"), protected)
     else:
         data = data.select((~protected).nonzero()[:, 0])
         if not len(data):
-            raise DataError(f"{work.stage.title}: nothing is left unprotected, expected a smaller share")
+            raise DataError(f"{work.stage.title}: no item is left unprotected, expected a smaller share")
     save_data(folder, data)
     return {**_counts(data), "protected": int(protected.sum()), "alignment": alignment_hash(load_data(folder))}
 
@@ -191,7 +202,9 @@ def _mix(work: _Work, folder: Path) -> dict[str, Any]:
 def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
     data, adaptation = work.data("train"), work.plugin("adaptation")
     if "labels" in adaptation.requires and data.labels is None:
-        raise DataError(f"{work.stage.title}: the adaptation requires labels, expected a data set of classes")
+        raise DataError(
+            f"{work.stage.title}: the adaptation requires labels, but the data set has none: expected one with classes"
+        )
     adapted = adaptation.transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
@@ -225,7 +238,7 @@ def _learn(work: _Work, folder: Path) -> dict[str, Any]:
 
 def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
     attacker, test = work.plugin("attacker"), work.data("test")
-    # The base is rebuilt from the random numbers that learning began with.
+    # The base is built with the generator that learning began with, so it has the same initial weights.
     model = attacker.model(test, generator("learn", work.stage.options["seed"], work.device))
     if "model" in work.stage.parents:
         load_model(work.parent("model"), model)
@@ -253,13 +266,13 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _gates(work: _Work, attacker: Any, clean: Mapping[str, list[Number]]) -> list[dict[str, Any]]:
-    """The attacker's own validity checks of the clean arm beside the untrained one."""
+    """Return the attacker's own validity checks of the clean arm beside the untrained one."""
     untrained = work.store.json(work.stage.parents["untrained"], "quality.json")["quality"]
     return [gate.model_dump() for gate in attacker_checks(attacker, clean, untrained)]
 
 
 def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder: Path) -> dict[str, Any]:
-    """Let the model generate, keep what it made, and measure it."""
+    """Let the model generate a set, save it and measure it."""
     work.report("generating")
     with torch.no_grad():
         samples = attacker.generate(model, test, work.rng())
@@ -268,10 +281,10 @@ def _generated(work: _Work, attacker: Any, model: nn.Module, test: Data, folder:
 
 
 def _compare(work: _Work, folder: Path) -> dict[str, Any]:
-    """Of each item that both sets hold, the share of what the attacker reads that differs."""
+    """Measure, for each item in both sets, the share of the attacker's input that differs."""
     attacker, clean, protected = work.plugin("attacker"), work.data("clean"), work.data("protected")
-    index_of = {name: at for at, name in enumerate(clean.ids)}
-    shared = [at for at, name in enumerate(protected.ids) if name in index_of]
+    index_of = {name: index for index, name in enumerate(clean.ids)}
+    shared = [index for index, name in enumerate(protected.ids) if name in index_of]
     protected = protected.select(shared)
     clean = clean.select([index_of[name] for name in protected.ids])
     changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
@@ -280,63 +293,69 @@ def _compare(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _paired(data: Data, protected: Any, stage: Stage) -> Data:
-    """The invariants of every protected set: same items, shape and rate; usable values; nothing in the padding."""
-    what = stage.title
+    """Check the invariants of a protected set: same items, shape and rate, valid values, silent padding."""
+    title = stage.title
     if type(protected) is not type(data):
-        raise PluginError(f"{what}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
+        raise PluginError(f"{title}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
     if protected.ids != data.ids:
-        raise PluginError(f"{what}: the ids changed or their order did: noise would be paired with the wrong clips")
+        raise PluginError(f"{title}: the ids or their order changed, expected those of the clean set")
     clean_signal, protected_signal = data.signal, protected.signal
     if clean_signal.shape != protected_signal.shape:
         raise PluginError(
-            f"{what}: the shape changed from {tuple(clean_signal.shape)} to {tuple(protected_signal.shape)}"
+            f"{title}: the shape changed from {tuple(clean_signal.shape)} to {tuple(protected_signal.shape)}"
         )
     if not torch.equal(data.lengths, protected.lengths):
-        raise PluginError(f"{what}: the lengths changed, expected the same recordings")
-    checked: Data = protected.check(what)
-    _PAIRED.of(data)(data, protected, what)
+        raise PluginError(
+            f"{title}: the lengths changed, expected those of the clean set; declare padding = True to fill the padding"
+        )
+    checked: Data = protected.check(title)
+    _PAIRED.of(data)(data, protected, title)
     return checked
 
 
-def _paired_clips(data: Clips, protected: Clips, what: str) -> None:
+def _paired_clips(data: Clips, protected: Clips, title: str) -> None:
     if data.rate != protected.rate:
-        raise PluginError(f"{what}: the rate changed from {data.rate} to {protected.rate}")
+        raise PluginError(f"{title}: the rate changed from {data.rate} to {protected.rate}")
     if strangers := misaligned(data, protected):
-        name, other = strangers[0]
+        name, source = strangers[0]
         raise PluginError(
-            f"{what}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than like "
-            f"their own (first: '{name}' is like '{other}'), expected the clips in their order, each changed less"
+            f"{title}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than "
+            f"like their own (first: '{name}' is like '{source}'), expected the clips in their order, each changed less"
         )
 
 
-def _paired_rolls(data: Rolls, protected: Rolls, what: str) -> None:
-    """Notes may all have changed: nothing more is known of rolls."""
+def _paired_rolls(data: Rolls, protected: Rolls, title: str) -> None:
+    """Check nothing: every note may have been changed."""
 
 
 _PAIRED: PerDomain[Callable[[Any, Any, str], None]] = PerDomain(audio=_paired_clips, midi=_paired_rolls)
 
 
-def _within(data: Data, protected: Data, epsilon: float | None, stage: Stage) -> None:
-    """A defense that names a bound keeps it, to one step of 16 bits."""
+def _check_bound(data: Data, protected: Data, epsilon: float | None, stage: Stage) -> None:
+    """Raise `PluginError` where the noise exceeds the bound that its defense declares, by more than one 16-bit step."""
     if epsilon is None:
         return
-    most = float((protected.signal - data.signal).abs().max())
-    if most > epsilon + 2**-15:
-        raise PluginError(f"{stage.title}: the noise peaks at {most:.5f}, which is over its own bound {epsilon:.5f}")
+    peak = float((protected.signal - data.signal).abs().max())
+    if peak > epsilon + 2**-15:
+        raise PluginError(
+            f"{stage.title}: the noise peaks at {peak:.5f}, expected at most the defense's epsilon {epsilon:.5f}"
+        )
 
 
 def _counts(data: Data) -> dict[str, Any]:
     return {"items": len(data), "groups": len(set(data.groups)), "seconds": round(data.seconds, 3)}
 
 
-def _built(part: Part) -> Any:
-    """A plugin as the plan resolved it; refused where this machine's source is another than the plan's."""
+def _load_plugin(part: Part) -> Any:
+    """Build a plugin as the plan resolved it. Raise `PluginError` or `DataError` where its source or data changed
+    since.
+    """
     current = plugins.digest(part.kind, part.name)
     if current != part.digest:
-        raise PluginError(f"'{part.name}' here ({current}) differs from the one that was planned ({part.digest})")
+        raise PluginError(f"the source of '{part.name}' changed: digest {current}, expected {part.digest} of the plan")
     plugin = plugins.from_parameters(part.kind, part.name, plugins.load(part.kind, part.name), part.params)
     if part.data and plugin.fingerprint() != part.data:
-        raise DataError(f"the files of '{part.title}' here are not those that were planned with: run the command again")
+        raise DataError(f"the data files of '{part.title}' changed since the plan was made: run the command again")
     return plugin
 
 

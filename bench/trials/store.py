@@ -1,10 +1,11 @@
-"""Artefacts by content: a folder, or any fsspec URL (s3://, gs://, memory://), one folder a key.
+"""Store of artefacts by content key: a folder, or any fsspec URL (s3://, gs://, memory://), one folder a key.
 
-An artefact is complete if and only if its `done.json` is there: it is written last. In a local store the files are made
-in a folder aside, flushed to the disk and renamed into place at once. In a remote one every writer uploads into a
-folder of its own below the key's, and then `done.json`, which names that folder: so what is read comes from one writer,
-and what a broken upload leaves is never read. Two writers of one key write the same content, so whoever comes second
-changes nothing. Only plain file names are accepted: nothing that a `done.json` says can lead out of its folder.
+An artefact is complete if and only if its `done.json` exists: it is written last. In a local store the files are
+written into a temporary folder, flushed to the disk and renamed into place at once. In a remote store every writer
+uploads into a folder of its own below the key's, and then writes `done.json`, which names that folder: readers thus
+read the files of one writer, and never those of a broken upload. Two writers of one key write the same content, so the
+second changes nothing. Only plain file names are accepted, so that no `done.json` can refer to a file outside its
+folder.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ from bench.files import json_text, write_json
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STALE_SECONDS = 24 * 3600
-_ASKED_SINGLY = 32  # keys up to which a remote store is asked for each; above, one listing is quicker
+_MOST_SINGLE_QUERIES = 32  # for more keys, one listing of a remote store is faster than a query for each
 
 
 def default_url() -> str:
-    """$BENCH_STORE, or the user's cache folder."""
+    """Return $BENCH_STORE, or else the user's cache folder.
+
+    Returns:
+        A path or an fsspec URL.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return os.environ.get("BENCH_STORE") or str(Path(cache) / "cloakbench")
 
@@ -41,7 +46,11 @@ def default_url() -> str:
 class Store:
     """Artefacts under a folder or an fsspec URL.
 
-    Raises `UsageError` where the place cannot be used.
+    Args:
+        url: The folder or URL; created where it does not exist.
+
+    Raises:
+        UsageError: The store cannot be created or reached.
     """
 
     def __init__(self, url: str | os.PathLike[str]):
@@ -64,23 +73,39 @@ class Store:
             ) from error
 
     def has(self, key: str) -> bool:
-        """Whether the artefact is complete. A file that is missing or cut short makes it incomplete."""
+        """Return whether an artefact is complete, with every file present and of its full size.
+
+        Args:
+            key: The artefact's key.
+
+        Returns:
+            Whether it is complete.
+        """
         if self._has_here(key):
             return True
         return self._remote is not None and self._remote.has(key)
 
     def present(self, keys: Iterable[str]) -> frozenset[str]:
-        """Those of the keys whose artefacts are complete: `has` for thousands."""
-        wanted = list(keys)
-        stored = {key for key in wanted if self._has_here(key)}
-        rest = [key for key in wanted if key not in stored]
-        if self._remote is not None and rest:
-            stored |= self._remote.present(rest)
+        """Return the keys whose artefacts are complete; faster than `has` for many keys.
+
+        Args:
+            keys: The keys to look up.
+
+        Returns:
+            Those that are complete.
+        """
+        key_list = list(keys)
+        stored = {key for key in key_list if self._has_here(key)}
+        absent = [key for key in key_list if key not in stored]
+        if self._remote is not None and absent:
+            stored |= self._remote.present(absent)
         return frozenset(stored)
 
     def probe(self) -> None:
-        """Write a byte, so that a place which cannot be written is known before hours of work are. Raises `UsageError`
-        where it cannot.
+        """Write a byte, to find out before hours of work whether the store is writable.
+
+        Raises:
+            UsageError: The store cannot be written.
         """
         if self._remote is not None:
             self._remote.probe()
@@ -92,17 +117,36 @@ class Store:
             raise UsageError(f"the store '{self.url}' cannot be written: {error.strerror}") from error
 
     def meta(self, key: str) -> dict[str, Any]:
-        """The artefact's `done.json`. Raises `KeyError` where it is not complete."""
+        """Return the artefact's `done.json`.
+
+        Args:
+            key: The artefact's key.
+
+        Returns:
+            The parsed JSON.
+
+        Raises:
+            KeyError: The artefact is not complete.
+        """
         done: dict[str, Any] = self.json(key, DONE)
         return done
 
     def json(self, key: str, name: str) -> Any:
-        """One JSON file of a complete artefact, without fetching the others; None where it has no such file.
+        """Read one JSON file of an artefact, without fetching the others.
 
-        Raises `KeyError` where the artefact is not complete.
+        Args:
+            key: The artefact's key.
+            name: The file's name.
+
+        Returns:
+            The parsed JSON; None where the artefact has no such file.
+
+        Raises:
+            KeyError: The artefact is not complete.
+            ValueError: `name` is not a plain file name.
         """
         if not _PLAIN.fullmatch(name):
-            raise ValueError(f"not the name of a file: '{name}'")
+            raise ValueError(f"'{name}' is not a plain file name, expected letters, digits, '.', '_' and '-'")
         folder = self._folder(key)
         if self._has_here(key):
             return json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else None
@@ -111,7 +155,17 @@ class Store:
         return self._remote.json(key, name)
 
     def open(self, key: str) -> Path:
-        """The local folder of a complete artefact, fetched if the store is remote. Raises `KeyError`."""
+        """Return the local folder of an artefact, fetched if the store is remote.
+
+        Args:
+            key: The artefact's key.
+
+        Returns:
+            The folder.
+
+        Raises:
+            KeyError: The artefact is not complete.
+        """
         folder = self._folder(key)
         if not self._has_here(key):
             if self._remote is None:
@@ -122,19 +176,38 @@ class Store:
         return folder
 
     def locate(self, key: str) -> str:
-        """The folder of an artefact as text for the user, or that it is not in the store."""
+        """Return the folder of an artefact as text for messages.
+
+        Args:
+            key: The artefact's key.
+
+        Returns:
+            The path; or the key, with the remark that the store lacks it.
+        """
         return str(self.open(key)) if self.has(key) else f"{key} (not in {self.url})"
 
     @contextmanager
     def write(self, key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """A folder to write files into and a mapping for `done.json`: the artefact, unless an error is raised."""
+        """Yield a new folder and a mapping for `done.json`; they become the artefact unless an error is raised.
+
+        Args:
+            key: The artefact's key.
+
+        Returns:
+            A context manager that gives the folder and the mapping.
+
+        Raises:
+            ValueError: A file has a name that is not plain, or is called `done.json`.
+        """
         meta: dict[str, Any] = {}
         with self._aside(key) as aside:
             yield aside, meta
             files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
             for name in files:
                 if not _PLAIN.fullmatch(name) or name == DONE:
-                    raise ValueError(f"an artefact cannot hold a file named '{name}'")
+                    raise ValueError(
+                        f"an artefact cannot hold a file named '{name}', expected a plain name other than {DONE}"
+                    )
             (aside / DONE).write_text(json_text({**meta, "key": key, "files": files}), encoding="utf-8")
             if self._remote is not None:
                 if self._remote.has(key):  # another writer was first: theirs is what everybody reads
@@ -143,7 +216,11 @@ class Store:
             self._settle(aside, self._folder(key))
 
     def sweep(self) -> int:
-        """Remove what interrupted writers left more than a day ago; how many folders that was."""
+        """Remove temporary folders of interrupted writers that are older than a day.
+
+        Returns:
+            How many folders were removed.
+        """
         limit = time.time() - _STALE_SECONDS
         stale = [folder for folder in (self.root / "tmp").glob("*") if folder.stat().st_mtime < limit]
         for folder in stale:
@@ -152,7 +229,7 @@ class Store:
 
     def _folder(self, key: str) -> Path:
         if not _PLAIN.fullmatch(key):
-            raise ValueError(f"not a key: '{key}'")
+            raise ValueError(f"'{key}' is not a key, expected letters, digits, '.', '_' and '-'")
         return self.root / "artefacts" / key[:2] / key
 
     def _has_here(self, key: str) -> bool:
@@ -163,13 +240,13 @@ class Store:
                 _PLAIN.fullmatch(name) and (folder / name).stat().st_size == size for name, size in files.items()
             )
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            return False  # not there, cut short, or not ours: it will be made again
+            return False  # absent, truncated or of another format: the stage is done again
 
     @staticmethod
     def _done(folder: Path) -> dict[str, Any]:
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
         if not isinstance(done, dict):
-            raise ValueError(f"{folder / DONE} is not a JSON object")
+            raise ValueError(f"{folder / DONE} does not hold a JSON object")
         return done
 
     @contextmanager
@@ -183,7 +260,7 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     def _settle(self, aside: Path, folder: Path) -> None:
-        """Move a finished folder into its place, unless another writer was first."""
+        """Move a finished folder into place, unless another writer was first."""
         for path in aside.iterdir():
             _flush(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +275,7 @@ class Store:
 
 
 class _Remote:
-    """The far side of a store: an fsspec file system. Whatever goes wrong there is a `UsageError` of one line."""
+    """A remote store on an fsspec file system. Every error there becomes a `UsageError` of one line."""
 
     def __init__(self, url: str):
         import fsspec
@@ -215,10 +292,10 @@ class _Remote:
     def has(self, key: str) -> bool:
         with self._reached():
             self._fs.invalidate_cache()
-            return bool(self._fs.exists(self._at(key, DONE)))
+            return bool(self._fs.exists(self._path(key, DONE)))
 
     def present(self, keys: list[str]) -> set[str]:
-        if len(keys) <= _ASKED_SINGLY:
+        if len(keys) <= _MOST_SINGLE_QUERIES:
             return {key for key in keys if self.has(key)}
         with self._reached():
             self._fs.invalidate_cache()
@@ -237,34 +314,36 @@ class _Remote:
         if name not in done["files"]:
             return None
         with self._reached():
-            return json.loads(self._fs.cat_file(self._at(key, done["folder"], name)))
+            return json.loads(self._fs.cat_file(self._path(key, done["folder"], name)))
 
     def fetch(self, key: str, folder: Path) -> None:
         done = self._done(key)
         for name, size in done["files"].items():
             with self._reached():
-                self._fs.get_file(self._at(key, done["folder"], name), str(folder / name))
+                self._fs.get_file(self._path(key, done["folder"], name), str(folder / name))
             if (folder / name).stat().st_size != size:
-                raise UsageError(f"the store '{self._url}': artefact {key}: {name} is cut short: remove the artefact")
+                raise UsageError(
+                    f"the store '{self._url}': artefact {key}: {name} is truncated, expected {size} bytes: remove it"
+                )
         write_json(folder / DONE, done)
 
     def upload(self, key: str, folder: Path) -> None:
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        own = uuid.uuid4().hex
+        folder_name = uuid.uuid4().hex
         with self._reached():
-            # No folder is made first: s3fs would create a bucket whose name was mistyped.
+            # No folder is created first: s3fs would create a bucket for a mistyped name.
             for name in done["files"]:
-                self._fs.put_file(str(folder / name), self._at(key, own, name))
-            self._fs.pipe_file(self._at(key, DONE), json_text({**done, "folder": own}).encode())
+                self._fs.put_file(str(folder / name), self._path(key, folder_name, name))
+            self._fs.pipe_file(self._path(key, DONE), json_text({**done, "folder": folder_name}).encode())
 
-    def _at(self, key: str, *names: str) -> str:
+    def _path(self, key: str, *names: str) -> str:
         return "/".join([self._root, "artefacts", key[:2], key, *names])
 
     def _done(self, key: str) -> dict[str, Any]:
-        """The artefact's `done.json`, every name in it plain. Raises `KeyError` where there is none."""
+        """Return the artefact's `done.json`, with every name in it plain. Raise `KeyError` where there is none."""
         with self._reached():
             try:
-                text = self._fs.cat_file(self._at(key, DONE))
+                text = self._fs.cat_file(self._path(key, DONE))
             except FileNotFoundError:
                 text = None
         if text is None:
@@ -273,20 +352,22 @@ class _Remote:
             done: dict[str, Any] = json.loads(text)
             names = [done["folder"], *done["files"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"the store '{self._url}': {DONE} of artefact {key} is broken: remove it") from error
+            raise UsageError(f"the store '{self._url}': {DONE} of artefact {key} is not valid: remove it") from error
         for name in names:
             if not _PLAIN.fullmatch(name):
-                raise UsageError(f"artefact {key} names a file '{name}', which is not a plain name: it is not used")
+                raise UsageError(
+                    f"artefact {key} of the store '{self._url}' lists a file '{name}', expected a plain name: remove it"
+                )
         return done
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Every file system has errors of its own: no endpoint, no bucket, no credentials, no right to write."""
+        """Turn any error of the file system (endpoint, bucket, credentials, rights) into a `UsageError`."""
         try:
             yield
         except Exception as error:
-            what = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(f"the store '{self._url}' cannot be used: {type(error).__name__}: {what}") from error
+            message = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"the store '{self._url}' cannot be used: {type(error).__name__}: {message}") from error
 
 
 def _flush(path: Path) -> None:

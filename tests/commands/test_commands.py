@@ -71,7 +71,7 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--defense", "clean", "--attacker", "musicgne"], "did you mean 'musicgen'"),
         (["run", "--defense", "clean"], "expected --attacker NAME or FILE: ast, "),
         (["run", *SMALL, "--set", "linear.steps=2", "--set", "linear.steps=3"], "linear.steps is given twice"),
-        (["run", *MATCH[2:]], "names no data set of its own: give --dataset NAME or FILE; datasets for audio: "),
+        (["run", *MATCH[2:]], "has no default data set: give --dataset NAME or FILE; datasets for audio: "),
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),

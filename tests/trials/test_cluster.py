@@ -263,7 +263,7 @@ def test_other_code_and_another_store_do_nothing(small_trials: Trials, tmp_path:
     lost = perform_remote(serialised(learn), str(tmp_path / "store"))
     assert lost.bad_input
     assert lost.error is not None
-    assert "every node must reach one store" in lost.error["message"]
+    assert "every node must reach the same store" in lost.error["message"]
     other = stage("load", "load", {"dataset": part("datasets", "chorales", "0123456789abcdef")}, {"split": "train"}, {})
     wrong = perform_remote(serialised(other), str(tmp_path / "store"))
     assert wrong.bad_input

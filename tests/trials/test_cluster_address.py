@@ -62,7 +62,7 @@ def test_a_server_that_is_not_ray(
         line = refused(small_trials, tmp_path)
         assert time.monotonic() - started < PATIENCE
         server.shutdown()
-    assert line.startswith(f"no Ray cluster at RAY_ADDRESS={address}: what listens at ")
+    assert line.startswith(f"no Ray cluster answers at RAY_ADDRESS={address}: the server at ")
     assert "\n" not in line
 
 
@@ -80,6 +80,6 @@ def test_an_address_that_leads_nowhere(
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", address)
     line = refused(small_trials, tmp_path)
-    assert line.startswith(f"no Ray cluster at RAY_ADDRESS={address}: ")
+    assert line.startswith(f"no Ray cluster answers at RAY_ADDRESS={address}: ")
     assert expected in line
     assert "\n" not in line

@@ -56,7 +56,7 @@ def test_knowledge_decides_the_surrogates(small_suite: Make, tmp_path: Path) -> 
     assert [part.title for part in white.surrogates] == ["linear"]
     (blind,) = expand(small_suite(defenses=["hiss"], seeds=[0], knowledge=["none"])).trials
     assert blind.surrogates == ()
-    with pytest.raises(UsageError, match="black-box against 'linear' needs other attackers"):
+    with pytest.raises(UsageError, match="black-box knowledge of 'linear' needs at least one other"):
         expand(small_suite(defenses=["hiss"], seeds=[0], knowledge=["black-box"]))
     second = tmp_path / "second.py"
     second.write_text((PLUGINS / "linear.py").read_text())
@@ -299,7 +299,7 @@ def test_rows_that_would_share_a_record_are_refused(small_suite: Make) -> None:
     made = small_suite().model_copy(
         update={"defenses": ["a b", "a-b"], "defense": {"a b": hiss, "a-b": {**hiss, "epsilon": 0.2}}}
     )
-    with pytest.raises(UsageError, match=r"would share the record .*a-b.*: rename one"):
+    with pytest.raises(UsageError, match=r"two cells have the record name .*a-b.*: rename"):
         expand(made)
 
 
@@ -341,5 +341,5 @@ def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite:
     )
     suite = small_suite(defenses=["hiss"], seeds=[0], adaptations=["halves"])
     suite = suite.model_copy(update={"adaptation": {"halves": {"plugin": str(greedy)}}})
-    with pytest.raises(UsageError, match="requires pairs, which a trial does not give"):
+    with pytest.raises(UsageError, match="requires pairs, which no trial provides"):
         expand(suite)

@@ -21,6 +21,14 @@ except SystemExit as end:
     assert not end.code, end.code
 print("torch" in sys.modules)
 """
+REFUSED = """
+import sys
+from bench.commands import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
 
 
 @pytest.fixture
@@ -56,7 +64,35 @@ def test_what_is_remembered_is_what_was_found(cache: Path) -> None:
         first, again = (resolve(kind, name, {}, "smoke", "mine", "audio") for _ in range(2))  # type: ignore[arg-type]
         assert first == again
         assert facts(kind, name) == facts(kind, name)  # type: ignore[arg-type]
-    assert len(list(cache.glob("*.json"))) == 8
+    assert len(list(cache.glob("*.json"))) == 4  # what the classes declare stands in their source
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("run --defense loop --attacker symphonynet", "defense 'loop' is for audio, attacker 'symphonynet' takes midi"),
+        ("run --defense noise --attacker musicgen --set noise.snr=3", "did you mean 'snr_db'?"),
+        ("run --defense noise --attacker musicgen --set noise.snr_db=loud", "defense 'noise': snr_db = 'loud'"),
+        ("run --defense noise --attacker musicgen --adapt deghost", "adaptation 'deghost' is for midi"),
+        ("run --defense noise --attacker m5 --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N"),
+        ("protect absent.wav -o out.wav", "no file 'absent.wav'"),
+        ("protect here.wav -o out.ape", "cannot write '.ape' files"),
+        ("protect here.wav -o out.wav --defense ghosts", "defense 'ghosts' is for midi, the file is audio"),
+        ("protect here.wav -o out.wav --set harmonycloak.alpha=much", "alpha = 'much'"),
+        ("protect here.wav -o out.wav --attacker symphonynet", "attacker 'symphonynet' is for midi"),
+    ],
+)
+def test_what_the_source_tells_is_refused_before_torch_is_imported(
+    cache: Path, tmp_path: Path, words: str, line: str
+) -> None:
+    (tmp_path / "here.wav").write_bytes(b"not read so far")
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, *words.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"here.wav", "cache"}
 
 
 def test_another_source_and_other_parameters_are_not_remembered(cache: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.results import reading
 from bench.results.record import Record
-from bench.trials.run import Place, execute, prepare
+from bench.trials.run import Executor, execute, prepare
 from bench.trials.scheduler import Event
 from bench.trials.store import Store
 from bench.trials.trial import Trial
@@ -22,7 +22,7 @@ Trials = Callable[..., tuple[Trial, ...]]
 
 
 def run(
-    trials: tuple[Trial, ...], folder: Path, *, on: Place = "local", jobs: int = 1
+    trials: tuple[Trial, ...], folder: Path, *, on: Executor = "local", jobs: int = 1
 ) -> tuple[list[Record], list[Event]]:
     events: list[Event] = []
     work = prepare(trials, Store(folder / "store"))
@@ -202,7 +202,7 @@ def test_a_protected_set_that_breaks_its_bound_is_refused(small_trials: Trials, 
     records, _ = run(small_trials(defense=given, seeds=[0]), tmp_path)
     error = next(record.error for record in records if record.trial.row == "hiss")
     assert error is not None
-    assert "over its own bound" in error["message"]
+    assert "expected at most the defense" in error["message"]
 
 
 def slow_command(folder: Path) -> tuple[list[str], dict[str, str]]:

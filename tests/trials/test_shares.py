@@ -100,7 +100,7 @@ def test_a_share_that_makes_no_sense_is_refused(small_trials: Trials, tmp_path: 
     records = run(small_trials(defenses=["clean", "hiss"], seeds=[0], shares=[1.0, 0.99]), tmp_path / "most")
     (empty,) = [record.error for record in records if record.status == "failed"]
     assert empty is not None
-    assert "nothing is left unprotected" in empty["message"]
+    assert "no item is left unprotected" in empty["message"]
 
 
 def test_controls_are_for_the_whole_set_and_shares_are_ranked_apart(small_trials: Trials, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_padding_may_be_filled_by_who_says_so(small_trials: Trials, tmp_path: Pa
     (protected,) = sets(record, tmp_path, "protected_set")
     assert protected[..., 1500:].abs().max() > 0
     assert all(value is not None for value in record.audibility["snr_db"])
-    with pytest.raises(DataError, match="the lengths changed, expected the same recordings"):
+    with pytest.raises(DataError, match="the lengths changed, expected those of the clean set"):
         run(small_trials(**given, defense={"fills": {"padding": False}}), tmp_path)
 
 

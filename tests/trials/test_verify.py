@@ -139,9 +139,9 @@ def test_a_record_that_contradicts_itself_is_found_without_running_it(
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (rename_parameter, "stage protected: key .*, what the record says was done gives"),
+        (rename_parameter, "stage protected: key .*, expected .* by its parameters"),
         (lambda d: d["trial"]["dataset"]["params"].update(seed=9), "stage clean: key"),
-        (lambda d: d["trial"].update(control="clean"), "control 'clean': the trial has ''"),
+        (lambda d: d["trial"].update(control="clean"), "control 'clean', expected '' of its trial"),
     ],
 )
 def test_a_record_that_its_own_plugins_contradict_is_found(
@@ -167,13 +167,13 @@ def test_records_alone_are_read_without_their_plugins(honest: Path, capsys: pyte
         (swap_items, "arms.protected.log likelihood: .* values differ"),
         (quieten, "audibility.snr_db: mean .* when run again: more than 1% apart"),
         (forge_parameter, "denied .* when run again"),
-        (lambda d: d["groups"].__setitem__(0, d["groups"][2]), "groups: others than when run again"),
+        (lambda d: d["groups"].__setitem__(0, d["groups"][2]), "groups: differs from the second run"),
         (
             lambda d: d["distance"]["protected_set"].update({next(iter(d["distance"]["protected_set"])): 0.0}),
             "distance: 1 of",
         ),
         (lambda d: d["epochs"]["clean"][4].update(loss=0.0), "epochs: 1 of"),
-        (lift_untrained, "no training blurs it"),
+        (lift_untrained, "does not depend on training"),
     ],
 )
 def test_numbers_that_fit_together_and_are_not_what_the_trial_gives_do_not_hold(
@@ -213,7 +213,7 @@ def test_a_suite_whose_records_are_not_all_there_is_found(
     tampered(honest, tmp_path / "records" / "mine", lambda data: None)
     assert bench(str(tmp_path / "records" / "mine"), *OWN) == 1
     out = capsys.readouterr().out
-    assert f"wrong: {HALVES}: the suite mine.toml asks for it, and it is not here" in out
+    assert f"wrong: {HALVES}: missing, though the suite mine.toml asks for it" in out
     assert "3 things are wrong" in out
 
 
@@ -227,7 +227,7 @@ def test_a_suite_beside_the_records_cannot_say_which_file_is_run_either(
     (tmp_path / "records").mkdir()
     tampered(honest, tmp_path / "records" / "mine", lambda data: None)
     assert bench(str(tmp_path / "records" / "mine"), *OWN) == 2
-    assert f"the suite mine.toml names the file {evil}" in capsys.readouterr().err
+    assert f"the suite mine.toml would import the file {evil}" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
 
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_read_or_run_is_told_apart(
     link.parent.mkdir()
     link.symlink_to(honest / f"{LABELS}.json")
     assert bench(str(link)) == 2
-    assert "is a link" in capsys.readouterr().err
+    assert "is a symbolic link" in capsys.readouterr().err
     assert bench(str(honest)) == 2
     assert "unknown dataset 'tones'" in capsys.readouterr().err
     assert bench(str(honest), "--plugin", "nothing.py") == 2
@@ -310,7 +310,7 @@ def test_a_record_never_says_which_file_is_run(
     file = tampered(honest, tmp_path, lambda data: data["trial"]["defense"].update(name=str(evil), label="labels"))
     words = [each for name in NAMES if name != "labels" for each in ("--plugin", str(FILES[name]))]
     assert bench(str(file), *words) == 2
-    assert "is a path, which no record holds" in capsys.readouterr().err
+    assert "is a path, expected a name" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
 
 
