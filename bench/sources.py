@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-__all__ = ["SHARED", "counted_files", "digest", "folder_files", "plain_name", "summary"]
+__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary"]
 
 # The packages of bench that compute for plugins: when a module changes, so does the digest of whoever imports it.
 SHARED = ("bench.sound", "bench.notes", "bench.metrics", "bench.training")
@@ -45,7 +45,7 @@ def plain_name(path: Path) -> str:
 
 
 def file_called(stem: str) -> str:
-    """Return the path of the user's plugin, a file or a folder, that a name without `.py` means; "" if there is none."""
+    """Return the path of the user's plugin, a file or a folder, that has a name without `.py`; "" without one."""
     path = Path(stem).expanduser()
     if Path(f"{path}.py").is_file():
         return f"{stem}.py"
