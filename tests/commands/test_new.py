@@ -156,7 +156,7 @@ def test_a_plugin_in_a_folder_is_named_by_the_folder(
     [
         ("defense", "defenses/my_idea.py", "tests/defenses/test_my_idea.py"),
         ("attacker", "attackers/my_idea.py", "tests/attackers/test_my_idea.py"),
-        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/test_my_idea.py"),
+        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/adaptive/test_my_idea.py"),
         ("dataset", "datasets/my_idea.py", "tests/datasets/test_my_idea.py"),
     ],
 )
