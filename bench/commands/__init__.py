@@ -34,6 +34,7 @@ app = App(
     help="A benchmark for unlearnable audio and music: defenses against attackers who respond.",
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # else Ctrl-C looks like a plugin's exit
     help_epilogue=(
         "Examples:\n"
         "  bench list\n"
