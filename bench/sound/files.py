@@ -250,4 +250,4 @@ def _require_range(audio: Tensor, what: str) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError(f"{what} holds NaN or infinity, expected -1..1")
     if max(-low, high) > _LOUDEST:
-        raise DataError(f"{what} peaks at {max(-low, high):.3f}, expected -1..1: turn it down")
+        raise DataError(f"{what} peaks at {max(-low, high):.4g}, expected -1..1: turn it down")
