@@ -26,8 +26,9 @@ test-slow: $(VENV)/ready
 gate: $(VENV)/ready
 	$(BIN)/bench gate
 
-# The leaderboard's pages, from the records of this repository.
+# The leaderboard's pages, from the records of this repository: leaderboards/*.md, and the web pages in site/.
 pages: $(VENV)/ready
+	$(BIN)/bench leaderboard --all --markdown
 	$(BIN)/bench leaderboard --all
 
 lint: $(VENV)/ready

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import json
 import os
 import secrets
@@ -33,6 +34,7 @@ __all__ = [
     "json_text",
     "printable",
     "replacing",
+    "require_space",
     "sync",
     "write_json",
     "write_text",
@@ -164,6 +166,22 @@ def replacing(out: Path, *, force: bool = True) -> Iterator[Path]:
             _sync_folder(target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {printable(out)}: {_reason(error)}") from error
+
+
+def require_space(path: Path, size: int) -> None:
+    """Check that a file of `size` bytes fits on its disk.
+
+    Args:
+        path: the file to write; its folder exists.
+        size: bytes that it will take.
+
+    Raises:
+        OSError: ENOSPC with the file's name, the bytes needed and the bytes free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        reason = f"{os.strerror(errno.ENOSPC)}: {size:,} bytes needed, {free:,} free"
+        raise OSError(errno.ENOSPC, reason, os.fspath(path))
 
 
 def json_text(value: Any) -> str:

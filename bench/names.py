@@ -67,5 +67,5 @@ def check_label(label: str, where: str) -> None:
 
 
 def _shown(text: str) -> str:
-    """A text as one short line."""
-    return ascii(text if len(text) <= _LONGEST_SUITE_NAME else f"{text[:_LONGEST_SUITE_NAME]}…")
+    """A text as one short line of ASCII in quotes; "..." behind the quotes where it was shortened."""
+    return ascii(text[:_LONGEST_SUITE_NAME]) + ("..." if len(text) > _LONGEST_SUITE_NAME else "")

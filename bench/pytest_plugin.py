@@ -71,7 +71,7 @@ class _SuiteFile(pytest.File):
         baseline_file = Path(named) if named else self.path.with_name("baseline.json")
         try:
             self.suite: Suite = suites.read(self.path)
-            self.held: Baseline = baseline.accepted(baseline_file, self.suite, str(self.path))
+            self.held: Baseline = baseline.read_accepted(baseline_file, self.suite, str(self.path))
             self.due = [(trial.cell, trial.seed) for trial in expanded(self.suite)]
         except BenchError as error:
             raise self.CollectError(str(error)) from error

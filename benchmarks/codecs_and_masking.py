@@ -15,7 +15,7 @@ import torch
 
 from bench.api import Clips
 from bench.metrics.audibility import audibility, noise_to_mask, segmental_snr_db, snr_db
-from bench.metrics.distance import logmel
+from bench.metrics.embeddings import logmel
 from bench.sound.codecs import mp3, vorbis
 from bench.sound.masking import masking_threshold, spectrogram
 from bench.sound.resampling import resample

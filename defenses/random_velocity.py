@@ -41,7 +41,7 @@ class RandomVelocity(Defense[Rolls]):
         offset = 0.0 if self.bound == "paper" else self.masking_offset_db
         bounds = maskers(data, max(1, round(beats * data.steps_per_beat)), self.level_127_db, offset)
         notes = notes_of(data)
-        chosen, low, high = bounds.of(notes, data.lowest)
+        chosen, low, high = bounds.at_notes(notes, data.lowest)
         between = torch.rand(len(notes), generator=rng, device=rng.device).to(data.device)
         louder = ((notes.velocity + low + (high - low) * between) * 127).round().clamp(max=127) / 127
         return to_rolls(replace(notes, velocity=torch.where(chosen, louder, notes.velocity)), data)

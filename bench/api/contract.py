@@ -40,8 +40,8 @@ class Epoch:
 
     def numbers(self) -> dict[str, float]:
         """All numbers by name, without those that are None: what a record holds."""
-        named = {"step": self.step, **self.more, "loss": self.loss, "validation": self.validation}
-        return {name: float(value) if name != "step" else value for name, value in named.items() if value is not None}
+        values = {"step": self.step, **self.more, "loss": self.loss, "validation": self.validation}
+        return {name: float(value) if name != "step" else value for name, value in values.items() if value is not None}
 
 
 Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch

@@ -165,17 +165,17 @@ class Clips(_Items):
             stems=None if self.stems is None else self.stems.to(device),
         )
 
-    def check(self, what: str = "clips") -> Self:
+    def check(self, label: str = "clips") -> Self:
         """The set itself, or a `DataError` that names the first clip whose values cannot be used."""
-        _require(len(self) > 0, f"{what}: the set is empty, expected at least one clip")
+        _require(len(self) > 0, f"{label}: the set is empty, expected at least one clip")
         flat = self.audio.detach().flatten(1)
         bad = ~flat.isfinite().all(1)
-        _require(not bad.any(), f"{what}: clip '{_first(self.ids, bad)}' holds NaN or infinity, expected -1..1")
+        _require(not bad.any(), f"{label}: clip '{_first(self.ids, bad)}' holds NaN or infinity, expected -1..1")
         peak = flat.abs().amax(1)
         loud = peak > 1.0 + 1e-4
-        _require(not loud.any(), f"{what}: clip '{_first(self.ids, loud)}' peaks at {peak.max():.3f}, expected -1..1")
+        _require(not loud.any(), f"{label}: clip '{_first(self.ids, loud)}' peaks at {peak.max():.3f}, expected -1..1")
         outside = (self.audio.detach() * ~self.support).abs().amax((1, 2)) > 0
-        _require(not outside.any(), f"{what}: clip '{_first(self.ids, outside)}' has sound in its zero padding")
+        _require(not outside.any(), f"{label}: clip '{_first(self.ids, outside)}' has sound in its zero padding")
         return self
 
 
@@ -254,16 +254,16 @@ class Rolls(_Items):
             labels=None if self.labels is None else self.labels.to(device),
         )
 
-    def check(self, what: str = "rolls") -> Self:
+    def check(self, label: str = "rolls") -> Self:
         """The set itself, or a `DataError` that names the first roll whose values cannot be used."""
-        _require(len(self) > 0, f"{what}: the set is empty, expected at least one roll")
+        _require(len(self) > 0, f"{label}: the set is empty, expected at least one roll")
         velocity = self.velocity.detach()
         bad = ~((velocity >= 0) & (velocity <= 1)).flatten(1).all(1)  # false for NaN too
-        _require(not bad.any(), f"{what}: roll '{_first(self.ids, bad)}' has velocities outside 0..1")
+        _require(not bad.any(), f"{label}: roll '{_first(self.ids, bad)}' has velocities outside 0..1")
         outside = ((velocity > 0) & ~self.support).flatten(1).any(1)
-        _require(not outside.any(), f"{what}: roll '{_first(self.ids, outside)}' has notes in its padding")
+        _require(not outside.any(), f"{label}: roll '{_first(self.ids, outside)}' has notes in its padding")
         ghost = (self.onset & (velocity <= 0)).flatten(1).any(1)
-        _require(not ghost.any(), f"{what}: roll '{_first(self.ids, ghost)}' has an onset without a velocity")
+        _require(not ghost.any(), f"{label}: roll '{_first(self.ids, ghost)}' has an onset without a velocity")
         return self
 
 
@@ -297,13 +297,13 @@ def _require_set(data: Data, items: int, steps: int) -> None:
 
 def _selected(data: Data, at: Tensor) -> dict[str, Any]:
     """The fields that clips and rolls share, at the given indices."""
-    chosen = at.tolist()
+    indices = at.tolist()
     return {
-        "ids": tuple(data.ids[i] for i in chosen),
-        "groups": tuple(data.groups[i] for i in chosen),
+        "ids": tuple(data.ids[i] for i in indices),
+        "groups": tuple(data.groups[i] for i in indices),
         "lengths": data.lengths[at],
         "labels": None if data.labels is None else data.labels[at],
-        "texts": tuple(data.texts[i] for i in chosen) if data.texts else (),
+        "texts": tuple(data.texts[i] for i in indices) if data.texts else (),
     }
 
 

@@ -31,7 +31,7 @@ _COMMANDS = (
 
 app = App(
     name="bench",
-    help="A benchmark for unlearnable audio and music: defenses against attackers who respond.",
+    help="Benchmark for unlearnable audio, music and MIDI: how much can an attacker still learn from protected data?",
     version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # else Ctrl-C looks like a plugin's exit

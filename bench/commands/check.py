@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.errors import PluginError, unknown
 from bench.exits import INCOMPLETE, OK
 from bench.vocabulary import Kind
@@ -13,17 +14,17 @@ app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench c
 
 
 @app.default
-def check(name: str, *, kind: Kind | None = None, fast: bool = False) -> int:
-    """Run the conformance kit over a plugin, one line a check.
+def check(name: str, *, kind: Kind | None = None, fast: Flag = False) -> int:
+    """Check that a plugin keeps the contract: run the conformance kit, and print one line per check.
 
     Parameters
     ----------
     name
-        A plugin by name, or a Python file that holds one.
+        The plugin: a name or a Python file.
     kind
-        What it is, where the name alone does not tell.
+        Kind of the plugin; needed only if plugins of two kinds have this name.
     fast
-        Leave out the checks that train.
+        Skip the checks that train a model.
     """
     return OK if conformance(name, kind, fast=fast) else INCOMPLETE
 
@@ -38,11 +39,11 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
     for each in kit.checks(kind, plugins.build(kind, name, preset="smoke")):
         if fast and each.slow:
             continue
-        ended = kit.outcome(each)
-        passed = passed and ended.status != "failed"
-        reason = f": {ended.reason}" if ended.reason else ""
-        print(f"{mark[ended.status]}  {each.name}{reason}", flush=True)
-        if ended.status == "failed":
+        outcome = kit.outcome(each)
+        passed = passed and outcome.status != "failed"
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        print(f"{mark[outcome.status]}  {each.name}{reason}", flush=True)
+        if outcome.status == "failed":
             print(f"      (the rule: {each.meaning})")
     fits = "fits" if passed else "does not fit"
     print(f"{plugins.SINGULAR[kind]} '{name}' {fits} the contract (kit {kit.KIT_VERSION})")
@@ -51,18 +52,18 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
 
 def kind_of(name: str) -> Kind:
     """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
-    own = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
-    if own:
-        fitting = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
+    is_file = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
+    if is_file:
+        kinds = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
     else:
-        fitting = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
-    if len(fitting) > 1:
-        raise PluginError(f"'{name}' is in {' and '.join(fitting)}: say which with --kind")
-    if not fitting:
-        if own:
+        kinds = [kind for kind in plugins.FOLDERS if name in plugins.names(kind)]
+    if len(kinds) > 1:
+        raise PluginError(f"'{name}' is in {' and '.join(kinds)}: say which with --kind")
+    if not kinds:
+        if is_file:
             plugins.load("defenses", name)  # says what is wrong with the file
         raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
-    return fitting[0]
+    return kinds[0]
 
 
 def _loads(kind: Kind, name: str) -> bool:

@@ -35,19 +35,23 @@ def watching(style: Style, total: int) -> Iterator[Watch]:
 
 
 def _lines(total: int) -> Watch:
-    started = time.monotonic()
-    done = 0
+    start = time.monotonic()
+    finished = 0
 
     def watch(event: Event) -> None:
-        nonlocal done
+        nonlocal finished
         if event.kind in ("start", "progress"):
             return
-        done += event.kind != "lost"
+        finished += event.kind != "lost"
         seconds = f"{event.outcome.seconds:.1f} s" if event.outcome else ""
         say = {"done": seconds, "failed": f"FAILED: {event.text}", "skipped": f"skipped {event.text}"}
         say["lost"] = f"{event.text}: once more"
-        elapsed = time.monotonic() - started
-        print(f"[{done}/{total}] {elapsed:6.1f} s  {event.stage.title}  {say[event.kind]}", file=sys.stderr, flush=True)
+        elapsed = time.monotonic() - start
+        print(
+            f"[{finished}/{total}] {elapsed:6.1f} s  {event.stage.title}  {say[event.kind]}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return watch
 
@@ -66,17 +70,17 @@ def _bars(total: int) -> Iterator[Watch]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         whole = progress.add_task("stages", total=total, detail="")
-        shown: dict[str, Any] = {}
+        tasks: dict[str, Any] = {}
 
         def watch(event: Event) -> None:
             key = event.stage.key
             if event.kind == "start":
-                shown[key] = progress.add_task(event.stage.title, total=None, detail="")
-            elif event.kind == "progress" and key in shown:
-                progress.update(shown[key], detail=event.text)
+                tasks[key] = progress.add_task(event.stage.title, total=None, detail="")
+            elif event.kind == "progress" and key in tasks:
+                progress.update(tasks[key], detail=event.text)
             else:
-                if key in shown:
-                    progress.remove_task(shown.pop(key))
+                if key in tasks:
+                    progress.remove_task(tasks.pop(key))
                 if event.kind != "lost":
                     progress.advance(whole)
                 if event.kind != "done":

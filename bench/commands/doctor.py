@@ -1,4 +1,4 @@
-"""`bench doctor`: what is installed and found on this machine, and what each lacking thing disables."""
+"""`bench doctor`: packages, weights and data sets on this machine, and what cannot be done without the others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.exits import OK
 from bench.extras import explained
 
@@ -47,15 +48,15 @@ app = App(name="doctor", help_epilogue="Examples:\n  bench doctor\n  bench docto
 
 
 @app.default
-def doctor(*, store: str | None = None, clean: bool = False) -> int:
-    """Say what is installed, which weights and data sets are found, and what each lacking thing disables.
+def doctor(*, store: str | None = None, clean: Flag = False) -> int:
+    """Report which packages, weights and data sets this machine has, and what cannot be done without the others.
 
     Parameters
     ----------
     store
-        The store to look at; default: $BENCH_STORE, else the user's cache.
+        Store to report on; default: $BENCH_STORE, else the user's cache folder.
     clean
-        Remove every artefact of the store (they are made again when needed).
+        Delete all intermediate results in the store; they are computed again when needed. Records stay.
     """
     from bench.trials.store import Store, default_url
 
@@ -82,17 +83,17 @@ def _machine() -> Iterator[str]:
 def _packages() -> Iterator[str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    for package, loss in PACKAGES.items():
+    for package, effect in PACKAGES.items():
         try:
             yield f"package   ok    {package} {version(package)}"
         except PackageNotFoundError:
-            yield f"package   LACKS {package}: {loss}"
+            yield f"package   LACKS {package}: {effect}"
 
 
 def _storage(root: Path) -> Iterator[str]:
-    used = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    free = shutil.disk_usage(root).free
-    yield f"store     {root}: {_size(used)} used, {_size(free)} free on its disk"
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    free_bytes = shutil.disk_usage(root).free
+    yield f"store     {root}: {_size(size)} used, {_size(free_bytes)} free on its disk"
     data = os.environ.get("BENCH_DATA")
     yield f"data      BENCH_DATA = {data or 'not set: data sets that are not embedded are looked for nowhere'}"
 
@@ -100,23 +101,24 @@ def _storage(root: Path) -> Iterator[str]:
 def _imports() -> Iterator[str]:
     """Our folder `datasets/` must never be what `import datasets` finds."""
     spec = importlib.util.find_spec("datasets")
-    ours = plugins.home() / "datasets"
-    if spec is not None and ours in [Path(folder) for folder in spec.submodule_search_locations or ()]:
-        yield f"imports   WRONG 'import datasets' finds {ours}: install the Hugging Face library, Transformers needs it"
+    plugin_folder = plugins.home() / "datasets"
+    if spec is not None and plugin_folder in [Path(folder) for folder in spec.submodule_search_locations or ()]:
+        wrong = f"imports   WRONG 'import datasets' finds {plugin_folder}"
+        yield f"{wrong}: install the Hugging Face library, Transformers needs it"
 
 
 def _plugins() -> Iterator[str]:
     for kind in plugins.FOLDERS:
         for name in plugins.names(kind):
-            what = f"{plugins.SINGULAR[kind]:<10}"
+            kind_name = f"{plugins.SINGULAR[kind]:<10}"
             try:
                 plugin: Any = plugins.build(kind, name)
             except Exception as error:
-                yield f"{what} BROKEN {name}: {str(error).splitlines()[0]}"
+                yield f"{kind_name} BROKEN {name}: {str(error).splitlines()[0]}"
                 continue
-            yield f"{what} ok     {name}"
-            for thing, loss in _inventory(plugin).items():
-                yield f"{what} {'LACKS' if loss else 'ok   '}    {thing}{': ' + loss if loss else ''}"
+            yield f"{kind_name} ok     {name}"
+            for item, effect in _inventory(plugin).items():
+                yield f"{kind_name} {'LACKS' if effect else 'ok   '}    {item}{': ' + effect if effect else ''}"
 
 
 def _inventory(plugin: Any) -> dict[str, str]:

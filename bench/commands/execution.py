@@ -41,10 +41,10 @@ def expanded(suite: Suite) -> Sequence[Trial]:
         UsageError: no trial is left.
     """
     expansion = expand(suite)
-    for why in expansion.left_out:
-        say(f"left out: {why}")
-    for why in expansion.contaminated:
-        say(f"contaminated: {why}: the score may understate what publishing adds")
+    for reason in expansion.left_out:
+        say(f"left out: {reason}")
+    for reason in expansion.contaminated:
+        say(f"contaminated: {reason}: the score may understate what publishing adds")
     if not expansion.trials:
         raise UsageError(
             f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")
@@ -60,7 +60,7 @@ def prepared(suite: Suite, store: str | None) -> Work:
     return prepare(trials, Store(store or default_url()))
 
 
-def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
+def run_work(work: Work, records: Path, execution: Execution) -> list[Record]:
     """Execute what the store lacks, with progress; the records in the order of the trials.
 
     Raises:
@@ -70,8 +70,10 @@ def run_work(work: Work, records: Path, how: Execution) -> list[Record]:
 
     plan = work.plan
     say(f"{len(plan.cells)} trials, {len(plan.stages)} stages, {len(work.present)} already in {work.store.url}")
-    with watching(how.display, work.missing) as watch:
-        return execute(work, records, watch, on=how.on, jobs=how.jobs, device=how.device, command=command_line())
+    with watching(execution.display, work.missing) as watch:
+        return execute(
+            work, records, watch, on=execution.on, jobs=execution.jobs, device=execution.device, command=command_line()
+        )
 
 
 def stopped() -> int:
@@ -80,47 +82,47 @@ def stopped() -> int:
     return INTERRUPTED
 
 
-def run_suite(suite: Suite, how: Execution, records: Path | None, page: Path | None = None) -> int:
+def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Path | None = None) -> int:
     """Run a suite and print its tables.
 
     Args:
         suite: the suite.
-        how: where its stages run.
+        execution: where its stages run.
         records: folder of the records; default: one of the run's own in the store.
         page: a Markdown file to write the tables to.
 
     Returns:
         The exit code, see `bench.exits`.
     """
-    started = time.monotonic()
+    start = time.monotonic()
     if page is not None:
         check_output(page, force=True)
     if records is not None:
         check_folder(records)
-    work = prepared(suite, how.store)
+    work = prepared(suite, execution.store)
     folder = records or run_folder(work.store.root, suite)
     try:
-        measured = run_work(work, folder, how)
+        new_records = run_work(work, folder, execution)
     except Stopped:
         return stopped()
     from bench.report import markdown, terminal
     from bench.results.board import Board
 
-    board = Board(suite, tuple(measured))
+    board = Board(suite, tuple(new_records))
     if page is not None:  # before anything that may fail to be shown
         with replacing(page) as draft:
             draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")
     print("\n" + terminal.tables(board))
-    missing = terminal.missing(board)
-    for line in missing:
+    failures = terminal.missing(board)
+    for line in failures:
         say(line)
     cell = next((view.shown.cell.id for view in board.views if view.shown and not view.control), "")
     print(f"\nall of a cell:  bench show {cell} --records {shlex.quote(str(folder))}" if cell else "")
-    print(f"records: {folder}  ({len(measured)} trials, {time.monotonic() - started:.1f} s)")
-    return INCOMPLETE if missing or any(record.status != "ok" for record in measured) else OK
+    print(f"records: {folder}  ({len(new_records)} trials, {time.monotonic() - start:.1f} s)")
+    return INCOMPLETE if failures or any(record.status != "ok" for record in new_records) else OK
 
 
-def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> list[Record]:
+def gate_records(suite: Suite, execution: Execution, records: Path | None = None) -> list[Record]:
     """Measure a suite for the gate, or read the records of a folder instead.
 
     Records of cells that the suite no longer has are removed from the gate's own folder.
@@ -129,8 +131,8 @@ def gate_records(suite: Suite, how: Execution, records: Path | None = None) -> l
         from bench.results import sources
 
         return list(sources.read(sources.find(records)).values())
-    work = prepared(suite, how.store)
+    work = prepared(suite, execution.store)
     folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
-    for stale in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
-        (folder / f"{stale}.json").unlink()
-    return run_work(work, folder, how)
+    for name in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
+        (folder / f"{name}.json").unlink()
+    return run_work(work, folder, execution)

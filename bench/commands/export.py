@@ -10,6 +10,7 @@ from cyclopts import App
 
 from bench.errors import DataError
 from bench.exits import OK
+from bench.files import check_folder
 
 if TYPE_CHECKING:
     from bench.results.record import Record
@@ -31,26 +32,28 @@ app = App(
 
 @app.default
 def export(suite: str, *, to: Tracker, out: str) -> int:
-    """Give the records of a suite to an experiment tracker: a run a trial. Exporting again doubles nothing.
+    """Export the records of a suite to an experiment tracker, one run per trial.
+
+    Exporting again replaces runs whose record changed, and adds no copies.
 
     Parameters
     ----------
     suite
-        A suite by name or file, a folder of records, an archive, or one record.
+        A suite by name or TOML file, a folder of records, an archive, or one record.
     to
-        The tracker.
+        The experiment tracker.
     out
-        A folder; for MLflow also the URI of a server or a database.
+        Folder to write to; for MLflow also the URI of a tracking server or a database.
     """
-    from bench.report.exporters import facts
+    from bench.report.exporters import facts, mlflow
 
+    if to == "tensorboard" or mlflow.is_folder(out):
+        check_folder(Path(out).expanduser())
     name, records = resolve(suite)
-    runs = [facts.of(one, name) for one in records]
+    runs = [facts.of(record, name) for record in records]
     if to == "mlflow":
-        from bench.report.exporters import mlflow
-
-        logged, skipped = mlflow.export(runs, out)
-        print(f"{name}: {logged} runs logged, {skipped} were there already")
+        logged_count, same_count = mlflow.export(runs, out)
+        print(f"{name}: {logged_count} runs logged, {same_count} were there already")
         viewer = f"mlflow ui --backend-store-uri {shlex.quote(out)}"
         if mlflow.is_folder(out):
             viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"
@@ -58,8 +61,8 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
     else:
         from bench.report.exporters import tensorboard
 
-        new, replaced = tensorboard.export(runs, out)
-        print(f"{name}: {new} runs written, {replaced} replaced")
+        new_count, replaced_count = tensorboard.export(runs, out)
+        print(f"{name}: {new_count} runs written, {replaced_count} replaced")
         print(f"look at them: tensorboard --logdir {shlex.quote(str(Path(out) / name))}")
     return OK
 
@@ -75,7 +78,7 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
     from bench.results.board import board
 
     source = sources.find(Path(suite).expanduser() if suite.startswith("~") else suite)
-    inner = source.path.glob("*/") if source.path.is_dir() and not source.files() and not source.suite else ()
-    if names := sorted(path.name for path in inner):
+    folders = source.path.glob("*/") if source.path.is_dir() and not source.files() and not source.suite else ()
+    if names := sorted(path.name for path in folders):
         raise DataError(f"{source.path} holds no records: name one of its folders: {', '.join(names)}")
     return source.name, list(board(source).records)

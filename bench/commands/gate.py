@@ -48,22 +48,25 @@ def gate(
     github: bool | None = None,
     execution: Execution = Execution(),
 ) -> int:
-    """Run a suite and fail if protection regressed. Exit codes: 1 regressed or to be accepted, 3 incomplete.
+    """Run a suite, and fail if a defense protects less than the accepted baseline says.
+
+    Exit codes: 0 no regression, 1 a regression, or an improvement or new cell that has to be accepted, 2 bad input, 3 a
+    result is missing or broken.
 
     Parameters
     ----------
     suite
-        A suite file, or the name of one that comes with bench.
+        Suite: a TOML file, or the name of a suite that comes with bench.
     baseline
-        What to compare with; default: baseline.json beside the suite.
+        Baseline file to compare with; default: baseline.json beside the suite's file.
     accept
-        Make what is measured the baseline, and say why. Nothing else ever writes one.
+        Write the results as the new baseline, with this reason. A baseline is written in no other way.
     records
-        Judge the records of this folder instead of running the suite.
+        Compare the records of this folder instead of running the suite.
     junit
-        A file to write JUnit XML to.
+        JUnit XML file to write the verdicts to.
     github
-        Print annotations for GitHub; default: if $GITHUB_ACTIONS is true.
+        Print annotations for GitHub Actions; default: only if $GITHUB_ACTIONS is true.
     """
     from bench.commands.execution import expanded, gate_records, stopped
     from bench.regression import baseline as baselines
@@ -84,16 +87,16 @@ def gate(
         check_output(junit, force=True)
     if accept is not None:
         check_output(path, force=True)
-    current = baselines.accepted(path, definition, suite) if accept is None or path.exists() else None
+    current = baselines.read_accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
-        measured = gate_records(definition, execution, records)
+        new_records = gate_records(definition, execution, records)
     except Stopped:
         return stopped()
     due = [(trial.cell, trial.seed) for trial in expanded(definition)]
     if accept is not None:
-        return _accept(definition, measured, due, accept.strip(), path, current)
+        return _accept(definition, new_records, due, accept.strip(), path, current)
     assert current is not None
-    report = regression.judge(current, measured, definition.gate, due)
+    report = regression.judge(current, new_records, definition.gate, due)
     store = Store(execution.store or default_url())
     for line in text.report_lines(report, current, definition, store.locate):
         print(line)
@@ -119,11 +122,11 @@ def _annotate(report: Report) -> None:
 
 def _accept(
     suite: Suite,
-    measured: Sequence[Record],
+    new_records: Sequence[Record],
     due: Sequence[tuple[Cell, int]],
     reason: str,
     path: Path,
-    current: Baseline | None,
+    previous: Baseline | None,
 ) -> int:
     """Write the baseline, unless records are missing or broken; show what that changes."""
     from bench.commands.display import say
@@ -132,23 +135,23 @@ def _accept(
     from bench.regression import text
     from bench.results.formats import text_table
 
-    faults = regression.faults(measured, due)
+    faults = regression.faults(new_records, due)
     if faults:
-        for cell, (word, why) in faults.items():
-            say(f"{word}: {cell}: {why}")
+        for cell, (word, fault) in faults.items():
+            say(f"{word}: {cell}: {fault}")
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
-    accepted = baselines.of(suite, measured, reason)
-    if current and (obstacle := regression.other_device(current, measured)):
+    baseline = baselines.from_records(suite, new_records, reason)
+    if previous and (obstacle := regression.other_device(previous, new_records)):
         say(f"not compared with the baseline before it: {obstacle}")
-    elif current:
-        report = regression.judge(current, measured, suite.gate)
+    elif previous:
+        report = regression.judge(previous, new_records, suite.gate)
         print(text_table(*text.rows(report)))
         for verdict in report.verdicts:
             if verdict.word != "same":
                 print(f"{'dropped' if verdict.word == 'missing' else verdict.word}: {verdict.cell}: {verdict.sentence}")
     else:
-        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(accepted)))
-    accepted.save(path)
-    print(f"\naccepted: {reason}\nbaseline: {path} ({len(accepted.cells)} cells)")
+        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(baseline)))
+    baseline.save(path)
+    print(f"\naccepted: {reason}\nbaseline: {path} ({len(baseline.cells)} cells)")
     return OK

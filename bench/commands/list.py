@@ -8,6 +8,7 @@ import json as json_format
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.exits import OK
 from bench.vocabulary import Kind
 
@@ -15,13 +16,13 @@ app = App(name="list", help_epilogue="Examples:\n  bench list\n  bench list defe
 
 
 @app.default
-def list_(kind: Kind | None = None, *, json: bool = False) -> int:
-    """Show the plugins: name, what it is, where it comes from.
+def list_(kind: Kind | None = None, *, json: Flag = False) -> int:
+    """List the plugins with a one-line description, and where they come from unless they are built in.
 
     Parameters
     ----------
     kind
-        Only this kind of plugin.
+        Kind of plugin to list; default: all.
     json
         Print JSON instead of a table.
     """

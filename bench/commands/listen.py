@@ -35,6 +35,7 @@ def listen(
     key: str,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("listen"),
+    records: str | None = None,
     store: Many = None,
     make: Annotated[bool, Parameter(negative="")] = False,
     plugin: Many = None,
@@ -42,36 +43,40 @@ def listen(
     display: Display = "auto",
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> int:
-    """Hear a trial: clean, protected, the noise alone, after the response, and what models generate.
+    """Write a page that plays a trial: clean and protected sounds, the noise alone, and what trained models generate.
 
     Parameters
     ----------
     key
-        A record's file or name, the first digits of its key, or a cell's id from a table.
+        The trial: a record's file or name, at least 6 digits of its key, or a cell's id from a table.
     out
-        The folder to write the page to.
+        Folder for the page.
+    records
+        Records to search: a suite by name or file, a folder, or an archive; default: all suites and runs.
     store
-        Where the protected sets lie; default: $BENCH_STORE, else the user's cache. Repeat for several.
+        Store that holds the sounds; default: $BENCH_STORE, else the user's cache folder. Repeatable.
     make
-        Run the trial again where its sets are gone.
+        Run the trial again if no store holds its sounds.
     plugin
-        For --make: the file of a plugin that is not installed, as FILE or NAME=FILE. Repeat for several.
+        For --make: Python file of a plugin that is not installed, as FILE or NAME=FILE. Repeatable.
     device
-        For --make: auto (an accelerator where there is one), cpu, cuda, or cuda:N.
+        For --make: auto (an accelerator if there is one), cpu, cuda, or cuda:N.
     display
-        Progress as bars, as lines, or not at all.
+        For --make, progress display: bars (rich), a line per event (plain), or nothing; auto: bars on a terminal.
     open_
         Open the page in a browser.
     """
     from bench.commands.settings import plugin_files
-    from bench.report.site import build_cell
-    from bench.results import lookup
+    from bench.report.site import build_cell, check_site
+    from bench.results import lookup, sources
     from bench.results.board import Board
     from bench.results.suite import Suite
     from bench.trials.store import Store, default_url
 
+    check_site(out.expanduser())
     stores = [Store(url) for url in store or [default_url()]]
-    match = lookup.find(key, lookup.known_sources(each.root for each in stores))
+    candidates = [sources.find(records)] if records else lookup.known_sources(each.root for each in stores)
+    match = lookup.find(key, candidates)
     record = match.trial
     if record.status != "ok":
         raise DataError(f"{record.name} failed, so there is nothing to hear: {(record.error or {}).get('message', '')}")
@@ -90,16 +95,16 @@ def listen(
     return OK
 
 
-def _again(recorded: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
+def _again(record: Record, store: Store, files: Mapping[str, Path], device: str, display: Display) -> Record:
     """The trial run once more, with the code that is here."""
     from bench.commands.display import watching
     from bench.trials.again import trial_of
     from bench.trials.run import execute, prepare
 
-    print(f"running {recorded.name} again with the code that is installed here", file=sys.stderr)
-    work = prepare([trial_of(recorded, files)], store)
+    print(f"running {record.name} again with the code that is installed here", file=sys.stderr)
+    work = prepare([trial_of(record, files)], store)
     with watching(display, work.missing) as watch:
-        (rerun,) = execute(work, store.root / "records" / "listen", watch, device=device)
-    if rerun.status != "ok":
-        raise DataError(f"{rerun.name} failed: {(rerun.error or {}).get('message', '')}")
-    return rerun
+        (second_record,) = execute(work, store.root / "records" / "listen", watch, device=device)
+    if second_record.status != "ok":
+        raise DataError(f"{second_record.name} failed: {(second_record.error or {}).get('message', '')}")
+    return second_record

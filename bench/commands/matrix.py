@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from bench.commands.options import Execution
+from bench.commands.options import Execution, Flag
 from bench.exits import OK
 
 app = App(
@@ -24,23 +24,23 @@ app = App(
 def matrix(
     file: Path,
     *,
-    dry_run: bool = False,
+    dry_run: Flag = False,
     records: Path | None = None,
     page: Path | None = None,
     execution: Execution = Execution(),
 ) -> int:
-    """Run a suite: the TOML file that names a matrix of trials.
+    """Run a suite: every combination of the data sets, defenses, attackers and adaptations that its TOML file lists.
 
     Parameters
     ----------
     file
-        The suite.
+        The suite's TOML file.
     dry_run
-        Show the plan and stop.
+        Print which stages would run, and stop.
     records
-        Folder of the records; default: records/NAME beside NAME.toml, the suite.
+        Folder for the records, one JSON file per trial; default: records/NAME beside the suite's file NAME.toml.
     page
-        A Markdown file to write the tables to.
+        Markdown file to write the result tables to.
     """
     from bench.commands.execution import prepared, run_suite
     from bench.results.sources import records_folder

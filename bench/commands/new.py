@@ -21,10 +21,11 @@ from typing import Literal
 from cyclopts import App
 
 from bench import plugins
+from bench.commands.options import Flag
 from bench.errors import UsageError
 from bench.exits import OK
 
-What = Literal["defense", "attacker", "adaptation", "dataset"]
+PluginKind = Literal["defense", "attacker", "adaptation", "dataset"]
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 _KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
@@ -53,43 +54,45 @@ app = App(
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a new plugin goes and how it is then called."""
+class _Target:
+    """The files of a new plugin, and how commands refer to it."""
 
     plugin: Path
     test: Path  # of the idea; that of the contract lies beside it
-    called: str  # what `bench run` is told
+    reference: str  # the name or path that commands take
     source: str  # the Python expression by which the test finds it
     more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
     first: tuple[str, ...] = ()  # commands that must come before all others
 
 
 @app.default
-def new(what: What, name: str, *, out: Path | None = None, package: bool = False, bare: bool = False) -> int:
-    """Write a working plugin and its tests, to be changed into your own, and print the next commands.
+def new(kind: PluginKind, name: str, *, out: Path | None = None, package: Flag = False, bare: Flag = False) -> int:
+    """Write a new plugin and its tests from a template, and print the next commands.
 
     Parameters
     ----------
     what
-        What it is.
+        The kind of plugin.
     name
-        Its name: small letters, digits and _.
+        Name of the plugin: lower-case letters, digits and _.
     out
-        The folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
+        Folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
     package
-        Write a package that pip can install, with an entry point, instead of a file.
+        Write a package that pip can install, with an entry point, instead of a single file.
     bare
-        Write an empty skeleton with the test of the contract alone, instead of a worked example.
+        Write an empty skeleton with the contract's tests only, instead of a worked example.
     """
-    write_plugin(what, name, out, package=package, bare=bare)
+    write_plugin(kind, name, out, package=package, bare=bare)
     return OK
 
 
-def write_plugin(what: What, name: str, out: Path | None, *, package: bool = False, bare: bool = False) -> list[Path]:
+def write_plugin(
+    kind: PluginKind, name: str, out: Path | None, *, package: bool = False, bare: bool = False
+) -> list[Path]:
     """Write a plugin and its tests, and print what was written and the next commands.
 
     Args:
-        what: the kind of plugin.
+        kind: the kind of plugin.
         name: its name.
         out: the folder to write to, or None for the usual one.
         package: whether to write a package with an entry point.
@@ -102,19 +105,19 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
         UsageError: for a name that cannot be one or is taken, or a file that exists; then nothing is written.
     """
     _require_name(name)
-    target = _package(what, name, out) if package else _single(what, name, out)
-    kind = f"{what}_bare" if bare else what
+    target = _package(kind, name, out) if package else _single(kind, name, out)
+    template_name = f"{kind}_bare" if bare else kind
     contract = target.test.with_name(f"{target.test.stem}_contract.py")
-    templates = [(f"{kind}.py", target.plugin), ("contract_test.py", contract), *target.more]
+    templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.more]
     if not bare:
-        templates.insert(2, (f"{what}_test.py", target.test))
-    if what == "dataset":
-        templates.append((f"{kind}.toml", target.plugin.with_suffix(".toml")))
+        templates.insert(2, (f"{kind}_test.py", target.test))
+    if kind == "dataset":
+        templates.append((f"{template_name}.toml", target.plugin.with_suffix(".toml")))
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
     _require_free(name, package=package)
-    words = _words(what, name, target)
+    words = _words(kind, name, target)
     _write(
         {
             file: Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
@@ -124,71 +127,77 @@ def write_plugin(what: What, name: str, out: Path | None, *, package: bool = Fal
     for _, file in templates:
         print(f"wrote {_shown(file)}")
     print("next:")
-    called = shlex.quote(target.called)
+    plugin_word = shlex.quote(target.reference)
     tests = " ".join(shlex.quote(str(_shown(file))) for template, file in templates if template.endswith("test.py"))
-    for command in (*target.first, f"bench check {called}", f"python -m pytest {tests}", _TRY[what].format(called)):
+    for command in (
+        *target.first,
+        f"bench check {plugin_word}",
+        f"python -m pytest {tests}",
+        _TRY[kind].format(plugin_word),
+    ):
         print(f"  {command}")
     return [file for _, file in templates]
 
 
-def _single(what: What, name: str, out: Path | None) -> _Place:
+def _single(kind: PluginKind, name: str, out: Path | None) -> _Target:
     checkout = _checkout(Path.cwd()) if out is None else None
     if checkout is not None:
-        folder = checkout / plugins.FOLDERS[_KINDS[what]]
-        return _Place(folder / f"{name}.py", checkout / "tests" / _TESTS[what] / f"test_{name}.py", name, f'"{name}"')
+        folder = checkout / plugins.FOLDERS[_KINDS[kind]]
+        return _Target(folder / f"{name}.py", checkout / "tests" / _TESTS[kind] / f"test_{name}.py", name, f'"{name}"')
     folder = out or Path.cwd()
     source = f'str(Path(__file__).with_name("{name}.py"))'
     file = folder / f"{name}.py"
-    return _Place(file, folder / f"test_{name}.py", str(_shown(file)), source)
+    return _Target(file, folder / f"test_{name}.py", str(_shown(file)), source)
 
 
-def _package(what: What, name: str, out: Path | None) -> _Place:
-    words = _names(what, name)
+def _package(kind: PluginKind, name: str, out: Path | None) -> _Target:
+    words = _names(kind, name)
     root = (out or Path.cwd()) / words["dist"]
     module = root / "src" / words["package"]
-    called = f"{words['dist']}/{name}"
-    return _Place(
+    plugin_word = f"{words['dist']}/{name}"
+    return _Target(
         module / f"{name}.py",
         root / "tests" / f"test_{name}.py",
-        called,
-        f'"{called}"',
+        plugin_word,
+        f'"{plugin_word}"',
         (("pyproject.toml", root / "pyproject.toml"), ("init.py", module / "__init__.py")),
         (f"pip install -e {shlex.quote(str(_shown(root)))}",),
     )
 
 
-def _names(what: What, name: str) -> dict[str, str]:
+def _names(kind: PluginKind, name: str) -> dict[str, str]:
     dist = f"cloakbench-{name.replace('_', '-')}"
     return {
         "name": name,
         "cls": "".join(part.capitalize() for part in name.split("_")),
-        "kind": what,
-        "kinds": _KINDS[what],
+        "kind": kind,
+        "kinds": _KINDS[kind],
         "dist": dist,
         "package": dist.replace("-", "_"),
     }
 
 
-def _words(what: What, name: str, target: _Place) -> dict[str, str]:
-    """What the templates are filled with."""
+def _words(kind: PluginKind, name: str, target: _Target) -> dict[str, str]:
+    """The words that the templates are filled with."""
     line = "from pathlib import Path\n" if "Path(" in target.source else ""
     paths = {"path_line": line, "path_import": f"{line}\n" if line else "", "where": target.source}
-    return {**_names(what, name), **paths}
+    return {**_names(kind, name), **paths}
 
 
 def _require_name(name: str) -> None:
     if _can_name(name):
         return
-    near = (
+    suggestion = (
         re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
         .strip("_")[:_LONGEST]
         .strip("_")
     )
-    if not _can_name(near):
-        near = f"my_{near or 'idea'}"
-    shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    if not _can_name(suggestion):
+        suggestion = f"my_{suggestion or 'idea'}"
+    excerpt = ascii(name[:_LONGEST]) + ("..." if len(name) > _LONGEST else "")
     raise UsageError(
-        f"{shown!r} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, such as '{near}'"
+        f"{excerpt} cannot name a plugin: expected small letters, digits and _, at most {_LONGEST}, "
+        f"such as '{suggestion}'"
     )
 
 
@@ -228,15 +237,15 @@ def _checkout(folder: Path) -> Path | None:
 
 def _write(texts: Mapping[Path, str]) -> None:
     """All of the files or none of them, and over nothing."""
-    written: list[Path] = []
+    new_files: list[Path] = []
     try:
         for file, text in texts.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("x", encoding="utf-8") as opened:
-                written.append(file)
-                opened.write(text)
+            with file.open("x", encoding="utf-8") as stream:
+                new_files.append(file)
+                stream.write(text)
     except OSError as error:
-        for path in written:
+        for path in new_files:
             path.unlink()
         raise UsageError(f"{_shown(file)} cannot be written: {error.strerror}") from error
 

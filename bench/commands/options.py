@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from bench.devices import check_name
 
-Knows = Literal["white-box", "ensemble", "black-box", "none"]
-Place = Literal["local", "ray"]
+KnowledgeName = Literal["white-box", "ensemble", "black-box", "none"]
+Executor = Literal["local", "ray"]
 Display = Literal["auto", "rich", "plain", "none"]
 Many = Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)]
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
@@ -37,24 +37,27 @@ Device = Annotated[str, Parameter(allow_leading_hyphen=False, validator=_device)
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Execution:
-    """Where and how the stages of a command are run."""
+    """Where and how the stages of a command are run.
 
-    on: Place = "local"
-    """Where the stages run."""
+    The strings below the fields are their help texts.
+    """
+
+    on: Executor = "local"
+    """What runs the stages (load, protect, train, evaluate): processes on this machine, or a Ray cluster."""
     jobs: Annotated[int | None, Parameter(validator=_processes)] = None
-    """Processes; default: one a core."""
+    """Number of worker processes; default: one per CPU core."""
     device: Device = "auto"
-    """auto (an accelerator where there is one), cpu, cuda, or cuda:N."""
+    """Device for crafting and training: auto (an accelerator if there is one), cpu, cuda, or cuda:N."""
     store: str | None = None
-    """Folder or fsspec URL of the artefacts; default: $BENCH_STORE, else the user's cache."""
+    """Store of protected sets, models and other results of stages: folder or URL; default: $BENCH_STORE or a cache."""
     display: Display = "auto"
-    """Progress as bars, as lines, or not at all."""
+    """Progress display: bars (rich), a line per event (plain), or nothing; auto: bars on a terminal, else lines."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Rerun(Execution):
-    """Where the sample is run."""
+    """Where and how a sample of trials is run again."""
 
     store: str | None = None
-    """Where the sample is run; default: a temporary folder. What is in a store already is not done again."""
+    """Store for the second run; default: a temporary folder. Stages that a given store holds are not run again."""

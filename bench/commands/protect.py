@@ -1,6 +1,6 @@
 """`bench protect`: a user's sound file or MIDI file through a defense.
 
-What can be told beforehand is told before the work: the source, the place, the format, the defense. The work is that of
+The source, the output path, the format and the defense are checked before the work. The work is that of
 `bench.commands.protect_sound` and `bench.commands.protect_midi`.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from bench import plugins
-from bench.commands.options import Device, Sets
+from bench.commands.options import Device, Flag, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
@@ -49,32 +49,30 @@ def protect(
     seed: int = 0,
     set_: Sets = None,
     device: Device = "auto",
-    force: bool = False,
+    force: Flag = False,
 ) -> int:
-    """Protect a sound file or a MIDI file and say what that did to the sound or the notes.
+    """Protect a sound file or a MIDI file, and print how much that changed it.
 
     Parameters
     ----------
     source
-        A WAV, FLAC, OGG, MP3 or AIFF file of any length, rate and number of channels, or a MIDI file.
+        Sound file (WAV, FLAC, OGG, MP3 or AIFF) of any length, sample rate and number of channels, or a MIDI file.
     out
-        Where to write; the ending says the format. Length, rate, channels, sample type and tags stay
-        where that format has them; what does not is named. A MIDI file gives a MIDI file.
+        File to write; its ending decides the format. Sample type and tags are kept if that format has them.
     defense
-        A defense by name, or a Python file that holds one.
+        Defense: a name (see `bench list defenses`) or a Python file.
     attacker
-        Whom the defense is made against (its surrogate); default: musicgen, of a MIDI file symphonynet. "none" for a
-        defense that needs nobody.
+        Attacker whose model the noise is crafted against, or "none"; default: musicgen, for MIDI symphonynet.
     preset
-        The budget of the defense.
+        Effort of the defense: smoke (quick and weak), small or full.
     seed
-        Of the defense's random numbers.
+        Seed of the defense's random numbers.
     set_
-        A parameter, as NAME.KEY=VALUE.
+        Parameter of a plugin, as NAME.KEY=VALUE, such as noise.snr_db=20. Repeatable.
     device
-        auto (an accelerator where there is one), cpu, cuda, or cuda:N.
+        Device for the work: auto (an accelerator if there is one), cpu, cuda, or cuda:N.
     force
-        Write over an existing file.
+        Overwrite an existing output file.
     """
     from bench.files import check_output, check_source
 
@@ -82,7 +80,7 @@ def protect(
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SOUND_SUFFIXES, force=force)
     domain: DomainName = "midi" if midi else "audio"
-    built, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+    plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
     from bench.devices import first
     from bench.trials.stages import generator
 
@@ -90,11 +88,11 @@ def protect(
     if midi:
         from bench.commands.protect_midi import protect_score
 
-        protect_score(source, out, built, knowledge, rng, force=force)
+        protect_score(source, out, plugin, knowledge, rng, force=force)
     else:
         from bench.commands.protect_sound import protect_sound
 
-        protect_sound(source, out, built, knowledge, rng, force=force)
+        protect_sound(source, out, plugin, knowledge, rng, force=force)
     return OK
 
 
@@ -117,16 +115,20 @@ def build_plugins(
         UsageError: a plugin is for another domain, or a parameter is none of its own.
         PluginError: a plugin is unknown or cannot be imported.
     """
-    named = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
-    given = parse_settings(settings, named)
+    names_by_role = {"defense": [defense]} | ({} if attacker == NONE else {"attacker": [attacker]})
+    settings_by_role = parse_settings(settings, names_by_role)
     kinds: dict[str, Kind] = {"defense": "defenses", "attacker": "attackers"}
-    wanted = [(kinds[kind], name, given.get(kind, {}).get(name, {})) for kind, names in named.items() for name in names]
-    for kind, name, parameters in wanted:  # by what their source says, before the first is imported
-        able = facts(kind, name).domains
-        if domain not in able:
-            raise UsageError(f"{plugins.SINGULAR[kind]} '{name}' is for {' and '.join(able)}, the file is {domain}")
+    choices = [
+        (kinds[role], name, settings_by_role.get(role, {}).get(name, {}))
+        for role, names in names_by_role.items()
+        for name in names
+    ]
+    for kind, name, parameters in choices:  # by what their source says, before the first is imported
+        domains = facts(kind, name).domains
+        if domain not in domains:
+            raise UsageError(f"{plugins.SINGULAR[kind]} '{name}' is for {' and '.join(domains)}, the file is {domain}")
         check_parameters(kind, name, parameters)
     from bench.api import Knowledge
 
-    built = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in wanted]
-    return built[0], Knowledge("white-box", tuple(built[1:])) if built[1:] else Knowledge()
+    built_plugins = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in choices]
+    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:])) if built_plugins[1:] else Knowledge()

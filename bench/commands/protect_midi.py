@@ -51,7 +51,7 @@ def protect_score(
             written then.
         UsageError: `out` cannot be written, or its ending does not fit the container of the source.
     """
-    started, cpu = time.monotonic(), time.process_time()
+    start, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     score = read_score(source)
     _check_container(source, score, out)
@@ -67,16 +67,18 @@ def protect_score(
         raise DataError(f"{printable(source)}: the defense leaves none of its {len(frame.score.notes)} notes")
     with replacing(out, force=force) as draft:
         draft.write_bytes(write_notes(frame.score, notes))
-        again = check_written(frame.score, notes, draft.read_bytes(), out)
-        figures = _figures(frame, again, batches)
+        written_score = check_written(frame.score, notes, draft.read_bytes(), out)
+        figures = _figures(frame, written_score, batches)
     seconds = 60 * frame.score.length / frame.score.ticks_per_beat / frame.score.tempo
-    count = f"{len(again.notes)} notes in {len(again.parts)} tracks"
+    count = f"{len(written_score.notes)} notes in {len(written_score.parts)} tracks"
     print(f"{printable(out)}: {seconds:.2f} s, {count}, as {printable(source)}")
-    if ended := int((frame.score.notes[:, 6] < 0).sum()):
-        print(f"  {ended} notes of the source have no release of their own: the next strike or the track's end is it")
+    if unreleased := int((frame.score.notes[:, 6] < 0).sum()):
+        print(
+            f"  {unreleased} notes of the source have no release of their own: the next strike or the track's end is it"
+        )
     for name, value in figures.items():
         print(f"  {name:<18} {value:.3f}")
-    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    print(f"  took {time.monotonic() - start:.1f} s, {time.process_time() - cpu:.1f} CPU s")
     return figures
 
 
@@ -107,8 +109,8 @@ def _paired(clean: Rolls, protected: Rolls) -> Rolls:
     return protected
 
 
-def _figures(frame: Frame, again: Score, batches: Sequence[list[int]]) -> dict[str, float]:
+def _figures(frame: Frame, written_score: Score, batches: Sequence[list[int]]) -> dict[str, float]:
     """Means over the pieces that have a figure; NaN where none has."""
-    every = [edits(frame.rolls(pieces), frame.rolls(pieces, again)) for pieces in batches]
-    columns = {name: torch.cat([each[name] for each in every]) for name in every[0]}
+    measures = [edits(frame.rolls(pieces), frame.rolls(pieces, written_score)) for pieces in batches]
+    columns = {name: torch.cat([each[name] for each in measures]) for name in measures[0]}
     return {name: float(column.nanmean()) if not column.isnan().all() else math.nan for name, column in columns.items()}

@@ -24,7 +24,7 @@ from bench.sound.encoding import Encoder, coding_for
 PIECE_SECONDS = 8.0
 OVERLAP_SECONDS = 0.05
 PIECES_AT_ONCE = 8
-_REMEMBERED = 1 << 24  # numbers of the protected sound that are kept to be compared with the written file
+_SAMPLE_SIZE = 1 << 24  # samples before coding that are kept, for comparison with the written file
 
 
 def protect_sound(
@@ -49,7 +49,7 @@ def protect_sound(
         DataError: the source cannot be used, or the format of `out` cannot hold it; nothing is written.
         UsageError: `out` cannot be written; it is what it was before.
     """
-    started, cpu = time.monotonic(), time.process_time()
+    start, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     info = files.info(source)
     samples, peak = files.survey(source)
@@ -63,7 +63,7 @@ def protect_sound(
             for _, protected in _protected(source, info, defense, knowledge, rng):
                 encoder.write(protected.T.numpy())
                 sample.add(protected)
-        lost = tags.write(draft, labels)
+        lost_tags = tags.write(draft, labels)
         encoder.verify()
         figures = _figures(source, draft, sample)
     print(
@@ -72,22 +72,23 @@ def protect_sound(
     )
     if coding.changed:
         print(f"  sample type {coding.subtype} in place of {info.subtype}: {coding.changed}")
-    if lost:
-        print(f"  tags not kept: {', '.join(lost)}")
+    if lost_tags:
+        print(f"  tags not kept: {', '.join(lost_tags)}")
     if not coding.lossless:
         print(f"  {coding.subtype} coding {_coding_words(figures)}")
     for name, value in figures.items():
         print(f"  {name:<18} {value:.3f}")
-    print(f"  took {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
+    print(f"  took {time.monotonic() - start:.1f} s, {time.process_time() - cpu:.1f} CPU s")
     return figures
 
 
 def _coding_words(figures: dict[str, float]) -> str:
-    share, own = figures["noise_kept"], figures["coding_noise_db"]
+    share, own_noise_db = figures["noise_kept"], figures["coding_noise_db"]
     if math.isnan(share):
         return "has no noise of the defense to keep"
-    where = "above" if own > 0 else "below"
-    return f"kept {100 * share:.0f} % of the protection's noise; its own noise lies {abs(own):.1f} dB {where} that"
+    direction = "above" if own_noise_db > 0 else "below"
+    own_noise = f"its own noise lies {abs(own_noise_db):.1f} dB {direction} that"
+    return f"kept {100 * share:.0f} % of the protection's noise; {own_noise}"
 
 
 def _protected(
@@ -96,19 +97,19 @@ def _protected(
     """Stretches of the file, [channel, sample] each, clean beside protected, in order and without a gap."""
     piece, overlap = _sizes(info.rate)
     hop = piece - overlap
-    carried = torch.zeros(info.channels, 0)  # the faded-out noise of the last piece, waiting for the next one
+    tail = torch.zeros(info.channels, 0)  # the faded-out noise of the last piece, waiting for the next one
     pending: list[Tensor] = []
 
     def flush() -> Iterator[tuple[Tensor, Tensor]]:
-        nonlocal carried
+        nonlocal tail
         for clean, noise in zip(pending, _noise(pending, piece, info.rate, defense, knowledge, rng), strict=True):
             noise = noise.clone()
-            head = min(carried.shape[1], noise.shape[1])
+            head = min(tail.shape[1], noise.shape[1])
             if head:
                 rise = torch.linspace(0, 1, head)
-                noise[:, :head] = noise[:, :head] * rise + carried[:, :head] * (1 - rise)
+                noise[:, :head] = noise[:, :head] * rise + tail[:, :head] * (1 - rise)
             body = min(hop, clean.shape[1])
-            carried = noise[:, body:]
+            tail = noise[:, body:]
             yield clean[:, :body], (clean[:, :body] + noise[:, :body]).clamp(-1, 1)
         pending.clear()
 
@@ -145,48 +146,48 @@ def _noise(
     audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
     clips = Clips.of(audio, rate, lengths=lengths)
     protected = defense.protect(clips.to(rng.device), knowledge, rng).to("cpu")
-    added = protected.check("the protected file").audio - audio
-    return [noise[:, :length] for noise, length in zip(added, lengths.tolist(), strict=True)]
+    noise = protected.check("the protected file").audio - audio
+    return [part[:, :length] for part, length in zip(noise, lengths.tolist(), strict=True)]
 
 
 class _Sample:
-    """Stretches of the protected sound, evenly spread over the file, as they were before they were coded."""
+    """Keeps stretches of the protected sound before coding, evenly spread over the file."""
 
     def __init__(self, numbers: int):
-        self._every = max(1, math.ceil(numbers / _REMEMBERED))
+        self._every = max(1, math.ceil(numbers / _SAMPLE_SIZE))
         self._count = 0
-        self._kept: dict[int, Tensor] = {}
+        self._stretches: dict[int, Tensor] = {}
 
     def add(self, protected: Tensor) -> None:
         if self._count % self._every == 0:
-            self._kept[self._count] = protected
+            self._stretches[self._count] = protected
         self._count += 1
 
     def get(self, number: int) -> Tensor | None:
-        return self._kept.get(number)
+        return self._stretches.get(number)
 
 
-def _figures(source: Path, written: Path, sample: _Sample) -> dict[str, float]:
+def _figures(source: Path, output: Path, sample: _Sample) -> dict[str, float]:
     """Compare the written file with its source, stretch by stretch."""
     rate = files.info(source).rate
     piece, overlap = _sizes(rate)
     meter = _Meter()
-    pairs = zip(files.blocks(source, piece - overlap), files.blocks(written, piece - overlap), strict=True)
+    pairs = zip(files.blocks(source, piece - overlap), files.blocks(output, piece - overlap), strict=True)
     for number, (clean, protected) in enumerate(pairs):
         meter.add(clean, protected, sample.get(number), rate)
     return meter.figures()
 
 
 class _Meter:
-    """Audibility of a file that passes by in stretches, and what coding left of the noise."""
+    """Accumulates the audibility of a file over its stretches, and how much of the noise survived coding."""
 
     def __init__(self) -> None:
         self._signal = self._noise = self._highest = 0.0
-        self._own = self._shared = self._changed = 0.0  # <n, n>, <n, c>, <c, c> of noise n and change c
-        self._weighted: dict[str, float] = {}
-        self._weight: dict[str, float] = {}
+        self._noise_energy = self._product = self._change_energy = 0.0  # <n, n>, <n, c>, <c, c> of noise n and change c
+        self._weighted_sum: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
 
-    def add(self, clean: Tensor, written: Tensor, intended: Tensor | None, rate: int) -> None:
+    def add(self, clean: Tensor, written: Tensor, uncoded: Tensor | None, rate: int) -> None:
         """Take a stretch [channel, sample] of the source, of the written file, and of the sound before coding."""
         from bench.metrics.audibility import audibility
 
@@ -195,26 +196,28 @@ class _Meter:
         self._signal += float(clean.double().square().sum())
         self._noise += energy
         self._highest = max(self._highest, float(noise.abs().max()))
-        if intended is not None:
-            own = (intended - clean).double()
-            self._own += float(own.square().sum())
-            self._shared += float((own * noise).sum())
-            self._changed += energy
-        measured = audibility(Clips.of(clean[None], rate), Clips.of(written[None], rate))
+        if uncoded is not None:
+            defense_noise = (uncoded - clean).double()
+            self._noise_energy += float(defense_noise.square().sum())
+            self._product += float((defense_noise * noise).sum())
+            self._change_energy += energy
+        measures = audibility(Clips.of(clean[None], rate), Clips.of(written[None], rate))
         for name in ("segmental_snr_db", "masked_energy"):
-            value = float(measured[name])
+            value = float(measures[name])
             weight = energy if name == "masked_energy" else clean.shape[1]
             if math.isfinite(value):
-                self._weighted[name] = self._weighted.get(name, 0.0) + weight * value
-                self._weight[name] = self._weight.get(name, 0.0) + weight
+                self._weighted_sum[name] = self._weighted_sum.get(name, 0.0) + weight * value
+                self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def figures(self) -> dict[str, float]:
         """Return SNR of the whole file; the others as means over stretches, weighted by length or noise energy."""
         snr = 10 * math.log10(self._signal / self._noise) if self._noise else math.inf
-        means = {name: total / self._weight[name] for name, total in self._weighted.items() if self._weight[name]}
-        share = self._shared / self._own if self._own else math.nan
-        rest = self._changed - share * self._shared
-        own = 10 * math.log10(rest / (share * self._shared)) if rest > 0 and share > 0 else -math.inf
+        means = {name: total / self._weights[name] for name, total in self._weighted_sum.items() if self._weights[name]}
+        share = self._product / self._noise_energy if self._noise_energy else math.nan
+        coding_energy = self._change_energy - share * self._product
+        coding_db = -math.inf
+        if coding_energy > 0 and share > 0:
+            coding_db = 10 * math.log10(coding_energy / (share * self._product))
         return {
-            "snr_db": snr, **means, "peak_noise": self._highest, "noise_kept": share, "coding_noise_db": own,
+            "snr_db": snr, **means, "peak_noise": self._highest, "noise_kept": share, "coding_noise_db": coding_db,
         }  # fmt: skip

@@ -13,7 +13,7 @@ from bench.exits import OK
 
 app = App(
     name="records",
-    help="Pack records into an archive and a summary, unpack them, bring an archive from elsewhere, or show one.",
+    help="Pack records into an archive and a summary, unpack an archive, download one, or print a record.",
     help_epilogue=(
         "RECORDS is a folder of record files, an archive (.jsonl.xz), or a suite by name or file.\n\n"
         "Examples:\n"
@@ -33,18 +33,18 @@ def pack(
     results: Path | None = None,
     remove: Flag = False,
 ) -> int:
-    """Pack records into one archive, and write the summary that is read in a diff.
+    """Pack records into one archive, and write a summary of them that can be reviewed in a diff.
 
     Parameters
     ----------
     records
-        What to pack.
+        The records to pack: a folder as a rule.
     out
-        The archive; default: records/NAME.jsonl.xz beside the folder.
+        Archive to write; default: NAME.jsonl.xz beside the folder NAME.
     results
-        The summary; default: results/NAME.json beside the folder of records.
+        Summary to write; default: NAME.json, in results/ if the records lie in records/, else beside the archive.
     remove
-        Remove the record files once the archive gives them back.
+        Delete the record files once the archive has been read back and holds the same records.
     """
     from bench.results import packing, sources
 
@@ -52,10 +52,10 @@ def pack(
     files = source.files() if source.path.is_dir() else []
     if remove and not files:
         raise UsageError(f"--remove goes with a folder of record files, found {source.path}")
-    archived, summed = packing.places(source)
-    packed = packing.pack(source, out or archived, results or summed)
-    print(f"{packed.archive}  ({packed.records} records, {packed.archive.stat().st_size / 1000:.0f} kB)")
-    print(f"{packed.summary}  ({packed.summary.stat().st_size / 1000:.0f} kB)")
+    archive_path, summary_path = packing.places(source)
+    result = packing.pack(source, out or archive_path, results or summary_path)
+    print(f"{result.archive}  ({result.records} records, {result.archive.stat().st_size / 1000:.0f} kB)")
+    print(f"{result.summary}  ({result.summary.stat().st_size / 1000:.0f} kB)")
     if remove:
         for file in files:
             file.unlink()
@@ -67,14 +67,14 @@ def pack(
 
 @app.command
 def unpack(records: str, *, out: Annotated[Path, Parameter(name=["--out", "-o"])]) -> int:
-    """Write a JSON file a record.
+    """Write every record of an archive as a JSON file of its own.
 
     Parameters
     ----------
     records
-        What to unpack.
+        The archive or the suite.
     out
-        The folder to write: a new or an empty one.
+        Folder to write: a new or an empty one.
     """
     from bench.results import packing, sources
 
@@ -91,18 +91,18 @@ def pull(
     sha256: str | None = None,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
 ) -> int:
-    """Bring an archive from a URL or path, and keep it only if it has the SHA-256 that is expected.
+    """Download an archive, and keep it only if it has the expected SHA-256.
 
     Parameters
     ----------
     source
-        A path, or a URL that fsspec reads: https://, s3://, hf:// and others.
+        Path or URL of the archive; URLs may begin with https://, s3://, hf:// or whatever else fsspec reads.
     suite
-        The suite whose records these are: its summary says the SHA-256, and its place is theirs.
+        Suite whose records the archive holds: its summary states the SHA-256, and the archive is written beside it.
     sha256
-        The SHA-256, in place of that of a suite's summary.
+        Expected SHA-256, for an archive without a suite.
     out
-        Where the archive is to lie; default: the suite's place, else the current folder.
+        File to write; default: where the suite's archive belongs, else the current folder.
     """
     from bench.results import archive, packing
 
@@ -127,9 +127,9 @@ def show(records: str, name: str) -> int:
     Parameters
     ----------
     records
-        Where it stands.
+        The records to search.
     name
-        A record's name or the first digits of its key; or a cell's id, or its name: a record's without the seed.
+        A record's name or at least 6 digits of its key; or a cell's id or name.
     """
     from bench.results import lookup, sources, summary
     from bench.results.formats import readable_json

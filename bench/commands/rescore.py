@@ -29,16 +29,16 @@ def rescore(
     results: Path | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
 ) -> int:
-    """Compute the scores of records anew, under a version of the score; the records stay as they are.
+    """Compute the scores of records again, by a given version of the score; the records stay unchanged.
 
     Parameters
     ----------
     records
-        A suite by name or file, a folder of records, or an archive.
+        A suite by name or TOML file, a folder of records, or an archive.
     score_version
-        The version of the score; default: the newest.
+        Version of the score; default: the newest.
     results
-        Write the summary here too: cells with scores, arms and audibility, as JSON.
+        JSON file to write a summary to: scores, arms and audibility of every cell.
     list_
         List the versions of the score and stop.
     """
@@ -48,8 +48,8 @@ def rescore(
     from bench.results.score import SCORE_VERSION, SCORE_VERSIONS
 
     if list_:
-        for version, what in SCORE_VERSIONS.items():
-            print(f"{version}  {what}{'  (newest)' if version == SCORE_VERSION else ''}")
+        for version, description in SCORE_VERSIONS.items():
+            print(f"{version}  {description}{'  (newest)' if version == SCORE_VERSION else ''}")
         return OK
     version = SCORE_VERSION if score_version is None else score_version
     if version not in SCORE_VERSIONS:
@@ -58,10 +58,10 @@ def rescore(
     if records is None:
         raise UsageError("name a suite, a folder of records or an archive; --list lists the versions of the score")
     source = sources.find(records)
-    shown = board(source)
-    print(f"{shown.name}, score version {version}\n")
-    print(terminal.tables(shown))
+    results_board = board(source)
+    print(f"{results_board.name}, score version {version}\n")
+    print(terminal.tables(results_board))
     if results is not None:
-        summary.write(results, summary.summarise(source.name, shown.records, packing.origin(source)))
+        summary.write(results, summary.summarise(source.name, results_board.records, packing.origin(source)))
         print(f"\nsummary: {results}")
     return OK

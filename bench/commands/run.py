@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from bench.commands.options import Execution, Knows, Many, Sets
+from bench.commands.options import Execution, KnowledgeName, Many, Sets
 from bench.commands.settings import parse_settings, toml_value
 from bench.vocabulary import Preset
 
@@ -33,30 +33,30 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Selection:
-    """What is run: every combination of these."""
+    """What is run: every combination of these. The strings below the fields are their help texts."""
 
     defense: Many = None
-    """A defense by name, or a Python file that holds one. Repeat for several."""
+    """Defense to test: a name (see `bench list defenses`) or a Python file. Repeatable."""
     attacker: Many = None
-    """An attacker by name. Repeat for several."""
+    """Attacker that trains on the data: a name (see `bench list attackers`) or a Python file. Repeatable."""
     dataset: Many = None
-    """A data set by name; default: the attacker's own."""
+    """Data set: a name (see `bench list datasets`) or a Python file; default: the attacker's own. Repeatable."""
     adapt: Many = None
-    """An adaptation: what the attacker does to win anyway, beside doing nothing. Repeat for several."""
-    knowledge: Annotated[list[Knows] | None, Parameter(negative="", consume_multiple=False)] = None
-    """What the defender knows of the attacker."""
+    """Adaptation that the attacker tries besides plain training, such as mp3. Repeatable."""
+    knowledge: Annotated[list[KnowledgeName] | None, Parameter(negative="", consume_multiple=False)] = None
+    """Models that the defender crafts against: the attacker's (white-box), several with or without it, or none."""
     expect: Many = None
-    """An adaptation that the defender prepares for."""
+    """Adaptation that the defender crafts the noise to survive. Repeatable."""
     share: Many = None
-    """How much of the training set is protected, 0 to 1, or the class that alone is; default: 1. Repeat for several."""
+    """Share of the training set that is protected, 0 to 1, or one class by name; default: 1. Repeatable."""
     control: Many = None
-    """A matched control; default: noise. "none" for none."""
+    """Control that is made as audible as each defense; default: noise. "none" for no control. Repeatable."""
     preset: Preset = "small"
-    """The budget of data set, defense and attacker."""
+    """Size of the data set and effort of defense and attacker: smoke (a quick test, decides nothing), small or full."""
     seeds: int = 3
-    """How many seeds; the interval is over them."""
+    """Number of random seeds; the confidence interval is over them."""
     set_: Sets = None
-    """A parameter, as NAME.KEY=VALUE; NAME is a plugin of this run or one of dataset, defense, attacker, adaptation."""
+    """Plugin parameter, as NAME.KEY=VALUE, such as noise.snr_db=20; NAME is a plugin or a kind. Repeatable."""
 
 
 @app.default
@@ -66,12 +66,12 @@ def run(
     records: Path | None = None,
     execution: Execution = Execution(),
 ) -> int:
-    """Put a defense against an attacker; print the table with arms, controls, interval and audibility.
+    """Test defenses against attackers, and print how much of the attackers' learning each defense denies.
 
     Parameters
     ----------
     records
-        Folder of the records; default: inside the store.
+        Folder for the records, one JSON file per trial; default: a folder in the store.
     """
     from bench.commands.execution import run_suite
 
@@ -101,10 +101,10 @@ def suite_of(selection: Selection) -> Suite:
         preset=selection.preset,
         seeds=selection.seeds,
     )
-    named = {
+    names_by_kind = {
         "dataset": datasets or default_datasets(attackers),
         "defense": [*definition["defenses"], *definition["controls"]],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
-    return suite({**definition, **parse_settings(selection.set_ or [], named)}, "this run")
+    return suite({**definition, **parse_settings(selection.set_ or [], names_by_kind)}, "this run")

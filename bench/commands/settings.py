@@ -19,7 +19,9 @@ _PLURAL = {singular: plural for plural, singular in plugins.SINGULAR.items()}
 __all__ = ["parse_settings", "plugin_files", "toml_value"]
 
 
-def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) -> dict[str, dict[str, dict[str, Any]]]:
+def parse_settings(
+    settings: Sequence[str], names_by_kind: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """--set NAME.KEY=VALUE, VALUE as TOML or else as text -> {kind: {plugin: {key: value}}}.
 
     NAME is a plugin of the run, or a kind: then every plugin of that kind that has such a parameter gets it. Raises
@@ -27,21 +29,25 @@ def parse_settings(settings: Sequence[str], named: Mapping[str, Sequence[str]]) 
     """
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for setting in settings:
-        left, equals, right = setting.partition("=")
-        name, dot, key = left.strip().rpartition(".")
+        target, equals, value_text = setting.partition("=")
+        name, dot, key = target.strip().rpartition(".")
         if not (equals and dot and key):
             raise UsageError(f"--set {setting}: expected NAME.KEY=VALUE, e.g. --set defense.epsilon=0.05")
-        called = {(kind, plugin): _called(kind, plugin) for kind, names in named.items() for plugin in names}
-        kinds = [kind for kind in named if name == kind or any(name in called[kind, each] for each in named[kind])]
+        words_of = {(kind, plugin): _called(kind, plugin) for kind, names in names_by_kind.items() for plugin in names}
+        kinds = [
+            kind
+            for kind in names_by_kind
+            if name == kind or any(name in words_of[kind, each] for each in names_by_kind[kind])
+        ]
         if not kinds:
-            everyone = {*named, *(each for words in called.values() for each in words)}
+            everyone = {*names_by_kind, *(each for words in words_of.values() for each in words)}
             raise UsageError(f"--set {setting}: {unknown('plugin of this run', name, everyone)}")
-        pairs = [(kind, plugin) for kind in kinds for plugin in named[kind]]
-        owners = [pair for pair in pairs if name in called[pair] or (pair[0] == name and _has(*pair, key))]
+        pairs = [(kind, plugin) for kind in kinds for plugin in names_by_kind[kind]]
+        owners = [pair for pair in pairs if name in words_of[pair] or (pair[0] == name and _has(*pair, key))]
         if not owners:
             raise UsageError(f"--set {setting}: no {name} of this run has a parameter '{key}'")
         for kind, plugin in owners:
-            tables.setdefault(kind, {}).setdefault(plugin, {})[key] = toml_value(right)
+            tables.setdefault(kind, {}).setdefault(plugin, {})[key] = toml_value(value_text)
     return tables
 
 
@@ -64,10 +70,10 @@ def _has(kind: str, plugin: str, key: str) -> bool:
 
 def _called(kind: str, plugin: str) -> tuple[str, ...]:
     """What a plugin may be called in --set: its name; of a user's file its plain name, or its path without `.py`."""
-    located = plugins.locate(_PLURAL[kind], plugin)
-    if not located.endswith(".py"):
+    path = plugins.locate(_PLURAL[kind], plugin)
+    if not path.endswith(".py"):
         return (plugin,)
-    return plain_name(Path(located)), plugin.removesuffix(".py")
+    return plain_name(Path(path)), plugin.removesuffix(".py")
 
 
 def toml_value(text: str) -> Any:

@@ -20,16 +20,18 @@ app = App(
 
 @app.default
 def show(cell: str, *, records: str | None = None, store: Many = None) -> int:
-    """Show all that is known of a cell: arms by seed, checks, plugins, stages and artefacts, logs, commands.
+    """Print everything recorded about a cell: quality by seed, validity checks, plugins, stages, logs and commands.
+
+    A cell is one defense against one attacker with one adaptation, over all seeds.
 
     Parameters
     ----------
     cell
-        A cell's id from a table or its name; or a record's file, its name or the first digits of its key.
+        A cell's id from a table, or its name; or a record's file, its name, or at least 6 digits of its key.
     records
-        Where to look: a suite by name or file, a folder of records, or an archive; default: all suites and runs.
+        Records to search: a suite by name or file, a folder of records, or an archive; default: all suites and runs.
     store
-        Where the artefacts lie; default: $BENCH_STORE, else the user's cache. Repeat for several.
+        Store to look up the stages in; default: $BENCH_STORE, else the user's cache folder. Repeatable.
     """
     from bench.report.inspection import inspected
     from bench.results import lookup, sources

@@ -32,32 +32,32 @@ app = App(
         "  bench verify leaderboards/records/midi-smoke.jsonl.xz --sample 3 --seed 7\n"
         "  bench verify record.json --sample 0\n"
         "  bench verify records --plugin my_defense.py\n\n"
-        "Exit code 1: a record contradicts itself or does not hold."
+        "Exit code 1: a record is inconsistent, or a trial that was run again gave another result."
     ),
 )
 
 
 @app.default
 def verify(
-    place: str,
+    records: str,
     *,
     sample: int = 1,
     seed: int | None = None,
     plugin: Many = None,
     execution: Rerun = Rerun(),
 ) -> int:
-    """Check records that somebody else made: arithmetic, provenance, and a sample that is run again.
+    """Check submitted records: whether they are consistent, which code made them, and a sample of trials run again.
 
     Parameters
     ----------
-    place
-        A record, a folder of them, an archive, or a suite by name or file.
+    records
+        A record file, a folder of records, an archive, or a suite by name or TOML file.
     sample
-        How many records are run again from nothing; 0 reads the records alone and loads no plugin.
+        Number of trials to run again from scratch; 0 only reads the records and loads no plugin.
     seed
-        Draws the sample; default: a new one each time, which is printed.
+        Seed that draws the sample; default: a random one, which is printed.
     plugin
-        The file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeat for several.
+        Python file of a plugin that the records use and that is not installed, as FILE or NAME=FILE. Repeatable.
     """
     from bench.results import consistency, packing, sources
     from bench.trials import submission
@@ -65,18 +65,18 @@ def verify(
     if sample < 0:
         raise UsageError(f"--sample {sample}: expected 0 or more")
     files = plugin_files(plugin or [])
-    source = sources.find(place)
-    records = submission.read(source)
-    print(f"{place}: {len(records)} records")
-    problems = [f"{file.name}: {line}" for file, one in records.items() for line in consistency.problems(one, file)]
-    problems += consistency.clashes(records.values())
-    problems += packing.summary_problems(source, list(records.values()))
+    source = sources.find(records)
+    by_file = submission.read(source)
+    print(f"{records}: {len(by_file)} records")
+    problems = [f"{file.name}: {line}" for file, one in by_file.items() for line in consistency.problems(one, file)]
+    problems += consistency.clashes(by_file.values())
+    problems += packing.summary_problems(source, list(by_file.values()))
     _print_wrong(problems)
     if sample == 0:
-        _print_result(len(problems), records.values())
+        _print_result(len(problems), by_file.values())
         print("nothing was run again, and plugins, keys and suite were not compared: see --sample")
         return WORSE if problems else OK
-    return _verify_trials(source, records, files, problems, _Draw(sample, seed), execution)
+    return _verify_trials(source, by_file, files, problems, _Draw(sample, seed), execution)
 
 
 class _Draw(NamedTuple):
@@ -92,7 +92,7 @@ def _verify_trials(
     files: Mapping[str, Path],
     problems: Sequence[str],
     draw: _Draw,
-    how: Execution,
+    execution: Execution,
 ) -> int:
     """Hold records against their trials, rebuilt with the plugins that are here, and run some again; the exit code."""
     from bench.trials import submission
@@ -100,26 +100,26 @@ def _verify_trials(
 
     try:
         trials = {one.name: trial_of(one, files) for one in records.values()}
-        more = [] if problems else submission.trial_problems(source, records, trials, files.values())
+        trial_problems = [] if problems else submission.trial_problems(source, records, trials, files.values())
     except BenchError as error:
         if not problems:
             raise
         print(f"nothing was run again: {error}")
         return WORSE
-    _print_wrong(more)
-    wrong = len(problems) + len(more)
-    _print_result(wrong, records.values())
+    _print_wrong(trial_problems)
+    problem_count = len(problems) + len(trial_problems)
+    _print_result(problem_count, records.values())
     for line in submission.difference_lines(list(records.values()), trials):
         print(line)
-    code = WORSE if wrong else OK
+    code = WORSE if problem_count else OK
     seed = secrets.randbelow(10**6) if draw.seed is None else draw.seed
-    chosen, able = submission.sample(records.values(), draw.size, seed)
-    if not chosen:
+    sampled, eligible = submission.sample(records.values(), draw.size, seed)
+    if not sampled:
         print("nothing was run again: no record has numbers")
         return code
-    print(f"run again: {len(chosen)} of {able}, drawn by --seed {seed}")
-    ended = _run_again(chosen, list(records.values()), trials, how)
-    return ended if ended == INTERRUPTED else code or ended
+    print(f"run again: {len(sampled)} of {eligible}, drawn by --seed {seed}")
+    rerun_code = _run_again(sampled, list(records.values()), trials, execution)
+    return rerun_code if rerun_code == INTERRUPTED else code or rerun_code
 
 
 def _print_result(wrong: int, records: Iterable[Record]) -> None:
@@ -136,7 +136,9 @@ def _print_wrong(problems: Sequence[str]) -> None:
         print(f"  wrong: {line}")
 
 
-def _run_again(chosen: Sequence[Record], all_: Sequence[Record], trials: Mapping[str, Trial], how: Execution) -> int:
+def _run_again(
+    sampled: Sequence[Record], all_: Sequence[Record], trials: Mapping[str, Trial], execution: Execution
+) -> int:
     """Run some records' trials again in a store of their own and print whether each holds; the exit code."""
     from bench.commands.display import watching
     from bench.trials.run import execute, prepare
@@ -144,37 +146,38 @@ def _run_again(chosen: Sequence[Record], all_: Sequence[Record], trials: Mapping
     from bench.trials.store import Store
 
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
-        work = prepare([trials[one.name] for one in chosen], Store(how.store or Path(folder) / "store"))
+        work = prepare([trials[one.name] for one in sampled], Store(execution.store or Path(folder) / "store"))
         if work.present:
             print(f"  {len(work.present)} of {len(work.plan.stages)} stages were already in {work.store.url}")
         try:
-            with watching(how.display, work.missing) as watch:
-                again = execute(work, Path(folder) / "records", watch, on=how.on, jobs=how.jobs, device=how.device)
+            with watching(execution.display, work.missing) as watch:
+                second_records = execute(
+                    work, Path(folder) / "records", watch, on=execution.on, jobs=execution.jobs, device=execution.device
+                )
         except Stopped:
             print("stopped", file=sys.stderr)
             return INTERRUPTED
     codes = {
-        _judge(recorded, second, all_, trials[recorded.name]) for recorded, second in zip(chosen, again, strict=True)
+        _judge(record, second, all_, trials[record.name])
+        for record, second in zip(sampled, second_records, strict=True)
     }
     return next(code for code in (WORSE, INCOMPLETE, OK) if code in codes)
 
 
-def _judge(recorded: Record, again: Record, all_: Sequence[Record], trial: Trial) -> int:
+def _judge(record: Record, second_record: Record, all_: Sequence[Record], trial: Trial) -> int:
     """Print the verdict on one record; its exit code."""
     from bench.trials import verify as judging
 
-    if again.status != "ok" or again.error is not None:
-        error = again.error or {}
-        print(f"  {recorded.name}: could not be run: {error.get('type')}: {error.get('message')}")
+    if second_record.status != "ok" or second_record.error is not None:
+        error = second_record.error or {}
+        print(f"  {record.name}: could not be run: {error.get('type')}: {error.get('message')}")
         return INCOMPLETE
-    unlike = judging.differences(recorded, trial)
-    verdict = judging.compare(recorded, again, judging.spread(recorded, all_), same_code=not unlike)
-    print(
-        f"  {recorded.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.again)} when run again)"
-    )
+    code_differences = judging.differences(record, trial)
+    verdict = judging.compare(record, second_record, judging.spread(record, all_), same_code=not code_differences)
+    print(f"  {record.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.again)} when run again)")
     for line in (*verdict.reasons, *verdict.remarks):
         print(f"    {line}")
-    if unlike and verdict.finding == "does not hold":
+    if code_differences and verdict.finding == "does not hold":
         print("    it was run by other code than the record's: see what differs, above")
     return WORSE if verdict.finding == "does not hold" else OK
 

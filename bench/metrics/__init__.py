@@ -1,11 +1,12 @@
-"""Metrics: pure functions from sets to numbers, one a clip or roll where they can be.
+"""Metrics: pure functions from sets to numbers, one a clip or roll where possible.
 
-The names below may be relied on by plugins, and so may `bench.metrics.audibility.audibility`,
-`bench.metrics.edits.edits` and the metrics of one track in `bench.metrics.symbolic`.
+Plugins may rely on the names below, and on `bench.metrics.audibility.audibility`, `bench.metrics.edits.edits` and the
+metrics of single tracks in `bench.metrics.symbolic`.
 """
 
 from bench.metrics.alignment import alignment_hash, misaligned
-from bench.metrics.distance import Embedding, distances, fad_infinity, frechet, kad, split_half_floor
+from bench.metrics.distance import distances, fad_infinity, frechet, kad, split_half_floor
+from bench.metrics.embeddings import Embedding
 from bench.metrics.learning import view_change
 from bench.metrics.speech import pesq, speech_quality, stoi
 from bench.metrics.styles import style_purity

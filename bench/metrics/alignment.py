@@ -1,8 +1,9 @@
-"""Check that perturbations are paired with the right clips: the commonest error of published unlearnable examples.
+"""Check that perturbations are paired with the right clips.
 
-A loader that shuffles between making noise and adding it, or noise looked up by batch number, gives a set that looks
-protected and is not. Two checks: a hash of which sound belongs to which name, that no order changes, and a comparison
-of each protected clip with the others' originals.
+A loader that shuffles between crafting and adding noise, or noise looked up by batch number, gives a set that seems
+protected and is not; it is the most common error of published unlearnable examples. Two checks: a hash over pairs of
+name and signal that does not depend on their order, and a comparison of each protected clip with the originals of all
+others.
 """
 
 from __future__ import annotations
@@ -16,50 +17,50 @@ from bench.api import Clips, Data
 
 __all__ = ["alignment_hash", "misaligned"]
 
-_COMPARED = 256  # clips, evenly over the set: every clip with every other is a product of two matrices
-_STRANGER, _MARGIN = 0.7, 0.2  # a stranger correlates that much, and by so much better than its own original
+_COMPARED = 256  # most clips compared, evenly spread: the similarity matrix grows with the square
+_STRANGER, _MARGIN = 0.7, 0.2  # least correlation with another original, and its margin over the clip's own
 
 
 def alignment_hash(data: Data) -> str:
-    """Hash the triples of name, label and sound: independent of their order, another one if any pair is swapped.
+    """Hash the triples of name, label and signal, whatever their order.
 
     Args:
-        data: the set. Sound is taken at 16 bits, as it is published.
+        data: The set. Signals are rounded to 16 bits, as they are published.
 
     Returns:
-        32 hexadecimal digits.
+        32 hexadecimal digits; others if any two items are swapped.
     """
-    whole = (data.signal.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
+    pcm = (data.signal.detach() * 32768.0).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
     labels = data.labels.tolist() if data.labels is not None else [None] * len(data)
     lines = sorted(
         f"{name} {label} {hashlib.sha256(item.tobytes()).hexdigest()}"
-        for name, label, item in zip(data.ids, labels, whole, strict=True)
+        for name, label, item in zip(data.ids, labels, pcm, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def misaligned(clean: Clips, protected: Clips) -> list[tuple[str, str]]:
-    """Find protected clips that hold another clip's recording, by correlation.
+    """Find protected clips that contain another clip's recording, by correlation.
 
-    In a swapped set every stranger is found once; a template that was added to a whole class may look like one
-    recording too, but to all of them.
+    In a swapped set each recording is matched once. A template added to a whole class may resemble one recording too,
+    but then all clips of the class match it, which is not reported.
 
     Args:
-        clean: the recordings; at most 256 of them, evenly spread, are compared.
-        protected: the same ids in the same order.
+        clean: The recordings; at most 256 of them, evenly spread, are compared.
+        protected: The same ids in the same order.
 
     Returns:
-        Pairs (id, id of the clip whose recording it holds); empty where every clip is its own.
+        Pairs (id, id of the clip whose recording it contains); empty where all are paired rightly.
     """
     index = torch.linspace(0, len(clean) - 1, min(_COMPARED, len(clean)), device=clean.device).round().long()
     originals, copies = (_normalised(clips.audio[index]) for clips in (clean, protected))
     similar = (copies @ originals.T).abs()
-    own = similar.diagonal()
-    best, at = similar.max(1)
-    strange = (best > _STRANGER) & (best > own + _MARGIN)
-    counts = torch.bincount(at[strange], minlength=len(index))[at]
+    similarity_to_own = similar.diagonal()
+    best, best_match = similar.max(1)
+    strange = (best > _STRANGER) & (best > similarity_to_own + _MARGIN)
+    counts = torch.bincount(best_match[strange], minlength=len(index))[best_match]
     strangers = (strange & (counts == 1)).nonzero()[:, 0].tolist()
-    return [(clean.ids[int(index[i])], clean.ids[int(index[int(at[i])])]) for i in strangers]
+    return [(clean.ids[int(index[i])], clean.ids[int(index[int(best_match[i])])]) for i in strangers]
 
 
 def _normalised(audio: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""What a defense costs the ear: one number a clip, from a clean set and its protected twin.
+"""Audibility of a defense: one number a clip, from a clean set and its protected version.
 
 Conventions: both are `Clips` of the same ids, shape, rate and lengths, aligned to the sample; the noise is their
-difference. Only the recording counts, never the padding; channels are taken together. Results are float64 [clip]. Where
-a clip has no noise its SNR is +inf, its noise-to-mask ratio -inf and its correlation NaN; what cannot be told of a
-silent clip is NaN. Raises `DataError` where the set is empty or the two do not pair.
+difference. Padding is ignored; channels are taken together. Results are float64 [clip]. Where a clip has no noise, its
+SNR is +inf, its noise-to-mask ratio -inf and its correlation NaN; what is undefined for a silent clip is NaN.
+`DataError` is raised where the set is empty or the two sets do not match.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = [
 
 _FRAME_SECONDS = 0.02
 _LOWEST_DB, _HIGHEST_DB = -10.0, 35.0
-_SILENT_DB = -60.0  # a frame that much under the clip's loudest one is a pause
-_AT_ONCE = 1 << 24  # samples worked on at once: what bounds the memory
+_SILENT_DB = -60.0  # a frame this much below the clip's loudest one is a pause
+_SAMPLES_PER_BLOCK = 1 << 24  # bounds the memory
 
 
 def audibility(clean: Clips, protected: Clips, full_scale_db: float = FULL_SCALE_DB) -> dict[str, Tensor]:
@@ -225,17 +225,17 @@ def _gain_db(of_signal: Tensor, of_noise: Tensor, shared: Tensor) -> Tensor:
 
 
 def _pairs(clean: Clips, protected: Clips) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Iterate over recording, noise and lengths of a few clips at a time, padding silenced."""
+    """Yield recording, noise and lengths of a few clips at a time, with silent padding."""
     if clean.ids != protected.ids or clean.rate != protected.rate or clean.audio.shape != protected.audio.shape:
         raise DataError(
-            f"clean and protected clips do not pair: {_described(clean)} against {_described(protected)}, "
+            f"clean and protected clips do not match: {_described(clean)} and {_described(protected)}, "
             "expected the same ids, shape and rate"
         )
     if len(clean) == 0:
         raise DataError("no clips to compare, expected at least one")
     if not torch.equal(clean.lengths, protected.lengths):
-        raise DataError("clean and protected clips do not pair: their lengths differ")
-    at_once = max(1, _AT_ONCE // max(1, clean.audio[:1].numel()))
+        raise DataError("clean and protected clips do not match: their lengths differ, expected the same")
+    at_once = max(1, _SAMPLES_PER_BLOCK // max(1, clean.audio[:1].numel()))
     for start in range(0, len(clean), at_once):
         part = slice(start, start + at_once)
         lengths = clean.lengths[part]
@@ -262,9 +262,9 @@ def _segmental(signal: Tensor, noise: Tensor, lengths: Tensor, size: int) -> Ten
     if frames == 0:
         return torch.full((len(signal),), float("nan"), dtype=torch.float64, device=signal.device)
     of_signal, of_noise = energy(signal), energy(noise)
-    whole = torch.arange(frames, device=signal.device) < (lengths // size)[:, None]
-    loudest = (of_signal * whole).amax(1, keepdim=True)
-    counted = whole & (of_signal > 0) & (of_signal >= loudest * 10.0 ** (_SILENT_DB / 10.0))
+    within = torch.arange(frames, device=signal.device) < (lengths // size)[:, None]
+    loudest = (of_signal * within).amax(1, keepdim=True)
+    counted = within & (of_signal > 0) & (of_signal >= loudest * 10.0 ** (_SILENT_DB / 10.0))
     ratio = (10.0 * torch.log10(of_signal / of_noise)).clamp(_LOWEST_DB, _HIGHEST_DB)
     mean: Tensor = torch.where(counted, ratio, 0.0).sum(1) / counted.sum(1)
     return mean
@@ -274,20 +274,22 @@ def _noise_to_mask(signal: Tensor, noise: Tensor, lengths: Tensor, model: Maskin
     """Compute `masked_energy` and `nmr_db` of clips that fit into memory."""
     channels = signal.shape[1]
     signals, noises = signal.flatten(0, 1), noise.flatten(0, 1)
-    above, energy, ratio = (torch.zeros(len(signals), dtype=torch.float64, device=signal.device) for _ in range(3))
+    unmasked_energy, energy, ratio = (
+        torch.zeros(len(signals), dtype=torch.float64, device=signal.device) for _ in range(3)
+    )
     signal_frames, noise_frames = model.frames(signals), model.frames(noises)
-    inside = frames_inside(lengths.repeat_interleave(channels), signal_frames.shape[1], model.hop)
-    a_bin = 1.0 / model.bins_per_bark
-    a_bin = a_bin / a_bin.sum()
+    within = frames_inside(lengths.repeat_interleave(channels), signal_frames.shape[1], model.hop)
+    bin_weight = 1.0 / model.bins_per_bark
+    bin_weight = bin_weight / bin_weight.sum()
     for block in model.blocks(signals):
         power = model.power(noise_frames[block])
         band = model.band(power)
         allowed = model.band(model.threshold(model.power(signal_frames[block])))
-        counted = inside[block].double()
+        counted = within[block].double()
         unmasked = power * (1.0 - allowed / band.clamp(min=allowed))
-        above[block[0]] += (unmasked.sum(2) * counted).sum(1)
+        unmasked_energy[block[0]] += (unmasked.sum(2) * counted).sum(1)
         energy[block[0]] += (power.sum(2) * counted).sum(1)
-        ratio[block[0]] += (((band / allowed) @ a_bin) * counted).sum(1)
-    above, energy, ratio = (total.view(-1, channels).sum(1) for total in (above, energy, ratio))
-    frames = inside.sum(1).view(-1, channels).sum(1)
-    return torch.where(energy > 0, above / energy, 0.0), 10.0 * torch.log10(ratio / frames)
+        ratio[block[0]] += (((band / allowed) @ bin_weight) * counted).sum(1)
+    unmasked_energy, energy, ratio = (total.view(-1, channels).sum(1) for total in (unmasked_energy, energy, ratio))
+    frames = within.sum(1).view(-1, channels).sum(1)
+    return torch.where(energy > 0, unmasked_energy / energy, 0.0), 10.0 * torch.log10(ratio / frames)

@@ -1,50 +1,35 @@
-"""Distance of a set of clips from a real one: Frechet and kernel audio distance over pluggable embeddings.
+"""Distance of a set of clips from a real one: Frechet and kernel audio distance over interchangeable embeddings.
 
 Conventions: an embedding turns clips into rows, float [row, feature]; every distance takes rows, works in double
-precision and is 0 for equal distributions. A distance means something only beside its N, its embedding and its floor:
-how far two halves of the real set are apart.
+precision and is 0 for equal distributions. A distance can be interpreted only together with N, the embedding and the
+floor, which is the distance between two halves of the real set.
 
-* FAD (Kilgour et al. 2019) is the Frechet distance between Gaussians fitted to both sets. It is biased upwards by about
-  1 / N: N(0, I) of 128 features against itself gives 67 at N = 128 and 2 at 4096. `fad_infinity` extrapolates it away.
+* FAD (Kilgour et al. 2019) is the Frechet distance between Gaussians fitted to both sets. Its bias is about +1 / N:
+  N(0, I) of 128 features against itself gives 67 at N = 128 and 2 at 4096. `fad_infinity` extrapolates to N = infinity.
 * KAD (Chung et al. 2025) is an unbiased squared maximum mean discrepancy: 0 on average at any N, below 0 by chance.
 
-Where the sets are *paired* (row i of both comes from the same clip, as with a protected set and its clean twin), the
+Where the sets are *paired* (row i of both comes from the same clip, as with a protected set and its clean version), the
 rows are not independent. KAD then leaves the pairs out of its cross term: the U-statistic of Gretton et al. 2012.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
-import pickle  # for its exception only
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from bench.api import Clips
-from bench.compat import import_frechet_audio_distance
 from bench.errors import DataError, UsageError, unknown
-from bench.sound.masking import frame_size
-from bench.sound.resampling import resample
-from bench.sound.spectra import frames_inside, hz_to_mel, mel_to_hz
+from bench.metrics.embeddings import EMBEDDINGS
 
-__all__ = [
-    "EMBEDDINGS", "Embedding", "Extrapolation", "distances", "fad_infinity", "frechet", "kad", "logmel", "mel_filters",
-    "split_half_floor", "weights_folder",
-]  # fmt: skip
+__all__ = ["Extrapolation", "distances", "fad_infinity", "frechet", "kad", "split_half_floor"]
 
-Embedding = Callable[[Clips], Tensor]  # clips -> [row, feature], the same number of rows for equally long clips
-
-_MELS = 32
-_QUIETEST = 1e-8  # power: 80 dB under full scale
-_AT_ONCE = 1 << 22  # samples embedded, or kernel values held, at once
-_MEDIAN_ROWS = 2000  # rows from which the kernel's bandwidth is taken
-_SIZES = 15  # sizes of subset behind `fad_infinity`
+_VALUES_PER_BLOCK = 1 << 22  # kernel values computed at once, which bounds the memory
+_MEDIAN_ROWS = 2000  # most rows for the kernel's bandwidth
+_SIZES = 15  # subset sizes of `fad_infinity`
 
 
 class Extrapolation(NamedTuple):
@@ -54,19 +39,19 @@ class Extrapolation(NamedTuple):
     r2: float
 
 
-def distances(real: Clips, other: Clips, rng: Generator, embedding: str = "logmel") -> dict[str, float]:
+def distances(real: Clips, compared: Clips, rng: Generator, embedding: str = "logmel") -> dict[str, float]:
     """Compute all distances of a set from a real one.
 
     Args:
         real: the reference clips.
-        other: clips at the same rate.
+        compared: clips at the same rate.
         rng: random numbers.
         embedding: one of `EMBEDDINGS`.
 
     Returns:
         By names like `fad[logmel]`: `fad`, `fad_infinity` and its `fad_infinity_r2`, `kad`; `fad_floor` and
         `kad_floor`, the same between random halves of the real set (at half the N, where FAD's bias is twice as large);
-        `rows`, the smaller N. What too few clips cannot give is NaN: below 2 rows everything, below 4 the floors, below
+        `rows`, the smaller N. With too few clips values are NaN: below 2 rows everything, below 4 the floors, below
         2 (features + 1) `fad_infinity`.
 
     Raises:
@@ -75,11 +60,13 @@ def distances(real: Clips, other: Clips, rng: Generator, embedding: str = "logme
     """
     if embedding not in EMBEDDINGS:
         raise UsageError(unknown("embedding", embedding, EMBEDDINGS))
-    if real.rate != other.rate:
-        raise DataError(f"clips at {other.rate} samples a second against real ones at {real.rate}, expected one rate")
+    if real.rate != compared.rate:
+        raise DataError(
+            f"clips at {compared.rate} samples a second against real ones at {real.rate}, expected the same rate"
+        )
     embed = EMBEDDINGS[embedding]
-    x, y = embed(real), embed(other)
-    paired = real.ids == other.ids and len(x) == len(y)
+    x, y = embed(real), embed(compared)
+    paired = real.ids == compared.ids and len(x) == len(y)
     nan = float("nan")
     values = dict.fromkeys(("fad", "fad_infinity", "fad_infinity_r2", "fad_floor", "kad", "kad_floor"), nan)
     if min(len(x), len(y)) >= 2:
@@ -107,10 +94,10 @@ def frechet(x: Tensor, y: Tensor) -> float:
     """
     x, y = _rows(x, y)
     root = _root(torch.cov(x.T).reshape(x.shape[1], -1))
-    other = torch.cov(y.T).reshape(y.shape[1], -1)
-    shared = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
-    apart = (x.mean(0) - y.mean(0)).square().sum()
-    return max(0.0, float(apart + root.square().sum() + other.trace() - 2.0 * shared))
+    covariance_y = torch.cov(y.T).reshape(y.shape[1], -1)
+    shared = torch.linalg.eigvalsh(root @ covariance_y @ root).clamp(min=0).sqrt().sum()
+    mean_distance = (x.mean(0) - y.mean(0)).square().sum()
+    return max(0.0, float(mean_distance + root.square().sum() + covariance_y.trace() - 2.0 * shared))
 
 
 def fad_infinity(x: Tensor, y: Tensor, rng: Generator, *, paired: bool = False, sizes: int = _SIZES) -> Extrapolation:
@@ -141,14 +128,14 @@ def fad_infinity(x: Tensor, y: Tensor, rng: Generator, *, paired: bool = False, 
     inverse = torch.linspace(1.0, 1.0 / smallest, sizes, dtype=torch.float64)
     estimates = []
     for share in (1.0 / inverse).tolist():
-        of_x = _drawn(len(x), round(share * len(x)), rng, x.device)
-        of_y = of_x if paired else _drawn(len(y), round(share * len(y)), rng, y.device)
+        of_x = _random_rows(len(x), round(share * len(x)), rng, x.device)
+        of_y = of_x if paired else _random_rows(len(y), round(share * len(y)), rng, y.device)
         estimates.append(frechet(x[of_x], y[of_y]))
     values = torch.tensor(estimates, dtype=torch.float64)
     slope, value = _line(inverse, values)
-    left = (values - value - slope * inverse).square().sum()
+    residual = (values - value - slope * inverse).square().sum()
     spread = (values - values.mean()).square().sum()
-    return Extrapolation(value, float(1.0 - left / spread) if spread > 0 else 1.0)
+    return Extrapolation(value, float(1.0 - residual / spread) if spread > 0 else 1.0)
 
 
 def kad(x: Tensor, y: Tensor, *, paired: bool = False) -> float:
@@ -167,189 +154,48 @@ def kad(x: Tensor, y: Tensor, *, paired: bool = False) -> float:
     """
     x, y = _rows(x, y)
     sample = x[torch.linspace(0, len(x) - 1, min(len(x), _MEDIAN_ROWS), device=x.device).long()]
-    apart = functional.pdist(sample)
-    width = float(apart.median()) or float(apart.mean()) or 1.0  # rows that are all alike have no width of their own
+    pair_distances = functional.pdist(sample)
+    # 1 where all rows are identical, and so the median and mean are 0.
+    width = float(pair_distances.median()) or float(pair_distances.mean()) or 1.0
     factor = -0.5 / width**2
     n, m = len(x), len(y)
-    within = (_kernel_sum(x, x, factor) - n) / (n * (n - 1)) + (_kernel_sum(y, y, factor) - m) / (m * (m - 1))
+    within_sets = (_kernel_sum(x, x, factor) - n) / (n * (n - 1)) + (_kernel_sum(y, y, factor) - m) / (m * (m - 1))
     if not paired:
-        return 100.0 * (within - 2.0 * _kernel_sum(x, y, factor) / (n * m))
+        return 100.0 * (within_sets - 2.0 * _kernel_sum(x, y, factor) / (n * m))
     of_pairs = float(torch.exp(factor * (x - y).square().sum(1)).sum())
-    return 100.0 * (within - 2.0 * (_kernel_sum(x, y, factor) - of_pairs) / (n * (n - 1)))
+    return 100.0 * (within_sets - 2.0 * (_kernel_sum(x, y, factor) - of_pairs) / (n * (n - 1)))
 
 
 def split_half_floor(
     x: Tensor, rng: Generator, distance: Callable[[Tensor, Tensor], float] = frechet, splits: int = 5
 ) -> float:
-    """Compute the mean size of a distance between random halves of one set, its value where there is no difference.
+    """Return the mean absolute distance between random halves of one set: the level of "no difference".
 
     Args:
-        x: rows [n, d].
-        rng: random numbers.
-        distance: of two sets of rows.
-        splits: how many random halvings.
+        x: Rows [n, d].
+        rng: Random numbers.
+        distance: Function of two sets of rows.
+        splits: How many random halvings.
+
+    Returns:
+        The floor, 0 or more.
 
     Raises:
-        DataError: fewer than 4 rows.
+        DataError: Fewer than 4 rows.
     """
     if len(x) < 4:
         raise DataError(f"{len(x)} rows cannot be halved, expected at least 4")
     half, total = len(x) // 2, 0.0
     for _ in range(splits):
-        order = _drawn(len(x), 2 * half, rng, x.device)
+        order = _random_rows(len(x), 2 * half, rng, x.device)
         total += abs(distance(x[order[:half]], x[order[half:]]))
     return total / splits
 
 
-def logmel(clips: Clips) -> Tensor:
-    """Mean and standard deviation over time of 32 log-mel bands, [clip, 64]. One row a clip; nothing to download.
-
-    Natural logarithm of the power (floor 80 dB under full scale) on the HTK mel scale from 0 to half the rate; frames
-    of `frame_size` within the recording; channels are averaged in power. It hears timbre and level, not the order of
-    events.
-    """
-    size = frame_size(clips.rate)
-    window = torch.hann_window(size, device=clips.device)
-    filters = mel_filters(clips.rate, size, _MELS).to(clips.device)
-    clip, channels, samples = clips.audio.shape
-    at_once = max(1, _AT_ONCE // max(1, channels * samples))
-    rows = []
-    for start in range(0, clip, at_once):
-        audio = clips.audio.detach()[start : start + at_once]
-        spectrum = torch.stft(
-            audio.flatten(0, 1), size, size // 2, window=window, pad_mode="constant", return_complex=True
-        )
-        power = (spectrum.abs() * (2.0 / window.sum())).square().view(*audio.shape[:2], *spectrum.shape[1:]).mean(1)
-        bands = (power.transpose(1, 2) @ filters).clamp(min=_QUIETEST).log()  # [clip, frame, band]
-        lengths = clips.lengths[start : start + at_once]
-        inside = frames_inside(lengths, bands.shape[1], size // 2)[..., None].double()
-        mean = (bands * inside).sum(1) / inside.sum(1)
-        variance = ((bands - mean[:, None]).square() * inside).sum(1) / inside.sum(1)
-        rows.append(torch.cat([mean, variance.sqrt()], dim=1))
-    return torch.cat(rows)
-
-
-def mel_filters(rate: int, size: int, bands: int) -> Tensor:
-    """Triangles on the HTK mel scale, [bin, band], each of sum 1: a weighted mean of the bins under it."""
-    hz = torch.arange(1 + size // 2, dtype=torch.float64) * (rate / size)
-    highest = float(hz_to_mel(torch.tensor(rate / 2, dtype=torch.float64)))
-    edges = mel_to_hz(torch.linspace(0.0, highest, bands + 2, dtype=torch.float64))
-    rising = (hz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hz[:, None]) / (edges[2:] - edges[1:-1])
-    triangles = torch.minimum(rising, falling).clamp(min=0.0)
-    return (triangles / triangles.sum(0).clamp(min=1e-12)).float()
-
-
-def weights_folder() -> Path:
-    """Where pretrained weights are looked for: the environment's BENCH_WEIGHTS, else torch.hub's folder."""
-    return Path(os.environ.get("BENCH_WEIGHTS") or torch.hub.get_dir())
-
-
-class _Pretrained(NamedTuple):
-    """An embedding of the `frechet_audio_distance` package: its rate, the files it loads, and the packages it needs."""
-
-    rate: int
-    files: tuple[str, ...]
-    packages: tuple[str, ...]
-    rows: Callable[[Any, Tensor, int], Tensor]  # model, audio [1, sample], rate -> [row, feature]
-
-
-_VGGISH_CODE = "harritaylor_torchvggish_master"
-_PRETRAINED: Mapping[str, _Pretrained] = {
-    "vggish": _Pretrained(
-        16_000,
-        (f"{_VGGISH_CODE}/hubconf.py", "checkpoints/vggish-10086976.pth", "checkpoints/vggish_pca_params-970ea276.pth"),
-        ("resampy", "soundfile"),
-        lambda model, audio, rate: torch.as_tensor(model.forward(audio[0].cpu().numpy(), rate)),
-    ),
-    "pann": _Pretrained(
-        16_000,
-        ("Cnn14_16k_mAP%3D0.438.pth",),
-        ("frechet_audio_distance", "torchlibrosa"),
-        lambda model, audio, rate: model(audio, None)["embedding"],
-    ),
-    "clap": _Pretrained(
-        48_000,
-        ("630k-audioset-best.pt",),
-        ("frechet_audio_distance", "laion_clap"),
-        lambda model, audio, rate: model.get_audio_embedding_from_data(audio, use_tensor=True),
-    ),
-    "encodec": _Pretrained(
-        24_000,
-        ("checkpoints/encodec_24khz-d7cc33bc.th",),
-        ("frechet_audio_distance", "encodec"),
-        lambda model, audio, rate: model.encoder(audio[None])[0].T,
-    ),
-}
-
-
-def _pretrained(name: str, clips: Clips) -> Tensor:
-    """Rows of a pretrained model: one a clip (pann, clap) or one a frame (vggish, encodec).
-
-    Channels are averaged; clips below 1 s are followed by silence, since the models want that much.
-    """
-    kind = _PRETRAINED[name]
-    model = _model(name, str(weights_folder())).to(clips.device)
-    rows = []
-    with torch.no_grad():
-        for audio, length in zip(clips.audio.mean(1), clips.lengths.tolist(), strict=True):
-            sound = resample(audio[:length], clips.rate, kind.rate)
-            sound = functional.pad(sound, (0, max(0, kind.rate - len(sound))))
-            found = kind.rows(model, sound[None], kind.rate)
-            rows.append(found.reshape(-1, found.shape[-1]).to(clips.device))
-    return torch.cat(rows)
-
-
-@functools.lru_cache(maxsize=1)
-def _model(name: str, folder: str) -> Any:
-    """The pretrained model, from files that are there. Raises `DataError` for one that is not; downloads nothing."""
-    kind = _PRETRAINED[name]
-    for package in kind.packages:
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise DataError(
-                f"embedding '{name}' needs the package '{package}', which is not installed; 'logmel' does not"
-            )
-    for file in kind.files:
-        if not Path(folder, file).is_file():
-            raise DataError(
-                f"embedding '{name}' needs its weights at '{Path(folder, file)}', where there is no file; "
-                "BENCH_WEIGHTS names the folder; 'logmel' needs none"
-            )
-    hub, forced = torch.hub.get_dir(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    torch.hub.set_dir(folder)
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # a checkpoint may hold tensors, never code
-    try:
-        return _loaded(name, folder, kind.rate).eval()
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"embedding '{name}': the weights in '{folder}' cannot be loaded: {reason}") from error
-    finally:
-        torch.hub.set_dir(hub)
-        if forced is None:
-            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        else:
-            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = forced
-
-
-def _loaded(name: str, folder: str, rate: int) -> Any:
-    if name == "vggish":  # by itself: the package would ask the network for the branch of a repository that is here
-        model = torch.hub.load(str(Path(folder, _VGGISH_CODE)), "vggish", source="local")
-        model.postprocess = False
-        model.embeddings = torch.nn.Sequential(*list(model.embeddings.children())[:-1])  # before the last activation
-        return model
-    package = import_frechet_audio_distance()
-    return package.FrechetAudioDistance(ckpt_dir=folder, model_name=name, sample_rate=rate).model
-
-
-EMBEDDINGS: Mapping[str, Embedding] = {
-    "logmel": logmel,
-    **{name: functools.partial(_pretrained, name) for name in _PRETRAINED},
-}
-
-
 def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as double [row, feature], or a `DataError`."""
+    """Return both as double [row, feature]. Raise `DataError` for wrong shapes, too few rows or values that are not
+    finite.
+    """
     if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1]:
         raise DataError(f"rows of shape {tuple(x.shape)} and {tuple(y.shape)}, expected [n, d] and [m, d]")
     if min(len(x), len(y)) < 2:
@@ -361,15 +207,15 @@ def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root(matrix: Tensor) -> Tensor:
-    """The symmetric root of a positive semidefinite matrix."""
+    """Return the symmetric square root of a positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root
 
 
 def _kernel_sum(a: Tensor, b: Tensor, factor: float) -> float:
-    """Sum of `exp(factor |a_i - b_j|^2)` over all i and j."""
-    at_once = max(1, _AT_ONCE // len(b))
+    """Return the sum of `exp(factor |a_i - b_j|^2)` over all i and j."""
+    at_once = max(1, _VALUES_PER_BLOCK // len(b))
     total = 0.0
     for start in range(0, len(a), at_once):
         total += float(torch.exp(factor * torch.cdist(a[start : start + at_once], b).square()).sum())
@@ -377,11 +223,11 @@ def _kernel_sum(a: Tensor, b: Tensor, factor: float) -> float:
 
 
 def _line(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
-    """Slope and intercept of the least squares line."""
+    """Return slope and intercept of the least squares line."""
     from_mean = x - x.mean()
     slope = (from_mean * (y - y.mean())).sum() / from_mean.square().sum()
     return slope, float(y.mean() - slope * x.mean())
 
 
-def _drawn(rows: int, wanted: int, rng: Generator, device: torch.device) -> Tensor:
-    return torch.randperm(rows, generator=rng, device=rng.device)[:wanted].to(device)
+def _random_rows(rows: int, count: int, rng: Generator, device: torch.device) -> Tensor:
+    return torch.randperm(rows, generator=rng, device=rng.device)[:count].to(device)

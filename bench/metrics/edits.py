@@ -1,4 +1,4 @@
-"""What protection changed in a set of rolls: velocities, notes and cells, one number a roll.
+"""Changes of notes by protection: velocities, notes and cells, one number a roll.
 
 Conventions: clean and protected are `Rolls` of the same ids, tracks and shape. A note exists in both if one of the same
 track, onset and pitch does. Velocities are in MIDI units, not rounded.
@@ -17,7 +17,7 @@ from bench.notes.rolls import Notes, notes_of
 
 __all__ = ["edits"]
 
-_AT_ONCE = 1 << 22  # cells worked on at once: what bounds the memory
+_CELLS_PER_BLOCK = 1 << 22  # bounds the memory
 
 
 def edits(clean: Rolls, protected: Rolls) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def edits(clean: Rolls, protected: Rolls) -> dict[str, Tensor]:
         DataError: the set is empty, or the two do not pair.
     """
     _require_pair(clean, protected)
-    at_once = max(1, _AT_ONCE // max(1, clean.velocity[0].numel()))
+    at_once = max(1, _CELLS_PER_BLOCK // max(1, clean.velocity[0].numel()))
     starts = range(0, len(clean), at_once)
     blocks = [torch.arange(start, min(start + at_once, len(clean)), device=clean.device) for start in starts]
     parts = [_edits(clean.select(index), protected.select(index)) for index in blocks]
@@ -65,39 +65,39 @@ def _edits(clean: Rolls, protected: Rolls) -> dict[str, Tensor]:
     def total(roll: Tensor, values: Tensor | None = None) -> Tensor:
         return torch.bincount(roll, values, minlength=len(clean)).double()
 
-    notes, both = total(old.roll), total(old_kept.roll)
+    notes, common = total(old.roll), total(old_kept.roll)
     peak = torch.zeros_like(notes).scatter_reduce(0, old_kept.roll, change.abs(), "amax")
     before, after = clean.velocity.detach() > 0, protected.velocity.detach() > 0
     return {
-        "velocity_change": total(old_kept.roll, change.abs()) / both,
-        "velocity_peak": torch.where(both > 0, peak, math.nan),
-        "velocity_gain_db": total(old_kept.roll, gain) / both,
-        "notes_added": _share(total(new.roll) - both, notes),
-        "notes_removed": _share(notes - both, notes),
+        "velocity_change": total(old_kept.roll, change.abs()) / common,
+        "velocity_peak": torch.where(common > 0, peak, math.nan),
+        "velocity_gain_db": total(old_kept.roll, gain) / common,
+        "notes_added": _share(total(new.roll) - common, notes),
+        "notes_removed": _share(notes - common, notes),
         "notes_altered": _share(total(old_kept.roll[old_kept.duration != new_kept.duration]), notes),
         "sounding_change": _share((before != after).sum((1, 2, 3)), before.sum((1, 2, 3))),
     }
 
 
 def _key(notes: Notes, rolls: Rolls) -> Tensor:
-    """One number a note, int64: roll, track, onset and pitch."""
+    """Return one number a note, int64, of its roll, track, onset and pitch."""
     _, tracks, steps, _ = rolls.velocity.shape
     return ((notes.roll * tracks + notes.track) * steps + notes.start) * 128 + notes.pitch
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > 0, part.double() / whole.double(), math.nan)
+def _share(part: Tensor, total: Tensor) -> Tensor:
+    return torch.where(total > 0, part.double() / total.double(), math.nan)
 
 
 def _require_pair(clean: Rolls, protected: Rolls) -> None:
     if len(clean) == 0:
         raise DataError("no rolls to compare, expected at least one")
-    one, other = (
+    left, right = (
         (rolls.ids, rolls.programs, tuple(rolls.velocity.shape), rolls.lowest, rolls.steps_per_beat)
         for rolls in (clean, protected)
     )
-    if one != other:
+    if left != right:
         raise DataError(
-            f"clean and protected rolls do not pair: {one[2]} from pitch {one[3]}, first '{one[0][0]}', against "
-            f"{other[2]} from pitch {other[3]}, first '{(*other[0], '')[0]}', expected the same ids, tracks and shape"
+            f"clean and protected rolls do not match: {left[2]} from pitch {left[3]}, first '{left[0][0]}', and "
+            f"{right[2]} from pitch {right[3]}, first '{(*right[0], '')[0]}', expected the same ids, tracks and shape"
         )

@@ -21,7 +21,7 @@ def view_change(clean: Tensor, protected: Tensor, items: int) -> Tensor:
         float64 [item] in 0..1; NaN for an item without elements.
     """
     rows, row_of = torch.unique(torch.cat([clean, protected]), dim=0, return_inverse=True)
-    before, after = (torch.bincount(at, minlength=len(rows)) for at in row_of.split([len(clean), len(protected)]))
+    before, after = (torch.bincount(index, minlength=len(rows)) for index in row_of.split([len(clean), len(protected)]))
     item = rows[:, 0]
 
     def total(counts: Tensor) -> Tensor:

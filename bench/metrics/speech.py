@@ -1,10 +1,10 @@
 """Quality (PESQ) and intelligibility (STOI) of protected recordings of speech, one value a clip.
 
-Conventions: both sets are `Clips` of the same ids, shape, rate and lengths; the results are float64 [clip]. Only the
-recording counts, never the padding, of it the first 20 seconds, with the channels averaged. Both measures want more
-than a second of speech: shorter recordings are repeated up to 1.25 s, as a spoken digit is heard when looped. NaN is
-what cannot be told: silence, less than 0.1 s, what a library refuses, a clip left out by `limit`. Both measures are
-slow, so that `limit` clips, evenly spread over the set, stand for all of it.
+Conventions: both sets are `Clips` of the same ids, shape, rate and lengths; the results are float64 [clip]. The first
+20 seconds of each recording are measured, without padding and with the channels averaged. Both measures need more than
+a second of speech: shorter recordings are repeated up to 1.25 s. Values are NaN where they cannot be computed: silence,
+less than 0.1 s, an error of the library, a clip left out by `limit`. Both measures are slow, so `limit` clips, evenly
+spread over the set, represent all of it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from bench.sound.resampling import resample
 
 __all__ = ["pesq", "speech_quality", "stoi"]
 
-_LEAST_SECONDS = 0.1  # anything shorter, looped, is a buzz
+_LEAST_SECONDS = 0.1  # a shorter recording, repeated, is a tone and not speech
 _TILED_SECONDS = 1.25
-_MOST_SECONDS = 20.0  # ITU-T P.862 was fitted to 8 to 12 s; its code has room for 50 utterances only
+_MOST_SECONDS = 20.0  # ITU-T P.862 was fitted to 8 to 12 s; its code can hold only 50 utterances
 _NARROW, _WIDE = 8_000, 16_000
-_TOO_SHORT = 1e-5  # what pystoi says where it cannot tell
+_TOO_SHORT = 1e-5  # pystoi's result where it has too few frames
 
 
 def speech_quality(clean: Clips, protected: Clips, limit: int | None = 128) -> dict[str, Tensor]:
@@ -77,11 +77,11 @@ def pesq(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
     rate = clean.rate if clean.rate in (_NARROW, _WIDE) else _WIDE
     mode = "nb" if rate == _NARROW else "wb"
 
-    def one(reference: np.ndarray, degraded: np.ndarray) -> float:
+    def pesq_or_nan(reference: np.ndarray, degraded: np.ndarray) -> float:
         value = float(measure(rate, reference, degraded, mode, on_error=PesqError.RETURN_VALUES))
         return value if value > 0 else math.nan  # its errors, such as no utterance found, are negative numbers
 
-    return _measured(clean, protected, limit, rate, one)
+    return _measured(clean, protected, limit, rate, pesq_or_nan)
 
 
 def stoi(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
@@ -103,13 +103,13 @@ def stoi(clean: Clips, protected: Clips, limit: int | None = None) -> Tensor:
         return _unknown(clean, protected)
     from pystoi import stoi as measure
 
-    def one(reference: np.ndarray, degraded: np.ndarray) -> float:
+    def stoi_or_nan(reference: np.ndarray, degraded: np.ndarray) -> float:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Not enough STFT frames", category=RuntimeWarning)
             value = float(measure(reference, degraded, clean.rate))
         return math.nan if value == _TOO_SHORT else value
 
-    return _measured(clean, protected, limit, clean.rate, one)
+    return _measured(clean, protected, limit, clean.rate, stoi_or_nan)
 
 
 def _measured(
@@ -118,23 +118,23 @@ def _measured(
     """Apply `measure` to reference and degraded, float64 arrays at `rate`, of evenly spread clips."""
     values = _unknown(clean, protected)
     count = len(clean) if limit is None else min(limit, len(clean))
-    for at in torch.linspace(0, len(clean) - 1, count).round().long().tolist():
-        length = min(int(clean.lengths[at]), round(_MOST_SECONDS * clean.rate))
+    for clip in torch.linspace(0, len(clean) - 1, count).round().long().tolist():
+        length = min(int(clean.lengths[clip]), round(_MOST_SECONDS * clean.rate))
         if length < _LEAST_SECONDS * clean.rate:
             continue
-        sounds = torch.stack([clips.audio[at, :, :length].detach().mean(0) for clips in (clean, protected)]).cpu()
+        sounds = torch.stack([clips.audio[clip, :, :length].detach().mean(0) for clips in (clean, protected)]).cpu()
         if not (sounds.isfinite().all() and sounds.any(1).all()):
             continue
         times = max(1, math.ceil(_TILED_SECONDS * clean.rate / length))
         reference, degraded = resample(sounds.double(), clean.rate, rate).repeat(1, times).numpy()
-        values[at] = measure(reference, degraded)
+        values[clip] = measure(reference, degraded)
     return values.to(clean.device)
 
 
 def _unknown(clean: Clips, protected: Clips) -> Tensor:
     """Check that the two sets pair; return NaN for every clip."""
     if clean.ids != protected.ids or clean.rate != protected.rate or clean.audio.shape != protected.audio.shape:
-        raise DataError("clean and protected clips do not pair, expected the same ids, shape and rate")
+        raise DataError("clean and protected clips do not match, expected the same ids, shape and rate")
     if not torch.equal(clean.lengths.cpu(), protected.lengths.cpu()):
-        raise DataError("clean and protected clips do not pair: their lengths differ")
+        raise DataError("clean and protected clips do not match: their lengths differ, expected the same")
     return torch.full((len(clean),), math.nan, dtype=torch.float64)

@@ -1,8 +1,9 @@
-"""Style of music, judged by the labels of its nearest real neighbours.
+"""Style of generated music by the labels of its nearest real neighbours.
 
 The HarmonyCloak paper (Table 10) asks listeners what share of the rock that a model generates is judged to be rock.
-Here neighbours judge: a roll belongs to a style if its nearest real rolls are all of that class. This needs no model
-that could have learnt from what is judged, and works for generators that are not told which style to write.
+Here nearest neighbours replace the listeners: a roll belongs to a style if its nearest real rolls are all of that
+class. This needs no trained judge, which could have learnt from the evaluated music, and works for generators that are
+not conditioned on style.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bench.metrics.symbolic import features
 
 __all__ = ["style_purity"]
 
-_FLOOR = 0.02  # of a feature's deviation, all features lying in 0..1: what hardly varies decides nothing
+_FLOOR = 0.02  # least standard deviation of a feature (in 0..1), so that nearly constant ones have little weight
 
 
 def style_purity(real: Rolls, rolls: Rolls, neighbours: int = 3) -> float:
@@ -33,12 +34,12 @@ def style_purity(real: Rolls, rolls: Rolls, neighbours: int = 3) -> float:
     """
     if real.labels is None or len(set(real.labels.tolist())) < 2 or len(real) <= neighbours or not len(rolls):
         return math.nan
-    base, seen = features(real).double(), features(rolls).double()
+    base, evaluated = features(real).double(), features(rolls).double()
     scale = base.std(0).clamp(min=_FLOOR)
-    far = torch.cdist(seen / scale, base / scale)
-    own = {name: at for at, name in enumerate(real.ids)}
+    distance = torch.cdist(evaluated / scale, base / scale)
+    index_of = {name: index for index, name in enumerate(real.ids)}
     for row, name in enumerate(rolls.ids):
-        if name in own and torch.equal(seen[row], base[own[name]]):
-            far[row, own[name]] = math.inf
-    nearest = real.labels[far.topk(neighbours, largest=False).indices]
+        if name in index_of and torch.equal(evaluated[row], base[index_of[name]]):
+            distance[row, index_of[name]] = math.inf
+    nearest = real.labels[distance.topk(neighbours, largest=False).indices]
     return float((nearest == nearest[:, :1]).all(1).double().mean())

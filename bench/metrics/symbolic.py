@@ -55,7 +55,7 @@ __all__ = [
     "tonal_matrix", "used_pitch_classes",
 ]  # fmt: skip
 
-_OF_TRACKS = {
+_TRACK_METRICS = {
     "EB": empty_bar_rate,
     "UPC": used_pitch_classes,
     "QN": qualified_notes,
@@ -79,7 +79,7 @@ def describe(rolls: Rolls) -> dict[str, float]:
     Raises:
         DataError: the set is empty.
     """
-    metrics = _joined([_by_track(block, _names(rolls)) | _whole(block) for block in events(rolls)])
+    metrics = _joined([_by_track(block, _names(rolls)) | _piece_metrics(block) for block in events(rolls)])
     return {name: float(values.nanmean()) for name, values in metrics.items()}
 
 
@@ -95,10 +95,10 @@ def overall(rolls: Rolls) -> dict[str, Tensor]:
     Raises:
         DataError: the set is empty.
     """
-    return _joined([_whole(block) for block in events(rolls)])
+    return _joined([_piece_metrics(block) for block in events(rolls)])
 
 
-def _whole(block: Events) -> dict[str, Tensor]:
+def _piece_metrics(block: Events) -> dict[str, Tensor]:
     melodic = merged(block)
     everything = merged(block, drums=True) if bool(block.drums.any()) else melodic
     metrics = {
@@ -120,8 +120,8 @@ def _whole(block: Events) -> dict[str, Tensor]:
 def _by_track(block: Events, names: list[str]) -> dict[str, Tensor]:
     metrics = {
         f"{metric}[{name}]": values
-        for metric, of in _OF_TRACKS.items()
-        for name, values, drums in zip(names, of(block).unbind(1), block.drums.tolist(), strict=True)
+        for metric, compute in _TRACK_METRICS.items()
+        for name, values, drums in zip(names, compute(block).unbind(1), block.drums.tolist(), strict=True)
         if not (drums and metric in ("UPC", "QN"))
     }
     if bool(block.drums.any()):

@@ -1,7 +1,7 @@
-"""What sounds in a set of rolls, as columns: the few cells and notes that the symbolic metrics read.
+"""Sounding cells and notes of a set of rolls as columns, from which the symbolic metrics are computed.
 
-A roll is mostly silent (1 cell of 100 sounds in POP909), so all work on every cell is done once, here, for a few rolls
-at a time; the metrics of `symbolic_tracks` count rows of these columns. `merged` makes one track of several.
+A roll is mostly silent (1 cell of 100 sounds in POP909), so every cell is read once, here, for a few rolls at a time;
+the metrics of `symbolic_tracks` count rows of these columns. `merged` combines several tracks into one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Events", "events", "merged", "of_rolls"]
 
 P = ParamSpec("P")
 
-_AT_ONCE = 1 << 23  # cells of rolls worked on at once: what bounds the memory
+_CELLS_PER_BLOCK = 1 << 23  # bounds the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,22 +70,22 @@ class Events:
 
     @cached_property
     def drums(self) -> Tensor:
-        """bool [track]: true for drums."""
+        """Whether each track is one of drums, bool [track]."""
         return torch.tensor([program == DRUMS for program in self.programs], device=self.lengths.device)
 
     @cached_property
     def pitches(self) -> Tensor:
-        """float64 [roll, track, 128]: notes of each pitch."""
+        """The number of notes of each pitch, float64 [roll, track, 128]."""
         return self.count(self.note_row, (self.note_pitch, 128))
 
     @cached_property
     def classes(self) -> Tensor:
-        """float64 [roll, track, 12]: notes of each pitch class, pitch % 12."""
+        """The number of notes of each pitch class (pitch % 12), float64 [roll, track, 12]."""
         return functional.pad(self.pitches, (0, 4)).reshape(*self.shape, 11, 12).sum(2)
 
     @cached_property
     def sounding(self) -> Tensor:
-        """float64 [roll, track, step]: cells that sound at each step."""
+        """The number of sounding cells at each step, float64 [roll, track, step]."""
         return self.count(self.row, (self.step, max(1, int(self.lengths.max()))))
 
     def spans(self, size: int) -> Tensor:
@@ -108,22 +108,22 @@ class Events:
         Returns:
             float64 [roll, track, span].
         """
-        whole = functional.pad(self.sounding, (0, -self.sounding.shape[2] % size))
-        return whole.reshape(*self.shape, -1, size).sum(3)
+        padded = functional.pad(self.sounding, (0, -self.sounding.shape[2] % size))
+        return padded.reshape(*self.shape, -1, size).sum(3)
 
-    def count(self, row: Tensor, *at: tuple[Tensor, int]) -> Tensor:
+    def count(self, row: Tensor, *columns: tuple[Tensor, int]) -> Tensor:
         """Count how often each row, and each value of further columns, occurs.
 
         Args:
             row: int64 [n], rows.
-            at: further columns, each int64 [n] with the number of its values.
+            columns: further columns, each int64 [n] with the number of its values.
 
         Returns:
             float64 [roll, track, ...], one further dimension per column.
         """
-        sizes = [size for _, size in at]
+        sizes = [size for _, size in columns]
         index = row
-        for column, size in at:
+        for column, size in columns:
             index = index * size + column
         counts = torch.bincount(index, minlength=math.prod(self.shape) * math.prod(sizes))
         return counts.reshape(*self.shape, *sizes).double()
@@ -144,7 +144,7 @@ def events(rolls: Rolls) -> Iterator[Events]:
     count, tracks, steps, pitches = rolls.velocity.shape
     if count == 0:
         raise DataError("no rolls to measure, expected at least one")
-    at_once = max(1, _AT_ONCE // max(1, tracks * steps * pitches))
+    at_once = max(1, _CELLS_PER_BLOCK // max(1, tracks * steps * pitches))
     bits = max(1, (steps - 1).bit_length())
     for begin in range(0, count, at_once):
         block = slice(begin, begin + at_once)
@@ -152,19 +152,19 @@ def events(rolls: Rolls) -> Iterator[Events]:
         cell = _sounding_cells(rolls.velocity.detach()[block])
         line, pitch = cell // pitches, cell % pitches
         row, step = line // steps, line % steps
-        # One sort of one number: row, pitch, step and the flag of an onset, each in bits of its own.
+        # Row, pitch, step and onset flag are packed into one integer, so that one sort orders the cells.
         key = (((row << 7 | pitch) << bits | step) << 1 | rolls.onset[block].reshape(-1)[cell]).sort()[0]
         position = key >> 1
         step, pitch, row = position & ((1 << bits) - 1), (position >> bits & 127) + rolls.lowest, position >> (bits + 7)
-        # A note begins where the onset says so, and where the cell is no next step of the cell before.
-        goes_on = functional.pad(torch.diff(position) == 1, (1, 0)) & (step > 0)
-        first = ((key & 1).bool() | ~goes_on).nonzero()[:, 0]
+        # A note begins at an onset flag, and where the previous step of the same pitch is silent.
+        continues = functional.pad(torch.diff(position) == 1, (1, 0)) & (step > 0)
+        first = ((key & 1).bool() | ~continues).nonzero()[:, 0]
         duration = torch.diff(first, append=first.new_tensor([len(key)]))
         notes = row[first], pitch[first], step[first], duration
         block_events = Events(
             row, pitch, step, *notes, lengths, rolls.programs, rolls.steps_per_beat, rolls.beats_per_bar
         )
-        yield block_events if int(lengths.min()) == steps else _inside(block_events)
+        yield block_events if int(lengths.min()) == steps else _clipped(block_events)
 
 
 def merged(events: Events, drums: bool = False) -> Events:
@@ -197,43 +197,43 @@ def merged(events: Events, drums: bool = False) -> Events:
     )
 
 
-def of_rolls(of: Callable[Concatenate[Events, P], Tensor]) -> Callable[Concatenate[Rolls | Events, P], Tensor]:
-    """Let a metric of `Events` take `Rolls` as well, worked through in blocks.
+def of_rolls(compute: Callable[Concatenate[Events, P], Tensor]) -> Callable[Concatenate[Rolls | Events, P], Tensor]:
+    """Make a metric of `Events` accept `Rolls` too, which are processed in blocks.
 
     Args:
-        of: the metric, from events to a tensor [roll, ...].
+        compute: The metric, from events to a tensor [roll, ...].
 
     Returns:
-        The metric, of events or of rolls.
+        The metric of events or rolls.
     """
 
     def metric(music: Rolls | Events, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         if isinstance(music, Events):
-            return of(music, *args, **kwargs)
-        return torch.cat([of(block, *args, **kwargs) for block in events(music)])
+            return compute(music, *args, **kwargs)
+        return torch.cat([compute(block, *args, **kwargs) for block in events(music)])
 
-    functools.update_wrapper(metric, of)
+    functools.update_wrapper(metric, compute)
     return metric
 
 
 def _sounding_cells(velocity: Tensor) -> Tensor:
-    """int64 [cell]: where the flattened velocities are above 0."""
+    """Return where the flattened velocities are above 0, int64 [cell]."""
     flat = velocity.reshape(-1)
     if flat.device.type != "cpu":
         return (flat > 0).nonzero()[:, 0]
     import numpy
 
-    # This is all that reads the whole roll, and numpy does it four times as fast as torch.
+    # Only this reads the whole roll; numpy is four times as fast as torch here.
     return torch.from_numpy(numpy.flatnonzero(flat.numpy() > 0))
 
 
-def _inside(events: Events) -> Events:
-    """Without what lies beyond `lengths`; notes are cut there."""
+def _clipped(events: Events) -> Events:
+    """Remove what lies beyond `lengths`; cut notes there."""
     lengths = events.lengths.repeat_interleave(len(events.programs))
     cells, notes = events.step < lengths[events.row], events.start < lengths[events.note_row]
     if bool(cells.all()):
         return events
-    room = lengths[events.note_row] - events.start
+    remaining = lengths[events.note_row] - events.start
     return replace(
         events,
         row=events.row[cells],
@@ -242,5 +242,5 @@ def _inside(events: Events) -> Events:
         note_row=events.note_row[notes],
         note_pitch=events.note_pitch[notes],
         start=events.start[notes],
-        duration=torch.minimum(events.duration, room)[notes],
+        duration=torch.minimum(events.duration, remaining)[notes],
     )

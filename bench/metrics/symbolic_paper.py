@@ -1,17 +1,17 @@
-"""The symbolic metrics as published code computes them, errors included: for comparison with published tables only.
+"""The symbolic metrics as published code computes them, errors included, for comparison with published tables only.
 
 Code of MuseGAN (github salu133445/musegan) and pypianoroll 1.0.4, read and, for pypianoroll, run:
 
-* "v1", `v1/musegan/eval/metrics.py`, which the tables of arXiv 1709.06298 come from: every bar on its own.
+* "v1", `v1/musegan/eval/metrics.py`, which computed the tables of arXiv 1709.06298: every bar by itself.
 * "v2", `src/musegan/metrics.py`: the whole array at once.
 * "pypianoroll", `pypianoroll/metrics.py`.
 
 Errors that they share: a binary roll, so that a note struck again at once is one long note; and `chroma` by a reshape
-to (12, -1), which adds up neighbouring semitones (7 of 84 pitches, 10 of 128) where pitch classes were meant. Each
-function states its own. The right values stand in `symbolic_tracks`, without `paper_`.
+to (12, -1), which adds up neighbouring semitones (7 of 84 pitches, 10 of 128) instead of pitch classes. Each function
+states its own. The correct metrics are those of `symbolic_tracks`, without `paper_`.
 
-Conventions: float64 [roll, track], or [roll, pair] as in `pairs`. The published code averages over the whole set;
-here each roll is a set of its own, of as many bars as it has, the last one filled up with silence. NaN as there.
+Conventions: float64 [roll, track], or [roll, pair] as in `pairs`. The published code averages over the whole set; here
+each roll is a set of its own, of as many bars as it has, the last one filled up with silence. NaN as there.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def paper_empty_bar_rate(rolls: Rolls) -> Tensor:
     Returns:
         float64 [roll, track] in 0..1.
     """
-    bars, inside = _bars(rolls)
-    return _mean(bars.any(4).any(3).double(), inside)
+    bars, within = _bars(rolls)
+    return _mean(bars.any(4).any(3).double(), within)
 
 
 def paper_pitches_used(rolls: Rolls) -> Tensor:
@@ -67,8 +67,8 @@ def paper_pitches_used(rolls: Rolls) -> Tensor:
     Returns:
         float64 [roll, track], mean over all bars.
     """
-    bars, inside = _bars(rolls)
-    return _mean(bars.sum((3, 4)).double(), inside)
+    bars, within = _bars(rolls)
+    return _mean(bars.sum((3, 4)).double(), within)
 
 
 def paper_used_pitch_classes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor:
@@ -82,11 +82,11 @@ def paper_used_pitch_classes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> 
     Returns:
         float64 [roll, track]; v1: 0..12, v2: up to 12 times the steps of a bar.
     """
-    bars, inside = _bars(rolls)
+    bars, within = _bars(rolls)
     groups = _grouped(bars) > 0
     if code == "v2":
-        return _mean(groups.sum((3, 4)).double(), inside)
-    return _mean(groups.any(3).sum(3).double(), inside & bars.any(4).any(3))
+        return _mean(groups.sum((3, 4)).double(), within)
+    return _mean(groups.any(3).sum(3).double(), within & bars.any(4).any(3))
 
 
 def paper_qualified_notes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor:
@@ -104,11 +104,11 @@ def paper_qualified_notes(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Ten
         float64 [roll, track] in 0..1; NaN for a track without notes.
     """
     if code == "v1":
-        bars, inside = _bars(rolls)
+        bars, within = _bars(rolls)
         before, after = functional.pad(bars, (0, 0, 1, 0))[..., :-1, :], functional.pad(bars, (0, 0, 0, 1))[..., 1:, :]
         begins = bars & ~before
         notes = begins.sum((3, 4)).double()
-        return _mean((begins & after).sum((3, 4)) / notes, inside & (notes > 0))
+        return _mean((begins & after).sum((3, 4)) / notes, within & (notes > 0))
     sounds = _sounding(rolls)
     count, tracks, steps, pitches = sounds.shape
     change = functional.pad(sounds.to(torch.int8), (0, 0, 1, 1)).diff(dim=2)
@@ -135,7 +135,7 @@ def paper_drum_pattern(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor
         DataError: bars of this many steps have no mask.
     """
     drums = torch.tensor([program == DRUMS for program in rolls.programs], device=rolls.device)
-    bars, inside = _bars(rolls)
+    bars, within = _bars(rolls)
     steps = bars.shape[3]
     period = _V1_PERIOD if code == "v1" else _V2_PERIODS.get(steps, ())
     if not period or steps % len(period):
@@ -145,7 +145,7 @@ def paper_drum_pattern(rolls: Rolls, code: Literal["v1", "v2"] = "v1") -> Tensor
     if code == "v1":
         onsets = (bars & ~functional.pad(bars, (0, 0, 1, 0))[..., :-1, :]).sum(4).double()
         masks = torch.stack([mask.roll(shift) for shift in range(6)], 1)
-        share = _mean((onsets @ masks).amax(3) / onsets.sum(3), inside & (onsets.sum(3) > 0))
+        share = _mean((onsets @ masks).amax(3) / onsets.sum(3), within & (onsets.sum(3) > 0))
     else:
         cells = bars.sum(4).double()
         share = ((cells @ mask).sum(2) / cells.sum((2, 3))).nan_to_num(0.0)
@@ -171,40 +171,44 @@ def paper_tonal_distance(rolls: Rolls, code: Literal["v1", "v2", "pypianoroll"] 
     """
     first, second = torch.tensor(pairs(rolls), dtype=torch.int64, device=rolls.device).reshape(-1, 2).unbind(1)
     matrix = tonal_matrix(rolls.device)
-    bars, inside = _bars(rolls)
+    bars, within = _bars(rolls)
     chroma = _grouped(bars).double().reshape(*bars.shape[:3], rolls.beats_per_bar, rolls.steps_per_beat, 12)
     if code == "pypianoroll":
         if rolls.steps_per_beat != 12:
-            raise DataError(f"{rolls.steps_per_beat} steps a beat, but pypianoroll's tonal distance needs 12")
+            raise DataError(
+                f"{rolls.steps_per_beat} steps a beat, but pypianoroll's tonal distance is defined for 12 only"
+            )
         centroid = torch.einsum("is,rtbqsc->rtbqic", matrix, chroma / chroma.sum(5, keepdim=True))
-        apart = (centroid[:, first] - centroid[:, second]).square().sum((4, 5))
-        return torch.where(inside[..., None], apart, 0.0).sum((2, 3)).sqrt()
+        distance = (centroid[:, first] - centroid[:, second]).square().sum((4, 5))
+        return torch.where(within[..., None], distance, 0.0).sum((2, 3)).sqrt()
     beats = chroma.sum(4)
     centroid = beats / beats.sum(4, keepdim=True) @ matrix.T
-    apart = torch.linalg.vector_norm(centroid[:, first] - centroid[:, second], dim=4).mean(3)
-    return _mean(apart, inside & ~apart.isnan() if code == "v1" else inside)
+    distance = torch.linalg.vector_norm(centroid[:, first] - centroid[:, second], dim=4).mean(3)
+    return _mean(distance, within & ~distance.isnan() if code == "v1" else within)
 
 
 def _sounding(rolls: Rolls) -> Tensor:
-    """bool [roll, track, step, pitch]"""
+    """Return which cells sound, bool [roll, track, step, pitch]."""
     return (rolls.velocity.detach() > 0) & rolls.support
 
 
 def _bars(rolls: Rolls) -> tuple[Tensor, Tensor]:
-    """What sounds, bool [roll, track, bar, step, pitch], and which bars a roll has, bool [roll, 1, bar]."""
+    """Return which cells sound, bool [roll, track, bar, step, pitch], and which bars a roll has, bool [roll, 1,
+    bar].
+    """
     size = rolls.steps_per_beat * rolls.beats_per_bar
     sounds = _sounding(rolls)
     bars = functional.pad(sounds, (0, 0, 0, -sounds.shape[2] % size))
     bars = bars.reshape(*sounds.shape[:2], -1, size, sounds.shape[3])
-    inside = torch.arange(bars.shape[2], device=bars.device) < -(-rolls.lengths[:, None] // size)
-    return bars, inside[:, None]
+    within = torch.arange(bars.shape[2], device=bars.device) < -(-rolls.lengths[:, None] // size)
+    return bars, within[:, None]
 
 
 def _grouped(bars: Tensor) -> Tensor:
-    """What published code takes for chroma [..., 12]: sounding cells in 12 runs of neighbouring pitches.
+    """Return the published code's "chroma" [..., 12]: sounding cells in 12 runs of neighbouring pitches.
 
-    For 128 pitches, as pypianoroll does it: runs of 10, the last 8 pitches added to every run. Else pitches up to
-    the next multiple of 12 are added, as v2 does.
+    For 128 pitches, as pypianoroll does it: runs of 10, the last 8 pitches added to every run. Otherwise pitches are
+    padded to the next multiple of 12, as v2 does.
     """
     pitches = bars.shape[-1]
     runs = bars[..., :120] if pitches == 128 else functional.pad(bars, (0, -pitches % 12))
@@ -212,7 +216,7 @@ def _grouped(bars: Tensor) -> Tensor:
     return sums + bars[..., 120:].sum(-1, keepdim=True) if pitches == 128 else sums
 
 
-def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over bars [roll, track, bar] -> [roll, track]; NaN where there is none."""
-    where = where.expand_as(values)
-    return torch.where(where, values, 0.0).sum(2) / where.sum(2)
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over bars [roll, track, bar] -> [roll, track] where the mask is true; NaN where it nowhere is."""
+    mask = mask.expand_as(values)
+    return torch.where(mask, values, 0.0).sum(2) / mask.sum(2)

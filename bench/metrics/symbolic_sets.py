@@ -1,8 +1,8 @@
-"""Sets of rolls against sets of rolls: features of a roll, the overlap of two sets, and the reference rows of tables.
+"""Compare sets of rolls: features of a roll, the overlap of two sets, and the reference rows of tables.
 
-`random_notes` and `shuffled_tracks` stand in every table of symbolic metrics beside the real set. A metric that does
-not separate them from it says nothing about a model either: MuseGAN's own tonal distance moves by 0.02 to 0.1 when the
-tracks of different songs are put together.
+`random_notes` and `shuffled_tracks` are rows of every table of symbolic metrics beside the real set. A metric that does
+not separate them from the real set cannot evaluate a model either: MuseGAN's tonal distance changes by only 0.02 to 0.1
+when the tracks of different songs are combined.
 """
 
 from __future__ import annotations
@@ -30,29 +30,28 @@ from bench.notes.rolls import DRUMS, grid, notes_of
 
 __all__ = ["features", "overlapped_area", "random_notes", "shuffled_tracks"]
 
-_ROUNDS = 100  # of drawing again for notes that fell on another one
-_ROWS = 200  # rows of either set behind an overlapped area
-_POINTS = 1024  # at which its densities are compared
+_ROUNDS = 100  # most redraws of notes that overlap another
+_ROWS = 200  # most rows of either set for an overlapped area
+_POINTS = 1024  # at which its densities are evaluated
 
 
 def features(rolls: Rolls) -> Tensor:
     """Describe each roll by features in 0..1, for distances between sets of rolls.
 
-    In this order, each for all tracks, or for the melodic ones (*): EB; QN *; UPC / 12 *; notes a bar n as n / (n + 4);
-    polyphony p as p / (p + 1); mean duration d in beats as d / (d + 1); the histogram of the notes' pitch classes [12]
-    * and of their positions in the bar [step]; then DP of drums, and TD / (2 sqrt(2)) of pairs. x / (x + c) is the
-      logistic
-    function of log x, so that equal ratios count alike and no feature is unbounded.
+    In this order, each for all tracks, or for the melodic ones (*): EB; QN*; UPC / 12*; notes a bar n as n / (n + 4);
+    polyphony p as p / (p + 1); mean duration d in beats as d / (d + 1); the histograms of the notes' pitch classes
+    [12]* and of their positions in the bar [step]; then DP of drums, and TD / (2 sqrt(2)) of pairs. x / (x + c) is the
+    logistic function of log x, so that equal ratios count alike and no feature is unbounded.
 
     Args:
-        rolls: the set. Two sets compare where their tracks, bars and steps a beat are the same.
+        rolls: The set. Two sets are comparable where their tracks, bars and steps a beat are the same.
 
     Returns:
-        float32 [roll, feature]. Undefined shares and distances (QN, DP, TD) are 0.5, as far from one end as from the
-        other; in a silent track EB is 1 and all else 0.
+        float32 [roll, feature]. Undefined shares and distances (QN, DP, TD) are 0.5, the middle of their range; in a
+        silent track EB is 1 and all else 0.
 
     Raises:
-        DataError: the set is empty.
+        DataError: The set is empty.
     """
     return torch.cat([_features(block) for block in events(rolls)])
 
@@ -79,31 +78,35 @@ def overlapped_area(a: Tensor, b: Tensor) -> float:
 
     a, b = (rows.detach().double().cpu().reshape(len(rows), -1) for rows in (a, b))
     if len(a) < 3 or len(b) < 1 or a.shape[1] != b.shape[1]:
-        raise DataError(f"rows of shape {tuple(a.shape)} and {tuple(b.shape)}, expected 3 and 1 or more, equally wide")
+        raise DataError(
+            f"rows of shape {tuple(a.shape)} and {tuple(b.shape)}, expected at least 3 and 1 rows of equal width"
+        )
     if not bool(a.isfinite().all() & b.isfinite().all()):
         raise DataError("rows hold NaN or infinity, expected finite features")
     a, b = (rows[torch.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).round().long()] for rows in (a, b))
-    within, between = torch.nn.functional.pdist(a), torch.cdist(a, b).flatten()
-    if float(within.std()) < 1e-9 or float(between.std()) < 1e-9:
-        return float(bool((within - between.mean()).abs().max() < 1e-9 and between.std() < 1e-9))
-    densities = [gaussian_kde(distances.numpy()) for distances in (within, between)]
-    beyond = 4 * max(math.sqrt(float(density.covariance[0, 0])) for density in densities)
-    everything = torch.cat([within, between])
-    points = torch.linspace(float(everything.min()) - beyond, float(everything.max()) + beyond, _POINTS).double()
+    distances_within, distances_between = torch.nn.functional.pdist(a), torch.cdist(a, b).flatten()
+    if float(distances_within.std()) < 1e-9 or float(distances_between.std()) < 1e-9:
+        return float(
+            bool((distances_within - distances_between.mean()).abs().max() < 1e-9 and distances_between.std() < 1e-9)
+        )
+    densities = [gaussian_kde(distances.numpy()) for distances in (distances_within, distances_between)]
+    margin = 4 * max(math.sqrt(float(density.covariance[0, 0])) for density in densities)
+    everything = torch.cat([distances_within, distances_between])
+    points = torch.linspace(float(everything.min()) - margin, float(everything.max()) + margin, _POINTS).double()
     lower = torch.stack([torch.from_numpy(density(points.numpy())) for density in densities]).amin(0)
     return float(torch.trapezoid(lower, points))
 
 
 def random_notes(rolls: Rolls, rng: Generator) -> Rolls:
-    """Move every note elsewhere at random: number, durations and velocities of the notes are kept, all else is lost.
+    """Move every note to a random pitch and onset; durations, velocities and the number of notes are unchanged.
 
     The pitch of a note is uniform over the pitches that the set uses (for drums, those of drums; for melodic tracks,
-    those of melodic ones), its onset over all steps from which it still fits into the roll. A note that falls on
-    another one of its track and pitch is drawn again, up to 100 times; then `grid` cuts the earlier note.
+    those of melodic ones), its onset over all steps from which it still fits into the roll. A note that overlaps
+    another of its track and pitch is drawn again, up to 100 times; then `grid` cuts the earlier note.
 
     Args:
-        rolls: the set.
-        rng: random numbers.
+        rolls: The set.
+        rng: Random numbers.
 
     Returns:
         Rolls in the shape of `rolls`.
@@ -111,27 +114,27 @@ def random_notes(rolls: Rolls, rng: Generator) -> Rolls:
     notes = notes_of(rolls)
     device = notes.roll.device
     drums = torch.tensor([program == DRUMS for program in rolls.programs], device=device)[notes.track]
-    used = [torch.bincount(notes.pitch[drums == kind]).nonzero()[:, 0] for kind in (False, True)]
-    pools = torch.cat(used)
-    first, size = drums * len(used[0]), torch.where(drums, len(used[1]), len(used[0]))
-    room = rolls.lengths[notes.roll] - notes.duration + 1
+    used_pitches = [torch.bincount(notes.pitch[drums == kind]).nonzero()[:, 0] for kind in (False, True)]
+    pools = torch.cat(used_pitches)
+    first, size = drums * len(used_pitches[0]), torch.where(drums, len(used_pitches[1]), len(used_pitches[0]))
+    onsets = rolls.lengths[notes.roll] - notes.duration + 1
     steps = rolls.velocity.shape[2] + 1
     start, pitch = notes.start.clone(), notes.pitch.clone()
-    again = torch.arange(len(notes), device=device)
+    redraw = torch.arange(len(notes), device=device)
     for _ in range(_ROUNDS):
-        drawn = torch.rand(2, len(again), generator=rng, device=rng.device, dtype=torch.float64).to(device)
-        start[again] = (drawn[0] * room[again]).long()
-        pitch[again] = pools[first[again] + (drawn[1] * size[again]).long()]
+        uniform = torch.rand(2, len(redraw), generator=rng, device=rng.device, dtype=torch.float64).to(device)
+        start[redraw] = (uniform[0] * onsets[redraw]).long()
+        pitch[redraw] = pools[first[redraw] + (uniform[1] * size[redraw]).long()]
         key = ((notes.roll * len(rolls.programs) + notes.track) * 128 + pitch) * steps
         order = (key + start).argsort()
-        # A note falls on another if one that begins no later still sounds: the running end of those before it.
+        # A note overlaps if an earlier one still sounds: compare with the running maximum of earlier ends.
         end = (key + start + notes.duration)[order].cummax(0)[0]
-        again = order[1:][(key + start)[order][1:] < end[:-1]]
-        if len(again) == 0:
+        redraw = order[1:][(key + start)[order][1:] < end[:-1]]
+        if len(redraw) == 0:
             break
     count, tracks, length, pitches = rolls.velocity.shape
-    moved = replace(notes, start=start, pitch=pitch)
-    velocity, onset = grid(moved, count, tracks, length, rolls.lowest, pitches)
+    new_notes = replace(notes, start=start, pitch=pitch)
+    velocity, onset = grid(new_notes, count, tracks, length, rolls.lowest, pitches)
     return replace(rolls, velocity=velocity, onset=onset)
 
 
@@ -151,14 +154,14 @@ def shuffled_tracks(rolls: Rolls, rng: Generator) -> Rolls:
     count, tracks = rolls.velocity.shape[:2]
     if count < tracks:
         raise DataError(f"{count} rolls of {tracks} tracks, expected at least as many rolls as tracks")
-    # Rolls in a ring of random order: track t of a roll comes from the roll t places further on.
+    # With the rolls in a random cyclic order, track t of a roll comes from the roll t places later.
     ring = torch.randperm(count, generator=rng, device=rng.device).to(rolls.device)
     slot = ring.argsort()
     source = ring[(slot[:, None] + torch.arange(tracks, device=rolls.device)) % count]
     track = torch.arange(tracks, device=rolls.device)
-    inside = rolls.support
+    within = rolls.support
     onset = rolls.onset[source, track]
-    return replace(rolls, velocity=rolls.velocity[source, track] * inside, onset=onset & inside)
+    return replace(rolls, velocity=rolls.velocity[source, track] * within, onset=onset & within)
 
 
 def _features(block: Events) -> Tensor:

@@ -1,13 +1,14 @@
-"""Symbolic metrics of one track, as they are defined; `symbolic` gathers, describes and compares them.
+"""Symbolic metrics of single tracks, by their published definitions; `symbolic` collects, describes and compares them.
 
 Conventions
 -----------
-* A metric takes `Rolls`, or the `Events` of some of them, and returns float64 [roll, track] (tonal distance:
-  [roll, pair]); NaN where it is undefined, as each docstring says. No metric has a gradient. Every metric raises
-  `DataError` for an empty set.
-* Only steps within `lengths` count. A bar or a beat that the length cuts short counts as a whole one.
+
+* A metric takes `Rolls`, or the `Events` of some of them, and returns float64 [roll, track] (tonal distance: [roll,
+  pair]); NaN where it is undefined, as each docstring says. No metric has a gradient. Every metric raises `DataError`
+  for an empty set.
+* Only steps within `lengths` count. A bar or beat that the length cuts short counts as a whole one.
 * A cell sounds where its velocity is above 0; notes are those of `bench.notes.rolls`. Drums are program 128; their
-  "pitch" names an instrument, so metrics of pitch are NaN for drums.
+  "pitch" is an instrument, so metrics of pitch are NaN for drums.
 
 MuseGAN: Dong et al., AAAI 2018, arXiv 1709.06298; muspy: Dong et al., ISMIR 2020.
 """
@@ -119,9 +120,9 @@ def drum_pattern(music: Events, pulses: int | None = None) -> Tensor:
     if pulses is None:
         pulses = next((number for number in (4, 2, 3) if beat % number == 0 and beat > number), 1)
     # On a pulse: at a multiple of 1 / pulses of a beat, in whole numbers.
-    on = (music.start * pulses) % beat == 0
+    on_pulse = (music.start * pulses) % beat == 0
     row = music.note_row
-    return torch.where(music.drums, music.count(row[on]) / music.count(row), math.nan)
+    return torch.where(music.drums, music.count(row[on_pulse]) / music.count(row), math.nan)
 
 
 @of_rolls
@@ -143,9 +144,9 @@ def tonal_distance(music: Events) -> Tensor:
     total = chroma.sum(3)
     centroid = chroma / total.clamp(min=1)[..., None] @ tonal_matrix(chroma.device).T
     first, second = torch.tensor(pairs(music), dtype=torch.int64, device=chroma.device).reshape(-1, 2).unbind(1)
-    both = (total[:, first] > 0) & (total[:, second] > 0)
-    apart: Tensor = torch.linalg.vector_norm(centroid[:, first] - centroid[:, second], dim=3)
-    return (apart * both).sum(2) / both.sum(2)
+    both_sound = (total[:, first] > 0) & (total[:, second] > 0)
+    distance: Tensor = torch.linalg.vector_norm(centroid[:, first] - centroid[:, second], dim=3)
+    return (distance * both_sound).sum(2) / both_sound.sum(2)
 
 
 @of_rolls
@@ -202,9 +203,9 @@ def pitch_range(music: Events) -> Tensor:
     Returns:
         float64 [roll, track]; NaN for drums and for a silent track.
     """
-    used = music.pitches > 0
-    lowest, highest = used.byte().argmax(2), 127 - used.byte().flip(2).argmax(2)
-    return _melodic(music, torch.where(used.any(2), (highest - lowest).double(), math.nan))
+    sounds = music.pitches > 0
+    lowest, highest = sounds.byte().argmax(2), 127 - sounds.byte().flip(2).argmax(2)
+    return _melodic(music, torch.where(sounds.any(2), (highest - lowest).double(), math.nan))
 
 
 @of_rolls
@@ -275,8 +276,8 @@ def groove_consistency(music: Events) -> Tensor:
     most = max(1, int(bars.max()))
     start = music.start
     onsets = music.count(music.note_row, (start // music.bar, most), (start % music.bar, music.bar)) > 0
-    inside = torch.arange(1, most, device=bars.device) < bars[:, None]
-    changed = ((onsets[:, :, 1:] != onsets[:, :, :-1]).sum(3) * inside[:, None]).sum(2)
+    within = torch.arange(1, most, device=bars.device) < bars[:, None]
+    changed = ((onsets[:, :, 1:] != onsets[:, :, :-1]).sum(3) * within[:, None]).sum(2)
     return 1 - changed / (bars.clamp(min=1) - 1).double()[:, None] / music.bar
 
 

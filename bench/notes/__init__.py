@@ -1,7 +1,7 @@
-"""Notes: MIDI files, piano rolls, note lists, edits of them, and their sound. Knows nothing of trials.
+"""Symbolic music: MIDI files, piano rolls, note lists, their edits, and rendering. Independent of trials.
 
-The names below may be relied on by plugins, and so may `bench.notes.render.render`, which plays rolls by a soundfont.
-The modules say which conventions hold: `rolls` for piano rolls and note lists, `midi` for files in ticks.
+Plugins may rely on the names below, and on `bench.notes.render.render`, which plays rolls by a soundfont. The
+conventions are stated in the modules: `rolls` for piano rolls and note lists, `midi` for files in ticks.
 """
 
 from bench.notes.midi import DRUMS, MIDI_SUFFIXES, Score, ScorePart, read_score

@@ -1,14 +1,15 @@
-"""MIDI files as notes in ticks, each with the events that strike and release it, with their tempo and metre.
+"""MIDI files as notes in ticks, each with the events that strike and release it, and their tempo and metre.
 
 Conventions
 -----------
+
 * A part is what one track of the file plays on one channel with one program; channel 10 (index 9) is drums.
-* A pitch of a channel sounds once at a time within a track. A strike ends the note that sounds there already, and the
-  next release ends the new one; a further release does nothing. Parsers disagree about such overlaps (first in, first
-  out, or last in, first out), and a synthesiser's voices of one pitch end with the first release.
-* A note of no length lasts one tick; if two strikes share one tick, the second counts. A note that is never released
-  lasts to the end of its track.
-* Tempo and metre events with fewer bytes than they need are passed over; further bytes are not read.
+* A pitch of a channel sounds once at a time within a track. A strike ends a note that already sounds there, and the
+  next release ends the new one; further releases have no effect. Parsers disagree about such overlaps (first in, first
+  out, or last in, first out), and a synthesiser ends all voices of a pitch at the first release.
+* A note of no length lasts one tick; of two strikes in one tick, the second counts. A note that is never released lasts
+  to the end of its track.
+* Tempo and metre events with too few bytes are skipped; further bytes are ignored.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from bench.notes.smf import NOTE_OFF, NOTE_ON, PROGRAM, Event, Smf, Track, parse
 __all__ = ["DRUMS", "DRUM_CHANNEL", "MIDI_SUFFIXES", "Score", "ScorePart", "note_event", "read_score", "score_of"]
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
-DRUMS = 128  # the program of a drum track; MIDI itself knows drums by their channel
+DRUMS = 128  # the program of a drum track here; in MIDI, drums are a channel
 DRUM_CHANNEL = 9
-DEFAULT_TEMPO = 120.0  # MIDI's own, where a file states none
+DEFAULT_TEMPO = 120.0  # beats a minute, MIDI's default
 TRACK_NAME, SET_TEMPO, TIME_SIGNATURE = 0x03, 0x51, 0x58  # types of meta events
 
 
@@ -49,7 +50,7 @@ class Score:
     Attributes:
         path: the file's name.
         file: its bytes, as chunks and events.
-        parts: what plays; `notes` refer to them by number.
+        parts: tracks, channels and programs; `notes` refer to them by number.
         names: of the parts' tracks, one a part.
         notes: int64 [note, 7], in ticks and MIDI numbers: part, begin, end (exclusive), pitch, velocity, and the
             numbers of the track's events that strike and release the note; -1 where a later strike or the end of the
@@ -74,7 +75,7 @@ class Score:
 
     @property
     def tempo(self) -> float:
-        """Beats a minute; for several tempi, the one at which the notes together last as long."""
+        """Beats a minute; with several tempi, the mean that keeps the duration of the notes."""
         return _tempo(self.file, int(self.notes[:, 2].max()) if len(self.notes) else 0)
 
     @property
@@ -96,27 +97,30 @@ def read_score(path: str | Path) -> Score:
     """Read the notes of a MIDI file.
 
     Args:
-        path: a file of format 0 or 1 that counts in ticks a quarter note, plain or in RIFF (.rmi).
+        path: A file of format 0 or 1 that counts in ticks a quarter note, plain or in RIFF (.rmi).
 
     Returns:
-        Parts in the order of their first notes; those without notes come with their track.
+        Parts in the order of their first notes; parts without notes come with their track.
 
     Raises:
-        DataError: the file is missing, too large, damaged, of another format, or without notes.
+        DataError: The file is missing, too large, damaged, of another format, or without notes.
     """
     path = Path(path)
     return score_of(read_bytes(path), path)
 
 
 def score_of(data: bytes, path: Path) -> Score:
-    """The notes of a MIDI file that was read already.
+    """Read the notes from the bytes of a MIDI file.
 
     Args:
-        data: the whole file.
-        path: its name, for messages and ids.
+        data: The whole file.
+        path: Its name, for messages and ids.
+
+    Returns:
+        As `read_score`.
 
     Raises:
-        DataError: as `read_score`.
+        DataError: As `read_score`.
     """
     file = parse(data, path)
     if file.kind not in (0, 1):
@@ -136,12 +140,12 @@ def note_event(track: Track, event: Event) -> tuple[int, int] | None:
     """Read an event as a strike or a release.
 
     Args:
-        track: the track.
-        event: one of its events.
+        track: The track.
+        event: One of its events.
 
     Returns:
         Pitch and velocity, 0 for a release; None for any other event. A velocity byte of 128 and more counts as 127; a
-        pitch byte of 128 and more is none of MIDI's: no note.
+        pitch byte of 128 and more is no note.
     """
     if event.status & 0xE0 != NOTE_OFF or track.content[event.data] >= 0x80:
         return None
@@ -150,9 +154,9 @@ def note_event(track: Track, event: Event) -> tuple[int, int] | None:
 
 
 def _collect(file: Smf) -> tuple[list[ScorePart], list[str], list[tuple[int, int, int, int, int, int, int]]]:
-    """Parts, the names of their tracks, and rows of notes as `Score` holds them.
+    """Return parts, the names of their tracks, and rows of notes as `Score` has them.
 
-    A track without notes is kept as a part if it names a program.
+    A track without notes is a part too if it names a program.
     """
     parts: dict[ScorePart, int] = {}
     names: list[str] = []
@@ -187,20 +191,20 @@ def _collect(file: Smf) -> tuple[list[ScorePart], list[str], list[tuple[int, int
 
 
 def _lasting(table: Tensor, parts: list[ScorePart]) -> Tensor:
-    """The notes, each of a tick at least; one that is struck again in the tick of its strike is left out."""
+    """Make each note last a tick at least; drop a note that is struck again in the tick of its strike."""
     part, begin, end, pitch = table[:, :4].unbind(1)
     table[:, 2] = torch.maximum(end, begin + 1)
     lane = torch.tensor([16 * part.track + part.channel for part in parts])[part] * 128 + pitch
     order = begin.argsort(stable=True)
     order = order[lane[order].argsort(stable=True)]
     follows = lane[order][1:] == lane[order][:-1]
-    kept = torch.ones(len(table), dtype=torch.bool)
-    kept[order[:-1]] = ~(follows & (begin[order][1:] < table[order][:-1, 2]))
-    return table[kept]
+    keep = torch.ones(len(table), dtype=torch.bool)
+    keep[order[:-1]] = ~(follows & (begin[order][1:] < table[order][:-1, 2]))
+    return table[keep]
 
 
 def _metas(file: Smf, kind: int, size: int) -> list[tuple[int, bytes]]:
-    """The data of the meta events of one type, of `size` bytes at least, with their ticks, in order of time."""
+    """Return ticks and data of the meta events of one type with at least `size` bytes, in order of time."""
     metas = []
     for track in file.tracks:
         for event in track.events:
@@ -211,12 +215,12 @@ def _metas(file: Smf, kind: int, size: int) -> list[tuple[int, bytes]]:
 
 
 def _tempo(file: Smf, end: int) -> float:
-    """Beats a minute at which a piece that ends at `end` ticks keeps its duration."""
+    """Return the beats a minute at which a piece that ends at `end` ticks keeps its duration."""
     changes = [(0, 60e6 / DEFAULT_TEMPO)]
     changes += [(tick, max(1, int.from_bytes(data[:3]))) for tick, data in _metas(file, SET_TEMPO, 3)]
     until = [tick for tick, _ in changes[1:]] + [end]
-    spent = [(max(0, min(stop, end) - tick), beat) for (tick, beat), stop in zip(changes, until, strict=True)]
-    total = sum(ticks for ticks, _ in spent)
+    intervals = [(max(0, min(stop, end) - tick), beat) for (tick, beat), stop in zip(changes, until, strict=True)]
+    total = sum(ticks for ticks, _ in intervals)
     if total == 0:
         return float(60e6 / changes[-1][1])
-    return float(60e6 * total / sum(ticks * beat for ticks, beat in spent))
+    return float(60e6 * total / sum(ticks * beat for ticks, beat in intervals))

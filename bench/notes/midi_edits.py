@@ -1,21 +1,22 @@
-"""A defense's edits of a MIDI file: the file's notes as rolls, and their changes transferred back to ticks.
+"""Transfer a defense's edits of piano rolls back to the notes of the MIDI file in ticks.
 
-A roll is quantised and the file is not, so the protected file is never written from the roll. The protected rolls are
-compared with the clean ones, and each protected note takes its ticks as follows:
+A roll is quantised and the file is not, so the protected file is never written from the roll. Instead, the protected
+rolls are compared with the clean ones, and each protected note gets its ticks as follows:
 
-* Begin. At the begin of a clean note: the tick of that note. Inside a clean note, which it splits: the tick of the
-  step. In silence: the tick of the step, but not before the pitch has ended.
-* End. At the end of a clean note: the tick of that end. Inside a clean note, which it shortens or splits: the tick of
-  the step. In silence: the tick of the step, but at most the next strike of the pitch or the end of the file.
+* Begin. If a clean note begins at the same step: the tick of that note. If a clean note sounds there, which is thus
+  split: the tick of the step. In silence: the tick of the step, but not before the pitch has ended.
+* End. If a clean note ends at the same step: the tick of that end. If a clean note sounds there, which is thus
+  shortened or split: the tick of the step. In silence: the tick of the step, but at most the next strike of the pitch
+  or the end of the file.
 
-Hence notes that a defense leaves alone keep their ticks, and no pitch of a channel sounds twice at a time where it did
-not before. Further rules:
+Unchanged notes therefore keep their ticks, and no pitch of a channel sounds twice at a time where it did not before.
+Further rules:
 
-* Rolls are pieces of a few bars. A note held over a seam begins anew in the second piece; a new velocity there has no
-  effect on the file unless the note was split before, and only silence ends the note there.
-* A note that shares the cell of its onset with a longer one is not in the rolls and stays.
-* A part whose program is not the channel's at some tick gets no new note there, and a note that is held over a change
-  of program is not struck again after it: such a note stays as it was.
+* Rolls are pieces of a few bars. A note that lasts beyond the end of a piece begins anew in the next one; a new
+  velocity there has no effect on the file unless the note was already split, and only silence ends the note there.
+* A note whose onset cell also begins a longer note is not in the rolls, and is left unchanged in the file.
+* Where the channel has another program than the part, no note is added, and a note that lasts over a change of program
+  is not struck again after it: it is left unchanged.
 * The bars of the rolls are those of the first metre.
 """
 
@@ -39,12 +40,12 @@ from bench.notes.windows import cut, joined
 __all__ = ["Frame", "transfer_edits"]
 
 LONGEST = 1 << 20  # steps of a file: 36 hours at 120 beats a minute
-_NEVER = 1 << 38  # ticks; more than that many steps can have, and few enough to be counted for every note's pitch
+_NEVER = 1 << 38  # ticks: later than any note, and small enough for `key * _NEVER` in 64 bits
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The view of a file as rolls: parts are tracks, pieces of `bars` bars are rolls, silent pieces are left out.
+    """A file as rolls: parts are tracks, pieces of `bars` bars are rolls, silent pieces are left out.
 
     Attributes:
         score: the file.
@@ -78,7 +79,11 @@ class Frame:
         return self.bars * self.score.beats_per_bar * self.steps_per_beat
 
     def pieces(self) -> list[int]:
-        """The numbers of the pieces in which something sounds."""
+        """Return the numbers of the pieces in which something sounds.
+
+        Returns:
+            Numbers from 0, ascending.
+        """
         return sorted(set(cut(quantised(self.score, self.steps_per_beat), self.size).roll.tolist()))
 
     def rolls(self, pieces: Sequence[int], score: Score | None = None) -> Rolls:
@@ -86,16 +91,16 @@ class Frame:
 
         Args:
             pieces: their numbers.
-            score: the same file edited, to be seen in the same pieces.
+            score: the same file after edits, divided into the same pieces; None: the clean file.
 
         Returns:
             Rolls [piece, part, step, 128 pitches].
         """
-        shown = score or self.score
+        edited = score or self.score
         track_of = {part: number for number, part in enumerate(self.score.parts)}
-        # A track that has lost all its notes may count as a part of another program; no note refers to that.
-        track = torch.tensor([track_of.get(part, 0) for part in shown.parts])
-        notes, _ = disjoint(quantised(shown, self.steps_per_beat))
+        # A track that lost all its notes may be listed with another program; no note refers to that part.
+        track = torch.tensor([track_of.get(part, 0) for part in edited.parts])
+        notes, _ = disjoint(quantised(edited, self.steps_per_beat))
         span = (min(pieces) * self.size, (max(pieces) + 1) * self.size)
         notes = cut(notes[(notes.end > span[0]) & (notes.start < span[1])], self.size)
         roll = torch.full((max(int(notes.roll.max()) if len(notes) else 0, max(pieces)) + 1,), -1)
@@ -103,14 +108,14 @@ class Frame:
         notes = replace(notes, roll=roll[notes.roll], track=track[notes.track])
         name = printable(self.score.path.stem)
         velocity, onset = grid(notes[notes.roll >= 0], len(pieces), len(self.score.parts), self.size)
-        left = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
+        remaining = steps_in(self.score, self.steps_per_beat) - torch.tensor(pieces) * self.size
         return Rolls(
             velocity=velocity,
             onset=onset,
             programs=tuple(part.program for part in self.score.parts),
             ids=tuple(f"{name}-{number:05d}" for number in pieces),
             groups=(name,) * len(pieces),
-            lengths=left.clamp(max=self.size),
+            lengths=remaining.clamp(max=self.size),
             tempo=torch.full((len(pieces),), self.score.tempo),
             steps_per_beat=self.steps_per_beat,
             beats_per_bar=self.score.beats_per_bar,
@@ -151,69 +156,73 @@ def transfer_edits(frame: Frame, protected: Sequence[Notes]) -> Tensor:
     floor = torch.maximum(floor, begin)
     velocity = (notes.velocity * 127).round().clamp(1, 127).long()
     edited = torch.stack([notes.track, begin, end, notes.pitch, velocity, strike, release], 1)
-    # A clean note that is held over a change of program cannot be struck again there: it stays as it was.
+    # A clean note that lasts over a change of program cannot be struck again there: it is left unchanged.
     owner = torch.where(hard, lookup.sounding(notes), -1)
     split = hard & (strike < 0)
     split[split.clone()] = ~_plays(score, edited[split])
-    stays = torch.isin(torch.arange(len(score.notes)), owner[split])
-    rest = ~(hard & torch.isin(owner, owner[split]))
-    untouched = score.notes[lookup.unseen | stays]
-    edited = torch.cat([edited[rest], untouched])
-    sure = torch.ones(len(untouched), dtype=torch.bool)
-    hard, fixed = torch.cat([hard[rest], sure]), torch.cat([fixed[rest], sure])
-    floor = torch.cat([floor[rest], untouched[:, 2]])
-    return _apart(edited, hard, fixed, floor, score)
+    unchanged = torch.isin(torch.arange(len(score.notes)), owner[split])
+    transferred = ~(hard & torch.isin(owner, owner[split]))
+    untouched = score.notes[lookup.not_in_rolls | unchanged]
+    edited = torch.cat([edited[transferred], untouched])
+    exact = torch.ones(len(untouched), dtype=torch.bool)
+    hard, fixed = torch.cat([hard[transferred], exact]), torch.cat([fixed[transferred], exact])
+    floor = torch.cat([floor[transferred], untouched[:, 2]])
+    return _without_overlaps(edited, hard, fixed, floor, score)
 
 
 class _Clean:
-    """The clean notes on the grid, found by lane (part and pitch) and step."""
+    """Index of the clean notes on the grid by lane (part and pitch) and step."""
 
     def __init__(self, frame: Frame) -> None:
         self._score, self._steps_per_beat = frame.score, frame.steps_per_beat
         self._notes, self._owner = disjoint(quantised(frame.score, frame.steps_per_beat))
         self._span = LONGEST * 2
         self._key = self._lane(self._notes) * self._span + self._notes.start
-        self.unseen = torch.ones(len(frame.score.notes), dtype=torch.bool)
-        self.unseen[self._owner] = False
+        self.not_in_rolls = torch.ones(len(frame.score.notes), dtype=torch.bool)
+        self.not_in_rolls[self._owner] = False
 
     def beginning(self, notes: Notes) -> tuple[Tensor, Tensor, Tensor]:
-        """Tick, whether it lies in a clean note (else it may be moved), and the message of the clean note's strike."""
-        at, sounds = self._find(notes, notes.start)
-        starts = sounds & (self._notes.start[at] == notes.start)
-        source = self._score.notes[self._owner[at]]
+        """Return tick, whether it lies in a clean note (else it may be moved), and the clean note's strike event, -1
+        if none.
+        """
+        index, sounds = self._find(notes, notes.start)
+        starts = sounds & (self._notes.start[index] == notes.start)
+        source = self._score.notes[self._owner[index]]
         tick = torch.where(starts, source[:, 1], self._tick(notes.start))
         return tick, sounds, torch.where(starts, source[:, 5], -1)
 
     def ending(self, notes: Notes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tick, whether it lies in a clean note, the tick before which it may not be moved, and a message of release.
+        """Return tick, whether it lies in a clean note, the tick before which it may not be moved, and a release event.
 
-        The message is that of the last clean note in it.
+        The event is that of the last clean note that the note covers.
         """
-        at, sounds = self._find(notes, notes.end - 1)
-        source = self._score.notes[self._owner[at]]
-        met = (self._notes.end[at] > notes.start) & self._same(notes, at)
-        ends = sounds & (self._notes.end[at] == notes.end)
+        index, sounds = self._find(notes, notes.end - 1)
+        source = self._score.notes[self._owner[index]]
+        covers = (self._notes.end[index] > notes.start) & self._same(notes, index)
+        ends = sounds & (self._notes.end[index] == notes.end)
         tick = torch.where(ends, source[:, 2], self._tick(notes.end))
-        floor = torch.where(met & ~sounds, source[:, 2], 0)
-        return tick, sounds, floor, torch.where(met, source[:, 6], -1)
+        floor = torch.where(covers & ~sounds, source[:, 2], 0)
+        return tick, sounds, floor, torch.where(covers, source[:, 6], -1)
 
     def sounding(self, notes: Notes) -> Tensor:
-        """int64 [note]: the row in `Score.notes` of the clean note that sounds where the note begins, if any does."""
+        """Return the row in `Score.notes` of the clean note that sounds where each note begins, int64 [note];
+        arbitrary if none.
+        """
         return self._owner[self._find(notes, notes.start)[0]]
 
-    def held(self, notes: Notes) -> Tensor:
-        """bool [note]: a clean note sounds on where the note begins."""
-        at, sounds = self._find(notes, notes.start)
-        return sounds & (self._notes.start[at] < notes.start)
+    def continues(self, notes: Notes) -> Tensor:
+        """Return whether a clean note that began earlier sounds where each note begins, bool [note]."""
+        index, sounds = self._find(notes, notes.start)
+        return sounds & (self._notes.start[index] < notes.start)
 
     def _find(self, notes: Notes, step: Tensor) -> tuple[Tensor, Tensor]:
-        """The last clean note of each note's lane that begins up to the step, and whether it sounds there."""
-        at = (torch.searchsorted(self._key, self._lane(notes) * self._span + step, right=True) - 1).clamp(min=0)
-        starts = self._notes.start[at] <= step
-        return at, self._same(notes, at) & starts & (self._notes.end[at] > step)
+        """Return the last clean note of each note's lane that begins up to the step, and whether it sounds there."""
+        index = (torch.searchsorted(self._key, self._lane(notes) * self._span + step, right=True) - 1).clamp(min=0)
+        starts = self._notes.start[index] <= step
+        return index, self._same(notes, index) & starts & (self._notes.end[index] > step)
 
-    def _same(self, notes: Notes, at: Tensor) -> Tensor:
-        return self._lane(self._notes)[at] == self._lane(notes)
+    def _same(self, notes: Notes, index: Tensor) -> Tensor:
+        return self._lane(self._notes)[index] == self._lane(notes)
 
     def _tick(self, step: Tensor) -> Tensor:
         return (2 * step * self._score.ticks_per_beat + self._steps_per_beat).div(
@@ -226,56 +235,58 @@ class _Clean:
 
 
 def _merged(notes: Notes, clean: _Clean, size: int) -> Notes:
-    """The notes in order, those that were only cut at a seam made whole."""
+    """Return the notes in order, and rejoin those that were only cut at the end of a piece."""
     notes, _ = disjoint(notes)
     lane = notes.track * 128 + notes.pitch
-    seam, held = notes.start % size == 0, clean.held(notes)
-    # What comes after a ghost at the end of a piece is no part of it.
-    alike = seam[:-1] | ~held[:-1] | (notes.velocity[1:] == notes.velocity[:-1])
-    goes_on = seam & held
-    goes_on[0:1] = False
-    goes_on[1:] &= (lane[1:] == lane[:-1]) & (notes.start[1:] == notes.end[:-1]) & alike
-    first = (~goes_on).nonzero().flatten()
+    seam, continues = notes.start % size == 0, clean.continues(notes)
+    # After a ghost at the end of a piece, the next piece begins with another note.
+    alike = seam[:-1] | ~continues[:-1] | (notes.velocity[1:] == notes.velocity[:-1])
+    joins = seam & continues
+    joins[0:1] = False
+    joins[1:] &= (lane[1:] == lane[:-1]) & (notes.start[1:] == notes.end[:-1]) & alike
+    first = (~joins).nonzero().flatten()
     last = torch.cat([first[1:], torch.tensor([len(notes)])]) - 1 if len(notes) else first
     return replace(notes[first], duration=notes.end[last] - notes.start[first])
 
 
-def _apart(edited: Tensor, hard: Tensor, fixed: Tensor, floor: Tensor, score: Score) -> Tensor:
-    """The notes without overlaps: ends give way to beginnings in a clean note, new beginnings to ends before them."""
-    where = torch.tensor([(part.track, part.channel) for part in score.parts])[edited[:, 0]]
+def _without_overlaps(edited: Tensor, hard: Tensor, fixed: Tensor, floor: Tensor, score: Score) -> Tensor:
+    """Remove overlaps: an end yields to a beginning in a clean note, a new beginning to an earlier end."""
+    channels = torch.tensor([(part.track, part.channel) for part in score.parts])[edited[:, 0]]
     begin, end, pitch = edited[:, 1], edited[:, 2], edited[:, 3]
-    pitched = where[:, 1] * 128 + pitch
-    own = torch.unique(where[:, 0] * 2048 + pitched, return_inverse=True)[1]
-    end = torch.minimum(end, _next(own, begin, hard))
+    pitched = channels[:, 1] * 128 + pitch
+    lane = torch.unique(channels[:, 0] * 2048 + pitched, return_inverse=True)[1]
+    end = torch.minimum(end, _next(lane, begin, hard))
     limit = _next(pitched, begin, hard).clamp(max=score.length)
     end = torch.where(fixed, end, torch.maximum(torch.minimum(end, limit), torch.minimum(floor, end)))
     begin = torch.where(hard, begin, torch.maximum(begin, _reached(pitched, begin, end, hard)))
     edited = torch.cat([edited[:, :1], begin[:, None], end[:, None], edited[:, 3:]], 1)
-    kept = begin < end
-    new = (kept & ~hard).nonzero().flatten()
-    kept[new] = _plays(score, edited[new])
-    return edited[kept]
+    keep = begin < end
+    new = (keep & ~hard).nonzero().flatten()
+    keep[new] = _plays(score, edited[new])
+    return edited[keep]
 
 
 def _next(key: Tensor, begin: Tensor, counts: Tensor) -> Tensor:
-    """For each note the first later beginning of the same key among those that count, or a tick past all."""
-    there = (key * _NEVER + begin)[counts].sort().values
-    at = torch.searchsorted(there, key * _NEVER + begin, right=True)
-    nearest = torch.cat([there, torch.tensor([1 << 62])])[at]
+    """Return for each note the first later beginning of the same key among those that count; a late tick if none."""
+    beginnings = (key * _NEVER + begin)[counts].sort().values
+    index = torch.searchsorted(beginnings, key * _NEVER + begin, right=True)
+    nearest = torch.cat([beginnings, torch.tensor([1 << 62])])[index]
     return torch.where(nearest // _NEVER == key, nearest % _NEVER, _NEVER - 1)
 
 
 def _reached(key: Tensor, begin: Tensor, end: Tensor, hard: Tensor) -> Tensor:
-    """For each note the last tick at which a note before it of the same key still sounds, or less than 0."""
+    """Return for each note the last tick at which an earlier note of the same key still sounds; negative if none."""
     order = (~hard).long().argsort(stable=True)
     order = order[(key * _NEVER + begin)[order].argsort(stable=True)]
-    reach = (key * _NEVER + end)[order].cummax(0).values  # keys ascend, so none reaches into the next
+    reach = (key * _NEVER + end)[order].cummax(0).values  # keys ascend, so the maximum is never one of another key
     before = torch.cat([torch.full((1,), -1), reach[:-1]]) - (key * _NEVER)[order]
     return torch.empty_like(begin).index_copy_(0, order, before)
 
 
 def _plays(score: Score, notes: Tensor) -> Tensor:
-    """bool [note]: the channel of the note's part has the part's program once the messages of its tick are over."""
+    """Return whether the channel of each note's part has the part's program after the events of its tick, bool
+    [note].
+    """
     changes: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for number, track in enumerate(score.file.tracks):
         for event in track.events:
@@ -288,6 +299,6 @@ def _plays(score: Score, notes: Tensor) -> Tensor:
         timeline = changes.get((part.track, part.channel), [])
         if len(timeline) > 1 or (timeline and timeline[0][0] > 0):
             for row in (notes[:, 0] == number).nonzero().flatten().tolist():
-                at = bisect_right(timeline, (int(notes[row, 1]), 1 << 62))
-                plays[row] = (timeline[at - 1][1] if at else 0) == part.program
+                index = bisect_right(timeline, (int(notes[row, 1]), 1 << 62))
+                plays[row] = (timeline[index - 1][1] if index else 0) == part.program
     return plays

@@ -1,13 +1,14 @@
-"""MIDI files with other notes: only the bytes of edited notes change; every other byte is copied from the source.
+"""Write MIDI files with edited notes: only the bytes of edited notes change, all others are copied from the source.
 
 Conventions
 -----------
+
 * A note that keeps its ticks and its velocity keeps its events, byte for byte. A new velocity changes one byte. Other
   edits replace the events of the note.
-* An event that is no note's keeps its bytes, its tick and its place among the events of its tick. Its delta time is
-  written anew only where an event before it was added or removed; its status byte is written out only where running
-  status would no longer mean the same.
-* A track without an edit, foreign chunks, and bytes that are no events stay as they are.
+* An event of no note keeps its bytes, its tick and its order among the events of its tick. Its delta time is rewritten
+  only where an event before it was added or removed; its status byte is written out only where running status would
+  change its meaning.
+* A track without an edit, unknown chunks, and bytes that are not events are unchanged.
 * The last end-of-track event of a track moves only where an added note ends later.
 """
 
@@ -29,31 +30,31 @@ from bench.notes.smf import END_OF_TRACK, META, NOTE_OFF, NOTE_ON, SYSTEM, Event
 __all__ = ["check_written", "write_notes"]
 
 RELEASE_VELOCITY = 64  # MIDI's default
-_FIRST, _LAST = -1, 1 << 40  # places before and behind all events of a tick
+_FIRST, _LAST = -1, 1 << 40  # order before and after all events of a tick
 _Lane = tuple[int, int]  # channel and pitch
-_Position = tuple[int, int]  # tick, and the place among the events of that tick
+_Position = tuple[int, int]  # tick, and the order among the events of that tick
 
 
 class _Output(NamedTuple):
     """An event to write: one of the source's, perhaps with another velocity, or a new one."""
 
     tick: int
-    place: int
+    order: int
     source: int = -1  # the number of the source's event, -1 for a new one
     velocity: int = -1  # of a strike, -1 where it stays
     message: bytes = b""  # of a new event, with its status byte
 
 
 def write_notes(score: Score, notes: Tensor) -> bytes:
-    """Write the notes in place of the score's own.
+    """Write a file with other notes.
 
     Args:
-        score: the source.
-        notes: int64 [note, 7], as `bench.notes.midi_edits.transferred` returns them.
+        score: The source.
+        notes: int64 [note, 7], as `bench.notes.midi_edits.transfer_edits` returns them.
 
     Returns:
-        The bytes of the whole file. A moved release keeps its release velocity. Releases of nothing are kept where no
-        edited note sounds.
+        The bytes of the whole file. A moved release keeps its release velocity. A release without a strike is copied
+        where no edited note sounds.
     """
     tracks = torch.tensor([part.track for part in score.parts])
     before, after = tracks[score.notes[:, 0]], tracks[notes[:, 0]]
@@ -65,21 +66,21 @@ def write_notes(score: Score, notes: Tensor) -> bytes:
 
 
 def _content(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], new: list[list[int]]) -> bytes:
-    """The bytes of a track with the notes `new` in place of `old`."""
+    """Return the bytes of a track with the notes `new` in place of `old`."""
     notes = _placed(track, parts, old, new)
     spans: dict[_Lane, list[tuple[_Position, _Position]]] = {}
     for note in notes:
-        if not note.stays:
+        if not note.unchanged:
             spans.setdefault(note.lane, []).append((note.first, max(note.first, note.last)))
     for lane in spans.values():
         lane.sort()
     overlaps = _overlaps(track)
-    changed = {row[5] for row in old} - {note.strike for note in notes if note.stays}
-    changed |= {number for number, at, lane, _ in _note_events(track) if _in(spans, lane, at)}
+    changed = {row[5] for row in old} - {note.strike for note in notes if note.unchanged}
+    changed |= {number for number, position, lane, _ in _note_events(track) if _in(spans, lane, position)}
     touched = {overlaps[number] for number in changed if number in overlaps}
     free = {number for number, overlap in overlaps.items() if overlap in touched}
     outputs = [*_notes(track, notes, free)]
-    outputs += _others(track, {number for row in old for number in row[5:]}, outputs, spans, free)
+    outputs += _copied(track, {number for row in old for number in row[5:]}, outputs, spans, free)
     outputs.sort(key=lambda output: output[:2])
     end = next((n for n, output in enumerate(outputs) if output.source == len(track.events) - 1), None)
     if end is not None and _ends(track, track.events[-1]):
@@ -99,11 +100,11 @@ class _Note(NamedTuple):
     release: int  # the source's event that it ends with, though perhaps not at that tick, -1 for none
     velocity: int  # -1 where the strike keeps its own
     timed: bool  # neither end moves
-    stays: bool  # nothing of it changes
+    unchanged: bool  # nothing of it changes
 
 
 def _placed(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], new: list[list[int]]) -> list[_Note]:
-    """The notes, with the places of their strikes and releases among the events of their ticks."""
+    """Return the notes, with the positions of their strikes and releases among the events of their ticks."""
     source = {row[5]: row for row in old}
     notes = []
     for part, begin, end, pitch, velocity, strike, release in new:
@@ -119,10 +120,10 @@ def _placed(track: Track, parts: tuple[ScorePart, ...], old: list[list[int]], ne
 
 
 def _overlaps(track: Track) -> dict[int, int]:
-    """Events of notes of one pitch that overlap -> a number of their group.
+    """Group the events of overlapping notes of one pitch: event number -> number of its group.
 
-    A group goes on until as many releases as strikes have passed. Parsers disagree which of its strikes a release ends:
-    what changes one of its events changes how they read the others.
+    A group ends when as many releases as strikes have passed. Parsers disagree which of its strikes a release ends, so
+    a change of one event changes how they read the others.
     """
     groups: dict[int, int] = {}
     sounding: dict[_Lane, tuple[int, int]] = {}  # how many strikes are not released, and the group
@@ -137,25 +138,27 @@ def _overlaps(track: Track) -> dict[int, int]:
 
 
 def _note_events(track: Track) -> Iterator[tuple[int, _Position, _Lane, int]]:
-    """Number, position, lane and velocity of every strike and, with velocity 0, of every release."""
+    """Yield number, position, lane and velocity of every strike and, with velocity 0, of every release."""
     for number, event in enumerate(track.events):
         if (note := note_event(track, event)) is not None:
             yield number, (event.tick, number), (event.status & 0x0F, note[0]), note[1]
 
 
-def _in(spans: dict[_Lane, list[tuple[_Position, _Position]]], lane: _Lane, at: _Position) -> bool:
-    """Whether a position lies within a span of its lane."""
-    own = spans.get(lane, [])
-    before = bisect_left(own, (at,)) - 1
-    return before >= 0 and own[before][0] < at < own[before][1]
+def _in(spans: dict[_Lane, list[tuple[_Position, _Position]]], lane: _Lane, position: _Position) -> bool:
+    """Return whether a position lies within a span of its lane."""
+    lane_spans = spans.get(lane, [])
+    index = bisect_left(lane_spans, (position,)) - 1
+    return index >= 0 and lane_spans[index][0] < position < lane_spans[index][1]
 
 
 def _notes(track: Track, notes: list[_Note], free: set[int]) -> Iterator[_Output]:
-    """The strikes and releases to write.
+    """Yield the strikes and releases to write.
 
     Args:
-        free: events whose overlap is touched by an edit: there every note gets a release of its own, as one that ends
-            with the track does where that moves.
+        track: The source.
+        notes: The notes to write.
+        free: Events of overlaps that an edit changes: every note there gets a release of its own, and so does a note
+            that ends with the track where that end moves.
     """
     moves = not (track.events and _ends(track, track.events[-1]))
     moves |= any(note.last[0] > track.length for note in notes if not note.timed)
@@ -174,17 +177,17 @@ def _notes(track: Track, notes: list[_Note], free: set[int]) -> Iterator[_Output
             yield _Output(*note.last, message=bytes([NOTE_OFF | note.lane[0], note.lane[1], RELEASE_VELOCITY]))
 
 
-def _others(
+def _copied(
     track: Track,
     of_notes: set[int],
     outputs: list[_Output],
     spans: dict[_Lane, list[tuple[_Position, _Position]]],
     free: set[int],
 ) -> Iterator[_Output]:
-    """The events that stay beside strikes and releases of notes.
+    """Yield the source's events that are not strikes or releases of written notes.
 
-    Among them are releases of nothing where no edited note sounds, and strikes that count for nothing, since their
-    pitch is struck again in the same tick, where no edit touches the overlap.
+    They include releases without a strike where no edited note sounds, and strikes that are repeated in the same tick,
+    where no edit changes the overlap.
     """
     skipped = of_notes | {output.source for output in outputs}
     for number, event in enumerate(track.events):
@@ -198,76 +201,79 @@ def _others(
 
 
 def _encoded(track: Track, outputs: list[_Output]) -> Iterator[bytes]:
-    """Delta time and message of every event."""
+    """Yield delta time and message of every event."""
     tick = running = 0
-    before, follows = -1, False  # the source's event before, and whether that was a channel message
+    before, after_channel_message = -1, False  # the source's event before, and whether that was a channel message
     for output in outputs:
         delta, tick = output.tick - tick, output.tick
         if output.source < 0:
-            running, follows = output.message[0], True
+            running, after_channel_message = output.message[0], True
             yield varlen(delta) + output.message
         else:
             event = track.events[output.source]
             stated = event.tick - (track.events[output.source - 1].tick if output.source else 0)
             yield track.content[event.start : event.body] if stated == delta else varlen(delta)
-            holds = running == event.status and (follows or before == output.source - 1)
-            message = track.message(event) if holds else _explicit(track, event)
+            still_running = running == event.status and (after_channel_message or before == output.source - 1)
+            message = track.message(event) if still_running else _explicit(track, event)
             yield message if output.velocity < 0 else message[:-1] + bytes([output.velocity])
-            follows = event.status < SYSTEM
-            running = event.status if follows else running
+            after_channel_message = event.status < SYSTEM
+            running = event.status if after_channel_message else running
         before = output.source
 
 
 def _explicit(track: Track, event: Event) -> bytes:
-    """The event's message with its status byte."""
+    """Return the event's message with its status byte."""
     return bytes([event.status]) + track.content[event.data : event.end]
 
 
 def _ends(track: Track, event: Event) -> bool:
-    """Whether this is an end-of-track event."""
+    """Return whether this is an end-of-track event."""
     return event.status == META and track.content[event.data] == END_OF_TRACK
 
 
 def check_written(score: Score, notes: Tensor, data: bytes, path: Path) -> Score:
-    """Check a written file against its source, byte by byte for all that is no note.
+    """Check a written file against its source, byte by byte for everything but the notes.
 
     Args:
-        score: the source.
-        notes: int64 [note, 7], what the file was to hold.
-        data: the bytes of the written file.
-        path: its name, for messages.
+        score: The source.
+        notes: int64 [note, 7], the notes that were written.
+        data: The bytes of the written file.
+        path: Its name, for messages.
 
     Returns:
         The written file's score.
 
     Raises:
-        DataError: the file holds other notes, or another byte of an event, a chunk or a tail that is no note's.
+        DataError: The file has other notes, or other bytes of an event, a chunk or a tail.
     """
-    again = score_of(data, path)
-    meant, read = _facts(score, notes), _facts(again, again.notes)
-    if meant != read:
-        odd = next(iter(set(meant) ^ set(read)), None)
+    reread = score_of(data, path)
+    expected, actual = _facts(score, notes), _facts(reread, reread.notes)
+    if expected != actual:
+        odd = next(iter(set(expected) ^ set(actual)), None)
         raise DataError(
-            f"{printable(path)}: written with {len(meant)} notes, read with {len(read)}; first odd one {odd}"
+            f"{printable(path)}: {len(expected)} notes were written and {len(actual)} read again, which differ: {odd}"
         )
-    one, other = _chunks(score.file), _chunks(again.file)
-    if one != other:
-        odd_chunk = next((n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
-        raise DataError(f"{printable(path)}: chunk {odd_chunk} was read back with other bytes than the source's")
-    for number, (track, written) in enumerate(zip(score.file.tracks, again.file.tracks, strict=True)):
-        if _rest(track) != _rest(written):
-            raise DataError(f"{printable(path)}: track {number} was read back with other events beside its notes")
-    return again
+    source_chunks, written_chunks = _chunks(score.file), _chunks(reread.file)
+    if source_chunks != written_chunks:
+        odd_chunk = next(
+            (n for n, pair in enumerate(zip(source_chunks, written_chunks, strict=False)) if pair[0] != pair[1]),
+            len(source_chunks),
+        )
+        raise DataError(f"{printable(path)}: chunk {odd_chunk} of the written file differs from the source's")
+    for number, (track, written_track) in enumerate(zip(score.file.tracks, reread.file.tracks, strict=True)):
+        if _other_events(track) != _other_events(written_track):
+            raise DataError(f"{printable(path)}: track {number} of the written file has other events than the source's")
+    return reread
 
 
 def _facts(score: Score, notes: Tensor) -> list[tuple[int, ...]]:
-    """(track, channel, program, pitch, begin, end, velocity) of every note, in order."""
+    """Return (track, channel, program, pitch, begin, end, velocity) of every note, in order."""
     rows = notes[:, :5].tolist()
     return sorted((*score.parts[part], pitch, begin, end, velocity) for part, begin, end, pitch, velocity in rows)
 
 
 def _chunks(file: Smf) -> list[bytes]:
-    """All bytes outside the tracks, but the sizes and the padding of RIFF."""
+    """Return all bytes outside the tracks, without the sizes and the padding of RIFF."""
     return [
         file.before[:4] + file.before[8:-4],
         *(chunk.header[:4] if isinstance(chunk, Track) else chunk for chunk in file.chunks),
@@ -275,16 +281,16 @@ def _chunks(file: Smf) -> list[bytes]:
     ]
 
 
-def _rest(track: Track) -> list[tuple[int, int, bytes]]:
-    """Tick, status and bytes of the events that are no note's, and the bytes behind them.
+def _other_events(track: Track) -> list[tuple[int, int, bytes]]:
+    """Return tick, status and bytes of the events of no note, and the bytes after them.
 
-    The tick of the last event does not count where it is the end of the track.
+    The tick of the last event is ignored where it is the end of the track.
     """
-    rest = [
+    events = [
         (event.tick, event.status, track.content[event.data : event.end])
         for event in track.events
         if note_event(track, event) is None
     ]
     if track.events and _ends(track, track.events[-1]):
-        rest[-1] = (0, *rest[-1][1:])
-    return [*rest, (0, 0, track.content[track.events[-1].end :] if track.events else track.content)]
+        events[-1] = (0, *events[-1][1:])
+    return [*events, (0, 0, track.content[track.events[-1].end :] if track.events else track.content)]

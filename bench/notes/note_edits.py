@@ -1,7 +1,7 @@
-"""Edits of notes on the grid: note lists to rolls, values permuted within groups, durations, bounds by masking notes.
+"""Edits of notes on the grid: writing rolls, permuting values in groups, changing durations, masking bounds.
 
-A *group* is a set of notes that may exchange values: those of a roll, or of a track of a roll. Everything is a sort or
-a scatter over all notes of a set at once.
+A *group* is a set of notes that may exchange values: those of a roll, or of a track of a roll. Every function sorts or
+scatters all notes of a set at once.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from bench.notes.rolls import DRUMS, Notes, grid
 
 __all__ = ["Maskers", "cells_of", "dealt", "lengthened", "maskers", "medians", "ranks", "to_rolls"]
 
-DEALS = 100  # each leaves a part of what is wrong
+DEALS = 100  # most attempts, each of which reduces the number of invalid notes
 
 
 def to_rolls(notes: Notes, like: Rolls) -> Rolls:
     """Write notes as rolls in the shape of another set.
 
     Args:
-        notes: the notes; overlaps are settled as `bench.notes.rolls.grid` settles them.
-        like: the set; what lies beyond the length of a roll is cut off.
+        notes: The notes; overlaps are resolved as by `bench.notes.rolls.grid`.
+        like: The set; notes are cut at the length of their roll.
 
     Returns:
         `like` with these notes.
 
     Raises:
-        DataError: a pitch is out of range.
+        DataError: A pitch is out of range.
     """
     end = torch.minimum(notes.end, like.lengths[notes.roll])
     rolls, tracks, steps, pitches = like.velocity.shape
-    inside = replace(notes, duration=end - notes.start)
-    velocity, onset = grid(inside, rolls, tracks, steps, like.lowest, pitches)
+    within = replace(notes, duration=end - notes.start)
+    velocity, onset = grid(within, rolls, tracks, steps, like.lowest, pitches)
     return replace(like, velocity=velocity, onset=onset)
 
 
@@ -72,32 +72,32 @@ def ranks(group: Tensor, rng: Generator) -> Tensor:
     return rank
 
 
-def dealt(group: Tensor, rng: Generator, wrong: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def dealt(group: Tensor, rng: Generator, invalid: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Draw a random permutation of the notes within each group; `values[dealt(...)]` permutes values.
 
     Args:
         group: int64 [note].
-        rng: random numbers.
-        wrong: maps an int64 [note] permutation to bool [note], notes that got a value which they cannot have. They are
+        rng: Random numbers.
+        invalid: Maps an int64 [note] permutation to bool [note], the notes whose new value is not allowed. They are
             permuted again with as many others, `DEALS` times at most.
 
     Returns:
-        int64 [note], for each note a note of its group, each once.
+        int64 [note]: for each note a note of its group, each once.
     """
     permutation = torch.arange(len(group), device=group.device)
-    again = torch.ones_like(group, dtype=torch.bool)
+    redraw = torch.ones_like(group, dtype=torch.bool)
     for _ in range(DEALS):
-        open_notes = again.nonzero()[:, 0]
+        open_notes = redraw.nonzero()[:, 0]
         groups = group[open_notes]
         permutation[open_notes] = permutation[open_notes][
             groups.argsort(stable=True)[_first(groups)[groups] + ranks(groups, rng)]
         ]
-        misfits = wrong(permutation) if wrong else None
+        misfits = invalid(permutation) if invalid else None
         if misfits is None or not misfits.any():
             break
         share = torch.bincount(group, misfits.double()) / torch.bincount(group).clamp(min=1)
-        drawn = torch.rand(len(group), generator=rng, device=rng.device).to(group.device)
-        again = misfits | (drawn < share[group])
+        uniform = torch.rand(len(group), generator=rng, device=rng.device).to(group.device)
+        redraw = misfits | (uniform < share[group])
     return permutation
 
 
@@ -120,15 +120,15 @@ def medians(values: Tensor, group: Tensor) -> Tensor:
 def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Generator) -> Notes:
     """Lengthen notes, in random order, until a given number of further cells sound.
 
-    No note is held into the next one of its pitch, nor beyond the length of the roll: where all notes are held so far,
+    No note is extended into the next one of its pitch, nor beyond the length of the roll. Where that limits all notes,
     fewer cells sound.
 
     Args:
-        notes: in the order of `bench.notes.rolls.notes_of`.
-        like: their set.
-        cells: int64 [roll], how many more cells shall sound.
+        notes: In the order of `bench.notes.rolls.notes_of`.
+        like: Their set.
+        cells: int64 [roll], the number of further cells.
         most: int64 [roll], the most steps that are added to one note.
-        rng: random numbers.
+        rng: Random numbers.
 
     Returns:
         The notes with their new durations.
@@ -137,12 +137,12 @@ def lengthened(notes: Notes, like: Rolls, cells: Tensor, most: Tensor, rng: Gene
     limit = like.lengths[notes.roll]
     limit[:-1] = torch.where(same, notes.start[1:], limit[:-1])
     slot = _first(notes.roll)[notes.roll] + ranks(notes.roll, rng)
-    room = torch.empty_like(limit)
-    room[slot] = torch.minimum(limit - notes.end, most[notes.roll])
-    before = room.cumsum(0) - room  # in the random order, over all rolls
-    spent = before - before[_first(notes.roll)[notes.roll]]
-    more = torch.minimum(room, (cells[notes.roll] - spent).clamp(min=0))
-    return replace(notes, duration=notes.duration + more[slot])
+    available = torch.empty_like(limit)
+    available[slot] = torch.minimum(limit - notes.end, most[notes.roll])
+    before = available.cumsum(0) - available  # in the random order, over all rolls
+    used_before = before - before[_first(notes.roll)[notes.roll]]
+    added = torch.minimum(available, (cells[notes.roll] - used_before).clamp(min=0))
+    return replace(notes, duration=notes.duration + added[slot])
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +163,10 @@ class Maskers:
 
     @property
     def open(self) -> Tensor:
-        """bool: there is a dominant note, and it leaves room."""
+        """Whether a window has a dominant note whose bounds leave room for noise, bool [roll, track, window]."""
         return (self.pitch >= 0) & (self.high > self.low)
 
-    def of(self, notes: Notes, lowest: int) -> tuple[Tensor, Tensor, Tensor]:
+    def at_notes(self, notes: Notes, lowest: int) -> tuple[Tensor, Tensor, Tensor]:
         """Look up the windows of notes.
 
         Args:
@@ -177,37 +177,37 @@ class Maskers:
             bool [note], whether the note is the dominant one of a window with room for noise; the two bounds there,
             [note] each.
         """
-        at = (notes.roll, notes.track, notes.start // self.size)
-        return self.open[at] & (self.pitch[at] == notes.pitch - lowest), self.low[at], self.high[at]
+        index = (notes.roll, notes.track, notes.start // self.size)
+        return self.open[index] & (self.pitch[index] == notes.pitch - lowest), self.low[index], self.high[index]
 
 
 def maskers(rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: float = 0.0) -> Maskers:
-    """Compute HarmonyCloak's bounds of velocity noise in windows: from H(f) to M.
+    """Compute HarmonyCloak's bounds of velocity noise in windows, from H(f) to M.
 
-    M is the velocity of the loudest note of the dominant pitch in the window. For drums, whose pitch is no frequency, H
-    is velocity 1.
+    M is the velocity of the loudest note of the dominant pitch in the window. The pitch of drums is not a frequency, so
+    H is velocity 1 for drums.
 
     Args:
-        rolls: the set.
-        size: steps of a window.
+        rolls: The set.
+        size: Steps of a window.
         level_127_db: dB SPL at the listener of a note of velocity 127.
-        offset_db: how far M is lowered, by the velocity law of DLS (40 log10 v dB).
+        offset_db: How far M is lowered, by the velocity law of DLS (40 log10 v dB).
 
     Returns:
         The bounds.
     """
     velocity = rolls.velocity.detach()
     pitch = dominant(rolls, size)
-    whole = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % size))
-    peaks = whole.reshape(*whole.shape[:2], -1, size, whole.shape[3]).amax(3)
+    padded = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % size))
+    peaks = padded.reshape(*padded.shape[:2], -1, size, padded.shape[3]).amax(3)
     loudest = peaks.gather(3, pitch.clamp(min=0)[..., None])[..., 0]
-    heard = threshold_velocity(torch.arange(128, device=pitch.device), level_127_db).to(velocity.dtype) / 127
+    audible = threshold_velocity(torch.arange(128, device=pitch.device), level_127_db).to(velocity.dtype) / 127
     drums = torch.tensor([program == DRUMS for program in rolls.programs], device=pitch.device)
-    low = torch.where(drums[:, None], 1 / 127, heard[pitch.clamp(min=0) + rolls.lowest])
+    low = torch.where(drums[:, None], 1 / 127, audible[pitch.clamp(min=0) + rolls.lowest])
     return Maskers(pitch, low, loudest * 10 ** (-offset_db / 40), size)
 
 
 def _first(group: Tensor) -> Tensor:
-    """int64 [group]: how many notes are in the groups before each."""
+    """Return how many notes are in the groups before each, int64 [group]."""
     count = torch.bincount(group)
     return count.cumsum(0) - count

@@ -1,9 +1,9 @@
-"""Sparse piano rolls as pypianoroll saves them (.npz), read with numpy alone: nothing is unpickled.
+"""Read sparse piano rolls as pypianoroll saves them (.npz), with numpy alone and without unpickling.
 
-A file holds, for each of its tracks, the four arrays of a compressed sparse column matrix [step, 128 pitches] of
-velocities (`pianoroll_0_csc_data`, `_indices`, `_indptr`, `_shape`), the tempo and, mostly, the down-beats by step, and
-`info.json`: beat_resolution, and for each track its program and whether it is drums. What a file says of its sizes is
-compared with its content before memory is allocated.
+A file has, for each of its tracks, the four arrays of a compressed sparse column matrix [step, 128 pitches] of
+velocities (`pianoroll_0_csc_data`, `_indices`, `_indptr`, `_shape`), the tempo and usually the down-beats by step, and
+`info.json`: beat_resolution, and for each track its program and whether it is drums. Claimed sizes are compared with
+the content before memory is allocated.
 
 Dong, Hsiao, Yang, "Pypianoroll: Open Source Python Package for Handling Multitrack Pianoroll", ISMIR 2018.
 """
@@ -38,7 +38,7 @@ _Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, eq=False)
 class PianoRolls:
-    """The notes of a file. Cells side by side at one pitch and velocity are one note, since the format has no onsets.
+    """The notes of a file. Adjacent cells of one pitch and velocity are one note, since the format has no onsets.
 
     Attributes:
         notes: of roll 0, with the tracks and steps of the file.
@@ -91,36 +91,36 @@ def read_pianorolls(path: str | Path) -> PianoRolls:
 
 
 def _unpacked(file: Path) -> tuple[_Arrays, dict[str, Any]]:
-    """The arrays and the description. Nothing is unpickled, and no more is unpacked than `LARGEST` bytes."""
+    """Return the arrays and the description. Unpickle nothing, and unpack no more than `LARGEST` bytes."""
     if not file.is_file():
-        raise DataError(f"{file}: no such file, expected piano rolls in .npz")
+        raise DataError(f"{file}: there is no such file, expected piano rolls in .npz")
     if file.stat().st_size > LARGEST:
         raise DataError(f"{file}: {file.stat().st_size} bytes, expected at most {LARGEST}")
     arrays: _Arrays = {}
     info: Any = None
-    left = LARGEST
+    bytes_left = LARGEST
     try:
         with zipfile.ZipFile(file) as members:
             for member in members.infolist():
                 with members.open(member) as packed:
-                    data = packed.read(left + 1)
-                left -= len(data)
-                if left < 0:
-                    raise DataError(f"{file}: unpacks to more than {LARGEST} bytes")
+                    data = packed.read(bytes_left + 1)
+                bytes_left -= len(data)
+                if bytes_left < 0:
+                    raise DataError(f"{file}: the file unpacks to more than {LARGEST} bytes, expected at most that")
                 if member.filename == "info.json":
                     info = json.loads(data)
                 elif member.filename.endswith(".npy"):
                     arrays[member.filename.removesuffix(".npy")] = _array(data)
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{file}: not an .npz file of pypianoroll's ({reason})") from error
+        raise DataError(f"{file}: not an .npz file that pypianoroll saved ({reason})") from error
     if not isinstance(info, dict):
-        raise DataError(f"{file}: no info.json in it, expected a file of pypianoroll's")
+        raise DataError(f"{file}: the file has no info.json, expected one that pypianoroll saved")
     return arrays, info
 
 
 def _array(data: bytes) -> np.ndarray[Any, Any]:
-    """One .npy array without objects in it, never larger than its bytes. Raises `ValueError`."""
+    """Read one .npy array without objects in it, never larger than its bytes. Raise `ValueError` otherwise."""
     text = io.BytesIO(data)
     if (kind := np.lib.format.read_magic(text)) != (1, 0):
         raise ValueError(f"an array of the format {kind}, expected (1, 0)")
@@ -133,7 +133,7 @@ def _array(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def _cells(file: Path, arrays: _Arrays, prefix: str, longest: int) -> Tensor:
-    """int64 [cell, 3] of a sparse roll: pitch, step, velocity 1..127, in order."""
+    """Return the sounding cells of a sparse roll in order, int64 [cell, 3]: pitch, step, velocity 1..127."""
     try:
         data, indices, bounds, shape = (arrays[prefix + name] for name in ("data", "indices", "indptr", "shape"))
     except KeyError as error:
@@ -157,7 +157,7 @@ def _cells(file: Path, arrays: _Arrays, prefix: str, longest: int) -> Tensor:
 
 
 def _runs(cells: Tensor, track: int) -> Tensor:
-    """int64 [note, 5]: track, start, end, pitch, velocity; cells side by side at one velocity are a note."""
+    """Join adjacent cells of one velocity to notes, int64 [note, 5]: track, start, end, pitch, velocity."""
     same = (cells[1:, [0, 2]] == cells[:-1, [0, 2]]).all(1) & (cells[1:, 1] == cells[:-1, 1] + 1)
     first = torch.cat([torch.ones(min(1, len(cells)), dtype=torch.bool), ~same]).nonzero().flatten()
     last = torch.cat([first[1:], torch.tensor([len(cells)])])[: len(first)] - 1
@@ -166,7 +166,7 @@ def _runs(cells: Tensor, track: int) -> Tensor:
 
 
 def _tempo(stated: Any) -> float:
-    """Beats a minute: the mean that keeps the duration; MIDI's own where none is stated."""
+    """Return beats a minute: the mean that keeps the duration, or MIDI's default where none is stated."""
     if stated is None or stated.dtype.kind not in "uif" or not stated.size:
         return DEFAULT_TEMPO
     usable = stated[np.isfinite(stated) & (stated > 0)].astype(np.float64)

@@ -1,12 +1,13 @@
-"""Piano rolls as sound: a General MIDI soundfont played by TinySoundFont, one stem a track.
+"""Render piano rolls as audio: a General MIDI soundfont played by TinySoundFont, one stem a track.
 
 Conventions
 -----------
+
 * The mix is the sum of the stems, to the last bit. One gain a piece scales them all, so that the mix peaks at `peak`.
-* A note sounds as a MIDI file would hold it: its velocity rounded to 1..127.
-* The synthesizer reads its samples by linear interpolation and so folds what lies above half its rate back into
-  hearing; it is run at twice the rate wanted, and the result is low-pass filtered and decimated.
-* The same rolls give the same samples, whatever was played before and whatever else is in the set.
+* A note sounds as a MIDI file would store it: its velocity rounded to 1..127.
+* The synthesizer interpolates its samples linearly, which causes aliasing; it therefore runs at twice the target rate,
+  and the result is low-pass filtered and decimated.
+* The same rolls give the same samples, whatever was rendered before and whatever else is in the set.
 * The soundfont is TimGM6mb (David Bolton, GPL), found inside the wheel of pretty_midi, which is not imported.
 """
 
@@ -28,8 +29,8 @@ from bench.notes.rolls import DRUMS, Notes, notes_of
 __all__ = ["render", "soundfont"]
 
 OVERSAMPLING = 2
-QUIET_DB = -12.0  # headroom in the synthesizer; the gain of the piece makes up for it
-FADE = 0.005  # seconds, where a piece ends before its clip does
+QUIET_DB = -12.0  # headroom in the synthesizer, compensated by the gain of the piece
+FADE = 0.005  # seconds of fade-out where a piece ends before its clip
 
 
 def soundfont() -> Path:
@@ -89,7 +90,10 @@ def render(
     table = [list(row) for row in programs] if programs is not None else [list(rolls.programs)] * len(rolls)
     tracks = len(rolls.programs)
     if len(table) != len(rolls) or any(len(row) != tracks for row in table):
-        raise UsageError(f"programs must be a table of {len(rolls)} rolls by {tracks} tracks")
+        raise UsageError(
+            f"programs has {len(table)} rows of {sorted({len(row) for row in table})} tracks, "
+            f"expected {len(rolls)} of {tracks}"
+        )
 
     rolls = rolls.to("cpu")
     step = 60.0 / rolls.tempo.double() / rolls.steps_per_beat  # seconds
@@ -103,12 +107,14 @@ def render(
     stems = torch.zeros(len(rolls), tracks, channels, samples) if keep_stems else None
     notes = notes_of(rolls)
     for roll in range(len(rolls)):
-        mine = notes[notes.roll == roll]
+        roll_notes = notes[notes.roll == roll]
         played = [
-            _play(synth, mine[mine.track == track], program, float(step[roll]) * rate * OVERSAMPLING, samples)
+            _play(
+                synth, roll_notes[roll_notes.track == track], program, float(step[roll]) * rate * OVERSAMPLING, samples
+            )
             for track, program in enumerate(table[roll])
         ]
-        parts = _ended(_decimated(torch.stack(played), channels), int(lengths[roll]), rate)
+        parts = _faded_out(_decimated(torch.stack(played), channels), int(lengths[roll]), rate)
         loudest = float(parts.sum(0).abs().max())
         parts *= peak / loudest if loudest > 0 else 1.0
         audio[roll] = parts.sum(0)
@@ -145,7 +151,7 @@ def _synthesizer(rate: int, font: str | Path | None) -> Any:
 
 
 def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> Tensor:
-    """One track alone: float32 [2, sample] at the synthesizer's rate. step: samples at that rate."""
+    """Render one track alone, float32 [2, sample] at the synthesizer's rate; `step` is in samples at that rate."""
     import numpy as np
 
     total = samples * OVERSAMPLING
@@ -153,23 +159,27 @@ def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> 
         return torch.zeros(2, total)
     drums = program == DRUMS
     channel = 9 if drums else 0
-    # A fresh start: nothing that an earlier track left sounding may reach this one.
+    # Reset, so that no note of an earlier track is still sounding.
     synth.soundfonts[0].reset()
     synth.generate_simple(1024)
     synth.program_change(channel, 0 if drums else program, drums)
     begin = (notes.start.double() * step).round().long()
     end = (notes.end.double() * step).round().long()
     velocity = (notes.velocity * 127).round().clamp(1, 127).long()
-    on = torch.stack([begin, notes.pitch, velocity], 1)
-    off = torch.stack([end, notes.pitch, torch.zeros_like(velocity)], 1)
-    # Sorted by time; at equal times ends (velocity 0) come before beginnings, so that a re-strike sounds.
-    events = sorted((at, bool(loud), pitch, loud) for at, pitch, loud in torch.cat([on, off]).tolist() if at < total)
+    strikes = torch.stack([begin, notes.pitch, velocity], 1)
+    releases = torch.stack([end, notes.pitch, torch.zeros_like(velocity)], 1)
+    # Sorted by time; at equal times releases (velocity 0) precede strikes, so that a repeated note sounds.
+    events = sorted(
+        (position, bool(loud), pitch, loud)
+        for position, pitch, loud in torch.cat([strikes, releases]).tolist()
+        if position < total
+    )
     data = bytearray(total * 8)  # stereo, float32, interleaved
     view, rendered = memoryview(data), 0
-    for at, _, pitch, loud in events:
-        if at > rendered:
-            synth.generate_simple(at - rendered, view[rendered * 8 : at * 8])
-            rendered = at
+    for position, _, pitch, loud in events:
+        if position > rendered:
+            synth.generate_simple(position - rendered, view[rendered * 8 : position * 8])
+            rendered = position
         if loud:
             synth.noteon(channel, pitch, loud)
         else:
@@ -180,7 +190,7 @@ def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> 
 
 
 def _decimated(stereo: Tensor, channels: int) -> Tensor:
-    """[track, 2, sample] at the synthesizer's rate -> [track, channel, sample] at the rate wanted.
+    """Decimate [track, 2, sample] at the synthesizer's rate to [track, channel, sample] at the target rate.
 
     A windowed sinc (Kaiser, beta 8: 80 dB) that reaches -6 dB at 0.95 of the new Nyquist frequency.
     """
@@ -196,8 +206,8 @@ def _decimated(stereo: Tensor, channels: int) -> Tensor:
     return lower.reshape(len(sound), channels, -1)
 
 
-def _ended(parts: Tensor, length: int, rate: int) -> Tensor:
-    """Silence from `length` on, reached by a short fade where the piece ends before its clip."""
+def _faded_out(parts: Tensor, length: int, rate: int) -> Tensor:
+    """Silence the stems from `length` on, after a short fade where the piece ends before its clip."""
     samples = parts.shape[-1]
     if length < samples:
         fade = min(length, max(1, round(FADE * rate)))

@@ -1,8 +1,8 @@
-"""Notes that are struck again: where this is possible, how it is written, and how it is undone.
+"""Notes struck again while they sound ("ghosts"): where this is possible, how it is written, how it is undone.
 
-Two notes of one pitch cannot overlap on a channel: common parsers cut the first, swap the two or lengthen it. So a
-*ghost*, a note inside a note of the same pitch, is written as three notes that abut: note | ghost | note. On the grid
-only onsets and velocities change; a MIDI file holds the result exactly.
+Two notes of one pitch cannot overlap on a channel: common parsers cut the first, swap the two or lengthen it. A
+*ghost*, a note inside a note of the same pitch, is therefore written as three adjacent notes: note | ghost | note. On
+the grid only onsets and velocities change; a MIDI file represents the result exactly.
 """
 
 from __future__ import annotations
@@ -49,48 +49,51 @@ def dominant(rolls: Rolls, window: int) -> Tensor:
         int64 [roll, track, window], the pitch cell, -1 where nothing sounds.
     """
     velocity = rolls.velocity.detach()
-    whole = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % window))
-    total = whole.reshape(*whole.shape[:2], -1, window, whole.shape[3]).sum(3)
+    padded = functional.pad(velocity, (0, 0, 0, -velocity.shape[2] % window))
+    total = padded.reshape(*padded.shape[:2], -1, window, padded.shape[3]).sum(3)
     return torch.where(total.amax(-1) > 0, total.argmax(-1), -1)
 
 
-def split(rolls: Rolls, where: Tensor, velocity: Tensor) -> Rolls:
+def split(rolls: Rolls, mask: Tensor, velocity: Tensor) -> Rolls:
     """Add ghosts of one step: note | ghost | note.
 
     Args:
-        rolls: the set.
-        where: bool [roll, track, step, pitch]; cells that are silent or begin a note are passed over.
-        velocity: the same shape, 0..1, read where a ghost begins, differentiable.
+        rolls: The set.
+        mask: bool [roll, track, step, pitch], the ghosts; cells that are silent or begin a note are ignored.
+        velocity: The same shape, 0..1, of the ghosts; differentiable.
 
     Returns:
-        Rolls in which a note goes on at its own velocity after a ghost, if it goes on.
+        Rolls in which a note continues at its own velocity after a ghost, if it continues.
     """
     begins, sounds = beginnings(rolls), rolls.velocity.detach() > 0
-    ghost = where & sounds & ~begins
+    ghost = mask & sounds & ~begins
     after = functional.pad(ghost, (0, 0, 1, 0))[:, :, :-1] & sounds
-    # At a cell after a ghost the masker's own velocity stands: it is constant along a note.
+    # The cell after a ghost has the masking note's velocity, which is constant along the note.
     return sustained(replace(rolls, onset=begins | ghost | after), torch.where(ghost, velocity, rolls.velocity))
 
 
 def remerge(rolls: Rolls, longest: int = 1) -> Rolls:
     """Undo ghosts: note | ghost | note, or note | ghost at its end, becomes one note again.
 
-    A ghost is softer than the note that it abuts on the left. Where the note on its right is as loud as that one, to a
-    whole MIDI velocity, it is merged as well. A note that is itself struck again within is no ghost. This undoes
-    `split`, and merges any genuine repeat that is as short and softer and leaves no gap.
+    A ghost is softer than the note directly before it. If the note directly after it is as loud as the one before, to a
+    whole MIDI velocity, it is merged as well. A note that contains a ghost is not itself taken for one. This undoes
+    `split`, and also merges genuine repeats that are as short, softer and without a gap.
 
     Args:
-        rolls: the set.
-        longest: the most steps of a ghost.
+        rolls: The set.
+        longest: The most steps of a ghost.
+
+    Returns:
+        The set without ghosts.
     """
-    notes = notes_of(rolls)  # neighbours in the list are neighbours in time
+    notes = notes_of(rolls)  # ordered by pitch, then time
     loud = (notes.velocity * 127).round()
     same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
     abuts = functional.pad(same & (notes.end[:-1] == notes.start[1:]), (1, 0))
-    short = abuts & (notes.duration <= longest) & (loud < loud.roll(1))
-    within = short & abuts.roll(-1) & (loud.roll(-1) == loud.roll(1))
-    ghost = within | (short & ~within.roll(-1))
-    goes = ~(ghost | within.roll(1))
+    candidate = abuts & (notes.duration <= longest) & (loud < loud.roll(1))
+    enclosed = candidate & abuts.roll(-1) & (loud.roll(-1) == loud.roll(1))
+    ghost = enclosed | (candidate & ~enclosed.roll(-1))
+    removed = ~(ghost | enclosed.roll(1))
     onset = torch.zeros_like(rolls.onset)
-    onset[notes.roll[goes], notes.track[goes], notes.start[goes], notes.pitch[goes] - rolls.lowest] = True
+    onset[notes.roll[removed], notes.track[removed], notes.start[removed], notes.pitch[removed] - rolls.lowest] = True
     return sustained(replace(rolls, onset=onset), rolls.velocity)

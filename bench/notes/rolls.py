@@ -1,18 +1,19 @@
-"""Piano rolls, note lists and MIDI files, and the way from each to the other.
+"""Piano rolls, note lists and MIDI files, and their conversions.
 
 Conventions
 -----------
+
 * Time is counted in steps, `steps_per_beat` to the quarter note; a MIDI file's ticks are rounded to the nearest step
   and a note lasts at least one step.
 * `Notes` are columns of equal length, not a list of objects, so that every conversion is a scatter or a gather.
 * Within one track notes of the same pitch never overlap: where the next one begins, the earlier one ends. Parsers
-  disagree about such overlaps, so no file that is written here holds one.
-* A cell that sounds after a silent one begins a note even without an onset flag: a defense may have put it there.
+  disagree about such overlaps, so none is ever written.
+* A cell that sounds after a silent one begins a note even without an onset flag, since a defense may have added it.
 * Files are read by `bench.notes.midi`, in ticks.
 
-A `Rolls` keeps one tempo and one metre. A file with several tempi is read at the one that keeps its duration; of
-several metres the first counts, and a bar that is no whole number of quarter notes is joined with the next one (7/8
-is read as 7 quarters).
+A `Rolls` has one tempo and one metre. A file with several tempi is read at the mean that keeps its duration; of several
+metres the first counts, and a bar that is not a whole number of quarter notes is joined with the next one (7/8 is read
+as 7 quarters).
 """
 
 from __future__ import annotations
@@ -60,15 +61,20 @@ class Notes:
     def __len__(self) -> int:
         return len(self.roll)
 
-    def __getitem__(self, at: Tensor) -> Notes:
-        """The notes at an index or where a mask is true."""
+    def __getitem__(self, index: Tensor) -> Notes:
+        """Return the notes at an index or where a mask is true."""
         return Notes(
-            self.roll[at], self.track[at], self.start[at], self.duration[at], self.pitch[at], self.velocity[at]
+            self.roll[index],
+            self.track[index],
+            self.start[index],
+            self.duration[index],
+            self.pitch[index],
+            self.velocity[index],
         )
 
     @property
     def end(self) -> Tensor:
-        """int64 [note]: the first step at which the note no longer sounds."""
+        """The first step at which each note no longer sounds, int64 [note]."""
         return self.start + self.duration
 
     @classmethod
@@ -77,6 +83,9 @@ class Notes:
 
         Args:
             rows: [note, 6]: roll, track, start, duration, pitch, velocity.
+
+        Returns:
+            The notes.
         """
         table = torch.as_tensor(rows, dtype=torch.float64).reshape(-1, 6)
         roll, track, start, duration, pitch = table[:, :5].long().unbind(1)
@@ -88,30 +97,31 @@ def grid(
 ) -> tuple[Tensor, Tensor]:
     """Write notes as the two tensors of a `Rolls`.
 
-    What lies before step 0 or from `steps` on is cut off; a note that begins before step 0 and still sounds there
-    begins at 0. If two notes of one pitch overlap, the later one ends the earlier; if they begin together, the longer
-    one stays.
+    Notes are cut at step 0 and at `steps`; a note that begins before step 0 and still sounds there begins at 0. If two
+    notes of one pitch overlap, the later one ends the earlier; of two that begin together, the longer one remains.
 
     Args:
-        notes: the notes.
-        rolls, tracks, steps: sizes of the tensors.
-        lowest: the lowest pitch.
-        pitches: how many pitches.
+        notes: The notes.
+        rolls: Number of rolls.
+        tracks: Number of tracks.
+        steps: Number of steps.
+        lowest: The lowest pitch.
+        pitches: Number of pitches.
 
     Returns:
         velocity float32 and onset bool, [roll, track, step, pitch].
 
     Raises:
-        DataError: a pitch is outside `lowest .. lowest + pitches - 1`.
+        DataError: A pitch is outside `lowest .. lowest + pitches - 1`.
     """
     shape = (rolls, tracks, steps, pitches)
     start, end = notes.start.clamp(min=0), notes.end.clamp(max=steps)
-    inside = end > start
-    notes = replace(notes, start=start, duration=end - start)[inside]
+    nonempty = end > start
+    notes = replace(notes, start=start, duration=end - start)[nonempty]
     pitch = notes.pitch - lowest
     if len(notes) and not bool(((pitch >= 0) & (pitch < pitches)).all()):
-        pitches_found = f"{int(notes.pitch.min())}..{int(notes.pitch.max())}"
-        raise DataError(f"notes of pitch {pitches_found}, expected {lowest}..{lowest + pitches - 1}")
+        pitch_range = f"{int(notes.pitch.min())}..{int(notes.pitch.max())}"
+        raise DataError(f"notes of pitch {pitch_range}, expected {lowest}..{lowest + pitches - 1}")
     notes, _ = disjoint(notes)
     start, duration, pitch = notes.start, notes.duration, notes.pitch - lowest
     first = ((notes.roll * tracks + notes.track) * steps + start) * pitches + pitch
@@ -125,11 +135,11 @@ def grid(
 
 
 def disjoint(notes: Notes) -> tuple[Notes, Tensor]:
-    """Remove overlaps: if two notes of one pitch overlap, the later one ends the earlier; if they begin together, the
-    longer one stays.
+    """Remove overlaps: of two notes of one pitch, the later one ends the earlier; if they begin together, the longer
+    remains.
 
     Args:
-        notes: in any order.
+        notes: In any order.
 
     Returns:
         The notes, ordered by roll, track, pitch and start, and the index int64 [note] of each among those given.
@@ -154,11 +164,13 @@ def notes_of(rolls: Rolls) -> Notes:
     Returns:
         Notes ordered by roll, track, pitch and start. The velocity of a note is that of its first cell.
     """
-    sounds = (rolls.velocity.detach() > 0).transpose(2, 3)  # [roll, track, pitch, step]: a note's cells side by side
+    sounds = (rolls.velocity.detach() > 0).transpose(
+        2, 3
+    )  # [roll, track, pitch, step], so that a note's cells are adjacent
     before = torch.nn.functional.pad(sounds, (1, 0))[..., :-1]
     begins = sounds & (rolls.onset.transpose(2, 3) | ~before)
     roll, track, cell, step = begins.nonzero(as_tuple=True)
-    # Every cell that sounds belongs to the last note begun: the cells between two beginnings are the duration.
+    # Every sounding cell belongs to the last note that began, so a duration is the count of such cells.
     number = begins[sounds].long().cumsum(0) - 1
     duration = torch.bincount(number, minlength=len(step))
     velocity = rolls.velocity.detach()[roll, track, step, cell]
@@ -183,19 +195,21 @@ def write_midi(rolls: Rolls, index: int, path: str | Path) -> None:
 
     melodic = sum(program != DRUMS for program in rolls.programs)
     if melodic > len(MELODIC_CHANNELS):
-        raise DataError(f"{melodic} melodic tracks, but a MIDI file has {len(MELODIC_CHANNELS)} channels for them")
-    one = rolls.select([index]).to("cpu")
-    notes = notes_of(one)
-    step = math.ceil(480 / one.steps_per_beat)  # ticks
-    length = int(one.lengths[0]) * step
-    file = mido.MidiFile(type=1, ticks_per_beat=step * one.steps_per_beat, charset="utf-8")
-    file.tracks.append(_conductor(mido, float(one.tempo[0]), one.beats_per_bar, length))
+        raise DataError(
+            f"{melodic} melodic tracks, expected at most {len(MELODIC_CHANNELS)}: MIDI has no more channels"
+        )
+    single = rolls.select([index]).to("cpu")
+    notes = notes_of(single)
+    step = math.ceil(480 / single.steps_per_beat)  # ticks
+    length = int(single.lengths[0]) * step
+    file = mido.MidiFile(type=1, ticks_per_beat=step * single.steps_per_beat, charset="utf-8")
+    file.tracks.append(_conductor(mido, float(single.tempo[0]), single.beats_per_bar, length))
     free = iter(MELODIC_CHANNELS)
-    for track, program in enumerate(one.programs):
+    for track, program in enumerate(single.programs):
         channel = DRUM_CHANNEL if program == DRUMS else next(free)
         messages = mido.MidiTrack()
-        if one.tracks:
-            messages.append(mido.MetaMessage("track_name", name=one.tracks[track]))
+        if single.tracks:
+            messages.append(mido.MetaMessage("track_name", name=single.tracks[track]))
         messages.append(mido.Message("program_change", program=program % DRUMS, channel=channel))
         last = 0
         for tick, pitch, velocity in _events(notes[notes.track == track], step):
@@ -260,18 +274,21 @@ def quantised(score: Score, steps_per_beat: int, origin: int = 0) -> Notes:
 
 
 def steps_in(score: Score, steps_per_beat: int) -> int:
-    """Count the steps that hold a whole file, all its notes and all its ticks.
+    """Count the steps of a whole file, with all its notes and all its ticks.
 
     Args:
-        score: the score.
-        steps_per_beat: steps a quarter note.
+        score: The score.
+        steps_per_beat: Steps a quarter note.
+
+    Returns:
+        The number of steps.
     """
     last = int(quantised(score, steps_per_beat).end.max())
     return max(last, -(-score.length * steps_per_beat // score.ticks_per_beat))
 
 
 def _events(notes: Notes, step: int) -> list[tuple[int, int, int]]:
-    """(tick, pitch, velocity) in order of time, velocity 0 at the end of a note; ends come before beginnings."""
+    """Return (tick, pitch, velocity) in order of time, velocity 0 for the end of a note; ends precede beginnings."""
     velocity = (notes.velocity * 127).round().clamp(1, 127).long()
     begin = torch.stack([notes.start * step, notes.pitch, velocity], 1)
     end = torch.stack([notes.end * step, notes.pitch, torch.zeros_like(velocity)], 1)
@@ -279,7 +296,7 @@ def _events(notes: Notes, step: int) -> list[tuple[int, int, int]]:
 
 
 def _conductor(mido: Any, tempo: float, beats_per_bar: int, length: int) -> Any:
-    """The first track of a file of format 1: tempo, metre and where the music ends."""
+    """Return the first track of a file of format 1: tempo, metre and the end of the music."""
     microseconds = min(max(round(60e6 / tempo), 1), (1 << 24) - 1)
     track = mido.MidiTrack()
     track.append(mido.MetaMessage("time_signature", numerator=beats_per_bar, denominator=4))
@@ -289,5 +306,5 @@ def _conductor(mido: Any, tempo: float, beats_per_bar: int, length: int) -> Any:
 
 
 def _steps(ticks: Tensor, steps_per_beat: int, ticks_per_beat: int) -> Tensor:
-    """Ticks to the nearest step, halves upwards."""
+    """Round ticks to the nearest step, halves upwards."""
     return (2 * ticks * steps_per_beat + ticks_per_beat).div(2 * ticks_per_beat, rounding_mode="floor")

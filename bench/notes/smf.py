@@ -1,10 +1,11 @@
-"""Standard MIDI Files as bytes: chunks and events with their offsets, so that what is not edited is copied as it is.
+"""Standard MIDI Files as bytes: chunks and events with their offsets, so that everything unedited can be copied.
 
 Conventions
 -----------
-* Reading is lenient where the content is whole: a chunk length that is wrong is replaced by where the track's events
-  end, running status goes on behind SysEx and meta events, data bytes may have their eighth bit set, foreign chunks and
-  bytes after the last track are kept. A file whose events are cut short is refused.
+
+* Reading is lenient where the content is complete: a wrong chunk length is replaced by the end of the track's events,
+  running status continues after SysEx and meta events, data bytes may have their eighth bit set, unknown chunks and
+  bytes after the last track are kept. A file whose events are truncated is refused.
 * A RIFF file of type RMID (.rmi) is read by its `data` chunk.
 * Joining the parts of a file in order gives its bytes again.
 
@@ -30,7 +31,7 @@ __all__ = [
 LARGEST_FILE = 8 << 20  # bytes; the longest piano recordings of MAESTRO have 0.4 MB
 
 NOTE_OFF, NOTE_ON, PROGRAM = 0x80, 0x90, 0xC0  # the upper half of a status byte
-SYSTEM = 0xF0  # from here on, a status byte is no channel message's
+SYSTEM = 0xF0  # status bytes from here on are not channel messages
 META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
 END_OF_TRACK = 0x2F  # meta type
 _CHUNK = 8  # bytes of a chunk's tag and length
@@ -43,7 +44,7 @@ class Event(NamedTuple):
     """One event of a track. Offsets count from the track's first byte after the chunk header."""
 
     tick: int  # from the beginning of the track
-    status: int  # as it applies: the running one where the event has none of its own
+    status: int  # the running status where the event has no status byte
     start: int  # of the delta time
     body: int  # of the first byte after the delta time
     data: int  # of the first data byte: `body` under running status, else `body` + 1
@@ -70,11 +71,25 @@ class Track:
         return self.events[-1].tick if self.events else 0
 
     def message(self, event: Event) -> bytes:
-        """The event without its delta time, with its status byte where it has one of its own."""
+        """Return the bytes of an event without its delta time.
+
+        Args:
+            event: One of the track's events.
+
+        Returns:
+            The bytes, with the status byte where the event has one.
+        """
         return self.content[event.body : event.end]
 
     def meta(self, event: Event) -> tuple[int, bytes] | None:
-        """Type and data of a meta event, None for other events."""
+        """Return type and data of a meta event.
+
+        Args:
+            event: One of the track's events.
+
+        Returns:
+            Type and data; None for other events.
+        """
         if event.status != META:
             return None
         _, start = _quantity(self.content, event.data + 1)
@@ -102,6 +117,7 @@ class Smf:
 
     @property
     def tracks(self) -> tuple[Track, ...]:
+        """The track chunks, in the order of the file."""
         return tuple(chunk for chunk in self.chunks if isinstance(chunk, Track))
 
     @property
@@ -110,15 +126,22 @@ class Smf:
         return bool(self.before)
 
     def to_bytes(self) -> bytes:
-        """The bytes of the whole file."""
+        """Return the bytes of the whole file.
+
+        Returns:
+            The bytes that were parsed.
+        """
         return self.before + _joined(self.chunks) + self.after
 
     def with_tracks(self, contents: Sequence[bytes]) -> bytes:
-        """The bytes of the file with other track contents; the sizes that state their lengths follow.
+        """Return the bytes of the file with other track contents, and the lengths in its headers updated.
 
         Args:
-            contents: one per track. A track whose content is the same keeps its header, even if that states another
+            contents: One per track. A track whose content is unchanged keeps its header, even if that has a wrong
                 length.
+
+        Returns:
+            The bytes of the whole file.
         """
         new = iter(contents)
         chunks = [_relengthed(chunk, next(new)) if isinstance(chunk, Track) else chunk for chunk in self.chunks]
@@ -132,14 +155,17 @@ def read_bytes(path: Path) -> bytes:
     """Read the bytes of a MIDI file.
 
     Args:
-        path: the file.
+        path: The file.
+
+    Returns:
+        The bytes.
 
     Raises:
-        DataError: it is missing, too large, or cannot be read.
+        DataError: The file is missing, too large, or cannot be read.
     """
     try:
         if not path.is_file():
-            raise DataError(f"{printable(path)}: no such file, expected a MIDI file")
+            raise DataError(f"{printable(path)}: there is no such file, expected a MIDI file")
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise DataError(f"{printable(path)}: {size} bytes, expected a MIDI file of at most {LARGEST_FILE}")
@@ -173,6 +199,9 @@ def varlen(value: int) -> bytes:
 
     Args:
         value: 0 or more.
+
+    Returns:
+        One byte or more.
     """
     digits = [value & 0x7F]
     while value := value >> 7:
@@ -181,70 +210,70 @@ def varlen(value: int) -> bytes:
 
 
 class _DamageError(Exception):
-    """What is wrong with the bytes."""
+    """The file's bytes are damaged; the message says how."""
 
 
 def _content(data: bytes) -> tuple[int, int]:
-    """Where the header chunk begins and where the file or its RIFF `data` chunk ends."""
+    """Return where the header chunk begins and where the file or its RIFF `data` chunk ends."""
     if data[:4] != b"RIFF" or data[8:12] != b"RMID":
         return 0, len(data)
-    at = 12
-    while at + _CHUNK <= len(data):
-        length = int.from_bytes(data[at + 4 : at + _CHUNK], "little")
-        if data[at : at + 4] == b"data":
-            return at + _CHUNK, min(len(data), at + _CHUNK + length)
-        at += _CHUNK + length + length % 2
-    raise _DamageError("a RIFF file without a data chunk")
+    position = 12
+    while position + _CHUNK <= len(data):
+        length = int.from_bytes(data[position + 4 : position + _CHUNK], "little")
+        if data[position : position + 4] == b"data":
+            return position + _CHUNK, min(len(data), position + _CHUNK + length)
+        position += _CHUNK + length + length % 2
+    raise _DamageError("it is a RIFF file without a data chunk")
 
 
 def _parsed(data: bytes, start: int, stop: int) -> Smf:
-    """The file whose header chunk begins at `start`."""
+    """Parse the file whose header chunk begins at `start`."""
     if data[start : start + 4] != b"MThd" or start + 14 > stop:
         raise _DamageError(f"it begins with {data[start : start + 4]!r}, expected a header chunk b'MThd' of 6 bytes")
     length = int.from_bytes(data[start + 4 : start + _CHUNK])
-    at = start + _CHUNK + length
-    if length < 6 or at > stop:
+    position = start + _CHUNK + length
+    if length < 6 or position > stop:
         raise _DamageError(f"its header chunk states {length} bytes, expected 6")
-    kind, count, division = (int.from_bytes(data[start + place : start + place + 2]) for place in (8, 10, 12))
-    chunks: list[bytes | Track] = [data[start:at]]
+    kind, count, division = (int.from_bytes(data[start + offset : start + offset + 2]) for offset in (8, 10, 12))
+    chunks: list[bytes | Track] = [data[start:position]]
     tracks = 0
-    while at < stop:
-        if data[at : at + 4] == b"MTrk" and at + _CHUNK <= stop:
-            track = _track(data, at, stop, tracks)
+    while position < stop:
+        if data[position : position + 4] == b"MTrk" and position + _CHUNK <= stop:
+            track = _track(data, position, stop, tracks)
             chunks.append(track)
-            at += _CHUNK + len(track.content)
+            position += _CHUNK + len(track.content)
             tracks += 1
             continue
-        if _is_chunk(data, at, stop):
-            end = at + _CHUNK + int.from_bytes(data[at + 4 : at + _CHUNK])
+        if _is_chunk(data, position, stop):
+            end = position + _CHUNK + int.from_bytes(data[position + 4 : position + _CHUNK])
         else:  # bytes between tracks, or after the last one
-            end = data.find(b"MTrk", at + 1, stop)
+            end = data.find(b"MTrk", position + 1, stop)
             end = stop if end < 0 else end
-        chunks.append(data[at:end])
-        at = end
+        chunks.append(data[position:end])
+        position = end
     if tracks < count:
-        raise _DamageError(f"its header states {count} tracks, {tracks} are there: it ends too early")
+        raise _DamageError(f"its header states {count} tracks, but it has {tracks}: it ends too early")
     return Smf(tuple(chunks), kind, division, data[:start], data[stop:])
 
 
-def _is_chunk(data: bytes, at: int, stop: int) -> bool:
-    """Whether a whole chunk begins here: a tag of four printable characters and a length that fits."""
-    tag, end = data[at : at + 4], at + _CHUNK + int.from_bytes(data[at + 4 : at + _CHUNK])
-    return at + _CHUNK <= stop and all(0x20 <= byte < 0x7F for byte in tag) and end <= stop
+def _is_chunk(data: bytes, position: int, stop: int) -> bool:
+    """Return whether a whole chunk begins here: a tag of four printable characters and a length that fits."""
+    tag, end = data[position : position + 4], position + _CHUNK + int.from_bytes(data[position + 4 : position + _CHUNK])
+    return position + _CHUNK <= stop and all(0x20 <= byte < 0x7F for byte in tag) and end <= stop
 
 
-def _follows(data: bytes, at: int, stop: int) -> bool:
-    """Whether a chunk may end here: at the end of the file, or before another chunk."""
-    return at == stop or data[at : at + 4] == b"MTrk" or _is_chunk(data, at, stop)
+def _follows(data: bytes, position: int, stop: int) -> bool:
+    """Return whether a chunk may end here: at the end of the file, or before another chunk."""
+    return position == stop or data[position : position + 4] == b"MTrk" or _is_chunk(data, position, stop)
 
 
-def _track(data: bytes, at: int, stop: int, number: int) -> Track:
-    """The track chunk that begins at `at`.
+def _track(data: bytes, position: int, stop: int, number: int) -> Track:
+    """Parse the track chunk that begins at `position`.
 
-    Its stated length counts where its events and what follows agree with it, else the track ends with its first
+    Its stated length is used where its events and the following bytes agree with it, else the track ends with its first
     end-of-track event.
     """
-    header, first = data[at : at + _CHUNK], at + _CHUNK
+    header, first = data[position : position + _CHUNK], position + _CHUNK
     stated = first + int.from_bytes(header[4:])
     content = data[first : min(stated, stop)]
     events, ends, damage = _events(content)
@@ -252,56 +281,56 @@ def _track(data: bytes, at: int, stop: int, number: int) -> Track:
     overrun = bool(ends) and first + last < stated and data[first + last : first + last + 4] == b"MTrk"
     agrees = stated <= stop and not overrun and (bool(ends) or damage is None) and _follows(data, stated, stop)
     if not agrees:
-        rest = data[first:stop]
-        shorter, marks, trouble = _events(rest, first_end=True)
-        if marks and _follows(data, first + shorter[-1].end, stop):
-            return Track(header, rest[: shorter[-1].end], tuple(shorter))
+        remaining = data[first:stop]
+        shorter, end_marks, remaining_damage = _events(remaining, first_end=True)
+        if end_marks and _follows(data, first + shorter[-1].end, stop):
+            return Track(header, remaining[: shorter[-1].end], tuple(shorter))
         if not ends:
-            where = shorter[-1].end if shorter else 0
-            reason = trouble or "it ends too early"
-            raise _DamageError(f"event {len(shorter)} of track {number}, at byte {first + where}: {reason}")
-    if damage is not None:  # bytes behind the end-of-track event that are no events
+            offset = shorter[-1].end if shorter else 0
+            reason = remaining_damage or "it ends too early"
+            raise _DamageError(f"event {len(shorter)} of track {number}, at byte {first + offset}: {reason}")
+    if damage is not None:  # the bytes after the end-of-track event are not events
         events = events[: ends[0] + 1]
     return Track(header, content, tuple(events))
 
 
 def _events(data: bytes, *, first_end: bool = False) -> tuple[list[Event], list[int], str | None]:
-    """Events, the numbers of the end-of-track events among them, and what ended the walk before the bytes did.
+    """Return events, the numbers of the end-of-track events among them, and why parsing stopped early, if it did.
 
     Args:
-        data: of a track, after the chunk header.
-        first_end: stop behind the first end-of-track event.
+        data: The track's bytes after the chunk header.
+        first_end: Stop after the first end-of-track event.
     """
     events: list[Event] = []
     ends: list[int] = []
-    at = tick = running = 0
+    position = tick = running = 0
     try:
-        while at < len(data):
-            start = at
-            delta, at = _quantity(data, at)
+        while position < len(data):
+            start = position
+            delta, position = _quantity(data, position)
             if delta >= _LONGEST_DELTA:
                 return events, ends, f"a delta time of {delta} ticks, expected less than {_LONGEST_DELTA}"
             tick += delta
-            body, status = at, data[at]
+            body, status = position, data[position]
             if status >= 0x80:
-                at += 1
+                position += 1
                 if status < SYSTEM:
                     running = status
             elif running:
                 status = running
             else:
                 return events, ends, f"data byte {status:#04x} without a status byte before it"
-            first = at
+            first = position
             if status in _DATA_BYTES:
-                at += _DATA_BYTES[status]
+                position += _DATA_BYTES[status]
             elif status in (SYSEX, ESCAPE, META):
-                length, at = _quantity(data, at + (status == META))
-                at += length
+                length, position = _quantity(data, position + (status == META))
+                position += length
             else:
-                return events, ends, f"status byte {status:#04x} is none of MIDI's"
-            if at > len(data):
+                return events, ends, f"status byte {status:#04x} is not defined by MIDI"
+            if position > len(data):
                 break
-            events.append(Event(tick, status, start, body, first, at))
+            events.append(Event(tick, status, start, body, first, position))
             if status == META and data[first] == END_OF_TRACK:
                 ends.append(len(events) - 1)
                 if first_end:
@@ -309,20 +338,22 @@ def _events(data: bytes, *, first_end: bool = False) -> tuple[list[Event], list[
     except IndexError:
         pass
     else:
-        if at == len(data):
+        if position == len(data):
             return events, ends, None
     return events, ends, "it ends too early"
 
 
-def _quantity(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length quantity and the offset behind it. Raises `IndexError` where the bytes end within it."""
+def _quantity(data: bytes, position: int) -> tuple[int, int]:
+    """Decode a variable-length quantity; return it and the offset after it. Raise `IndexError` where the bytes end
+    within it.
+    """
     value = 0
     while True:
-        byte = data[at]
-        at += 1
+        byte = data[position]
+        position += 1
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
-            return value, at
+            return value, position
 
 
 def _joined(chunks: Sequence[bytes | Track]) -> bytes:
@@ -330,20 +361,20 @@ def _joined(chunks: Sequence[bytes | Track]) -> bytes:
 
 
 def _relengthed(track: Track, content: bytes) -> bytes:
-    """The track's chunk with another content."""
+    """Return the track's chunk with another content."""
     if content == track.content:
         return track.header + content
     return track.header[:4] + len(content).to_bytes(4) + content
 
 
 def _wrapped(before: bytes, after: bytes, length: int, content: bytes) -> bytes:
-    """A RIFF file whose `data` chunk held `length` bytes, with another content."""
+    """Return a RIFF file whose `data` chunk had `length` bytes, with another content."""
     if len(content) == length:
         return before + content + after
     padded = length % 2 == 1 and after[:1] == b"\0"
-    rest = after[1:] if padded else after
+    trailing = after[1:] if padded else after
     pad = b"\0" if len(content) % 2 and (padded or length % 2 == 0) else b""
-    grown = len(content) + len(pad) - length - padded
-    size = min(max(int.from_bytes(before[4:8], "little") + grown, 0), 0xFFFFFFFF)
+    growth = len(content) + len(pad) - length - padded
+    size = min(max(int.from_bytes(before[4:8], "little") + growth, 0), 0xFFFFFFFF)
     sizes = before[:4] + size.to_bytes(4, "little") + before[8:-4] + len(content).to_bytes(4, "little")
-    return sizes + content + pad + rest
+    return sizes + content + pad + trailing

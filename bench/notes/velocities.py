@@ -1,6 +1,6 @@
-"""Velocities of notes on the grid, differentiable: one number a note, held from its onset to its end.
+"""Velocities of notes on the grid, differentiable: one number a note, from its onset to its end.
 
-Velocities are 0..1 (MIDI velocity / 127); a note that sounds has at least `SOFTEST`, since velocity 0 is its end.
+Velocities are 0..1 (MIDI velocity / 127); a sounding note has at least `SOFTEST`, since velocity 0 ends a note.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ def sustained(rolls: Rolls, velocity: Tensor) -> Rolls:
 
 
 def rounded(velocity: Tensor) -> Tensor:
-    """Round to whole MIDI velocities up to 127, as a file holds them; the gradient passes straight through.
+    """Round to whole MIDI velocities up to 127, as a file stores them; the gradient is that of the identity.
 
     Args:
-        velocity: any shape, 0..1.
+        velocity: Any shape, 0..1.
+
+    Returns:
+        The same shape.
     """
     return velocity + ((velocity.detach() * 127).round().clamp(max=127) / 127 - velocity.detach())

@@ -1,7 +1,8 @@
-"""Pieces of music cut into windows of equal length, and their tracks gathered into the five of MuseGAN.
+"""Divide pieces of music into windows of equal length, and merge their tracks into the five of MuseGAN.
 
-The five are drums, piano, guitar, bass and strings, by the families of General MIDI; strings are all other programs
-(Dong et al., MuseGAN, AAAI 2018). A note held over the seam of two windows is in both: in the second it begins at 0.
+The five are drums, piano, guitar, bass and strings, by the families of General MIDI; all other programs are strings
+(Dong et al., MuseGAN, AAAI 2018). A note that lasts beyond the end of a window is also in the next one, where it begins
+at 0.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ __all__ = [
 T = TypeVar("T")
 
 LOWEST, PITCHES = 24, 84  # C1..B7, the range of MuseGAN
-BEATS = 4  # of a bar
-_LONGEST = 1 << 15  # beats of a file
-_FINEST = 24  # steps a beat
+BEATS = 4  # in a bar
+_LONGEST = 1 << 15  # most beats of a file
+_FINEST = 24  # most steps a beat
 
 TRACKS = ("drums", "piano", "guitar", "bass", "strings")
 PROGRAMS = (DRUMS, 0, 24, 32, 48)
@@ -54,12 +55,12 @@ def cut(notes: Notes, steps: int) -> Notes:
     """Cut the notes of one piece into windows.
 
     Args:
-        notes: of one piece; what ends before step 0 is left out.
-        steps: of a window; the first one begins at step 0.
+        notes: Notes of one piece; those that end before step 0 are left out.
+        steps: Steps of a window; the first one begins at step 0.
 
     Returns:
-        Notes whose roll is the number of the window. Starts count from the beginning of the window; the start of a note
-        held over the seam is negative, and its duration whole.
+        Notes whose roll is the number of the window. Starts count from the beginning of the window; a note that began
+        in an earlier window has a negative start and its whole duration.
     """
     notes = notes[notes.end > 0]
     first = notes.start.clamp(min=0) // steps
@@ -73,11 +74,14 @@ def joined(parts: Sequence[Notes]) -> Notes:
     """Concatenate lists of notes, in order.
 
     Args:
-        parts: any number of lists, also none.
+        parts: Any number of lists, also none.
+
+    Returns:
+        One list.
     """
     empty = torch.zeros(0, dtype=torch.int64)
-    every = [*parts, Notes(empty, empty, empty, empty, empty, torch.zeros(0))]
-    return Notes(*(torch.cat([getattr(part, name) for part in every]) for name in Notes.__dataclass_fields__))
+    with_empty = [*parts, Notes(empty, empty, empty, empty, empty, torch.zeros(0))]
+    return Notes(*(torch.cat([getattr(part, name) for part in with_empty]) for name in Notes.__dataclass_fields__))
 
 
 def stacked(windows: Sequence[Notes]) -> Notes:
@@ -96,13 +100,16 @@ def folded(notes: Notes, lowest: int, pitches: int) -> Notes:
     """Move notes outside a range into it by octaves.
 
     Args:
-        notes: the notes.
-        lowest: the lowest pitch of the range.
-        pitches: its size, an octave at least.
+        notes: The notes.
+        lowest: The lowest pitch of the range.
+        pitches: Its size, an octave at least.
+
+    Returns:
+        The notes.
     """
-    below = (lowest - notes.pitch + 11).clamp(min=0).div(12, rounding_mode="floor")
-    above = (notes.pitch - lowest - pitches + 12).clamp(min=0).div(12, rounding_mode="floor")
-    return replace(notes, pitch=notes.pitch + 12 * below - 12 * above)
+    octaves_up = (lowest - notes.pitch + 11).clamp(min=0).div(12, rounding_mode="floor")
+    octaves_down = (notes.pitch - lowest - pitches + 12).clamp(min=0).div(12, rounding_mode="floor")
+    return replace(notes, pitch=notes.pitch + 12 * octaves_up - 12 * octaves_down)
 
 
 class Window(NamedTuple):
@@ -152,27 +159,33 @@ def rolls_of(
     )
 
 
-def in_turn(pieces: Sequence[Sequence[Window]], wanted: int) -> list[Window]:
+def in_turn(pieces: Sequence[Sequence[Window]], count: int) -> list[Window]:
     """Take the first window of every piece, then the second of every piece that has one, and so on.
 
     Args:
-        pieces: the windows of each piece.
-        wanted: how many windows, 0 for all.
+        pieces: The windows of each piece.
+        count: How many windows, 0 for all.
+
+    Returns:
+        At most `count` windows.
     """
     most = max(map(len, pieces), default=0)
     order = [piece[turn] for turn in range(most) for piece in pieces if turn < len(piece)]
-    return order[: wanted or None]
+    return order[: count or None]
 
 
 def windows_of(notes: Notes, piece: str, tempo: float, digits: int, most: int | None = None) -> list[Window]:
-    """Name the windows of one piece that hold notes, in the order of the hashes of their names.
+    """Name the windows of one piece that have notes, in the order of the hashes of their names.
 
     Args:
-        notes: of the piece, their roll the number of the window, as `cut` gives them.
-        piece: its name, the group of every window.
-        tempo: beats a minute.
-        digits: of the number in a window's name.
-        most: how many windows; None for all.
+        notes: Notes of the piece, their roll the number of the window, as `cut` gives them.
+        piece: Its name, the group of every window.
+        tempo: Beats a minute.
+        digits: Digits of the number in a window's name.
+        most: How many windows; None for all.
+
+    Returns:
+        The windows.
     """
     names = {number: f"{piece}-{number:0{digits}d}" for number in set(notes.roll.tolist())}
     order = sorted(names, key=lambda number: unit_hash(names[number]))[:most]
@@ -181,7 +194,7 @@ def windows_of(notes: Notes, piece: str, tempo: float, digits: int, most: int | 
 
 def rolls_in_turn(
     pieces: Sequence[Sequence[Window]],
-    wanted: int,
+    count: int,
     bars: int,
     steps_per_beat: int,
     tracks: tuple[str, ...],
@@ -195,7 +208,7 @@ def rolls_in_turn(
 
     Args:
         pieces: the windows of each piece.
-        wanted: how many windows, 0 for all.
+        count: how many windows, 0 for all.
         bars: of a window, in 4/4.
         steps_per_beat: steps a quarter note.
         tracks: names of the tracks.
@@ -210,13 +223,13 @@ def rolls_in_turn(
     Raises:
         DataError: the pieces have fewer windows than wanted, or none.
     """
-    chosen = in_turn(pieces, wanted)
-    if len(chosen) < max(wanted, 1):
+    windows = in_turn(pieces, count)
+    if len(windows) < max(count, 1):
         raise DataError(
-            f"{source}: {wanted} {split} rolls, but there are {len(chosen)} windows of {bars} bars in {len(pieces)} "
-            f"{unit}; ask for at most that, or 0 for all"
+            f"{source}: {count} {split} rolls, but there are {len(windows)} windows of {bars} bars in {len(pieces)} "
+            f"{unit}: expected at most that, or 0 for all"
         )
-    return rolls_of(chosen, bars * BEATS * steps_per_beat, steps_per_beat, tracks, programs)
+    return rolls_of(windows, bars * BEATS * steps_per_beat, steps_per_beat, tracks, programs)
 
 
 def in_split(items: Iterable[T], name: Callable[[T], str], shares: Mapping[str, float], split: str) -> list[T]:
@@ -240,10 +253,13 @@ def read_piece(file: Path) -> Score:
     """Read a MIDI file of at most 32,768 beats.
 
     Args:
-        file: its path.
+        file: Its path.
+
+    Returns:
+        Its notes.
 
     Raises:
-        DataError: the file cannot be read or is longer.
+        DataError: The file cannot be read or is longer.
     """
     score = read_score(file)
     if score.length > _LONGEST * score.ticks_per_beat:
@@ -266,4 +282,4 @@ def require_sizes(bars: int, steps_per_beat: int, *rolls: int) -> None:
     if bars < 1 or not 1 <= steps_per_beat <= _FINEST:
         raise UsageError(f"bars = {bars}, steps_per_beat = {steps_per_beat}: expected 1 or more, 1 to {_FINEST}")
     if min(rolls) < 0:
-        raise UsageError("a count of rolls is below 0, expected 0 (all) or more")
+        raise UsageError(f"{min(rolls)} rolls, expected 0 (all) or more")

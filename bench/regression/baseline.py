@@ -37,7 +37,17 @@ from bench.results.statistics import mean
 from bench.results.suite import Suite
 from bench.vocabulary import Control
 
-__all__ = ["Baseline", "Measured", "Used", "accepted", "made_at", "measured", "of", "read", "suite_digest"]
+__all__ = [
+    "Baseline",
+    "CellMeasurement",
+    "PluginUse",
+    "environment_of",
+    "from_records",
+    "measured_cells",
+    "read",
+    "read_accepted",
+    "suite_digest",
+]
 
 SCHEMA = 1
 CLEAN = "clean"
@@ -48,8 +58,16 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Used(_Strict):
-    """A plugin of a cell: `params` and `data` are digests of its parameters and of the files that it reads."""
+class PluginUse(_Strict):
+    """A plugin of a cell.
+
+    Attributes:
+        name: The plugin's name.
+        version: The version that it says of itself.
+        digest: A digest of its source.
+        params: A digest of its parameters.
+        data: A digest of the files that it reads beside its source; "" for none.
+    """
 
     name: str
     version: int
@@ -58,23 +76,37 @@ class Used(_Strict):
     data: str = ""
 
 
-class Measured(_Strict):
-    """A cell over its seeds, as it was measured."""
+class CellMeasurement(_Strict):
+    """The measurement of a cell over its seeds.
+
+    Attributes:
+        dataset, defense, knowledge, attacker, adaptation: The cell's name, see `bench.results.cells.Cell`.
+        control: Which control the row is; "" for a defense.
+        metric: The metric that is scored.
+        plugins: Role -> plugin.
+        work: A digest of the keys of the cell's trials.
+        denied: Seed -> learning denied.
+        arms: Arm -> mean quality over items and seeds.
+        audibility: Measure -> mean over clips and seeds.
+        sounds: Seed -> hash of the protected set; none for unchanged data.
+        sets: Seed -> key of the protected set in the store.
+        items: The protected arm's mean quality of every held-out item that is scored.
+    """
 
     dataset: str
     defense: str
     knowledge: str
     attacker: str
     adaptation: str
-    control: Control = Control.NONE  # what must hold for the rest to mean anything
+    control: Control = Control.NONE
     metric: str
-    plugins: dict[str, Used]  # role -> plugin
+    plugins: dict[str, PluginUse]
     work: str
-    denied: dict[int, float]  # seed -> learning denied
-    arms: dict[str, Number]  # arm -> mean quality over items and seeds
+    denied: dict[int, float]
+    arms: dict[str, Number]
     audibility: dict[str, Number] = {}
-    sounds: dict[int, str] = {}  # seed -> hash of the protected set; none where the data is as it was
-    sets: dict[int, str] = {}  # seed -> key of the protected set in the store
+    sounds: dict[int, str] = {}
+    sets: dict[int, str] = {}
     items: list[Number] = []
 
     @property
@@ -83,27 +115,46 @@ class Measured(_Strict):
 
 
 class Baseline(_Strict):
-    """Every cell of a suite as somebody accepted it, and why."""
+    """Every cell of a suite as somebody accepted it, and why.
+
+    Attributes:
+        schema_version: The version of the file's form.
+        suite: The suite's name.
+        suite_digest: A digest of what the suite asks for, see `suite_digest`.
+        reason: Why it was accepted.
+        at: When, UTC.
+        bench: The version of bench.
+        environment: What decides about the last digits: torch, numpy, processor, accelerator. In the file "place".
+        ids: "data set / attacker" -> the names of the held-out items, in the order of `CellMeasurement.items`.
+        cells: The cells, in the order of their names.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     schema_version: int = SCHEMA
     suite: str
     suite_digest: str
     reason: str
-    at: str  # UTC
-    bench: str  # version
-    place: dict[str, str]  # what decides about the last digits: torch, numpy, processor, accelerator
-    ids: dict[str, list[str]]  # "data set / attacker" -> the names of the held-out items, in the order of `items`
-    cells: list[Measured]
+    at: str
+    bench: str
+    environment: dict[str, str] = pydantic.Field(validation_alias="place", serialization_alias="place")
+    ids: dict[str, list[str]]
+    cells: list[CellMeasurement]
 
     def text(self) -> str:
-        """JSON with a line for what changes together: a seeds' row, a plugin, an arms' row."""
-        return readable_json(self.model_dump(mode="json", exclude_defaults=False)) + "\n"
+        """Return the baseline as JSON in which what changes together stands on one line: seeds, a plugin, arms."""
+        return readable_json(self.model_dump(mode="json", by_alias=True)) + "\n"
 
     def save(self, path: Path) -> None:
+        """Write the baseline's file, whole or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         write_text(path, self.text())
 
 
-def accepted(path: Path, suite: Suite, name: str) -> Baseline:
+def read_accepted(path: Path, suite: Suite, name: str) -> Baseline:
     """Read the baseline that a suite is judged against.
 
     Args:
@@ -125,25 +176,35 @@ def accepted(path: Path, suite: Suite, name: str) -> Baseline:
     return baseline
 
 
-def of(suite: Suite, records: Sequence[Record], reason: str) -> Baseline:
-    """The baseline that these records make. They must be whole: see `bench.regression.gate.faults`."""
-    cells = measured(records)
+def from_records(suite: Suite, records: Sequence[Record], reason: str) -> Baseline:
+    """Build the baseline of a suite from its records.
+
+    Args:
+        suite: The suite.
+        records: Its records, complete: see `bench.regression.gate.faults`.
+        reason: Why it is accepted.
+    """
+    cells = measured_cells(records)
     return Baseline(
         suite=suite.name,
         suite_digest=suite_digest(suite),
         reason=reason,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         bench=__version__,
-        place=made_at(records),
+        environment=environment_of(records),
         ids={f"{r.trial.dataset.label} / {r.trial.attacker.label}": _scored_ids(r) for r in records if r.ids},
         cells=[cells[cell] for cell in sorted(cells)],
     )
 
 
 def read(path: Path) -> Baseline:
-    """A baseline from its file. Raises `DataError` in one line."""
+    """Read a baseline's file.
+
+    Raises:
+        DataError: It cannot be read, is no baseline, or is of a newer schema.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         if int(data["schema_version"]) > SCHEMA:
             raise DataError(f"{path} has schema {data['schema_version']}, this program reads up to {SCHEMA}: update it")
         return Baseline.model_validate(data)
@@ -154,21 +215,21 @@ def read(path: Path) -> Baseline:
 
 
 def suite_digest(suite: Suite) -> str:
-    """A digest of what a suite asks for: not of its prose."""
+    """Return a digest of what a suite asks for; its prose (about, notes, published figures) is left out."""
     return digest(suite.model_dump(mode="json", exclude={"about", "notes", "published"}))[:16]
 
 
-def measured(records: Iterable[Record]) -> dict[Cell, Measured]:
-    """Cells over their seeds. What has no number (a failed trial, a null score) is left out."""
+def measured_cells(records: Iterable[Record]) -> dict[Cell, CellMeasurement]:
+    """Return the measurement of every cell; trials without a number (failed, or a null score) are left out."""
     bins: dict[Cell, list[Record]] = defaultdict(list)
     for record in records:
         if record.status == "ok" and record.denied is not None:
             bins[cell_of(record)].append(record)
-    return {cell: _measured(cell, sorted(found, key=lambda r: r.trial.seed)) for cell, found in bins.items()}
+    return {cell: _measured(cell, sorted(group, key=lambda r: r.trial.seed)) for cell, group in bins.items()}
 
 
-def made_at(records: Iterable[Record]) -> dict[str, str]:
-    """Where records were made, as far as it decides about the last digits; several places are joined by commas."""
+def environment_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return the packages and processors that records were measured with; several values are joined by commas."""
     values_of: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         packages = record.provenance.get("packages", {})
@@ -179,11 +240,11 @@ def made_at(records: Iterable[Record]) -> dict[str, str]:
     return {name: ", ".join(sorted(values)) for name, values in values_of.items()}
 
 
-def _measured(cell: Cell, records: list[Record]) -> Measured:
+def _measured(cell: Cell, records: list[Record]) -> CellMeasurement:
     arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
     measures = records[0].audibility
     columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
-    return Measured(
+    return CellMeasurement(
         **cell._asdict(),
         control=records[0].trial.control,
         metric=records[0].metric,
@@ -198,7 +259,7 @@ def _measured(cell: Cell, records: list[Record]) -> Measured:
     )
 
 
-def _plugins(record: Record) -> dict[str, Used]:
+def _plugins(record: Record) -> dict[str, PluginUse]:
     """The plugins of a cell by role, under the names that baselines have for them."""
     plugins = {}
     for role, part in parts_of(record.trial):
@@ -210,9 +271,9 @@ def _plugins(record: Record) -> dict[str, Used]:
     return plugins
 
 
-def _used(part: PartRecord) -> Used:
+def _used(part: PartRecord) -> PluginUse:
     params = digest(part.params)[:8]
-    return Used(name=part.name, version=part.version, digest=part.digest, params=params, data=part.data)
+    return PluginUse(name=part.name, version=part.version, digest=part.digest, params=params, data=part.data)
 
 
 def _scored_ids(record: Record) -> list[str]:

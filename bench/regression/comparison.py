@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.regression.baseline import CLEAN, Measured, Used
+from bench.regression.baseline import CLEAN, CellMeasurement, PluginUse
 from bench.results.record import Number
 
 __all__ = ["MOVED", "Comparison", "seeds_that_decide", "smallest_drop", "value_text"]
@@ -30,12 +30,12 @@ class Comparison:
     Attributes:
         old: the cell of the baseline.
         new: the cell as it is measured now.
-        same_place: both were made with the same packages on the same kind of processor.
+        same_environment: both were made with the same packages on the same kind of processor.
     """
 
-    old: Measured
-    new: Measured
-    same_place: bool
+    old: CellMeasurement
+    new: CellMeasurement
+    same_environment: bool
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -48,12 +48,12 @@ class Comparison:
         return np.asarray([self.old.denied[seed] - self.new.denied[seed] for seed in self.seeds], dtype=np.float64)
 
     @property
-    def before(self) -> float:
+    def baseline_score(self) -> float:
         """Learning denied of the baseline, over the seeds that both have."""
         return float(np.mean([self.old.denied[seed] for seed in self.seeds]))
 
     @property
-    def now(self) -> float:
+    def score(self) -> float:
         """Learning denied as measured now, over the seeds that both have."""
         return float(np.mean([self.new.denied[seed] for seed in self.seeds]))
 
@@ -70,8 +70,8 @@ class Comparison:
     @cached_property
     def tested(self) -> bool:
         """Whether the cell is tested: not a control, and not exactly the same work with the same result."""
-        untouched = self.same_place and self.old.work == self.new.work and not self.drops.any()
-        return not untouched and not self.new.control
+        identical = self.same_environment and self.old.work == self.new.work and not self.drops.any()
+        return not identical and not self.new.control
 
     def p_values(self) -> tuple[float, float]:
         """One-sided p of Student's paired t: that it fell, that it rose.
@@ -90,7 +90,7 @@ class Comparison:
         return float(stdtr(len(self.drops) - 1, -t)), float(stdtr(len(self.drops) - 1, t))
 
     @cached_property
-    def changed(self) -> list[str]:
+    def changed_plugins(self) -> list[str]:
         """The plugins whose code differs, in words."""
         return [
             f"{role} '{new.name}' ({old.digest[:6]} -> {new.digest[:6]}, still version {new.version})"
@@ -107,22 +107,22 @@ class Comparison:
     def drifts(self) -> bool:
         """Whether the clean arm shows that this place moves scores by itself."""
         steady = all(old.digest == new.digest for role, old, new in self._plugins if role in ("dataset", "attacker"))
-        return not self.same_place and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
+        return not self.same_environment and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
 
     @cached_property
-    def moved(self) -> list[str]:
+    def movements(self) -> list[str]:
         """What moved, in words."""
-        most = float(np.abs(self.drops).max(initial=0))
-        score = [f"learning denied moved by up to {most:.2g}"] if most > MOVED else []
-        return score + self.moved_set
+        largest = float(np.abs(self.drops).max(initial=0))
+        score = [f"learning denied moved by up to {largest:.2g}"] if largest > MOVED else []
+        return score + self.set_movements
 
     @cached_property
-    def moved_set(self) -> list[str]:
+    def set_movements(self) -> list[str]:
         """What moved of the protected set, in words."""
-        shared = set(self.old.sounds) & set(self.new.sounds)
-        differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in shared)
+        common_seeds = set(self.old.sounds) & set(self.new.sounds)
+        differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in common_seeds)
         audible = [name for name, old in self.old.audibility.items() if _differ(old, self.new.audibility.get(name))]
-        if differs and (self.same_place or audible):
+        if differs and (self.same_environment or audible):
             values = [
                 f"{n} {self.old.audibility[n]:g} -> {value_text(self.new.audibility.get(n))}" for n in audible[:2]
             ]
@@ -143,13 +143,13 @@ class Comparison:
             notes.append(f"scored by {self.new.metric}, the baseline by {self.old.metric}")
         if set(self.old.plugins) != set(self.new.plugins):
             notes.append("other plugins take part than in the baseline")
-        if self.changed and not self.moved:
+        if self.changed_plugins and not self.movements:
             notes.append("code changed, nothing moved")
-        if self.moved and not parameters and not files and (self.drifts or not self.changed):
+        if self.movements and not parameters and not files and (self.drifts or not self.changed_plugins):
             cause = "another processor or torch than the baseline's"
-            if self.same_place:
+            if self.same_environment:
                 cause = "the engine or chance in a plugin"
-            notes.append(f"drift: {' and '.join(self.moved)} with no plugin's code changed ({cause})")
+            notes.append(f"drift: {' and '.join(self.movements)} with no plugin's code changed ({cause})")
         return notes
 
     def moved_items(self, names: Sequence[str]) -> list[tuple[str, float, float]]:
@@ -172,7 +172,7 @@ class Comparison:
         return tuple((f"seed {self.worst_seed}", key) for key in keys) if all(keys) else ()
 
     @cached_property
-    def _plugins(self) -> list[tuple[str, Used, Used]]:
+    def _plugins(self) -> list[tuple[str, PluginUse, PluginUse]]:
         roles = [role for role in self.old.plugins if role in self.new.plugins]
         return [(role, self.old.plugins[role], self.new.plugins[role]) for role in roles]
 

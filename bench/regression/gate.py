@@ -41,7 +41,7 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK, WORSE
-from bench.regression.baseline import CLEAN, Baseline, Measured, made_at, measured
+from bench.regression.baseline import CLEAN, Baseline, CellMeasurement, environment_of, measured_cells
 from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE
@@ -75,8 +75,8 @@ class Verdict:
     cell: Cell
     word: Word
     sentence: str  # why, for people
-    before: float = math.nan  # learning denied, mean over the seeds that both have
-    now: float = math.nan
+    baseline_score: float = math.nan  # learning denied, mean over the seeds that both have
+    score: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
     detectable_drop: float = math.nan  # the true drop that would be told from chance four times in five
@@ -87,7 +87,7 @@ class Verdict:
 
     @property
     def drop(self) -> float:
-        return self.before - self.now
+        return self.baseline_score - self.score
 
     @property
     def exit(self) -> int:
@@ -129,24 +129,30 @@ def judge(
     """
     if other := other_device(baseline, records):
         raise UsageError(other)
-    old, new = {cell.cell: cell for cell in baseline.cells}, measured(records)
-    wanted = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
-    wrong = faults(records, wanted)
-    same_place = baseline.place == made_at(records)
-    pairs = {cell: Comparison(old[cell], new[cell], same_place) for cell in old if cell in new and cell not in wrong}
+    old, new = {cell.cell: cell for cell in baseline.cells}, measured_cells(records)
+    trials = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
+    cell_faults = faults(records, trials)
+    same_environment = baseline.environment == environment_of(records)
+    pairs = {
+        cell: Comparison(old[cell], new[cell], same_environment)
+        for cell in old
+        if cell in new and cell not in cell_faults
+    }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
     hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
     verdicts = [
-        Verdict(cell, word, why, before=_mean_of(old.get(cell)), now=_mean_of(new.get(cell)))
-        for cell, (word, why) in wrong.items()
+        Verdict(cell, word, sentence, baseline_score=_mean_of(old.get(cell)), score=_mean_of(new.get(cell)))
+        for cell, (word, sentence) in cell_faults.items()
     ]
     for cell, pair in pairs.items():
         names = baseline.ids.get(f"{cell.dataset} / {cell.attacker}", [])
         verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1), names))
     for cell, measurement in new.items():
-        if cell not in old and cell not in wrong:
-            now = _mean_of(measurement)
-            verdicts.append(Verdict(cell, "new", f"the baseline does not know it (now {now:+.3f}): accept it", now=now))
+        if cell not in old and cell not in cell_faults:
+            score = _mean_of(measurement)
+            verdicts.append(
+                Verdict(cell, "new", f"the baseline does not know it (now {score:+.3f}): accept it", score=score)
+            )
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
     return Report(baseline.suite, tuple(verdicts), len(p_values))
@@ -154,14 +160,15 @@ def judge(
 
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
     """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
-    measured_on = made_at(record for record in records if record.status == "ok").get("accelerator")
-    accepted = baseline.place.get("accelerator", NONE)
-    if measured_on is None or measured_on == accepted:
+    measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
+    accepted_on = baseline.environment.get("accelerator", NONE)
+    if measured_on is None or measured_on == accepted_on:
         return ""
-    then, now = (name.replace(NONE, "processors") for name in (accepted, measured_on))
+    accepted_name, measured_name = (name.replace(NONE, "processors") for name in (accepted_on, measured_on))
     return (
-        f"the baseline was made on {then}, these records on {now}, and scores of different devices are not compared: "
-        f"run the gate on {then} (--device), or accept a baseline made on {now}"
+        f"the baseline was made on {accepted_name}, these records on {measured_name}, "
+        f"and scores of different devices are not compared: run the gate on {accepted_name} (--device), "
+        f"or accept a baseline made on {measured_name}"
     )
 
 
@@ -170,17 +177,17 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
     by_cell: dict[Cell, list[Record]] = {}
     for record in records:
         by_cell.setdefault(cell_of(record), []).append(record)
-    wanted: dict[Cell, set[int]] = {cell: set() for cell in by_cell}
+    seeds_due: dict[Cell, set[int]] = {cell: set() for cell in by_cell}
     for cell, seed in due:
-        wanted.setdefault(cell, set()).add(seed)
-    fault_of = {cell: _fault(by_cell.get(cell, []), seeds) for cell, seeds in wanted.items()}
+        seeds_due.setdefault(cell, set()).add(seed)
+    fault_of = {cell: _fault(by_cell.get(cell, []), seeds) for cell, seeds in seeds_due.items()}
     cell_faults: dict[Cell, tuple[Word, str]] = {cell: fault for cell, fault in fault_of.items() if fault}
-    controlled = {(cell.dataset, cell.attacker) for cell, rows in by_cell.items() if _fixed(rows[0])}
+    with_control = {(cell.dataset, cell.attacker) for cell, rows in by_cell.items() if _fixed(rows[0])}
     for cell in by_cell:
-        if (cell.dataset, cell.attacker) not in controlled:
-            lacking = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
+        if (cell.dataset, cell.attacker) not in with_control:
+            clean_cell = Cell(cell.dataset, CLEAN, NONE, cell.attacker, NONE)
             cell_faults.setdefault(
-                lacking, ("missing", "the clean control is not there: name a clean defense in the suite")
+                clean_cell, ("missing", "the clean control is not there: name a clean defense in the suite")
             )
     return cell_faults
 
@@ -203,20 +210,20 @@ def _verdict(
         hypotheses: how many are not rejected yet, in the whole run.
         names: the held-out items, in the order of their qualities.
     """
-    before, now, seeds = pair.before, pair.now, len(pair.seeds)
-    chance = p[0] if before > now else p[1]
+    baseline_score, score, seeds = pair.baseline_score, pair.score, len(pair.seeds)
+    chance = p[0] if baseline_score > score else p[1]
     word, sentence = _decided(pair, limits, chance)
     decide = None
     if word == "suspicious":
-        decide = seeds_that_decide(before - now, pair.spread, hypotheses, limits.alpha)
-        more = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
-        sentence = f"{sentence}; {more} would decide"
+        decide = seeds_that_decide(baseline_score - score, pair.spread, hypotheses, limits.alpha)
+        count = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
+        sentence = f"{sentence}; {count} would decide"
     return Verdict(
         cell=pair.new.cell,
         word=word,
         sentence=sentence,
-        before=before,
-        now=now,
+        baseline_score=baseline_score,
+        score=score,
         p=chance,
         seeds=seeds,
         detectable_drop=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
@@ -235,13 +242,13 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
         limits: what the suite calls a regression.
         chance: the adjusted p of the direction in which the score moved.
     """
-    drop = pair.before - pair.now
-    scores = f"learning denied {pair.before:+.3f} -> {pair.now:+.3f}"
+    drop = pair.baseline_score - pair.score
+    scores = f"learning denied {pair.baseline_score:+.3f} -> {pair.score:+.3f}"
     certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(pair.seeds)} seeds"
-    moved = pair.moved_set if pair.drifts else pair.moved
-    if pair.changed and not pair.versioned and moved:
+    movements = pair.set_movements if pair.drifts else pair.movements
+    if pair.changed_plugins and not pair.versioned and movements:
         return "unversioned", (
-            f"the code of {', '.join(pair.changed)} changed and {' and '.join(moved)}, but no version did: "
+            f"the code of {', '.join(pair.changed_plugins)} changed and {' and '.join(movements)}, but no version did: "
             f"raise `version` where what it computes was meant to change ({scores})"
         )
     if pair.new.control:
@@ -256,11 +263,11 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
-    absent = sorted(seeds - {record.trial.seed for record in records})
-    if absent and not records:
+    missing_seeds = sorted(seeds - {record.trial.seed for record in records})
+    if missing_seeds and not records:
         return "missing", "no record of it: the suite has no such cell any more, or it was not run"
-    if absent:
-        return "missing", f"no record of seed {', '.join(map(str, absent))}"
+    if missing_seeds:
+        return "missing", f"no record of seed {', '.join(map(str, missing_seeds))}"
     for record in records:
         at = f"seed {record.trial.seed}"
         if record.void:
@@ -286,6 +293,6 @@ def _fixed(record: Record) -> bool:
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 
-def _mean_of(cell: Measured | None) -> float:
+def _mean_of(cell: CellMeasurement | None) -> float:
     """Learning denied over the seeds; NaN where there is no cell."""
     return mean(cell.denied.values()) if cell else math.nan

@@ -21,7 +21,7 @@ _LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all oth
 def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locate) -> Iterator[str]:
     """Every cell, then why cells failed and where to look."""
     yield text_table(*rows(report))
-    torch = baseline.place.get("torch", "?")
+    torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
     if baseline.suite_digest != suite_digest(suite):
         yield "the suite asks for something else than when the baseline was accepted"
@@ -35,7 +35,7 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: learning denied then and now, the drop, its adjusted p, the drop that 80 % would see."""
-    numbers = [(v.before, v.now, v.drop) for v in report.verdicts]
+    numbers = [(v.baseline_score, v.score, v.drop) for v in report.verdicts]
     body = [
         [
             str(v.cell),
@@ -58,9 +58,9 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
     """What explains a verdict: notes, the items that moved most, the protected sets to listen to."""
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
-        lines += [f"held-out item {name}: quality {before:.4g} -> {after:.4g}" for name, before, after in verdict.items]
-        for when, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
-            lines.append(f"protected set {when}, {seed}: {locate(key)}")
+        lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.items]
+        for moment, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
+            lines.append(f"protected set {moment}, {seed}: {locate(key)}")
     return lines
 
 

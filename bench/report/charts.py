@@ -38,11 +38,11 @@ class _Scale:
     def __call__(self, value: float) -> float:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
 
-    def ticks(self, most: int) -> list[float]:
+    def ticks(self, count: int) -> list[float]:
         """Return round values inside the range, at most so many and one more."""
         from matplotlib.ticker import MaxNLocator
 
-        values = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
+        values = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
         return [float(value) for value in values if self.low <= value <= self.high]
 
 
@@ -68,10 +68,10 @@ def curves(arms: Mapping[str, Sequence[Sequence[tuple[float, float]]]], y_label:
             _line(picture, [(x(step), y(value)) for step, value in run], colour, 1, opacity="0.35")
         steps = sorted(set.intersection(*({step for step, _ in run} for run in runs)))
         means = [sum(dict(run)[step] for run in runs) / len(runs) for step in steps]
-        places = [(x(step), y(mean)) for step, mean in zip(steps, means, strict=True)]
-        _line(picture, places, colour, 2.4, **{"stroke-dasharray": dash} if dash else {})
-        for place in places:
-            _mark(picture, mark, place, 3.5, colour)
+        marks = [(x(step), y(mean)) for step, mean in zip(steps, means, strict=True)]
+        _line(picture, marks, colour, 2.4, **{"stroke-dasharray": dash} if dash else {})
+        for point in marks:
+            _mark(picture, mark, point, 3.5, colour)
     _legend(picture, list(arms))
     return ElementTree.tostring(picture, encoding="unicode")
 
@@ -88,14 +88,14 @@ def seeds(per_seed: Mapping[int, float], mean: float, low: float, high: float) -
     Returns:
         An SVG element for an HTML page.
     """
-    listed = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
-    picture = _picture(560, 150, f"Learning denied by seed. {listed}")
+    scores = ", ".join(f"seed {seed}: {value:+.3f}" for seed, value in per_seed.items())
+    picture = _picture(560, 150, f"Learning denied by seed. {scores}")
     finite = [value for value in (0.0, 1.0, mean, low, high, *per_seed.values()) if not math.isnan(value)]
     x = _scale(finite, _LEFT, 560 - _RIGHT)
     y = _Scale(-0.6, 0.6, 150 - _BOTTOM, _TOP)
     _x_axis(picture, x, y, "learning denied (0: nothing, 1: all of it)")
-    for value, more in ((0.0, {}), (1.0, {"stroke-dasharray": "2 3"})):
-        _line(picture, [(x(value), y.start), (x(value), y.end)], _INK, 1.1, **more)
+    for value, attributes in ((0.0, {}), (1.0, {"stroke-dasharray": "2 3"})):
+        _line(picture, [(x(value), y.start), (x(value), y.end)], _INK, 1.1, **attributes)
     if not math.isnan(low):
         _line(picture, [(x(low), y(0)), (x(high), y(0))], "var(--blue)", 7, opacity="0.3")
     _line(picture, [(x(mean), y(0) - 16), (x(mean), y(0) + 16)], "var(--blue)", 3.5)
@@ -152,16 +152,16 @@ def _legend(picture: ElementTree.Element, names: Sequence[str]) -> None:
 
 
 def _line(
-    picture: ElementTree.Element, points: Sequence[tuple[float, float]], colour: str, width: float, **more: str
+    picture: ElementTree.Element, points: Sequence[tuple[float, float]], colour: str, width: float, **attributes: str
 ) -> None:
     """Draw a line through some points."""
-    drawn = {"points": " ".join(f"{x:g},{y:g}" for x, y in points), "fill": "none"}
-    ElementTree.SubElement(picture, "polyline", {**drawn, "stroke": colour, "stroke-width": f"{width:g}", **more})
+    shape = {"points": " ".join(f"{x:g},{y:g}" for x, y in points), "fill": "none"}
+    ElementTree.SubElement(picture, "polyline", {**shape, "stroke": colour, "stroke-width": f"{width:g}", **attributes})
 
 
-def _mark(picture: ElementTree.Element, shape: str, place: tuple[float, float], size: float, colour: str) -> None:
+def _mark(picture: ElementTree.Element, shape: str, centre: tuple[float, float], size: float, colour: str) -> None:
     """Draw a mark around a place."""
-    x, y = place
+    x, y = centre
     if shape == "circle":
         ElementTree.SubElement(picture, "circle", {"cx": f"{x:g}", "cy": f"{y:g}", "r": f"{size:g}", "fill": colour})
         return
@@ -174,7 +174,7 @@ def _mark(picture: ElementTree.Element, shape: str, place: tuple[float, float], 
     ElementTree.SubElement(picture, "polygon", {"points": points, "fill": colour})
 
 
-def _text(picture: ElementTree.Element, text: str, x: float, y: float, anchor: str, **more: str) -> None:
+def _text(picture: ElementTree.Element, text: str, x: float, y: float, anchor: str, **attributes: str) -> None:
     """Write some words."""
     look = {"font-size": f"{_FONT}", "font-family": "sans-serif", "fill": _INK, "text-anchor": anchor}
-    ElementTree.SubElement(picture, "text", {"x": f"{x:g}", "y": f"{y:g}", **look, **more}).text = text
+    ElementTree.SubElement(picture, "text", {"x": f"{x:g}", "y": f"{y:g}", **look, **attributes}).text = text

@@ -19,41 +19,41 @@ Table = tuple[list[str], list[list[str]]]  # headings; text[line][column]
 def main_table(rows: Sequence[RowView]) -> Table:
     """The table that ranks: one line a row, at its best response. Columns that tell nothing are left out."""
     cells = [cell.score for row in rows for cell in row.cells]
-    audible = [
+    measures = [
         each
         for each in AUDIBILITY
         if _tells(each.name, [row.row.audibility[each.name] for row in rows if each.name in row.row.audibility])
     ]
     distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
-    datasets = len({row.row.dataset for row in rows}) > 1
-    scopes = any(row.row.per for row in rows)
-    remainder = any(Arm.REMAINDER in cell.means for cell in cells)
-    viewed = any(not math.isnan(cell.changed) for cell in cells)
-    missing = any(cell.missing for cell in cells)
-    costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
+    several_datasets = len({row.row.dataset for row in rows}) > 1
+    has_scopes = any(row.row.scope for row in rows)
+    has_remainder = any(Arm.REMAINDER in cell.means for cell in cells)
+    has_input_change = any(not math.isnan(cell.input_change) for cell in cells)
+    has_missing = any(cell.missing for cell in cells)
+    has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
     scores = ["learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
-    scores += (["q remainder"] if remainder else []) + (["input changed"] if viewed else []) + ["seeds"]
-    scores += ["missing items"] if missing else []
-    headings = (["data set"] if datasets else []) + ["rank", "defense"] + (["scope"] if scopes else [])
-    headings += ["knowledge", *scores, *(each.heading for each in audible), *distances]
-    headings += ["protect CPU s"] if costs else []
+    scores += (["q remainder"] if has_remainder else []) + (["input changed"] if has_input_change else []) + ["seeds"]
+    scores += ["missing items"] if has_missing else []
+    headings = (["data set"] if several_datasets else []) + ["rank", "defense"] + (["scope"] if has_scopes else [])
+    headings += ["knowledge", *scores, *(each.heading for each in measures), *distances]
+    headings += ["protect CPU s"] if has_costs else []
     body = []
     for row in rows:
-        line = ([row.row.dataset] if datasets else []) + [row.rank, row.row.defense]
-        line += ([row.row.per or DASH] if scopes else []) + [row.row.knowledge]
+        line = ([row.row.dataset] if several_datasets else []) + [row.rank, row.row.defense]
+        line += ([row.row.scope or DASH] if has_scopes else []) + [row.row.knowledge]
         if row.shown is None:
             line += ["failed", *[""] * (len(scores) - 1)]
         else:
             best = row.shown.score
             line += [number(best.denied.mean, "+.3f"), bounds(best.denied), best.response]
             line += [number(best.means.get(arm, math.nan), ".4f") for arm in SCORED]
-            line += [number(best.means.get(Arm.REMAINDER, math.nan), ".4f")] if remainder else []
-            line += [number(best.changed, ".1%")] if viewed else []
+            line += [number(best.means.get(Arm.REMAINDER, math.nan), ".4f")] if has_remainder else []
+            line += [number(best.input_change, ".1%")] if has_input_change else []
             line.append(str(len(best.per_seed)))
-            line += [str(best.missing)] if missing else []
-        line += [number(row.row.audibility.get(each.name, math.nan), each.form) for each in audible]
+            line += [str(best.missing)] if has_missing else []
+        line += [number(row.row.audibility.get(each.name, math.nan), each.form) for each in measures]
         line += [number(row.row.distance.get(name, math.nan), ".2f") for name in distances]
-        line += [number(row.row.seconds, ".1f")] if costs else []
+        line += [number(row.row.seconds, ".1f")] if has_costs else []
         body.append(line)
     return headings, body
 

@@ -42,8 +42,10 @@ def inspected(source: Source, records: Sequence[Record], locate: Locate) -> str:
         head.append(f"void: {', '.join(score.void)}")
     parts = ["\n".join(head), _arms(records, seeds)]
     if row.audibility:
-        shown = [(m.heading, number(row.audibility[m.name], m.form)) for m in AUDIBILITY if m.name in row.audibility]
-        parts.append("audibility: " + ", ".join(f"{heading} {value}" for heading, value in shown))
+        measured_values = [
+            (m.heading, number(row.audibility[m.name], m.form)) for m in AUDIBILITY if m.name in row.audibility
+        ]
+        parts.append("audibility: " + ", ".join(f"{heading} {value}" for heading, value in measured_values))
     parts += [_checks(records, seeds), _plugins(records[0]), _stages(records, locate), _logs(records, seeds)]
     parts += [_errors(records), _commands(source, records)]
     return "\n\n".join(part for part in parts if part)
@@ -64,10 +66,10 @@ def _checks(records: Sequence[Record], seeds: Sequence[str]) -> str:
         return ""
     body = []
     for name in names:
-        each = [next((check for check in record.checks if check.name == name), None) for record in records]
-        shown = [_check(check) if check else DASH for check in each]
-        limit = next((check.limit for check in each if check), None)
-        body.append([name, number(math.nan if limit is None else limit, ".3f"), *shown])
+        checks = [next((check for check in record.checks if check.name == name), None) for record in records]
+        values = [_check(check) if check else DASH for check in checks]
+        limit = next((check.limit for check in checks if check), None)
+        body.append([name, number(math.nan if limit is None else limit, ".3f"), *values])
     return text_table(["validity check", "limit", *seeds], body)
 
 
@@ -88,12 +90,12 @@ def _plugins(record: Record) -> str:
 
 def _stages(records: Sequence[Record], locate: Locate) -> str:
     """Return every stage: its cost, and where its artefact is."""
-    body, listed = [], set()
+    body, keys = [], set()
     for record in records:
         for role, key in record.stages.items():
-            if key in listed:
+            if key in keys:
                 continue
-            listed.add(key)
+            keys.add(key)
             cost = record.cost.get(role, {}).get("cpu_seconds", math.nan)
             body.append([role.replace("_", " "), str(record.trial.seed), key[:12], number(cost, ".1f"), locate(key)])
     return text_table(["stage", "seed", "key", "CPU s", "artefact"], body)
@@ -136,10 +138,10 @@ def _commands(source: Source, records: Sequence[Record]) -> str:
     """Return what made the records, and the commands that go on from here."""
     first = records[0]
     git = first.provenance.get("git") or {}
-    changed = ", with changes that were not committed" if git.get("dirty") else ""
+    note = ", with changes that were not committed" if git.get("dirty") else ""
     lines = [
         f"made by: {first.provenance.get('command') or DASH}",
-        f"         {first.provenance.get('at', '')}, commit {git.get('commit', DASH)}{changed}",
+        f"         {first.provenance.get('at', '')}, commit {git.get('commit', DASH)}{note}",
     ]
     path, name = shlex.quote(str(source.path)), shlex.quote(first.name)
     if source.suite is not None:

@@ -49,12 +49,12 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
 
 
 def _losses(records: Sequence[Record]) -> list[float]:
-    crafted = [record.crafting_log for record in records if record.crafting_log]
-    ends = [[lines[at].get("loss") for lines in crafted] for at in (0, -1)]
-    learning = [[_last(record, arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
+    logs = [record.crafting_log for record in records if record.crafting_log]
+    surrogate = [[lines[at].get("loss") for lines in logs] for at in (0, -1)]
+    training = [[_last(record, arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
     held_out = [[-record.mean(arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
-    changed = [value for record in records for value in record.input_change]
-    columns: list[Sequence[float | None]] = [*ends, *learning, *held_out, changed]
+    input_changes = [value for record in records for value in record.input_change]
+    columns: list[Sequence[float | None]] = [*surrogate, *training, *held_out, input_changes]
     return [mean(values) for values in columns]
 
 

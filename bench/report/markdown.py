@@ -44,20 +44,20 @@ def page(board: Board, command: str) -> str:
     if len(responses(views)) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(response_table(views)))
-    moved = losses.moved_table(records)
-    if moved[1]:
-        parts += ["## What moved", losses.MEANING, _table(moved)]
+    loss_table = losses.moved_table(records)
+    if loss_table[1]:
+        parts += ["## What moved", losses.MEANING, _table(loss_table)]
     for title, headings, body in music.tables(records, suite.published):
         parts += [f"## {title}", _table((headings, body))]
     epochs = epochs_table(records, suite)
     if epochs[1]:
         parts += ["## Epoch by epoch", _EPOCHS, _table(epochs)]
-    failed = [record for record in board.failed if record.error]
-    if failed:
+    failed_records = [record for record in board.failed if record.error]
+    if failed_records:
         parts.append("## Failed")
         parts += [
             f"* {markdown_text(record.name)}: {markdown_text(record.error['message'] if record.error else '')}"
-            for record in failed
+            for record in failed_records
         ]
     if board.checks:
         parts += ["## Validity checks", _table(checks_table(board.checks))]

@@ -77,23 +77,23 @@ class MediaBuilder:
         picture, caption = _PICTURES.of(clean)
         draw = functools.partial(picture, clean, protected)
         if deep and record.trial.adaptation:
-            under = f"after {record.trial.adaptation.label}"
+            condition = f"after {record.trial.adaptation.label}"
             for name, role in (
-                (f"protected, {under}", "protected_learned"),
-                (f"clean, {under}", "clean_adapted_learned"),
+                (f"protected, {condition}", "protected_learned"),
+                (f"clean, {condition}", "clean_adapted_learned"),
             ):
                 key = self._trained_on(record, role)
-                adapted = _pick(self._by_key(record, key), item) if key and key not in keys else None
-                if adapted is not None:
-                    versions.append(self._version(name, adapted, key))
+                adapted_set = _pick(self._by_key(record, key), item) if key and key not in keys else None
+                if adapted_set is not None:
+                    versions.append(self._version(name, adapted_set, key))
         return MediaItem(title, item, tuple(versions), self._once((*keys, item), ".png", draw), caption)
 
     def _noise(self, clean: Clips, protected: Clips, key: str) -> list[MediaClip]:
         noise = clean.with_audio(protected.audio - clean.audio)
-        power, own = float(clean.audio.square().mean()), float(noise.audio.square().mean())
-        if own == 0.0:
+        signal_power, noise_power = float(clean.audio.square().mean()), float(noise.audio.square().mean())
+        if noise_power == 0.0:
             return []
-        gain = min(math.sqrt(power / own), _LOUDEST / float(noise.audio.abs().max()))
+        gain = min(math.sqrt(signal_power / noise_power), _LOUDEST / float(noise.audio.abs().max()))
         return [
             self._version("noise alone", noise, f"{key} noise", "as loud as it is"),
             self._version(
@@ -107,23 +107,23 @@ class MediaBuilder:
     def _additions(self, clean: Rolls, protected: Rolls, key: str) -> list[MediaClip]:
         """The notes that begin where none began before."""
         notes = notes_of(protected)
-        added = notes[~clean.onset[cells_of(notes, protected)]]
-        if not len(added):
+        new_notes = notes[~clean.onset[cells_of(notes, protected)]]
+        if not len(new_notes):
             return []
-        return [self._version("notes added, alone", to_rolls(added, protected), f"{key} added")]
+        return [self._version("notes added, alone", to_rolls(new_notes, protected), f"{key} added")]
 
     def _generated(self, record: Record) -> MediaItem | None:
         versions = []
         arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
         if not record.trial.control.is_clean:
             arms.insert(1, ("protected", "after learning from protected data"))
-        for arm, says in arms:
+        for arm, phrase in arms:
             samples = self._set(record, arm)
             if samples is None:
                 continue
             for at in range(min(_SAMPLES, len(samples))):
                 key = f"{record.stages[arm]} {at}"
-                versions.append(self._version(f"{says}, {at + 1}", samples.select([at]), key, group="generated"))
+                versions.append(self._version(f"{phrase}, {at + 1}", samples.select([at]), key, group="generated"))
         if not versions:
             return None
         return MediaItem("generated", record.trial.attacker.label, tuple(versions))
@@ -157,14 +157,14 @@ class MediaBuilder:
         """A set of one item as a file. source: what tells this sound from all others of the item's id."""
         return MediaClip(name, self._once((source, data.ids[0]), ".flac", lambda: _flac(_sound(data))), note, group)
 
-    def _once(self, what: tuple[str, ...], ending: str, make: Callable[[], bytes]) -> str:
+    def _once(self, identity: tuple[str, ...], suffix: str, make: Callable[[], bytes]) -> str:
         """The file of something that is made but once, under the hash of its content; its name."""
-        if what not in self._written:
-            self._written[what] = self._write(make(), ending)
-        return self._written[what]
+        if identity not in self._written:
+            self._written[identity] = self._write(make(), suffix)
+        return self._written[identity]
 
-    def _write(self, content: bytes, ending: str) -> str:
-        name = hashlib.sha256(content).hexdigest()[:20] + ending
+    def _write(self, content: bytes, suffix: str) -> str:
+        name = hashlib.sha256(content).hexdigest()[:20] + suffix
         self._folder.mkdir(parents=True, exist_ok=True)
         if not (self._folder / name).exists():
             (self._folder / name).write_bytes(content)
@@ -180,10 +180,10 @@ def _chosen(record: Record) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if not values:
         return [("first", record.audibility_ids[0])] if record.audibility_ids else []
-    ordered = sorted(values, reverse=metric not in CEILINGS)
-    typical, worst = ordered[len(ordered) // 2], ordered[-1]
-    named = [(f"typical ({metric} {typical[0]:.3g})", typical[1])]
-    return named + ([(f"most audible ({metric} {worst[0]:.3g})", worst[1])] if worst[1] != typical[1] else [])
+    by_audibility = sorted(values, reverse=metric not in CEILINGS)
+    typical, worst = by_audibility[len(by_audibility) // 2], by_audibility[-1]
+    items = [(f"typical ({metric} {typical[0]:.3g})", typical[1])]
+    return items + ([(f"most audible ({metric} {worst[0]:.3g})", worst[1])] if worst[1] != typical[1] else [])
 
 
 def _pick(data: Data | None, item: str) -> Data | None:
@@ -213,8 +213,8 @@ _PICTURES: PerDomain[tuple[Callable[..., bytes], str]] = PerDomain(
 def _flac(clips: Clips) -> bytes:
     import soundfile
 
-    most = min(int(clips.lengths[0]), int(_MOST_SECONDS * clips.rate))
-    audio: Tensor = clips.audio[0, :, :most].clamp(-1, 1)
+    count = min(int(clips.lengths[0]), int(_MOST_SECONDS * clips.rate))
+    audio: Tensor = clips.audio[0, :, :count].clamp(-1, 1)
     buffer = io.BytesIO()
     soundfile.write(buffer, audio.T.numpy(), clips.rate, subtype="PCM_16", format="FLAC")
     return buffer.getvalue()

@@ -45,11 +45,11 @@ def recordings(clean: Clips, protected: Clips) -> bytes:
     import matplotlib as mpl
 
     length = min(int(clean.lengths[0]), int(_MOST_SECONDS * clean.rate))
-    before, after = (clips.audio[0].mean(0)[:length].numpy() for clips in (clean, protected))
-    panels = {"clean": before, "protected": after, "difference": after - before}
+    clean_wave, protected_wave = (clips.audio[0].mean(0)[:length].numpy() for clips in (clean, protected))
+    panels = {"clean": clean_wave, "protected": protected_wave, "difference": protected_wave - clean_wave}
     window = max(64, 2 ** int(np.log2(clean.rate * 0.032)))
-    peak = max(float(np.abs(before).max()), float(np.abs(after).max()), 1e-6)
-    top = float(_spectrogram(before, window).max())
+    peak = max(float(np.abs(clean_wave).max()), float(np.abs(protected_wave).max()), 1e-6)
+    top = float(_spectrogram(clean_wave, window).max())
     with mpl.rc_context(_STYLE):
         figure, axes = _grid(7.2, 3.4, 2, 3, [1, 2])
         seconds = np.arange(length) / clean.rate
@@ -76,23 +76,28 @@ def rolls(clean: Rolls, protected: Rolls) -> bytes:
     with mpl.rc_context(_STYLE):
         figure, axes = _grid(6.4, 3.0, 1, 1, [1])
         panel = axes[0, 0]
-        before, after = _notes(clean), _notes(protected)
-        pitches = [note[1] for note in (*before, *after)] or [60]
-        last = max((note[0] + length for notes in (before, after) for note, (length, _) in notes.items()), default=1)
-        for note in before.keys() | after.keys():
+        clean_notes, protected_notes = _notes(clean), _notes(protected)
+        pitches = [note[1] for note in (*clean_notes, *protected_notes)] or [60]
+        last = max(
+            (note[0] + length for notes in (clean_notes, protected_notes) for note, (length, _) in notes.items()),
+            default=1,
+        )
+        for note in clean_notes.keys() | protected_notes.keys():
             start, pitch, _ = note
-            length, velocity = after.get(note) or before[note]
-            if note not in before:
+            length, velocity = protected_notes.get(note) or clean_notes[note]
+            if note not in clean_notes:
                 look: dict[str, Any] = {"facecolor": "#E69F00", "edgecolor": "#9a5b00", "linewidth": 1.0}
-            elif note not in after:
+            elif note not in protected_notes:
                 look = {"facecolor": "none", "edgecolor": "#D55E00", "linestyle": "--", "linewidth": 1.0}
-            elif abs(velocity - before[note][1]) > 0.5 / 127:
+            elif abs(velocity - clean_notes[note][1]) > 0.5 / 127:
                 look = {"facecolor": "#56B4E9", "edgecolor": "#1b5f8a", "hatch": "////", "linewidth": 0.6}
             else:
                 look = {"facecolor": _INK, "edgecolor": "none", "alpha": 0.4 + 0.5 * velocity}
             panel.add_patch(Rectangle((start, pitch - 0.4), max(length, 1) * 0.92, 0.8, **look))
-            if note in before and note in after and length > before[note][0]:  # held longer: the rest was added
-                old_length = before[note][0]
+            if (
+                note in clean_notes and note in protected_notes and length > clean_notes[note][0]
+            ):  # held longer: the rest was added
+                old_length = clean_notes[note][0]
                 panel.add_patch(
                     Rectangle(
                         (start + old_length, pitch - 0.4),

@@ -96,8 +96,8 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
             colour = "#7f858d" if point.control else COLOURS[0 if point.front else 1]
             if not math.isnan(point.low):
                 axes.plot([point.x] * 2, [point.low, point.high], color=colour, linewidth=1.2, alpha=0.45)
-            filled = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
-            mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **filled)[0]
+            face = {} if point.control else {"markerfacecolor": colour if point.front else "none"}
+            mark = axes.plot(point.x, point.y, shape, color=colour, markersize=7, gid=f"point-{at}", **face)[0]
             mark.set_url(point.link)
         for ranking_group in dict.fromkeys(point.ranking_group for point in points):
             ends = sorted(
@@ -127,18 +127,18 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
     spread = max(high - low, 1e-9)
     if len(points) > _MOST_LABELS:
         points = [point for point in points if point.front][:_MOST_LABELS]
-    placed: list[tuple[float, float]] = []
-    least = min((p.x for p in points), default=0.0)
-    wide = max((p.x for p in points), default=0.0) - least or 1.0
+    positions: list[tuple[float, float]] = []
+    leftmost = min((p.x for p in points), default=0.0)
+    width = max((p.x for p in points), default=0.0) - leftmost or 1.0
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         y = point.y
-        while any(abs(x - point.x) < 0.3 * wide and abs(y - height) < 0.055 * spread for x, height in placed):
+        while any(abs(x - point.x) < 0.3 * width and abs(y - height) < 0.055 * spread for x, height in positions):
             y += 0.02 * spread
-        placed.append((point.x, y))
-        left = point.x - least > 0.6 * wide  # a name would leave the picture on the right
+        positions.append((point.x, y))
+        on_left = point.x - leftmost > 0.6 * width  # a name would leave the picture on the right
         axes.annotate(
-            point.label, (point.x, point.y), xytext=(point.x + (-0.018 if left else 0.018) * wide, y), fontsize=8.5,
-            va="center", ha="right" if left else "left",
+            point.label, (point.x, point.y), xytext=(point.x + (-0.018 if on_left else 0.018) * width, y), fontsize=8.5,
+            va="center", ha="right" if on_left else "left",
             arrowprops={"arrowstyle": "-", "color": "#9aa0a7", "linewidth": 0.7} if y != point.y else None,
             parse_math=False,
         )  # fmt: skip

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.errors import DataError, UsageError
+from bench.files import check_folder
 from bench.report import markdown, tables, views
 from bench.results.board import Board
 from bench.results.record import Record
@@ -28,7 +29,7 @@ from bench.trials.store import Store
 if TYPE_CHECKING:
     from bench.report.media import MediaBuilder
 
-__all__ = ["build", "build_cell"]
+__all__ = ["build", "build_cell", "check_site"]
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -43,17 +44,17 @@ def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say 
     stores: where the artefacts of the records may lie; none for pages without sound. Raises `UsageError` where `out` is
     a folder that this did not make.
     """
-    with _folder(out) as aside:
-        media = _media(boards, stores, aside / "media")
+    with _folder(out) as draft:
+        media = _media(boards, stores, draft / "media")
         environment = _environment()
         for board in boards:
             say(f"{board.name}: {sum(len(view.cells) for view in board.views)} cells")
-            _suite(environment, board, aside / board.name, media)
-        _render(environment, "index.html.j2", aside / "index.html", root="", **views.index(boards))
-        tables.write_sqlite(aside / "bench.sqlite", boards)
-        tables.write_tables(aside, boards)
-        (aside / "summary.md").write_text(markdown.summary(boards), encoding="utf-8")
-        _assets(aside / "assets")
+            _suite(environment, board, draft / board.name, media)
+        _render(environment, "index.html.j2", draft / "index.html", root="", **views.index(boards))
+        tables.write_sqlite(draft / "bench.sqlite", boards)
+        tables.write_tables(draft, boards)
+        (draft / "summary.md").write_text(markdown.summary(boards), encoding="utf-8")
+        _assets(draft / "assets")
     if media is None and stores:
         return sorted(record.name for board in boards for record in _protected(board))
     return sorted(media.missing) if media else []
@@ -77,17 +78,17 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
     """
     (view,) = board.views
     (cell,) = view.cells
-    with _folder(out) as aside:
-        media = _media([board], stores, aside / "media")
+    with _folder(out) as draft:
+        media = _media([board], stores, draft / "media")
         items = media.of_cell(record) if media else []
         if not items:
             where = ", ".join(store.url for store in stores)
             raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
         page = Path("cell") / "pages" / "index.html"
-        shown = views.cell_page(board, view, cell, items)
-        _render(_environment(), "cell.html.j2", aside / page, root="../../", alone=True, **shown)
-        _records(cell.records, aside / "cell" / "records")
-        _assets(aside / "assets")
+        values = views.cell_page(board, view, cell, items)
+        _render(_environment(), "cell.html.j2", draft / page, root="../../", alone=True, **values)
+        _records(cell.records, draft / "cell" / "records")
+        _assets(draft / "assets")
     return out / page
 
 
@@ -108,18 +109,18 @@ def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> Me
 
 
 def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | None) -> None:
-    listening = []
+    played = []
     for view in board.views:
         for cell in view.cells:
             if cell.records:
                 items = media.of_cell(cell.records[0]) if media else []
-                shown = views.cell_page(board, view, cell, items)
-                _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **shown)
+                values = views.cell_page(board, view, cell, items)
+                _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **values)
         if media and view.measured and not view.control.is_clean:
-            listening.append((view, media.of_row(view.measured)))
+            played.append((view, media.of_row(view.measured)))
     _records(board.records, folder / "records")
-    shown = views.suite_page(board, [(view, items) for view, items in listening if items])
-    _render(environment, "suite.html.j2", folder / "index.html", root="../", **shown)
+    values = views.suite_page(board, [(view, items) for view, items in played if items])
+    _render(environment, "suite.html.j2", folder / "index.html", root="../", **values)
     tables.write_tables(folder, [board])
     (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")
 
@@ -146,9 +147,9 @@ def _environment() -> Any:
     return environment
 
 
-def _render(environment: Any, template: str, path: Path, **shown: Any) -> None:
+def _render(environment: Any, template: str, path: Path, **values: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(environment.get_template(template).render(**shown), encoding="utf-8")
+    path.write_text(environment.get_template(template).render(**values), encoding="utf-8")
 
 
 def _assets(folder: Path) -> None:
@@ -157,32 +158,46 @@ def _assets(folder: Path) -> None:
         shutil.copyfile(_TEMPLATES / name, folder / name)
 
 
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once it is whole."""
+def check_site(out: Path) -> None:
+    """Check before the work that pages can be written into a folder.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        UsageError: Matplotlib is missing, the folder cannot be written, or it holds something that no command of bench
+            wrote.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("pages need Matplotlib for their figures: pip install 'cloakbench[page]'")
-    out = out.expanduser().resolve()
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+    check_folder(out)
+    if out.exists() and not (out / MARK).is_file() and any(out.iterdir()):
         raise UsageError(
             f"output folder {out} exists and was not written by `bench leaderboard`: "
             "expected a new or empty folder, e.g. --out site"
         )
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once it is whole."""
+    out = out.expanduser().resolve()
+    check_site(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     try:
-        aside.chmod(0o755)
-        yield aside
-        (aside / MARK).write_text(f"cloakbench {__version__}\n", encoding="utf-8")
+        draft.chmod(0o755)
+        yield draft
+        (draft / MARK).write_text(f"cloakbench {__version__}\n", encoding="utf-8")
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
             out.rename(old / "was")
-            aside.rename(out)
+            draft.rename(out)
             shutil.rmtree(old, ignore_errors=True)
         else:
-            aside.rename(out)
+            draft.rename(out)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)

@@ -111,7 +111,7 @@ def _row(board: Board, view: RowView) -> Line:
     return {
         **_named(board, row),
         "control": row.control,
-        "scope": row.per,
+        "scope": row.scope,
         "share": row.share,
         "rank_best": low,
         "rank_worst": high,
@@ -136,7 +136,7 @@ def _cell(board: Board, row: Row, cell: CellScore) -> Line:
         "seeds": len(cell.per_seed),
         "metric": cell.metric,
         **{f"q_{arm}": cell.means.get(arm) for arm in ARMS},
-        "input_changed": cell.changed,
+        "input_changed": cell.input_change,
         "void": ", ".join(cell.void),
         "failed": cell.failed,
     }

@@ -22,10 +22,10 @@ def tables(board: Board) -> str:
     if len(responses(board.views)) > 1:
         title = "learning denied by every response (the clean row: what the response costs the attacker)"
         parts.append(f"{title}\n{text_table(*response_table(board.views))}")
-    moved = losses.moved_table(board.records)
-    if moved[1]:
+    loss_table = losses.moved_table(board.records)
+    if loss_table[1]:
         title = "what moved: losses, lower is better learned (see the page for what each one is)"
-        parts.append(f"{title}\n{text_table(*moved)}")
+        parts.append(f"{title}\n{text_table(*loss_table)}")
     if board.checks:
         parts.append(text_table(*checks_table(board.checks)))
     return "\n\n".join(parts)

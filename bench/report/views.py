@@ -75,7 +75,7 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "filters": {
             "data set": sorted({view.row.dataset for view in views}),
             "knowledge": sorted({view.row.knowledge for view in views if not view.row.control}),
-            "scope": sorted({view.row.per for view in views if view.row.per}),
+            "scope": sorted({view.row.scope for view in views if view.row.scope}),
         },
     }
 
@@ -121,7 +121,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[Media
         ],
         "parts_listed": _parts(first),
         "command": board.command if board.file else first.provenance.get("command", "") or board.command,
-        "made": first.provenance,
+        "provenance": first.provenance,
         "cost": _cost(records),
         "items": list(items),
         "errors": [record for record in records if record.error],
@@ -138,20 +138,20 @@ def markdown_html(text: str) -> Any:
 
 
 def _line(view: RowView) -> dict[str, Any]:
-    row, shown = view.row, view.shown
+    row, cell = view.row, view.shown
     kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
     return {
         "anchor": view.anchor,
         "dataset": row.dataset,
         "defense": row.defense,
         "knowledge": row.knowledge,
-        "scope": row.per,
+        "scope": row.scope,
         "kind": kind,
-        "denied": _denied(shown.score) if shown else None,
-        "response": shown.response if shown else DASH,
+        "denied": _denied(cell.score) if cell else None,
+        "response": cell.response if cell else DASH,
         "responses": len(row.cells),
-        "cell": f"cells/{shown.slug}.html" if shown and shown.slug else "",
-        "seeds": len(shown.score.per_seed) if shown else 0,
+        "cell": f"cells/{cell.slug}.html" if cell and cell.slug else "",
+        "seeds": len(cell.score.per_seed) if cell else 0,
     }
 
 
@@ -175,8 +175,8 @@ def _place(value: float) -> float:
 
 
 def _card(board: Board) -> dict[str, Any]:
-    ranked = [row for row in board.rows if row.rank and row.best]
-    best = max(ranked, key=lambda row: row.best.denied.mean if row.best else -math.inf, default=None)
+    ranked_rows = [row for row in board.rows if row.rank and row.best]
+    best = max(ranked_rows, key=lambda row: row.best.denied.mean if row.best else -math.inf, default=None)
     return {
         "name": board.name,
         "about": board.suite.about.strip(),
@@ -235,15 +235,15 @@ def _pareto(board: Board) -> str:
 def _curves(records: Sequence[Record]) -> str:
     arms: dict[str, list[list[tuple[float, float]]]] = {}
     for arm in TRAINED:
-        runs = []
+        seed_curves = []
         for record in records:
             lines = record.epochs.get(arm, [])
             points = [(line.get("step"), line.get("validation")) for line in lines]
-            run = [(float(step), float(value)) for step, value in points if step is not None and value is not None]
-            if run:
-                runs.append(run)
-        if runs:
-            arms[arm.replace("_", ", ")] = runs
+            curve = [(float(step), float(value)) for step, value in points if step is not None and value is not None]
+            if curve:
+                seed_curves.append(curve)
+        if seed_curves:
+            arms[arm.replace("_", ", ")] = seed_curves
     return charts.curves(arms, "quality on clean validation data") if arms else ""
 
 

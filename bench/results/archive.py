@@ -125,14 +125,14 @@ def read(path: Path, limit: int = LIMIT) -> Iterator[dict[str, Any]]:
     """
     lines = _decoded(path, limit)
     header = _header(path, lines)
-    shared: dict[str, Any] = {}
+    shared_values: dict[str, Any] = {}
     count = 0
     for line in lines:
-        if line.keys() == {"id", "value"} and isinstance(line["id"], str) and line["id"] not in shared:
-            shared[line["id"]] = line["value"]
+        if line.keys() == {"id", "value"} and isinstance(line["id"], str) and line["id"] not in shared_values:
+            shared_values[line["id"]] = line["value"]
         elif line.keys() == {"record"} and isinstance(line["record"], dict):
             count += 1
-            yield _resolved(path, line["record"], shared)
+            yield _resolved(path, line["record"], shared_values)
         else:
             raise DataError(f"{path} is damaged: a line is neither a new value nor a record")
     if count != header.records:
@@ -166,23 +166,23 @@ def sha256(path: Path) -> str:
 def _lines(suite: str, records: Iterable[Mapping[str, Any]], count: int) -> Iterator[bytes]:
     """Yield the lines of an archive, without line breaks."""
     yield _dumps({"format": FORMAT, "version": VERSION, "suite": suite, "records": count}, suite)
-    written: set[str] = set()
+    written_ids: set[str] = set()
     for record in records:
-        fresh: list[bytes] = []
+        new_lines: list[bytes] = []
 
-        def share(kind: str, value: Any, fresh: list[bytes] = fresh, record: Mapping[str, Any] = record) -> str:
+        def share(kind: str, value: Any, new_lines: list[bytes] = new_lines, record: Mapping[str, Any] = record) -> str:
             text = _dumps(value, record)
             name = f"{kind}-{hashlib.sha256(text).hexdigest()[:16]}"
-            if name not in written:
-                written.add(name)
-                fresh.append(b'{"id":"%s","value":%s}' % (name.encode(), text))
+            if name not in written_ids:
+                written_ids.add(name)
+                new_lines.append(b'{"id":"%s","value":%s}' % (name.encode(), text))
             return name
 
-        shared = _replaced(
+        shortened = _replaced(
             record, SHARED, lambda path, value: share(path[0] if path[0] != "trial" else "plugin", value)
         )
-        yield from fresh
-        yield _dumps({"record": shared}, record)
+        yield from new_lines
+        yield _dumps({"record": shortened}, record)
 
 
 def _dumps(value: Any, record: Any) -> bytes:
@@ -194,13 +194,13 @@ def _dumps(value: Any, record: Any) -> bytes:
         raise DataError(f"record {name} cannot be written: {error}") from error
 
 
-def _resolved(path: Path, record: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(path: Path, record: dict[str, Any], shared_values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with its shared values in place of their ids."""
 
     def value(_: tuple[str, ...], name: Any) -> Any:
-        if not isinstance(name, str) or name not in shared:
+        if not isinstance(name, str) or name not in shared_values:
             raise DataError(f"{path} is damaged: a record names the value '{name}', which does not stand before it")
-        return shared[name]
+        return shared_values[name]
 
     return _replaced(record, SHARED, value)
 
@@ -210,25 +210,25 @@ def _replaced(
 ) -> dict[str, Any]:
     """Return a copy of a nest of mappings and lists with the values at some paths replaced; null stays null."""
 
-    def at(value: Any, path: tuple[str, ...], rest: tuple[str, ...]) -> Any:
+    def at(value: Any, path: tuple[str, ...], remaining: tuple[str, ...]) -> Any:
         if value is None:
             return None
-        if not rest:
+        if not remaining:
             return new(path, value)
-        name, *more = rest
-        below = tuple(more)
+        name, *deeper = remaining
+        further = tuple(deeper)
         if name == "*" and isinstance(value, Mapping):
-            return {key: at(item, path, below) for key, item in value.items()}
+            return {key: at(item, path, further) for key, item in value.items()}
         if name == "*" and isinstance(value, list):
-            return [at(item, path, below) for item in value]
+            return [at(item, path, further) for item in value]
         if isinstance(value, Mapping) and name in value:
-            return {**value, name: at(value[name], path, below)}
+            return {**value, name: at(value[name], path, further)}
         return value
 
-    whole: Any = record
+    replaced: Any = record
     for path in paths:
-        whole = at(whole, path, path)
-    return dict(whole)
+        replaced = at(replaced, path, path)
+    return dict(replaced)
 
 
 def _header(path: Path, lines: Iterator[dict[str, Any]]) -> Header:
@@ -265,16 +265,16 @@ def _refuse(name: str) -> Any:
 
 def _split(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Cut chunks of text at line breaks."""
-    kept = bytearray()
+    buffer = bytearray()
     for chunk in chunks:
-        first, *more = chunk.split(b"\n")
-        kept += first
-        for part in more:
-            yield bytes(kept)
-            kept = bytearray(part)
-        if len(kept) > LINE_LIMIT:
+        first, *further = chunk.split(b"\n")
+        buffer += first
+        for part in further:
+            yield bytes(buffer)
+            buffer = bytearray(part)
+        if len(buffer) > LINE_LIMIT:
             raise DataError(f"{path} is damaged: a line is longer than {LINE_LIMIT >> 20} MiB")
-    if kept:
+    if buffer:
         raise DataError(f"{path} is damaged: its last line is cut off")
 
 

@@ -44,6 +44,7 @@ class Board:
 
     @cached_property
     def rows(self) -> list[Row]:
+        """The rows of the table."""
         return table.rows(self.records, self.suite.budget)
 
     @cached_property
@@ -67,15 +68,33 @@ class Board:
 
     @property
     def name(self) -> str:
+        """The suite's name."""
         return self.suite.name
 
     @property
     def command(self) -> str:
-        """What makes these records again."""
+        """The command that runs the suite."""
         return f"bench matrix {self.suite_path}"
 
     @property
+    def page_file(self) -> Path:
+        """The Markdown page of the suite, beside its file.
+
+        Raises:
+            UsageError: The records have no suite's file.
+        """
+        if self.file is None:
+            raise UsageError(f"the records '{self.name}' have no suite: expected a suite by name or TOML file")
+        return self.file.with_suffix(".md")
+
+    @property
+    def page_command(self) -> str:
+        """The command that runs the suite and writes its page."""
+        return f"{self.command} --page {self.suite_path.removesuffix('.toml')}.md"
+
+    @property
     def suite_path(self) -> str:
+        """The suite's file; below the home of bench as a relative path, as it is typed in a checkout."""
         if self.file is None:
             return f"{self.name}.toml"
         try:
@@ -85,18 +104,18 @@ class Board:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all stages, each counted once, however many trials share it."""
-        spent: dict[str, float] = {}
+        """CPU seconds of all stages; a stage that several trials share counts once."""
+        seconds: dict[str, float] = {}
         for record in self.records:
             for role, cost in record.cost.items():
-                spent[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
-        return sum(spent.values())
+                seconds[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+        return sum(seconds.values())
 
     @cached_property
     def axis(self) -> str:
         """The measure of audibility that the front is drawn along; "" where there is none."""
-        measured = {name for row in self.rows for name in row.audibility}
-        return next((name for name in (*self.suite.budget, *AXES) if name in measured), "")
+        measures = {name for row in self.rows for name in row.audibility}
+        return next((name for name in (*self.suite.budget, *AXES) if name in measures), "")
 
     def _audibility(self, row: Row) -> str:
         """A row's audibility, by the measure of the axis."""
@@ -105,41 +124,45 @@ class Board:
 
     @property
     def failed(self) -> list[Record]:
+        """The records without a result."""
         return [record for record in self.records if record.status != "ok"]
 
     @cached_property
     def front(self) -> list[Row]:
         """The rows that no other row of their ranking group beats in both learning denied and audibility."""
-        able = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
-        return [row for row in able if not any(_beats(other, row, self.axis) for other in able)]
+        rankable = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
+        return [row for row in rankable if not any(_beats(other, row, self.axis) for other in rankable)]
 
     def remarks(self) -> list[str]:
         """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
         sentences = []
-        ranked = [row for row in self.rows if row.rank]
-        pairs = [(upper, lower) for upper, lower in pairwise(ranked) if upper.ranking_group == lower.ranking_group]
-        tested = [(upper, lower) for upper, lower in pairs if lower.key not in upper.untested_against]
-        if tested:
-            apart = sum(lower.key in upper.better_than for upper, lower in tested)
+        ranked_rows = [row for row in self.rows if row.rank]
+        pairs = [(upper, lower) for upper, lower in pairwise(ranked_rows) if upper.ranking_group == lower.ranking_group]
+        tested_pairs = [(upper, lower) for upper, lower in pairs if lower.key not in upper.untested_against]
+        if tested_pairs:
+            significant = sum(lower.key in upper.better_than for upper, lower in tested_pairs)
             sentences.append(
-                f"Of {len(tested)} neighbouring pairs of ranked rows {apart} differ significantly (paired t test over "
-                "the seeds that both rows have, Holm over all tested pairs of rows ranked together). "
+                f"Of {len(tested_pairs)} neighbouring pairs of ranked rows {significant} differ significantly (paired "
+                "t test over the seeds that both rows have, Holm over all tested pairs of rows ranked together). "
                 "No significant difference is not equality."
             )
-        alone = [row.defense for row in self.rows if row.rank is None and row.best and row.inside and not row.control]
-        untested = len(pairs) - len(tested)
-        if untested:
-            plural = "" if untested == 1 else "s"
+        single_seed_rows = [
+            row.defense for row in self.rows if row.rank is None and row.best and row.inside and not row.control
+        ]
+        untested_pairs = len(pairs) - len(tested_pairs)
+        if untested_pairs:
+            plural = "" if untested_pairs == 1 else "s"
             sentences.append(
-                f"{untested} neighbouring pair{plural} of ranked rows could not be tested: fewer than two common seeds."
+                f"{untested_pairs} neighbouring pair{plural} of ranked rows could not be tested: "
+                "fewer than two common seeds."
             )
-        if alone:
-            sentences.append(f"Not tested, so without a rank (one seed): {', '.join(alone)}.")
-        seeds = Counter(len(row.best.per_seed) for row in ranked if row.best)
+        if single_seed_rows:
+            sentences.append(f"Not tested, so without a rank (one seed): {', '.join(single_seed_rows)}.")
+        seeds = Counter(len(row.best.per_seed) for row in ranked_rows if row.best)
         if seeds and (count := seeds.most_common(1)[0][0]) > 1:
-            least = statistics.smallest_detectable(count)
+            difference = statistics.smallest_detectable(count)
             sentences.append(
-                f"With {count} seeds a difference of {least:.2f} paired standard deviations is "
+                f"With {count} seeds a difference of {difference:.2f} paired standard deviations is "
                 "detected with 80 % power; smaller ones may be missed."
             )
         return sentences
@@ -178,10 +201,10 @@ def find_suite(name: str) -> Path:
     """
     if name.endswith(".toml"):
         return Path(name)
-    shipped = {path.stem: path for path in (plugins.home() / "leaderboards").glob("*.toml")}
-    if name not in shipped:
-        raise UsageError(f"{unknown('suite', name, shipped)}; a file of your own ends in .toml")
-    return shipped[name]
+    files = {path.stem: path for path in (plugins.home() / "leaderboards").glob("*.toml")}
+    if name not in files:
+        raise UsageError(f"{unknown('suite', name, files)}; a file of your own ends in .toml")
+    return files[name]
 
 
 def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board]:
@@ -197,20 +220,20 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
     """
     if records is not None and len(names) != 1:
         raise UsageError(f"--records goes with one suite, found {len(names)}")
-    chosen = list(names) or list(suite_files())
-    if not chosen:
+    words = list(names) or list(suite_files())
+    if not words:
         raise DataError(f"{plugins.home() / 'leaderboards'} holds no suite with records: run `bench matrix` first")
-    chosen_sources = {
-        source.path.resolve(): source for source in map(sources.find, chosen)
+    sources_by_path = {
+        source.path.resolve(): source for source in map(sources.find, words)
     }  # one named twice is shown once
     by_name: dict[str, Source] = {}
-    read = [board(source, records) for source in chosen_sources.values()]
-    for one, source in zip(read, chosen_sources.values(), strict=True):
-        earlier = by_name.setdefault(one.name.casefold(), source)
-        if earlier is not source:
-            places = " and ".join(str(each.suite or each.path) for each in (earlier, source))
-            raise UsageError(f"{places} are both called '{one.name}': expected suites of different names")
-    return read
+    suite_boards = [board(source, records) for source in sources_by_path.values()]
+    for one, source in zip(suite_boards, sources_by_path.values(), strict=True):
+        first = by_name.setdefault(one.name.casefold(), source)
+        if first is not source:
+            paths = " and ".join(str(each.suite or each.path) for each in (first, source))
+            raise UsageError(f"{paths} are both called '{one.name}': expected suites of different names")
+    return suite_boards
 
 
 def board(source: Source, records: Path | None = None) -> Board:
@@ -224,11 +247,11 @@ def board(source: Source, records: Path | None = None) -> Board:
         DataError: There are no records, or one is none.
     """
     suite = suites.read(source.suite) if source.suite else None
-    read = sources.read(replace(source, path=records) if records else source).values()
+    read_records = sources.read(replace(source, path=records) if records else source).values()
     if suite is None:
         name = suite_name_from(source.name)
-        return Board(Suite(name=name), tuple(sorted(read, key=lambda record: record.name)))
-    return Board(suite, tuple(sorted(read, key=lambda record: _place(suite, record))), source.suite)
+        return Board(Suite(name=name), tuple(sorted(read_records, key=lambda record: record.name)))
+    return Board(suite, tuple(sorted(read_records, key=lambda record: _place(suite, record))), source.suite)
 
 
 def _place(suite: Suite, record: Record) -> tuple[int | str, ...]:
@@ -246,7 +269,7 @@ def _place(suite: Suite, record: Record) -> tuple[int | str, ...]:
         (suite.shares, trial.share),
         (suite.adaptations, adaptation),
     )
-    return (*(listed.index(name) if name in listed else len(listed) for listed, name in order), trial.seed, record.name)  # type: ignore[arg-type]
+    return (*(names.index(name) if name in names else len(names) for names, name in order), trial.seed, record.name)  # type: ignore[arg-type]
 
 
 def _beats(one: Row, other: Row, axis: str) -> bool:

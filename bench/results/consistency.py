@@ -34,10 +34,10 @@ def clashes(records: Iterable[Record]) -> list[str]:
     first_values: dict[tuple[str, str], tuple[str, Any]] = {}
     lines = []
     for record in records:
-        for what, key, value in _measured_values(record):
-            name, first = first_values.setdefault((what, key), (record.name, value))
+        for quantity, key, value in _measured_values(record):
+            name, first = first_values.setdefault((quantity, key), (record.name, value))
             if first != value:
-                lines.append(f"{record.name}: {what} of stage {key[:8]} differs from that in {name}")
+                lines.append(f"{record.name}: {quantity} of stage {key[:8]} differs from that in {name}")
     return lines
 
 
@@ -45,12 +45,16 @@ def check_problems(recorded: Sequence[CheckRecord], expected: Sequence[CheckReco
     """Yield how the validity checks that a record tells differ from those that its arms give."""
     by_name = {check.name: check for check in recorded}
     for check in expected:
-        own = by_name.get(check.name)
-        if own is None:
+        recorded_check = by_name.get(check.name)
+        if recorded_check is None:
             yield f"validity check '{check.name}' is missing"
-        elif own.passed != check.passed or not close(own.value, check.value, 1e-4) or own.limit != check.limit:
+        elif (
+            recorded_check.passed != check.passed
+            or not close(recorded_check.value, check.value, 1e-4)
+            or recorded_check.limit != check.limit
+        ):
             gives = f"its arms give {check.value}, {check.passed}"
-            yield f"validity check '{check.name}': {own.value}, passed {own.passed}; {gives}"
+            yield f"validity check '{check.name}': {recorded_check.value}, passed {recorded_check.passed}; {gives}"
 
 
 def close(a: Number, b: Number, tolerance: float) -> bool:
@@ -97,12 +101,12 @@ def _shape_problems(record: Record) -> Iterator[str]:
         yield f"groups: {len(record.groups)} for {count} items"
     if len(record.labels) not in (0, count):
         yield f"labels: {len(record.labels)} for {count} items"
-    adapted = {Arm.CLEAN_ADAPTED} if record.trial.adaptation else set()
+    adapted_arms = {Arm.CLEAN_ADAPTED} if record.trial.adaptation else set()
     share = record.trial.share
-    rest = {Arm.REMAINDER} if not isinstance(share, str) and share < 1 and not record.trial.control else set()
-    expected = {*SCORED, *adapted, *rest}
-    if set(record.arms) != expected:
-        yield f"arms: {', '.join(sorted(record.arms))}; expected {', '.join(sorted(expected))}"
+    remainder_arms = {Arm.REMAINDER} if not isinstance(share, str) and share < 1 and not record.trial.control else set()
+    expected_arms = {*SCORED, *adapted_arms, *remainder_arms}
+    if set(record.arms) != expected_arms:
+        yield f"arms: {', '.join(sorted(record.arms))}; expected {', '.join(sorted(expected_arms))}"
         return
     for arm, metrics in record.arms.items():
         if set(metrics) != set(record.arms[Arm.CLEAN]) or record.metric not in metrics:
@@ -118,13 +122,15 @@ def _shape_problems(record: Record) -> Iterator[str]:
 
 
 def _range_problems(record: Record) -> Iterator[str]:
-    named = [(f"arms.{arm}.{name}", name, values) for arm, of in record.arms.items() for name, values in of.items()]
-    named += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
-    for path, name, values in named:
+    series = [
+        (f"arms.{arm}.{name}", name, values) for arm, metrics in record.arms.items() for name, values in metrics.items()
+    ]
+    series += [(f"audibility.{name}", name, values) for name, values in record.audibility.items()]
+    for path, name, values in series:
         low, high = _WITHIN.get(name, (-math.inf, math.inf))
-        outside = [value for value in values if value is not None and not low - 1e-6 <= value <= high + 1e-6]
-        if outside:
-            yield f"{path} holds {outside[0]}, expected {low:g}..{high:g}"
+        out_of_range = [value for value in values if value is not None and not low - 1e-6 <= value <= high + 1e-6]
+        if out_of_range:
+            yield f"{path} holds {out_of_range[0]}, expected {low:g}..{high:g}"
     for value in record.input_change:
         if value is not None and not 0 <= value <= 1:
             yield f"input_change holds {value}, expected 0..1"
@@ -139,9 +145,9 @@ def _shared_problems(record: Record) -> Iterator[str]:
             first = arms.setdefault(record.stages[arm], arm)
             if record.arms[first] != record.arms[arm]:
                 yield f"arms.{arm}: it is the same stage as arms.{first} and has other numbers"
-    missing = [arm for arm in record.arms if arm not in record.stages]
-    if missing:
-        yield f"stages: none for arm '{missing[0]}'"
+    without_stage = [arm for arm in record.arms if arm not in record.stages]
+    if without_stage:
+        yield f"stages: none for arm '{without_stage[0]}'"
 
 
 def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
@@ -149,9 +155,9 @@ def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     for arm, metrics in record.arms.items():
         if arm in record.stages:
             yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
-    audited = record.stages.get("audit") or record.stages.get("protected_set")
-    if audited and record.audibility:
-        yield "audibility", audited, record.audibility
+    audit_key = record.stages.get("audit") or record.stages.get("protected_set")
+    if audit_key and record.audibility:
+        yield "audibility", audit_key, record.audibility
     for role, value in record.alignment.items():
         if role in record.stages:
             yield "alignment", record.stages[role], value

@@ -8,30 +8,30 @@ from pathlib import Path
 __all__ = ["labels"]
 
 
-def labels(located: Mapping[str, str], own: set[str]) -> dict[str, str]:
+def labels(plugin_of: Mapping[str, str], files: set[str]) -> dict[str, str]:
     """What to call each plugin of one kind.
 
     A name that a suite gives stands as it is. A user's file is called by its plain name, and by as many of its folders
     as it takes to tell it from others: `v1/hum.py` and `v2/hum.py` become "v1/hum" and "v2/hum".
 
     Args:
-        located: name in the suite -> the plugin behind it, see `bench.plugins.locate`.
-        own: the names that are themselves paths of files.
+        plugin_of: name in the suite -> the plugin behind it, see `bench.plugins.locate`.
+        files: the names that are themselves paths of files.
 
     Returns:
         Name -> label.
     """
-    paths = {name: _parts(Path(located[name])) for name in own}
+    paths = {name: _parts(Path(plugin_of[name])) for name in files}
     depth = dict.fromkeys(paths, 1)
     while True:
-        called = {name: "/".join(paths[name][-depth[name] :]) if name in paths else name for name in located}
+        label_of = {name: "/".join(paths[name][-depth[name] :]) if name in paths else name for name in plugin_of}
         users: dict[str, set[str]] = {}
-        for name, label in called.items():
-            users.setdefault(label, set()).add(located[name] if name in paths else name)
-        clashing = [name for name in paths if len(users[called[name]]) > 1 and depth[name] < len(paths[name])]
-        if not clashing:
-            return called
-        for name in clashing:
+        for name, label in label_of.items():
+            users.setdefault(label, set()).add(plugin_of[name] if name in paths else name)
+        ambiguous = [name for name in paths if len(users[label_of[name]]) > 1 and depth[name] < len(paths[name])]
+        if not ambiguous:
+            return label_of
+        for name in ambiguous:
             depth[name] += 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,12 @@ def known_sources(roots: Iterable[Path]) -> list[Source]:
     return suites + [Source(folder.name, folder) for folder in runs]
 
 
-def find(word: str, places: Sequence[Source]) -> Match:
+def find(word: str, candidates: Sequence[Source]) -> Match:
     """Find a trial or a cell.
 
     Args:
         word: A record's file or name, the first digits of its key, or a cell's id or name.
-        places: Where to look, the first place first.
+        candidates: Where to look, the first place first.
 
     Raises:
         UsageError: Nothing has that name, or several cells have it.
@@ -80,14 +81,16 @@ def find(word: str, places: Sequence[Source]) -> Match:
     if word.endswith(sources.RECORD):
         trial = load(Path(word))
         source = sources.find(word)
-        beside = [load(file) for file in Path(word).parent.glob(f"{_escaped(trial.cell_name)}--s*{sources.RECORD}")]
-        same = [record for record in beside if record.cell_name == trial.cell_name]
-        return Match(source, tuple(sorted(same or [trial], key=lambda record: record.trial.seed)), trial)
-    entries = [entry for place in places for entry in _entries(place)]
+        siblings = [load(file) for file in Path(word).parent.glob(f"{_escaped(trial.cell_name)}--s*{sources.RECORD}")]
+        cell_records = [record for record in siblings if record.cell_name == trial.cell_name]
+        return Match(source, tuple(sorted(cell_records or [trial], key=lambda record: record.trial.seed)), trial)
+    entries = [entry for source in candidates for entry in _entries(source)]
     matches = [entry for entry in entries if entry.is_called(word)]
     if not matches:
-        near = difflib.get_close_matches(word, {entry.name for entry in entries} | {e.cell for e in entries}, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
+        suggestions = difflib.get_close_matches(
+            word, {entry.name for entry in entries} | {e.cell for e in entries}, n=1
+        )
+        hint = f", did you mean '{suggestions[0]}'?" if suggestions else ""
         raise UsageError(
             f"unknown trial or cell '{word}'{hint}: expected a record's file or name, {_SHORTEST} digits of its key, "
             "or a cell's id from a table"
@@ -97,12 +100,21 @@ def find(word: str, places: Sequence[Source]) -> Match:
         same_cell = (e for e in entries if e.source is match.source and e.cell == match.cell)
         cells.setdefault(frozenset((entry.name, entry.key) for entry in same_cell), match)
     if len(cells) > 1:
-        listed = ", ".join(f"{entry.name} in {entry.source.path}" for entry in list(cells.values())[:_LISTED])
-        raise UsageError(f"'{word}' matches {len(cells)} cells: name one with --records or by its file: {listed}")
+        raise UsageError(_ambiguity(word, list(cells.values())))
     (entry,) = cells.values()
     records = _records(entry)
-    named = [record for record in records if word == record.name or record.key.startswith(word.lower())]
-    return Match(entry.source, records, (named or list(records))[0])
+    exact = [record for record in records if word == record.name or record.key.startswith(word.lower())]
+    return Match(entry.source, records, (exact or list(records))[0])
+
+
+def _ambiguity(word: str, entries: Sequence[_Entry]) -> str:
+    """Say which cells a word stands for, and what to type instead."""
+    listing = ", ".join(f"{entry.cell} in {entry.source.path}" for entry in entries[:_LISTED])
+    listing += f" and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
+    advice = f"choose one with --records, such as --records {shlex.quote(str(entries[0].source.path))}"
+    if len({entry.source.path for entry in entries}) == 1:
+        advice = f"give one's whole name, such as {shlex.quote(entries[0].cell)}"
+    return f"'{word}' stands for {len(entries)} cells with different records, {listing}: {advice}"
 
 
 def _entries(source: Source) -> Iterator[_Entry]:
@@ -112,19 +124,19 @@ def _entries(source: Source) -> Iterator[_Entry]:
             yield _Entry(source, record.name, record.key)
         return
     for file in source.files():
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            key = re.search(r'"key": ?"([0-9a-f]+)"', opened.read(_OPENING))
+        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+            key = re.search(r'"key": ?"([0-9a-f]+)"', stream.read(_OPENING))
         yield _Entry(source, file.stem, key[1] if key else "")
 
 
 def _records(entry: _Entry) -> tuple[Record, ...]:
     """Return all records of an entry's cell, by seed."""
     if archive.is_archive(entry.source.path):
-        read = [record for record in load_archive(entry.source.path) if record.cell_name == entry.cell]
+        records = [record for record in load_archive(entry.source.path) if record.cell_name == entry.cell]
     else:
         files = (file for file in entry.source.files() if re.sub(r"--s\d+$", "", file.stem) == entry.cell)
-        read = [load(file) for file in files]
-    return tuple(sorted(read, key=lambda record: record.trial.seed))
+        records = [load(file) for file in files]
+    return tuple(sorted(records, key=lambda record: record.trial.seed))
 
 
 def _escaped(name: str) -> str:

@@ -48,31 +48,31 @@ def places(source: Source) -> tuple[Path, Path]:
     Those of `HERE/records/NAME` are `HERE/records/NAME.jsonl.xz` and `HERE/results/NAME.json`; of a folder elsewhere
     both stand beside it.
     """
-    beside = source.path.resolve().parent
-    results = beside.parent / "results" if beside.name == "records" else beside
-    return beside / f"{source.name}{archive.SUFFIX}", results / f"{source.name}{summary.SUFFIX}"
+    folder = source.path.resolve().parent
+    results = folder.parent / "results" if folder.name == "records" else folder
+    return folder / f"{source.name}{archive.SUFFIX}", results / f"{source.name}{summary.SUFFIX}"
 
 
-def pack(source: Source, archived: Path, summed: Path) -> Packed:
+def pack(source: Source, archive_path: Path, summary_path: Path) -> Packed:
     """Pack records into an archive and write the summary of it.
 
     Args:
         source: The records: a folder of them, or an archive that is to be written anew.
-        archived: The archive to write.
-        summed: The summary to write.
+        archive_path: The archive to write.
+        summary_path: The summary to write.
 
     Raises:
         DataError: Two records have one name, a record cannot be read, or the archive does not give them back.
     """
     records = sorted(sources.read(source).values(), key=lambda record: record.name)
-    with tempfile.TemporaryDirectory(dir=_folder(archived)) as aside:
-        written = Path(aside) / archived.name
-        archive.write(written, source.name, (record.model_dump(mode="json") for record in records), len(records))
-        if load_archive(written) != records:
+    with tempfile.TemporaryDirectory(dir=_folder(archive_path)) as draft_folder:
+        draft = Path(draft_folder) / archive_path.name
+        archive.write(draft, source.name, (record.model_dump(mode="json") for record in records), len(records))
+        if load_archive(draft) != records:
             raise DataError(f"{source.path}: its archive does not give the same records back, so it was not kept")
-        os.replace(written, archived)
-    summary.write(summed, summary.summarise(source.name, records, describe(archived)))
-    return Packed(archived, summed, len(records))
+        os.replace(draft, archive_path)
+    summary.write(summary_path, summary.summarise(source.name, records, describe(archive_path)))
+    return Packed(archive_path, summary_path, len(records))
 
 
 def origin(source: Source) -> dict[str, Any]:
@@ -80,13 +80,13 @@ def origin(source: Source) -> dict[str, Any]:
     return describe(source.path) if archive.is_archive(source.path) else {"file": str(source.path), "sha256": ""}
 
 
-def describe(archived: Path) -> dict[str, Any]:
+def describe(archive_path: Path) -> dict[str, Any]:
     """Return what a summary says of its archive: its file's name, SHA-256 and size, and how many records it holds."""
     return {
-        "file": archived.name,
-        "sha256": archive.sha256(archived),
-        "bytes": archived.stat().st_size,
-        "records": archive.read_header(archived).records,
+        "file": archive_path.name,
+        "sha256": archive.sha256(archive_path),
+        "bytes": archive_path.stat().st_size,
+        "records": archive.read_header(archive_path).records,
     }
 
 
@@ -99,12 +99,12 @@ def summary_problems(source: Source, records: Sequence[Record]) -> list[str]:
     """
     if not archive.is_archive(source.path):
         return []
-    _, summed = places(source)
-    if not summed.is_file():
+    _, summary_path = places(source)
+    if not summary_path.is_file():
         return []
-    stored = summary.read(summed)
-    computed = summary.summarise(source.name, records, describe(source.path))
-    return [f"{summed.name}: {line}" for line in summary.differences(stored, computed)]
+    stored_summary = summary.read(summary_path)
+    computed_summary = summary.summarise(source.name, records, describe(source.path))
+    return [f"{summary_path.name}: {line}" for line in summary.differences(stored_summary, computed_summary)]
 
 
 def unpack(source: Source, out: Path, limit: int = MOST_UNPACKED) -> int:
@@ -123,15 +123,15 @@ def unpack(source: Source, out: Path, limit: int = MOST_UNPACKED) -> int:
         DataError: The records cannot be read, are called alike, or take more than `limit`.
     """
     records = list(sources.read(source).values())
-    written = 0
-    with _new_folder(out) as aside:
+    size = 0
+    with _new_folder(out) as draft_folder:
         for record in records:
             data = record.text().encode()
-            written += len(data)
-            if written > limit:
+            size += len(data)
+            if size > limit:
                 raise DataError(f"{source.path} unpacks to more than {limit >> 20} MiB: nothing was written")
             try:
-                with (aside / f"{record.name}{sources.RECORD}").open("xb") as file:
+                with (draft_folder / f"{record.name}{sources.RECORD}").open("xb") as file:
                     file.write(data)
             except FileExistsError as error:
                 raise DataError(f"{source.path}: two records are called '{record.name}'") from error
@@ -157,8 +157,8 @@ def pull(source: str, target: Path, sha256: str) -> int:
     """
     if len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef"):
         raise UsageError(f"'{sha256}' is not a SHA-256: expected 64 hexadecimal digits")
-    with tempfile.TemporaryDirectory(dir=_folder(target)) as aside:
-        copy = Path(aside) / target.name
+    with tempfile.TemporaryDirectory(dir=_folder(target)) as draft_folder:
+        copy = Path(draft_folder) / target.name
         digest = _copy(source, copy)
         if digest != sha256.lower():
             raise DataError(f"{source} has the SHA-256 {digest}, expected {sha256.lower()}: it was not kept")
@@ -178,8 +178,8 @@ def pinned(suite: str) -> tuple[Path, str]:
         DataError: It has no summary.
     """
     file = find_suite(suite)
-    stored = summary.read(file.parent / "results" / f"{file.stem}{summary.SUFFIX}")
-    return file.parent / "records" / f"{file.stem}{archive.SUFFIX}", str(stored["archive"]["sha256"])
+    stored_summary = summary.read(file.parent / "results" / f"{file.stem}{summary.SUFFIX}")
+    return file.parent / "records" / f"{file.stem}{archive.SUFFIX}", str(stored_summary["archive"]["sha256"])
 
 
 def _copy(source: str, target: Path) -> str:
@@ -198,8 +198,8 @@ def _copy(source: str, target: Path) -> str:
     except DataError:
         raise
     except Exception as error:  # every file system has errors of its own
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{source} cannot be read: {type(error).__name__}: {what}") from error
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{source} cannot be read: {type(error).__name__}: {message}") from error
     return hasher.hexdigest()
 
 
@@ -215,12 +215,12 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """Yield a folder that takes the place of `out` when the block ends, and vanishes where it raises."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UsageError(f"{out} exists and is not empty: expected a new folder")
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=_folder(out)))
+    draft_folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=_folder(out)))
     try:
-        aside.chmod(0o755)
-        yield aside
-        os.replace(aside, out)
+        draft_folder.chmod(0o755)
+        yield draft_folder
+        os.replace(draft_folder, out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(draft_folder, ignore_errors=True)

@@ -31,7 +31,7 @@ def load(path: Path) -> Record:
             raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MiB: it is not read")
         data = path.read_bytes()
     try:
-        return Record.model_validate(_upgraded(json.loads(data.decode("utf-8")), path))
+        return Record.model_validate(_upgraded(json.loads(data.decode("utf-8-sig")), path))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a record: {_line(error)}") from error
 
@@ -43,12 +43,12 @@ def load_all(folder: Path) -> list[Record]:
         DataError: A file is no record, is not called as its record is, or holds a trial that another file holds: a
             copy would count as one more seed.
     """
-    read = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
-    require_unique((str(path), record) for path, record in read)
-    for path, record in read:
+    pairs = [(path, load(path)) for path in sorted(folder.glob("*.json"))]
+    require_unique((str(path), record) for path, record in pairs)
+    for path, record in pairs:
         if path.name != f"{record.name}.json":
             raise DataError(f"{path} holds the record '{record.name}', expected in {record.name}.json: a renamed copy?")
-    return [record for _, record in read]
+    return [record for _, record in pairs]
 
 
 def load_archive(path: Path, limit: int = archive.LIMIT) -> list[Record]:
@@ -61,11 +61,11 @@ def load_archive(path: Path, limit: int = archive.LIMIT) -> list[Record]:
     Raises:
         DataError: As of `bench.results.archive.read`; or something in it is no record.
     """
-    shared = _Shared()
+    cache = _Shared()
     records = []
     for data in archive.read(path, limit):
         try:
-            records.append(shared.record(_upgraded(data, path)))
+            records.append(cache.record(_upgraded(data, path)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: record {len(records) + 1} is not a record: {_line(error)}") from error
     require_unique((f"{path}, record {at}", record) for at, record in enumerate(records, start=1))
@@ -81,11 +81,11 @@ def require_unique(records: Iterable[tuple[str, Record]]) -> None:
     Raises:
         DataError: Two have the same name, which follows from data set, defense, attacker, adaptation and seed.
     """
-    seen: dict[str, str] = {}
-    for where, record in records:
-        first = seen.setdefault(record.name, where)
-        if first != where:
-            raise DataError(f"{first} and {where} hold the same trial, {record.name}: remove one")
+    first_source: dict[str, str] = {}
+    for source, record in records:
+        first = first_source.setdefault(record.name, source)
+        if first != source:
+            raise DataError(f"{first} and {source} hold the same trial, {record.name}: remove one")
 
 
 class _Shared:
@@ -102,8 +102,8 @@ class _Shared:
 
     def record(self, data: Mapping[str, Any]) -> Record:
         """Build a record from its JSON object."""
-        rest = {name: value for name, value in data.items() if name not in self._FIELDS}
-        record = Record.model_validate({**rest, "trial": self._trial(dict(data["trial"]))})
+        other_fields = {name: value for name, value in data.items() if name not in self._FIELDS}
+        record = Record.model_validate({**other_fields, "trial": self._trial(dict(data["trial"]))})
         return record.model_copy(update={name: self._field(name, data[name]) for name in self._FIELDS if name in data})
 
     def _trial(self, trial: dict[str, Any]) -> dict[str, Any]:

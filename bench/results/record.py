@@ -188,10 +188,10 @@ class Record(_Strict):
 
     def __copy__(self) -> Record:
         """Copy the record without what was computed from it, since `model_copy` changes fields of the copy."""
-        copied = super().__copy__()
+        copy = super().__copy__()
         for name in ("name", "cell_name", "denied", "checks"):
-            copied.__dict__.pop(name, None)
-        return copied
+            copy.__dict__.pop(name, None)
+        return copy
 
     @cached_property
     def name(self) -> str:

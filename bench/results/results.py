@@ -93,11 +93,11 @@ def load_results(path_or_suite: str | Path) -> Results:
 
 def _row(row: Row) -> list[str]:
     """Return a row as text."""
-    shown = row.shown
+    cell = row.shown
     rank = DASH.join(map(str, dict.fromkeys(row.rank))) if row.rank else DASH
-    if shown is None:
+    if cell is None:
         return [rank, row.defense, row.knowledge, "failed", "", "", "0"]
-    score = [number(shown.denied.mean, "+.3f"), bounds(shown.denied), shown.response, str(len(shown.per_seed))]
+    score = [number(cell.denied.mean, "+.3f"), bounds(cell.denied), cell.response, str(len(cell.per_seed))]
     return [rank, row.defense, row.knowledge, *score]
 
 

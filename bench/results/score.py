@@ -73,8 +73,8 @@ def learning_denied(clean: float, protected: float, untrained: float) -> float:
     >>> learning_denied(clean=0.9, protected=0.5, untrained=0.1)
     0.5
     """
-    gained = clean - untrained
-    return (clean - protected) / gained if gained else math.nan
+    gain = clean - untrained
+    return (clean - protected) / gain if gain else math.nan
 
 
 def items_denied(clean: Sequence[float], protected: Sequence[float], untrained: Sequence[float]) -> float:
@@ -183,8 +183,8 @@ def _filled(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
     """
     present = ~(np.isnan(c) & np.isnan(p))
     clean, protected = np.where(np.isnan(c), p, c)[present], np.where(np.isnan(p), c, p)[present]
-    least = float(np.nanmin(u)) if not np.isnan(u).all() else math.nan
-    return clean, protected, np.where(np.isnan(u), least, u)[present]
+    lowest = float(np.nanmin(u)) if not np.isnan(u).all() else math.nan
+    return clean, protected, np.where(np.isnan(u), lowest, u)[present]
 
 
 def _ratio(c: _Items, p: _Items, u: _Items) -> float:
@@ -195,14 +195,14 @@ def _error_over_groups(seeds: Sequence[tuple[_Items, _Items, _Items]], groups: S
     """Return the standard error of the score over groups of items; NaN where there is none."""
     if not seeds or not groups:
         return math.nan
-    filled = [_filled(*arms) for arms in seeds]
-    if any(len(c) != len(groups) or np.isnan(c + p + u).any() for c, p, u in filled):
+    filled_arms = [_filled(*arms) for arms in seeds]
+    if any(len(c) != len(groups) or np.isnan(c + p + u).any() for c, p, u in filled_arms):
         return math.nan  # an item that no trained arm has cannot be placed in its group
-    c, p, u = (np.stack([arms[at] for arms in filled]) for at in range(3))
-    gained, count = float((c - u).mean()), len(set(groups))
-    if count < FEWEST_GROUPS or not gained:
+    c, p, u = (np.stack([arms[at] for arms in filled_arms]) for at in range(3))
+    gain, count = float((c - u).mean()), len(set(groups))
+    if count < FEWEST_GROUPS or not gain:
         return math.nan
-    ratio = float((c - p).mean()) / gained
-    residuals = ((c - p) - ratio * (c - u)).mean(0) / gained
+    ratio = float((c - p).mean()) / gain
+    residuals = ((c - p) - ratio * (c - u)).mean(0) / gain
     _, error, _ = clustered_mean(residuals.tolist(), groups)
     return error

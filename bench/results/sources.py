@@ -42,17 +42,17 @@ class Source:
         return sorted(self.path.glob(f"*{RECORD}")) if self.path.is_dir() else [self.path]
 
 
-def find(what: str | Path) -> Source:
+def find(word: str | Path) -> Source:
     """Find the records that a word means.
 
     Args:
-        what: A folder of record files, one record file, an archive, a suite's TOML file, or the name of a suite that
+        word: A folder of record files, one record file, an archive, a suite's TOML file, or the name of a suite that
             has records.
 
     Raises:
         UsageError: It is none of these.
     """
-    path = Path(what)
+    path = Path(word)
     if path.suffix == SUITE:
         if not path.is_file():
             raise UsageError(f"the suite {path} does not exist: expected a TOML file, or one of {_listed()}")
@@ -60,15 +60,15 @@ def find(what: str | Path) -> Source:
     if path.is_dir() or path.is_file() or path.suffix == RECORD or archive.is_archive(path):
         if not path.exists():
             raise UsageError(f"{path} does not exist: expected records, or one of {_listed()}")
-        whole = path.resolve()
+        absolute = path.resolve()
         if path.suffix == RECORD:
-            return Source(whole.parent.name, path)
-        suite = whole.parent.parent / f"{_stem(whole)}{SUITE}"
-        return Source(_stem(whole), path, suite if suite.is_file() else None)
-    available = suite_files()
-    if str(what) not in available:
-        raise UsageError(unknown("suite with records, folder or archive", str(what), available))
-    return Source(str(what), records_of(available[str(what)]), available[str(what)])
+            return Source(absolute.parent.name, path)
+        suite = absolute.parent.parent / f"{_stem(absolute)}{SUITE}"
+        return Source(_stem(absolute), path, suite if suite.is_file() else None)
+    suites = suite_files()
+    if str(word) not in suites:
+        raise UsageError(unknown("suite with records, folder or archive", str(word), suites))
+    return Source(str(word), records_of(suites[str(word)]), suites[str(word)])
 
 
 def read(source: Source) -> Mapping[str, Record]:
@@ -86,11 +86,13 @@ def read(source: Source) -> Mapping[str, Record]:
         for file in source.files():
             if file.is_symlink():
                 raise DataError(f"{file} is a link: a record is a plain file")
-        read = load_all(source.path) if source.path.is_dir() else [load(source.path)] if source.path.is_file() else []
-        records = {f"{record.name}{RECORD}": record for record in read}
+        record_list = (
+            load_all(source.path) if source.path.is_dir() else [load(source.path)] if source.path.is_file() else []
+        )
+        records = {f"{record.name}{RECORD}": record for record in record_list}
     if not records:
-        again = f": run `bench matrix {source.suite}` first" if source.suite else f": expected {RECORD} files in it"
-        raise DataError(f"{source.path} holds no record{again}")
+        hint = f": run `bench matrix {source.suite}` first" if source.suite else f": expected {RECORD} files in it"
+        raise DataError(f"{source.path} holds no record{hint}")
     return records
 
 
@@ -102,8 +104,8 @@ def records_folder(suite: Path) -> Path:
 def records_of(suite: Path) -> Path:
     """Return where the records of a suite's file are: the folder, where it holds any, else the archive."""
     folder = records_folder(suite)
-    packed = folder.with_name(f"{folder.name}{archive.SUFFIX}")
-    return packed if packed.is_file() and not any(folder.glob(f"*{RECORD}")) else folder
+    archive_path = folder.with_name(f"{folder.name}{archive.SUFFIX}")
+    return archive_path if archive_path.is_file() and not any(folder.glob(f"*{RECORD}")) else folder
 
 
 def suite_files(folder: Path | None = None) -> dict[str, Path]:

@@ -99,13 +99,13 @@ def two_sided_p(t: float, freedom: float) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p values, in the given order. NaN stays NaN and does not count."""
-    ordered = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
-    adjusted = [math.nan] * len(p)
+    by_size = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
+    adjusted_p = [math.nan] * len(p)
     largest = 0.0
-    for rank, (value, index) in enumerate(ordered):
-        largest = max(largest, min(1.0, value * (len(ordered) - rank)))
-        adjusted[index] = largest
-    return adjusted
+    for rank, (value, index) in enumerate(by_size):
+        largest = max(largest, min(1.0, value * (len(by_size) - rank)))
+        adjusted_p[index] = largest
+    return adjusted_p
 
 
 @dataclass(frozen=True)
@@ -138,25 +138,25 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
     """
     finite = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
     pairs = [(i, j) for i in range(len(finite)) for j in range(i)]
-    shared = {(i, j): sorted(finite[i].keys() & finite[j].keys()) for i, j in pairs}
-    tested = [pair for pair in pairs if len(shared[pair]) > 1]
+    common_seeds = {(i, j): sorted(finite[i].keys() & finite[j].keys()) for i, j in pairs}
+    tested_pairs = [pair for pair in pairs if len(common_seeds[pair]) > 1]
     values = {
-        (i, j): ([finite[i][seed] for seed in shared[i, j]], [finite[j][seed] for seed in shared[i, j]])
-        for i, j in tested
+        (i, j): ([finite[i][seed] for seed in common_seeds[i, j]], [finite[j][seed] for seed in common_seeds[i, j]])
+        for i, j in tested_pairs
     }
     different = set()
-    for (i, j), p in zip(tested, holm([paired_p(*values[pair]) for pair in tested]), strict=True):
+    for (i, j), p in zip(tested_pairs, holm([paired_p(*values[pair]) for pair in tested_pairs]), strict=True):
         first, second = (sum(side) for side in values[i, j])
         if p < alpha and first != second:
             different.add((i, j) if first > second else (j, i))
-    compared = {row for pair in tested for row in pair}
-    above = Counter(worse for _, worse in different)
-    below = Counter(better for better, _ in different)
+    compared_rows = {row for pair in tested_pairs for row in pair}
+    losses = Counter(worse for _, worse in different)
+    wins = Counter(better for better, _ in different)
     ranges = tuple(
-        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or len(finite) == 1 else None
+        (1 + losses[row], max(len(compared_rows), 1) - wins[row]) if row in compared_rows or len(finite) == 1 else None
         for row in range(len(finite))
     )
-    return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested))
+    return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested_pairs))
 
 
 def t_quantile(freedom: float, level: float) -> float:

@@ -121,7 +121,7 @@ class Suite(pydantic.BaseModel):
     notes: str = ""  # what was found, in Markdown, for the suite's page
     _folder: Path | None = pydantic.PrivateAttr(None)  # of its file: where its relative paths start
 
-    def given(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
+    def resolve(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
         """The plugin behind a name of the suite, of a user's file its path, and the parameters that the suite gives."""
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
@@ -141,29 +141,29 @@ class Suite(pydantic.BaseModel):
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """What tables call every plugin of a kind that the suite names."""
-        located = {name: self.given(kind, name)[0] for name in self.named(kind)}
-        own = {
-            name for name, plugin in located.items()
+        plugin_of = {name: self.resolve(kind, name)[0] for name in self.named(kind)}
+        files = {
+            name for name, plugin in plugin_of.items()
             if plugin.endswith(".py") and plugins.locate(kind, name, self._folder) == plugin
         }  # fmt: skip
-        return labels(located, own)
+        return labels(plugin_of, files)
 
     def named(self, kind: Kind) -> list[str]:
         """Every name of a kind in the suite's lists."""
-        listed: dict[Kind, Sequence[str]] = {
+        names_of: dict[Kind, Sequence[str]] = {
             "datasets": self.datasets,
             "defenses": [*self.defenses, *self.controls],
             "attackers": [*self.attackers, *self.bag],
             "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
         }
-        return list(dict.fromkeys(listed[kind]))
+        return list(dict.fromkeys(names_of[kind]))
 
     def expected(self, defense: str) -> list[str]:
         """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
-        own = self.defense.get(defense, {}).get("expects", self.expects)
-        if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
-            raise UsageError(f"[defense.{defense}] expects = {own!r}: expected a list of adaptations")
-        return own
+        adaptations = self.defense.get(defense, {}).get("expects", self.expects)
+        if not isinstance(adaptations, list) or not all(isinstance(name, str) for name in adaptations):
+            raise UsageError(f"[defense.{defense}] expects = {adaptations!r}: expected a list of adaptations")
+        return adaptations
 
 
 def read(path: Path) -> Suite:
@@ -216,37 +216,37 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _check(suite: Suite, where: str) -> None:
+def _check(suite: Suite, source: str) -> None:
     """Raise `UsageError` for a suite that names nothing to run, or something that is not used or unknown."""
-    check_suite_name(suite.name, where)
+    check_suite_name(suite.name, source)
     if not suite.attackers:
-        raise UsageError(f"{where} names no attacker")
+        raise UsageError(f"{source} names no attacker")
     for measure in suite.budget:
         if measure not in MEASURES:
-            raise UsageError(f"{where}: [budget] {unknown('measure', measure, MEASURES)}")
+            raise UsageError(f"{source}: [budget] {unknown('measure', measure, MEASURES)}")
     if not suite.seeds:
-        raise UsageError(f"{where} names no seed")
+        raise UsageError(f"{source} names no seed")
     for share in suite.shares:
         if not isinstance(share, str) and not 0 < share <= 1:
-            raise UsageError(f"{where}: share {share:g}, expected more than 0 and up to 1, or the name of a class")
-    asked = [("knowledge", name, KNOWLEDGE) for name in suite.knowledge]
-    for what, value, known in (*asked, ("preset", suite.preset, PRESETS)):
-        if value not in known:
-            raise UsageError(f"{where}: {unknown(what, value, known)}")
+            raise UsageError(f"{source}: share {share:g}, expected more than 0 and up to 1, or the name of a class")
+    chosen_knowledge = [("knowledge", name, KNOWLEDGE) for name in suite.knowledge]
+    for key, value, choices in (*chosen_knowledge, ("preset", suite.preset, PRESETS)):
+        if value not in choices:
+            raise UsageError(f"{source}: {unknown(key, value, choices)}")
     for kind, table in plugins.SINGULAR.items():
         names = suite.named(kind)
         for name in names:
-            check_label(name, where)
+            check_label(name, source)
         for name, params in getattr(suite, table).items():
             if names and name not in names:
-                raise UsageError(f"{where}: [{table}.{name}] is not used: {unknown(table, name, names)}")
-            check_label(str(params.get("plugin", name)), where)
+                raise UsageError(f"{source}: [{table}.{name}] is not used: {unknown(table, name, names)}")
+            check_label(str(params.get("plugin", name)), source)
             for key, value in params.items():
                 if not _is_plain(value):
-                    wanted = "text, a finite number, true, false, or a list or table of these"
-                    raise UsageError(f"{where}: [{table}.{name}] {key} = {value}: expected {wanted}")
+                    kinds = "text, a finite number, true, false, or a list or table of these"
+                    raise UsageError(f"{source}: [{table}.{name}] {key} = {value}: expected {kinds}")
     cell = {"dataset", "defense", "reference", "attacker", "adaptation", "knowledge", "seed", "share"}
     for rule in suite.exclude:
         for key in rule:
             if key not in cell:
-                raise UsageError(f"{where}: exclude: {unknown('key', key, cell)}")
+                raise UsageError(f"{source}: exclude: {unknown('key', key, cell)}")

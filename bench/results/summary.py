@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
             raise DataError(f"{path} is larger than {_LARGEST >> 20} MiB: it is no summary of results")
         data = path.read_bytes()
     try:
-        summary: dict[str, Any] = json.loads(data.decode("utf-8"))
+        summary: dict[str, Any] = json.loads(data.decode("utf-8-sig"))
         if summary["format"] != FORMAT or int(summary["version"]) > VERSION:
             kind = f"'{summary['format']}' {summary['version']}"
             raise DataError(f"{path} is {kind}, expected '{FORMAT}' up to {VERSION}: update cloakbench")
@@ -115,35 +115,39 @@ def read(path: Path) -> dict[str, Any]:
     return summary
 
 
-def differences(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:
+def differences(stored_summary: Mapping[str, Any], computed_summary: Mapping[str, Any]) -> list[str]:
     """Say where a summary differs from what its archive gives, a line each.
 
     Args:
-        stored: The summary as it stands in a file.
-        computed: What `summarise` gives for the records of the archive.
+        stored_summary: The summary as it stands in a file.
+        computed_summary: What `summarise` gives for the records of the archive.
     """
-    lines = list(_compared("", stored, computed, skipped={"cells"}))
-    cells, again = ({cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (stored, computed))
-    for key in dict.fromkeys([*again, *cells]):
-        if key not in again or key not in cells:
-            lines.append(f"cell {key}: {'its records are not there' if key in cells else 'missing'}")
+    lines = list(_compared("", stored_summary, computed_summary, skip={"cells"}))
+    stored_cells, computed_cells = (
+        {cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (stored_summary, computed_summary)
+    )
+    for key in dict.fromkeys([*computed_cells, *stored_cells]):
+        if key not in computed_cells or key not in stored_cells:
+            lines.append(f"cell {key}: {'its records are not there' if key in stored_cells else 'missing'}")
         else:
-            lines += _compared(f"cell {key}, ", cells[key], again[key])
+            lines += _compared(f"cell {key}, ", stored_cells[key], computed_cells[key])
     return lines
 
 
 def _compared(
-    where: str, stored: Mapping[str, Any], computed: Mapping[str, Any], skipped: Iterable[str] = ()
+    prefix: str, stored_part: Mapping[str, Any], computed_part: Mapping[str, Any], skip: Iterable[str] = ()
 ) -> list[str]:
     """Return a line for each entry that differs, down to the second level."""
     lines = []
-    for name in sorted({*stored, *computed} - set(skipped)):
-        first, second = stored.get(name), computed.get(name)
+    for name in sorted({*stored_part, *computed_part} - set(skip)):
+        first, second = stored_part.get(name), computed_part.get(name)
         if isinstance(first, Mapping) and isinstance(second, Mapping):
             parts = [part for part in dict.fromkeys([*first, *second]) if first.get(part) != second.get(part)]
-            lines += [f"{where}{name}.{part}: {first.get(part)}, the records give {second.get(part)}" for part in parts]
+            lines += [
+                f"{prefix}{name}.{part}: {first.get(part)}, the records give {second.get(part)}" for part in parts
+            ]
         elif first != second:
-            lines.append(f"{where}{name}: {first}, the records give {second}")
+            lines.append(f"{prefix}{name}: {first}, the records give {second}")
     return lines
 
 
@@ -152,7 +156,7 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
     first = records[0].trial
     interval = score.denied
     keys = {role: None for record in records for role in record.stages}
-    made_by = [{role: name for role, name, _ in _plugins(record)} for record in records]
+    plugins_by_record = [{role: name for role, name, _ in _plugins(record)} for record in records]
     commits = [(record.provenance.get("git") or {}).get("commit", "")[:_KEY] for record in records]
     return {
         "cell": {"id": cell.id, **cell._asdict()},
@@ -168,9 +172,11 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
         },
         "seeds": {str(record.trial.seed): _seed(record) for record in records},
         "audibility": _rounded(row.audibility),
-        "input_change": _rounded({"": score.changed})[""],
+        "input_change": _rounded({"": score.input_change})[""],
         "stages": {role: _once([record.stages.get(role, "")[:_KEY] for record in records]) for role in keys},
-        "plugins": {role: _once([made.get(role, "") for made in made_by]) for role in made_by[0]},
+        "plugins": {
+            role: _once([plugins.get(role, "") for plugins in plugins_by_record]) for role in plugins_by_record[0]
+        },
         "provenance": {
             "command": _once([str(record.provenance.get("command", "")) for record in records]),
             "commit": _once(commits),
@@ -191,12 +197,12 @@ def _seed(record: Record) -> dict[str, Any]:
 def _plugins(record: Record) -> list[tuple[str, str, PartRecord]]:
     """Return role, id and plugin of every plugin of a record; an id is its label and a digest of all that it is."""
     counts: Counter[str] = Counter()
-    named = []
+    entries = []
     for role, part in parts_of(record.trial):
         counts[role.title] += 1
         title = f"{role.title} {counts[role.title]}" if role.many else role.title
-        named.append((title, f"{part.label}@{digest(part.model_dump())[:8]}", part))
-    return named
+        entries.append((title, f"{part.label}@{digest(part.model_dump())[:8]}", part))
+    return entries
 
 
 def _environment(record: Record) -> dict[str, Any]:

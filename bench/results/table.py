@@ -33,7 +33,7 @@ class CellScore:
     denied: Interval
     per_seed: Mapping[int, float]
     means: Mapping[str, float]  # arm -> mean quality
-    changed: float  # the mean share of the attacker's input that differs from the clean one; NaN where it has no view
+    input_change: float  # mean share of the attacker's input that differs from the clean one; NaN without a view
     metric: str
     void: tuple[str, ...]  # the validity checks that failed, for any seed
     failed: int  # records without a result
@@ -63,7 +63,7 @@ class Row:
     audibility: Mapping[str, float]  # means over clips and seeds
     distance: Mapping[str, float]  # of the protected set from the data
     seconds: float  # CPU seconds of protection, mean over seeds
-    per: str = ""  # what one perturbation is made for: clip, class, set
+    scope: str = ""  # what one perturbation is made for: clip, class, set
     share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
     inside: bool = True  # the audibility budget
     rank: tuple[int, int] | None = None
@@ -78,7 +78,7 @@ class Row:
     @property
     def ranking_group(self) -> tuple[str, str, str]:
         """Rows are ranked among those of one data set, one share of it and one kind of noise."""
-        return self.dataset, str(self.share), self.per
+        return self.dataset, str(self.share), self.scope
 
     @property
     def best(self) -> CellScore | None:
@@ -153,9 +153,9 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
             )
     lines = []
     for key, row in void.items():
-        why = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
-        more = f", and {len(why) - 1} more" if len(why) > 1 else ""
-        lines.append(f"void: {row.defense} on {row.dataset} has no score: {why[0]}{more}")
+        reasons = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{more}")
     return lines
 
 
@@ -193,7 +193,7 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         cells=tuple(_scored(name, group) for name, group in cells.items()),
         audibility=audibility,
         distance={name: mean(row.get(name) for row in distances) for name in (distances[0] if distances else {})},
-        per=records[0].trial.scope,
+        scope=records[0].trial.scope,
         share=records[0].trial.share,
         seconds=mean(cpu_seconds),
         inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
@@ -209,7 +209,7 @@ def _keeps(name: str, value: float, limit: float) -> bool:
 
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
     good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
-    void = tuple(dict.fromkeys(gate.name for record in good for gate in record.void))
+    void = tuple(dict.fromkeys(check.name for record in good for check in record.void))
     arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in SCORED}
     groups = [good[0].groups[at] for at in good[0].scored] if good else []
     estimate = cell_estimate(arms[Arm.CLEAN], arms[Arm.PROTECTED], arms[Arm.UNTRAINED], groups)
@@ -224,7 +224,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         denied=estimate.interval,
         per_seed={record.trial.seed: value for record, value in zip(good, estimate.by_seed, strict=True)},
         means=means,
-        changed=_mean(record.input_change for record in good),
+        input_change=_mean(record.input_change for record in good),
         metric=good[0].metric if good else "",
         void=void,
         failed=len(records) - len(good),
@@ -237,19 +237,19 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
 def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
     """The rows of one ranking group, with the ranks of those that may be ranked."""
     group = [row for row in rows if row.ranking_group == ranking_group]
-    able = [row for row in group if row.best and row.inside and not row.control]
-    ranking = rank([row.best.per_seed for row in able if row.best])
-    ranked = {}
-    for at, row in enumerate(able):
-        better = frozenset(able[worse].key for first, worse in ranking.different if first == at)
+    rankable = [row for row in group if row.best and row.inside and not row.control]
+    ranking = rank([row.best.per_seed for row in rankable if row.best])
+    ranked_rows = {}
+    for at, row in enumerate(rankable):
+        better = frozenset(rankable[worse].key for first, worse in ranking.different if first == at)
         pairs = [pair for pair in ranking.untested if at in pair]
-        untested = frozenset(able[other].key for pair in pairs for other in pair if other != at)
-        ranked[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested)
-    return [ranked.get(id(row), row) for row in group]
+        untested_keys = frozenset(rankable[other].key for pair in pairs for other in pair if other != at)
+        ranked_rows[id(row)] = replace(row, rank=ranking.ranges[at], better_than=better, untested_against=untested_keys)
+    return [ranked_rows.get(id(row), row) for row in group]
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
-    return row.dataset, row.control, row.share != 1, row.per, row.rank is None, -row.score
+    return row.dataset, row.control, row.share != 1, row.scope, row.rank is None, -row.score
 
 
 def _measures(records: list[Record]) -> list[str]:

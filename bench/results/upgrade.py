@@ -35,10 +35,10 @@ def _to_2(old: dict[str, Any]) -> dict[str, Any]:
 
     Fields that version 1 does not have stay, so that they are refused as in any record.
     """
-    derived = {"name", "denied", "notes", "gates", "view"}
-    renamed = {"heard": "audibility_ids", "crafting": "crafting_log", "made": "provenance"}
+    derived_fields = {"name", "denied", "notes", "gates", "view"}
+    new_names = {"heard": "audibility_ids", "crafting": "crafting_log", "made": "provenance"}
     return {
-        **{renamed.get(key, key): value for key, value in old.items() if key not in derived},
+        **{new_names.get(key, key): value for key, value in old.items() if key not in derived_fields},
         "schema_version": 2,
         "trial": _trial(old["trial"]),
         "attacker_checks": [check for check in old.get("gates", []) if check["name"] != _COMMON_CHECK],

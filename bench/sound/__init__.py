@@ -1,6 +1,6 @@
-"""Signals: files, tags, resampling, spectra, filters, masking, codecs, augmentation. Knows nothing of trials.
+"""Audio signals: files, tags, resampling, spectra, filters, masking, codecs, augmentation. Independent of trials.
 
-Authors of plugins may rely on the names below; their arguments are documented where they are defined.
+Plugins may rely on the names below; their arguments are documented where they are defined.
 """
 
 from bench.sound.augmentation import amplified, band_stopped, equalised, interrupted, noisy, shifted

@@ -1,7 +1,7 @@
 """Augmentation of recordings: shift, gain, equaliser, noise, masks in time and frequency.
 
-Conventions: a set of clips and a generator give a set of clips; each clip draws its own numbers; what comes back is
-within -1..1, with zeros in the padding. Everything but the draw is differentiable in the audio.
+Conventions: a set of clips and a generator give a set of clips; each clip draws its own numbers; the result is within
+-1..1, with zeros in the padding. The result is differentiable in the audio, not in the random numbers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ def shifted(clips: Clips, seconds: float, rng: Generator) -> Clips:
         The shifted set.
     """
     samples = clips.audio.shape[-1]
-    most = torch.clamp(clips.lengths // 2, max=round(seconds * clips.rate))
-    by = (_uniform(clips, rng) * 2 - 1) * (most + 0.999)  # each whole number equally often, but 0 twice
-    by = by.trunc().long()
-    source = torch.arange(samples, device=clips.device) - by[:, None]
-    inside = ((source >= 0) & (source < clips.lengths[:, None]))[:, None]
-    moved = clips.audio.gather(-1, source.clamp(0, max(0, samples - 1))[:, None].expand_as(clips.audio)) * inside
-    return replace(clips.with_audio(moved), lengths=(clips.lengths + by).clamp(max=samples))
+    largest = torch.clamp(clips.lengths // 2, max=round(seconds * clips.rate))
+    offsets = (_uniform(clips, rng) * 2 - 1) * (largest + 0.999)  # each whole number equally often, but 0 twice
+    offsets = offsets.trunc().long()
+    source = torch.arange(samples, device=clips.device) - offsets[:, None]
+    within = ((source >= 0) & (source < clips.lengths[:, None]))[:, None]
+    shifted_audio = (
+        clips.audio.gather(-1, source.clamp(0, max(0, samples - 1))[:, None].expand_as(clips.audio)) * within
+    )
+    return replace(clips.with_audio(shifted_audio), lengths=(clips.lengths + offsets).clamp(max=samples))
 
 
 def amplified(clips: Clips, decibels: float, rng: Generator) -> Clips:
@@ -66,8 +68,8 @@ def equalised(clips: Clips, decibels: float, bands: int, rng: Generator) -> Clip
     Returns:
         The filtered set, scaled down where it would clip.
     """
-    drawn = (_uniform(clips, rng, bands) * 2 - 1) * decibels
-    return clips.with_audio(_limited(equalise(clips.audio, clips.rate, drawn) * clips.support))
+    gains = (_uniform(clips, rng, bands) * 2 - 1) * decibels
+    return clips.with_audio(_limited(equalise(clips.audio, clips.rate, gains) * clips.support))
 
 
 def noisy(clips: Clips, lowest_db: float, highest_db: float, rng: Generator) -> Clips:
@@ -84,8 +86,8 @@ def noisy(clips: Clips, lowest_db: float, highest_db: float, rng: Generator) -> 
     """
     ratio = lowest_db + (highest_db - lowest_db) * _uniform(clips, rng)
     noise = torch.randn(clips.audio.shape, generator=rng, device=rng.device).to(clips.device) * clips.support
-    energy = clips.audio.detach().square().mean(1).sum(-1) / clips.lengths.clamp_min(1)
-    level = energy.sqrt() * _decibels(-ratio)
+    mean_power = clips.audio.detach().square().mean(1).sum(-1) / clips.lengths.clamp_min(1)
+    level = mean_power.sqrt() * _decibels(-ratio)
     return clips.with_audio((clips.audio + noise * level[:, None, None]).clamp(-1.0, 1.0))
 
 
@@ -106,8 +108,8 @@ def band_stopped(clips: Clips, masks: int, share: float, rng: Generator) -> Clip
 
     def response(hz: Tensor) -> Tensor:
         position = hz_to_mel(hz) / hz_to_mel(hz[-1:])
-        cut = (position >= start[..., None]) & (position < (start + width)[..., None])
-        return (~cut.any(1, keepdim=True)).to(clips.audio.dtype)
+        stopped = (position >= start[..., None]) & (position < (start + width)[..., None])
+        return (~stopped.any(1, keepdim=True)).to(clips.audio.dtype)
 
     return clips.with_audio(_limited(filtered(clips.audio, clips.rate, response) * clips.support))
 
@@ -127,21 +129,22 @@ def interrupted(clips: Clips, masks: int, share: float, rng: Generator) -> Clips
     width = _uniform(clips, rng, masks) * share
     start = _uniform(clips, rng, masks) * (1 - width)
     position = torch.arange(clips.audio.shape[-1], device=clips.device) / clips.lengths.clamp_min(1)[:, None, None]
-    cut = ((position >= start[..., None]) & (position < (start + width)[..., None])).any(1, keepdim=True)
-    return clips.with_audio(clips.audio * ~cut)
+    silenced = ((position >= start[..., None]) & (position < (start + width)[..., None])).any(1, keepdim=True)
+    return clips.with_audio(clips.audio * ~silenced)
 
 
 def _uniform(clips: Clips, rng: Generator, *shape: int) -> Tensor:
-    """[clip, *shape] in 0..1, on the clips' device whatever the generator's."""
+    """Draw numbers in 0..1, [clip, *shape], on the clips' device whatever the generator's."""
     return torch.rand(len(clips), *shape, generator=rng, device=rng.device).to(clips.device)
 
 
 def _decibels(values: Tensor) -> Tensor:
+    """Return the amplitude factor of a gain in dB."""
     factor: Tensor = 10.0 ** (values / 20.0)
     return factor
 
 
 def _limited(audio: Tensor) -> Tensor:
-    """Each clip scaled down so far that it peaks at 1 at most."""
+    """Scale each clip down so far that it peaks at 1 at most."""
     peak = audio.detach().abs().amax((1, 2), keepdim=True) if audio.shape[-1] else audio.new_zeros(1)
     return (audio / peak.clamp_min(1.0)).clamp(-1.0, 1.0)

@@ -1,7 +1,7 @@
-"""Chunks of RIFF (WAV, RF64) and AIFF files: found, copied and written, the sound itself untouched.
+"""Find, copy and insert chunks of RIFF (WAV, RF64) and AIFF files; the samples are not changed.
 
-Sources: Microsoft, "Multimedia Programming Interface and Data Specifications 1.0" (RIFF); EBU Tech 3306 (RF64);
-Apple, "Audio Interchange File Format AIFF-C" (1991).
+Sources: Microsoft, "Multimedia Programming Interface and Data Specifications 1.0" (RIFF); EBU Tech 3306 (RF64); Apple,
+"Audio Interchange File Format AIFF-C" (1991).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import BinaryIO, Literal, NamedTuple
 
 __all__ = ["Chunk", "chunks", "form", "insert"]
 
-_UNTOLD = 0xFFFFFFFF
-_COPIED = 1 << 20  # bytes at once
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_COPY_BYTES = 1 << 20  # bytes copied at once
 _ORDER: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
 
 
@@ -33,7 +33,14 @@ class Chunk(NamedTuple):
 
 
 def form(file: BinaryIO) -> tuple[bytes, bytes]:
-    """Return the kind of container and of content: (b"RIFF", b"WAVE"), (b"RF64", b"WAVE"), (b"FORM", b"AIFF"), ..."""
+    """Return the kind of container and of content, such as (b"RIFF", b"WAVE") or (b"FORM", b"AIFF").
+
+    Args:
+        file: Seekable.
+
+    Returns:
+        The four bytes of the container and of the content.
+    """
     file.seek(0)
     head = file.read(12)
     return head[:4], head[8:12]
@@ -55,21 +62,21 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
         return
     order = _ORDER[kind]
     file.seek(0, 2)
-    end, at, long = file.tell(), 12, {}
-    while at + 8 <= end:
-        file.seek(at)
+    end, position, long_sizes = file.tell(), 12, {}
+    while position + 8 <= end:
+        file.seek(position)
         head = file.read(8)
         name, claimed = head[:4], int.from_bytes(head[4:], order)
         if not all(32 <= sign < 127 or sign == 0xA9 for sign in name):
             return
         if name == b"ds64":
             sizes = file.read(24)
-            long = {b"data": int.from_bytes(sizes[8:16], "little")}
-        if claimed == _UNTOLD:
-            claimed = long.get(name, claimed)
-        size = max(0, min(claimed, end - at - 8))
-        yield Chunk(name, at + 8, size, claimed)
-        at += 8 + size + size % 2
+            long_sizes = {b"data": int.from_bytes(sizes[8:16], "little")}
+        if claimed == _UNKNOWN_SIZE:
+            claimed = long_sizes.get(name, claimed)
+        size = max(0, min(claimed, end - position - 8))
+        yield Chunk(name, position + 8, size, claimed)
+        position += 8 + size + size % 2
 
 
 def insert(
@@ -89,7 +96,7 @@ def insert(
     kind, _ = form(source)
     order = _ORDER[kind]
 
-    def put(name: bytes, body: bytes) -> None:
+    def write_chunk(name: bytes, body: bytes) -> None:
         target.write(name + len(body).to_bytes(4, order) + body + bytes(len(body) % 2))
 
     source.seek(0)
@@ -97,13 +104,13 @@ def insert(
     for chunk in list(chunks(source)):
         if chunk.name in (b"data", b"SSND"):
             for name, body in before:
-                put(name, body)
+                write_chunk(name, body)
         source.seek(chunk.offset - 8)
         target.write(source.read(8))
         _copy(source, target, chunk.size)
         target.write(bytes(chunk.size % 2))
     for name, body in behind:
-        put(name, body)
+        write_chunk(name, body)
     size = target.tell() - 8
     if kind == b"RF64":
         target.seek(20)
@@ -116,8 +123,8 @@ def insert(
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
     while size > 0:
-        part = source.read(min(size, _COPIED))
+        part = source.read(min(size, _COPY_BYTES))
         if not part:
-            raise OSError("the draft ends too early")
+            raise OSError(f"the draft ends {size} bytes before the end of a chunk")
         target.write(part)
         size -= len(part)

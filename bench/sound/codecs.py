@@ -30,20 +30,20 @@ _MP3_KBPS = {
     **dict.fromkeys((32_000, 44_100, 48_000), _MPEG_1),
 }
 # LAME's encoder (576 samples) and any decoder (528 + 1) delay by this much. The header that lets a decoder cut it off
-# does not fit into the frames of the lowest bit rates, so that there it is left to us.
+# does not fit into the frames of the lowest bit rates, where it is therefore cut off here.
 _MP3_DELAY = 576 + 529
-# At a constant bit rate LAME turns the sound down against clipping. That is no part of the coding: it is undone.
+# At a constant bit rate LAME lowers the level to avoid clipping. That is not part of the coding and is undone here.
 _LAME_GAIN = {192: 0.97, 224: 0.98, 256: 1.0, 320: 1.0}
 _LAME_GAIN_BELOW = 0.95
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _OPUS_KBPS = (6, 256)  # a channel
-# libsndfile's Opus encoder never gives out its last milliseconds: so many seconds of silence push them through.
+# libsndfile's Opus encoder never outputs its last milliseconds; so many seconds of silence are appended.
 _OPUS_TAIL = 0.04
 _HIGHEST_LEVEL = 0.9999  # libsndfile takes 0 <= level < 1; it rounds to the nearest bit rate
 
 
 class _Coding(NamedTuple):
-    """How libsndfile is asked for a codec, and what has to be put right afterwards."""
+    """Parameters of a codec in libsndfile, and the corrections after decoding."""
 
     name: str
     format: str
@@ -70,8 +70,8 @@ def mp3_kbps(rate: int) -> tuple[int, ...]:
     """
     if rate not in _MP3_KBPS:
         kbps = ", ".join(str(kbps) for kbps in _MP3_KBPS)
-        near = min(_MP3_KBPS, key=lambda kbps: abs(kbps - rate))
-        raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {near} (possible: {kbps})")
+        nearest = min(_MP3_KBPS, key=lambda kbps: abs(kbps - rate))
+        raise DataError(f"MP3 has no rate of {rate} samples a second: resample to {nearest} (possible: {kbps})")
     return _MP3_KBPS[rate]
 
 
@@ -92,7 +92,14 @@ def highest_kbps(rate: int, most: int = 128) -> int:
 
 
 def mp3_gain(kbps: int) -> float:
-    """Return the factor by which LAME turns sound down at a constant bit rate of `kbps` kbit/s."""
+    """Return the factor by which LAME lowers the level at a constant bit rate.
+
+    Args:
+        kbps: Bit rate, kbit/s.
+
+    Returns:
+        The factor, at most 1.
+    """
     return _LAME_GAIN.get(kbps, _LAME_GAIN_BELOW)
 
 
@@ -113,9 +120,11 @@ def mp3(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> T
     """
     possible = mp3_kbps(rate)
     if kbps not in possible:
-        near = min(possible, key=lambda rate_kbps: abs(rate_kbps - kbps))
+        nearest = min(possible, key=lambda rate_kbps: abs(rate_kbps - kbps))
         listed = ", ".join(str(rate_kbps) for rate_kbps in possible)
-        raise DataError(f"MP3 at {rate} samples a second has no {kbps} kbit/s: nearest is {near} (possible: {listed})")
+        raise DataError(
+            f"MP3 at {rate} samples a second has no {kbps} kbit/s: nearest is {nearest} (possible: {listed})"
+        )
     level = (possible[-1] - kbps) / (possible[-1] - possible[0])
     gain = mp3_gain(kbps)
     coding = _Coding("MP3", "MP3", "MPEG_LAYER_III", level, "CONSTANT", delay=_MP3_DELAY, gain=gain, channels=2)
@@ -164,7 +173,9 @@ def opus(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> 
     """
     low, high = _OPUS_KBPS
     if rate not in _OPUS_RATES:
-        raise DataError(f"Opus has no rate of {rate} samples a second (possible: {', '.join(map(str, _OPUS_RATES))})")
+        raise DataError(
+            f"Opus has no rate of {rate} samples a second, expected one of {', '.join(map(str, _OPUS_RATES))}"
+        )
     if not low <= kbps <= high:
         raise DataError(f"Opus has no {kbps} kbit/s a channel, expected {low}..{high}")
     level = (high - kbps) / (high - low)
@@ -174,10 +185,10 @@ def opus(audio: Tensor, rate: int, kbps: int, lengths: Tensor | None = None) -> 
 def _round_trip(audio: Tensor, rate: int, coding: _Coding, lengths: Tensor | None) -> Tensor:
     """Encode and decode every clip [clip, channel, sample] by itself."""
     if audio.dim() != 3:
-        raise DataError(f"{coding.name} wants [clip, channel, sample], found shape {tuple(audio.shape)}")
+        raise DataError(f"{coding.name}: the audio has shape {tuple(audio.shape)}, expected [clip, channel, sample]")
     clips, channels, samples = audio.shape
     if not 1 <= channels <= coding.channels:
-        raise DataError(f"{coding.name} holds 1 to {coding.channels} channels, found {channels}")
+        raise DataError(f"{coding.name}: the audio has {channels} channels, expected 1 to {coding.channels}")
     ends = [samples] * clips if lengths is None else [int(length) for length in lengths]
     sounds = (
         audio.detach().to("cpu", torch.float32).transpose(1, 2).contiguous().numpy()
@@ -185,11 +196,11 @@ def _round_trip(audio: Tensor, rate: int, coding: _Coding, lengths: Tensor | Non
     coded = np.zeros_like(sounds)
     for sound, back, end in zip(sounds, coded, ends, strict=True):  # a codec takes one recording at a time
         if end > 0:
-            back[:end] = _one(sound[:end], rate, coding)
+            back[:end] = _round_trip_of_one(sound[:end], rate, coding)
     return torch.from_numpy(coded).transpose(1, 2).clamp(-1.0, 1.0).contiguous().to(audio.device, audio.dtype)
 
 
-def _one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
+def _round_trip_of_one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
     """Encode and decode one recording [sample, channel]."""
     samples = len(sound)
     if coding.tail:
@@ -209,5 +220,5 @@ def _one(sound: np.ndarray, rate: int, coding: _Coding) -> np.ndarray:
     delay = coding.delay if len(decoded) != len(sound) else 0
     decoded = decoded[delay : delay + samples]
     if len(decoded) != samples:
-        raise DataError(f"{coding.name} gave {len(decoded)} samples back for {samples} at {rate} samples a second")
+        raise DataError(f"{coding.name} decoded {len(decoded)} samples at {rate} samples a second, expected {samples}")
     return decoded / np.float32(coding.gain)

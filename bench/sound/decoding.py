@@ -1,8 +1,8 @@
-"""Opening sound files so that all of their sound comes out, in its place in time.
+"""Open sound files so that all of their samples are decoded, at the right position in time.
 
-libsndfile knows the formats, but reads what it takes for the length and not what is there. What is put right here: MPEG
-streams whose length only an estimate tells, joined MPEG and Ogg streams, Vorbis that begins before position 0, MP3
-inside of WAV, the pre-skip of Opus, FLAC of unknown length, Vorbis' and Opus' order of channels.
+libsndfile decodes the formats, but trusts estimates and headers for the length. Corrected here: MPEG streams whose
+length is only estimated, joined MPEG and Ogg streams, Vorbis that begins before position 0, MP3 inside WAV, the
+pre-skip of Opus, FLAC of unknown length, and the channel order of Vorbis and Opus.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _UNKNOWN_SAMPLES = 1 << 62  # libsndfile claims 2^63 - 1 samples where a header 
 _MP3_IN_WAV = 0x55
 _VORBIS = b"\x01vorbis"
 _FAR = 1 << 40  # samples: a position behind whatever one page holds
-_ENDLESS = 256  # times its size a stream claims: more than any first frame makes libmpg123 expect
-_LEFT_BEHIND = 4096  # bytes behind the last chunk of a WAV that are of no importance
-_MISSING_FRAMES = 3  # of an MPEG stream: the first frames of a cut may lack their bits
+_ENDLESS = 256  # factor by which a stream exaggerates its size: more than libmpg123 estimates from any first frame
+_MOST_TRAILING = 4096  # bytes after the last chunk of a WAV that are ignored
+_MISSING_FRAMES = 3  # frames of an MPEG stream that may be undecodable: after a cut, the first ones lack their bits
 # Channels of Vorbis and Opus in the order of WAV (RFC 7845, section 5.1.1.2; libsndfile does not reorder them).
 _SURROUND = {
     3: (0, 2, 1),
@@ -41,10 +41,10 @@ _SURROUND = {
 
 
 class NonSeekableSoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its beginning to its end.
+    """A file that is read sequentially.
 
-    soundfile seeks after every `read`. The MP3 decoder then loses what it carried over, and some 70 samples after each
-    seam are wrong.
+    soundfile seeks after every `read`. The MP3 decoder then loses its internal state, and some 70 samples after each
+    block are wrong.
     """
 
     def seekable(self) -> bool:
@@ -53,7 +53,7 @@ class NonSeekableSoundFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 class _Span(io.RawIOBase):
-    """A part of a file as a file, which may claim to be longer than it is, and of which bytes may be replaced."""
+    """A part of a file as a file, which may claim to be longer than it is, and in which bytes may be replaced."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class _Span(io.RawIOBase):
         self._file, self._start, self._size = file, start, size
         self._replaced = replaced or {}
         self._claimed = size if claimed is None else claimed
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -75,35 +75,35 @@ class _Span(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + (0, self._at, self._claimed)[whence])
-        return self._at
+        self._position = max(0, offset + (0, self._position, self._claimed)[whence])
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        if self._at > self._size:  # only asked for a tag at the end
+        if self._position > self._size:  # libsndfile only looks for a tag at the claimed end
             buffer[:] = bytes(len(buffer))
             count = len(buffer)
         else:
-            self._file.seek(self._start + self._at)
-            part = bytearray(self._file.read(min(len(buffer), self._size - self._at)))
-            for at, new in self._replaced.items():
-                for number, byte in enumerate(new, start=at - self._at):
+            self._file.seek(self._start + self._position)
+            part = bytearray(self._file.read(min(len(buffer), self._size - self._position)))
+            for offset, new in self._replaced.items():
+                for number, byte in enumerate(new, start=offset - self._position):
                     if 0 <= number < len(part):
                         part[number] = byte
             buffer[: len(part)] = part
             count = len(part)
-        self._at += count
+        self._position += count
         return count
 
 
 class _Part(NamedTuple):
-    """One stream of a file: all of them in a row are its sound."""
+    """One of the consecutive streams of a file."""
 
     stream: Any  # a descriptor or a _Span
     skip: int = 0  # samples to leave out at its beginning
-    least: int = 0  # samples below which the stream is damaged
+    least: int = 0  # fewer decoded samples mean that the stream is damaged
 
 
 class Decoder:
@@ -174,8 +174,8 @@ class Decoder:
                     yield piece if self._order is None else piece[:, self._order]
             least = part.least or (0 if sound.frames >= _UNKNOWN_SAMPLES else int(sound.frames))
             if total < least:
-                what = "its frames hold" if part.least else "its header claims"
-                raise DataError(f"{self._name} is truncated: {what} {least} samples, {total} can be read")
+                reason = "its frames hold" if part.least else "its header claims"
+                raise DataError(f"{self._name} is truncated: {reason} {least} samples, but only {total} can be read")
 
     def close(self) -> None:
         """Close the file; again is allowed."""
@@ -188,7 +188,10 @@ class Decoder:
     def _opened(self, part: _Part) -> Any:
         sound = NonSeekableSoundFile(part.stream, closefd=False)
         if sound.samplerate < 1 or sound.channels < 1:
-            raise DataError(f"{self._name} claims {sound.samplerate} samples a second and {sound.channels} channels")
+            raise DataError(
+                f"{self._name} claims {sound.samplerate} samples a second and {sound.channels} channels, "
+                "expected at least 1 of each"
+            )
         if sound.subtype == "OPUS":
             soundfile.SoundFile.seek(sound, 0)  # libsndfile applies the pre-skip when it seeks
         return sound
@@ -219,14 +222,14 @@ def opened_decoder(path: str | os.PathLike[str], name: str) -> Iterator[Decoder]
 
 
 def surround_order(subtype: str, channels: int) -> list[int] | None:
-    """Return where each channel of WAV's order lies in the order of a subtype.
+    """Return the position of each channel of WAV's order in the order of a subtype.
 
     Args:
-        subtype: libsndfile's name.
-        channels: number of channels.
+        subtype: Libsndfile's name.
+        channels: Number of channels.
 
     Returns:
-        Indices into the coded channels; None where the two orders are one.
+        Indices into the coded channels; None where both orders are the same.
     """
     order = _SURROUND.get(channels) if subtype in ("VORBIS", "OPUS") else None
     return None if order is None else list(order)
@@ -243,7 +246,7 @@ def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
         if len(starts) > 1 or _samples_before_zero(file, 0, size):
             return [_ogg(file, start, end) for start, end in zip(starts, ends, strict=True)], None
     elif head[:4] in (b"RIFF", b"RF64"):
-        _require_honest_header(file, name, size)
+        _require_plausible_header(file, name, size)
         span = _mp3_in_wav(file)
         if span is not None:
             return [_mpeg(file, *span)], "WAV"
@@ -335,10 +338,10 @@ def _padded_sizes(file: BinaryIO) -> dict[int, bytes]:
     return sizes
 
 
-def _require_honest_header(file: BinaryIO, name: str, size: int) -> None:
-    """Raise `DataError` for a WAV of rate 0, or with far more behind its sound than its header accounts for.
+def _require_plausible_header(file: BinaryIO, name: str, size: int) -> None:
+    """Raise `DataError` for a WAV of rate 0, or with far more data than its header accounts for.
 
-    That is how recorders leave a file that was never finished, and writers one that outgrew its 32-bit sizes.
+    Recorders leave such a file when they are interrupted, and writers when it exceeds the 32-bit sizes.
     """
     sound = end = 0
     for chunk in chunks.chunks(file):
@@ -350,11 +353,11 @@ def _require_honest_header(file: BinaryIO, name: str, size: int) -> None:
         elif chunk.name == b"data":
             sound = chunk.size
     file.seek(end)
-    behind = file.read(_LEFT_BEHIND)
-    if end and size - end > max(_LEFT_BEHIND, sound // 2) and any(behind) and behind[:3] not in (b"ID3", b"TAG"):
+    behind = file.read(_MOST_TRAILING)
+    if end and size - end > max(_MOST_TRAILING, sound // 2) and any(behind) and behind[:3] not in (b"ID3", b"TAG"):
         raise DataError(
-            f"{name}: its header claims {sound} bytes of sound, but {size - end} more bytes follow that are no chunk: "
-            "repair its header first"
+            f"{name}: its header claims {sound} bytes of sound, but {size - end} more bytes follow "
+            "without a chunk header: repair the header first"
         )
 
 
@@ -371,7 +374,9 @@ def _mp3_in_wav(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _require_one_flac(data: mmap.mmap, name: str) -> None:
-    """Raise `DataError` where a second FLAC file was appended: decoders stop at the end of the first."""
+    """Raise `DataError` where a second FLAC file was appended, because decoders stop at the end of the first."""
     for sign in (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"):
         if data.find(sign, 4) > 0:
-            raise DataError(f"{name} is two FLAC files joined: only the first would be read; split or convert it")
+            raise DataError(
+                f"{name} is two FLAC files joined, of which only the first would be read: split or convert it"
+            )

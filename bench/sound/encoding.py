@@ -1,7 +1,7 @@
-"""Writing sound files block by block: what a format cannot hold is refused before, what was written is read again.
+"""Write sound files block by block: unsupported formats are refused before, and the written file is read again.
 
-Samples are quantised here and handed over as whole numbers, since libsndfile scales floats by 32767 and reads by 32768:
-what nobody changed comes back bit by bit. Lossy formats are written at their highest quality.
+Samples are quantised here and passed as integers, because libsndfile scales floats by 32767 and reads by 32768:
+unchanged samples are thus restored bit by bit. Lossy formats are written at their highest quality.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _EXACT = {*_BITS, "FLOAT", "DOUBLE"}
 _WIDTH = {**{name: bits // 8 for name, bits in _BITS.items()}, "FLOAT": 4, "DOUBLE": 8}
 _MOST_BYTES = 0xFFFF0000 - (64 << 20)  # of a WAV or AIFF with 32-bit sizes; room for tags
-_VORBIS_RATE, _VORBIS_CHANNELS = 200_000, 255  # beyond them libsndfile 1.2 crashes
+_VORBIS_RATE, _VORBIS_CHANNELS = 200_000, 255  # above them libsndfile 1.2 crashes
 _BLOCK = 1 << 15  # samples handed to libsndfile at once: its Vorbis encoder overflows the stack with millions
-_PROBE = 1 << 16  # samples of the trial before the work
+_PROBE = 1 << 16  # samples of the trial encoding
 
 
 class Coding(NamedTuple):
@@ -88,22 +88,23 @@ def coding_for(
     source: tuple[str, str] = ("", ""),
     subtype: str | None = None,
 ) -> Coding:
-    """Choose how to write a file, and try it out on a moment of noise in memory.
+    """Choose the coding of a file, and try it out on a short noise in memory.
 
     Args:
-        suffix: of the file to write, with the dot: the format.
-        rate: samples a second.
-        channels: number of channels.
-        samples: samples a channel.
-        source: libsndfile's format and sample type of the file that the sound comes from. The sample type stays where
-            the format has it, else the nearest of no lower precision is taken.
-        subtype: a sample type that must be taken.
+        suffix: Suffix of the file, with the dot: the format.
+        rate: Samples a second.
+        channels: Number of channels.
+        samples: Samples a channel.
+        source: Libsndfile's format and sample type of the file that the sound comes from. Its sample type is used where
+            the format has it, else the nearest of no lower precision.
+        subtype: A sample type that must be used; None: chosen.
 
     Returns:
-        The coding. WAV and AIFF of no source get floats, FLAC 24 bits. A WAV over 4 GiB becomes RF64.
+        The coding. WAV and AIFF without a source get floats, FLAC 24 bits. A WAV over 4 GiB becomes RF64.
 
     Raises:
-        DataError: the format cannot hold that rate, number of channels, sample type or length. One line, with what can.
+        DataError: The format cannot hold that rate, number of channels, sample type or length. One line, with what it
+            can.
     """
     if suffix.lower() not in WRITABLE:
         raise DataError(f"suffix '{suffix}', expected one of {' '.join(WRITABLE)}")
@@ -116,20 +117,18 @@ def coding_for(
         if channels > 2:
             raise DataError(f"MP3 cannot hold {channels} channels, expected 1 or 2: use .flac, .wav or .ogg")
     if kind == "OGG" and not (rate <= _VORBIS_RATE and channels <= _VORBIS_CHANNELS):
-        most = f"{_VORBIS_CHANNELS} channels and {_VORBIS_RATE} samples a second"
-        raise DataError(f"OGG cannot hold {channels} channels at {rate} samples a second, expected at most {most}")
-    wanted = [subtype] if subtype else _sample_types(kind, best, *source)
+        limits = f"{_VORBIS_CHANNELS} channels and {_VORBIS_RATE} samples a second"
+        raise DataError(f"OGG cannot hold {channels} channels at {rate} samples a second, expected at most {limits}")
+    candidates = [subtype] if subtype else _sample_types(kind, best, *source)
     kind = "WAVEX" if kind == "WAV" and source[0] in ("WAVEX", "RF64") else kind
     failures: list[str] = []
-    for name in wanted:
+    for name in candidates:
         coding = Coding(
             kind if soundfile.check_format(kind, name) else WRITABLE[suffix.lower()][0], name, rate, channels
         )
         if name in _WIDTH and samples * channels * _WIDTH[name] > _MOST_BYTES and kind != "FLAC":
             if kind == "AIFF":
-                raise DataError(
-                    f"AIFF holds at most 4 GiB, {samples} samples of {channels} channels are more: use .wav"
-                )
+                raise DataError(f"{samples} samples of {channels} channels exceed the 4 GiB of an AIFF file: use .wav")
             coding = coding._replace(format="RF64", subtype="PCM_16" if name == "PCM_S8" else name)
         failure = _failure(coding, samples)
         if not failure:
@@ -137,7 +136,9 @@ def coding_for(
             equal = same or source[1] in LOSSY or kind in ("MP3", "OGG")
             return coding._replace(changed="" if equal else failures[0] if failures else f"{kind} has no {source[1]}")
         failures.append(failure)
-    raise DataError(f"{kind} ({wanted[0]}) cannot hold {channels} channels at {rate} samples a second: {failures[0]}")
+    raise DataError(
+        f"{kind} ({candidates[0]}) cannot hold {channels} channels at {rate} samples a second: {failures[0]}"
+    )
 
 
 class Encoder:
@@ -191,8 +192,8 @@ class Encoder:
         if self._order is not None:
             samples = samples[:, self._order]
         try:
-            for at in range(0, len(samples), _BLOCK):
-                self._file.write(np.ascontiguousarray(samples[at : at + _BLOCK]))
+            for start in range(0, len(samples), _BLOCK):
+                self._file.write(np.ascontiguousarray(samples[start : start + _BLOCK]))
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
             hint = " (is the disk full?)" if self._flush else ""
             raise DataError(f"cannot write sound: {_words(error)}{hint}") from error
@@ -237,7 +238,7 @@ class Encoder:
         if samples != self.samples:
             raise DataError(f"{samples} of {self.samples} samples can be read again: is the disk full?")
         if self.coding.lossless and digest.digest() != self._digest.digest():
-            raise DataError("the samples that can be read again are not those that were written: is the disk damaged?")
+            raise DataError("the samples read again differ from those that were written: is the disk damaged?")
 
     def __enter__(self) -> Encoder:
         return self
@@ -247,18 +248,18 @@ class Encoder:
 
 
 def _sample_types(kind: str, best: str, source_format: str, source_type: str) -> list[str]:
-    """Return the sample types to try, the wanted one first."""
+    """Return the sample types to try, the preferred one first."""
     if not source_type or kind in ("MP3", "OGG"):
         return [best]
     lossy = source_type in LOSSY
-    own = [source_type] if not lossy or (kind == "WAV" and source_format in ("WAV", "WAVEX")) else []
-    near = _DECODED_TO if lossy else _NEAREST.get(source_type, ("PCM_16",))
-    return [name for name in (*own, *near) if soundfile.check_format(kind, name)] or [best]
+    same = [source_type] if not lossy or (kind == "WAV" and source_format in ("WAV", "WAVEX")) else []
+    nearest = _DECODED_TO if lossy else _NEAREST.get(source_type, ("PCM_16",))
+    return [name for name in (*same, *nearest) if soundfile.check_format(kind, name)] or [best]
 
 
 @functools.lru_cache(maxsize=64)
 def _failure(coding: Coding, samples: int) -> str:
-    """Return why a coding does not give back so many samples; "" where it does."""
+    """Return why a coding does not restore so many samples; "" where it does."""
     noise = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(prefix="bench-probe-") as folder:
         for count in sorted({min(samples, 1), min(samples, _PROBE)}):
@@ -269,7 +270,7 @@ def _failure(coding: Coding, samples: int) -> str:
                     back = sum(len(block) for block in sound.blocks(_PROBE))
             except (soundfile.LibsndfileError, DataError, TypeError, ValueError) as error:
                 return _words(error)
-            # Blocks of a fixed length are filled up with silence; how long they are, one sample tells.
+            # Codings in fixed blocks pad with silence; the length of a block is that of the coding of one sample.
             if count == 1 and samples % max(1, back):
                 return f"{coding.subtype} is written in blocks of {back} samples"
             if count > 1 and back != count and samples == count:
@@ -287,10 +288,10 @@ def _writer(descriptor: int, coding: Coding) -> soundfile.SoundFile:
 
 
 def _quantised(block: np.ndarray, subtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples as libsndfile is given them (int32 at full scale, or float32), and as float32 of -1..1."""
+    """Return samples as libsndfile takes them (int32 at full scale, or float32), and as float32 within -1..1."""
     if subtype in ("FLOAT", "DOUBLE") or subtype in LOSSY:
-        whole = np.ascontiguousarray(block, dtype=np.float32)
-        return whole, whole
+        floats = np.ascontiguousarray(block, dtype=np.float32)
+        return floats, floats
     bits = _BITS.get(subtype, 16)
     scale = 2.0 ** (bits - 1)
     steps = np.clip(np.rint(block.astype(np.float64) * scale), -scale, scale - 1)

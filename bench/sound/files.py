@@ -1,8 +1,8 @@
-"""Read and write audio files. Whatever is wrong with a file is said in one line.
+"""Read and write audio files. Every error of a file is one line.
 
-Conventions: audio is float32 [channel, sample] within -1..1, rates are samples a second. Reading believes no header:
-what a file claims is compared with what it holds, and memory follows what it holds. libsndfile (through `soundfile`)
-knows the formats; its MP3 decoder may print remarks of its own on a damaged file.
+Conventions: audio is float32 [channel, sample] within -1..1, rates are samples a second. Headers are not trusted when
+reading: a file's claims are compared with its content, and memory is allocated for the content only. libsndfile
+(through `soundfile`) decodes; its MP3 decoder may print its own remarks on a damaged file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.sound.encoding import LOSSY, WRITABLE, Encoder, coding_for
 
 __all__ = ["AUDIO_SUFFIXES", "Info", "blocks", "info", "read", "require_audible", "survey", "write"]
 
-# Opus is read, not written: libsndfile 1.2 leaves out the last milliseconds that the encoder still holds.
+# Opus is read, not written: libsndfile 1.2 drops the last milliseconds, which the encoder has not output yet.
 AUDIO_SUFFIXES = (*WRITABLE, ".opus")
 
 _BLOCK = 1 << 18  # samples a channel in one read
@@ -91,8 +91,8 @@ def read(path: str | os.PathLike[str], *, min_seconds: float = 0.0, audible: boo
         audio = torch.cat([torch.empty(sound.channels, 0), *_blocks(sound, path, _BLOCK)], dim=1)
     seconds = audio.shape[1] / rate
     if audio.shape[1] == 0 or seconds < min_seconds:
-        wanted = f"at least {min_seconds:g} s" if min_seconds > 0 else "some sound"
-        raise DataError(f"'{path}' holds {1000 * seconds:.4g} ms ({audio.shape[1]} samples), expected {wanted}")
+        expected = f"at least {min_seconds:g} s" if min_seconds > 0 else "some sound"
+        raise DataError(f"'{path}' holds {1000 * seconds:.4g} ms ({audio.shape[1]} samples), expected {expected}")
     if audible:
         require_audible(audio, f"'{path}'")
     return audio, rate
@@ -118,16 +118,16 @@ def blocks(path: str | os.PathLike[str], samples: int = _BLOCK) -> Iterator[Tens
 
 
 def survey(path: str | os.PathLike[str]) -> tuple[int, float]:
-    """Decode a whole file in bounded memory, to know of every fault before the work.
+    """Decode a whole file in bounded memory, to find every fault before the work begins.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
-        Samples a channel and the largest absolute value.
+        Samples a channel, and the largest absolute value.
 
     Raises:
-        DataError: as `read` does.
+        DataError: As `read` does.
     """
     samples, peak = 0, 0.0
     for block in blocks(path):
@@ -169,19 +169,19 @@ def write(path: str | os.PathLike[str], audio: Tensor, rate: int, subtype: str |
         raise DataError(f"{name}: {error}") from error
 
 
-def require_audible(audio: Tensor, what: str = "the audio") -> None:
+def require_audible(audio: Tensor, name: str = "the audio") -> None:
     """Refuse silence.
 
     Args:
         audio: of any shape.
-        what: what the error calls it.
+        name: what the error calls it.
 
     Raises:
         DataError: no sample reaches 1e-5, a third of a step of 16 bits.
     """
     peak = float(audio.detach().abs().max()) if audio.numel() else 0.0
     if peak < _AUDIBLE:
-        raise DataError(f"{what} is silent (peak {peak:.1e}), expected a peak of at least {_AUDIBLE:g}")
+        raise DataError(f"{name} is silent (peak {peak:.1e}), expected a peak of at least {_AUDIBLE:g}")
 
 
 @contextlib.contextmanager
@@ -205,23 +205,23 @@ def _unreadable(file: Path, error: Exception) -> str:
     reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
     return (
         f"'{printable(file)}' cannot be read as audio ({reason}; it begins with {first!r}): "
-        "damaged, truncated or no audio file"
+        "the file is damaged, truncated or not audio"
     )
 
 
 def _blocks(sound: Decoder, path: str | os.PathLike[str], samples: int) -> Iterator[Tensor]:
-    """Pieces [channel, sample] until the file ends."""
+    """Yield pieces [channel, sample] until the file ends."""
     name = f"'{printable(path)}'"
     _require_whole_chunks(sound, name)
-    waiting: list[np.ndarray] = []  # where streams are joined, blocks are too
+    waiting: list[np.ndarray] = []  # blocks may be short where streams are joined
     count = 0
     for piece in sound.blocks(samples):
         waiting.append(piece)
         count += len(piece)
         while count >= samples:
-            whole = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-            yield _checked(whole[:samples], sound, name)
-            waiting, count = [whole[samples:]], count - samples
+            joined = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+            yield _checked(joined[:samples], sound, name)
+            waiting, count = [joined[samples:]], count - samples
     if count:
         yield _checked(np.concatenate(waiting), sound, name)
 
@@ -235,19 +235,23 @@ def _checked(piece: np.ndarray, sound: Decoder, name: str) -> Tensor:
 
 
 def _require_whole_chunks(sound: Decoder, name: str) -> None:
-    """libsndfile shortens its count to what a WAV, AIFF or OGG still holds; only its log tells."""
-    short = _SHORT_CHUNK.search(sound.log)
-    if short and int(short[2]) < int(short[1]) < _UNKNOWN_LENGTH:
-        raise DataError(f"{name} is truncated: its header claims {short[1]} bytes of sound, it holds {short[2]}")
+    """Raise `DataError` for truncated files: libsndfile silently shortens WAV, AIFF and OGG, which only its log
+    shows.
+    """
+    truncated = _SHORT_CHUNK.search(sound.log)
+    if truncated and int(truncated[2]) < int(truncated[1]) < _UNKNOWN_LENGTH:
+        raise DataError(
+            f"{name} is truncated: its header claims {truncated[1]} bytes of sound, but it has {truncated[2]}"
+        )
     if "lacks an end-of-stream bit" in sound.log or "Junk after the last page" in sound.log:
         raise DataError(f"{name} is truncated: its Ogg stream has no proper end")
 
 
-def _require_range(audio: Tensor, what: str) -> None:
+def _require_range(audio: Tensor, name: str) -> None:
     if audio.numel() == 0:
         return
     low, high = (float(value) for value in torch.aminmax(audio))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise DataError(f"{what} holds NaN or infinity, expected -1..1")
+        raise DataError(f"{name} holds NaN or infinity, expected -1..1")
     if max(-low, high) > _LOUDEST:
-        raise DataError(f"{what} peaks at {max(-low, high):.4g}, expected -1..1: turn it down")
+        raise DataError(f"{name} peaks at {max(-low, high):.4g}, expected -1..1: turn it down")

@@ -1,4 +1,4 @@
-"""Filters of whole clips that delay nothing: one product in the frequency domain."""
+"""Filters of whole clips without delay: one multiplication in the frequency domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["equalise"]
 def equalise(audio: Tensor, rate: int, decibels: Tensor) -> Tensor:
     """Filter audio by a graphic equaliser; differentiable in audio and gains.
 
-    The bands' centres are evenly spread in Mel from 0 to half the rate; between them the gain in dB is linear in Mel.
+    The bands' centres are evenly spaced in Mel from 0 to half the rate; between them the gain in dB is linear in Mel.
 
     Args:
         audio: [clip, channel, sample].
@@ -28,8 +28,8 @@ def equalise(audio: Tensor, rate: int, decibels: Tensor) -> Tensor:
         position = hz_to_mel(hz) / hz_to_mel(hz[-1:]) * (bands - 1)
         low = position.long().clamp(max=max(0, bands - 2))
         part = position - low
-        between = decibels[:, low] * (1 - part) + decibels[:, (low + 1).clamp(max=bands - 1)] * part
-        factor: Tensor = 10.0 ** (between / 20.0)
+        gain = decibels[:, low] * (1 - part) + decibels[:, (low + 1).clamp(max=bands - 1)] * part
+        factor: Tensor = 10.0 ** (gain / 20.0)
         return factor[:, None]
 
     return filtered(audio, rate, response)

@@ -30,56 +30,70 @@ _V1 = ((3, 33, "TITLE"), (33, 63, "ARTIST"), (63, 93, "ALBUM"), (93, 97, "DATE")
 
 
 def length(head: bytes) -> int:
-    """Return the bytes of the ID3v2 tag that begins with these 10 bytes; 0 where none does."""
+    """Return the size of an ID3v2 tag.
+
+    Args:
+        head: The first 10 bytes of a file.
+
+    Returns:
+        Bytes; 0 where no tag begins.
+    """
     if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 127:
         return 0
     return 10 + _syncsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
 
 
-def parse(whole: bytes) -> tuple[Fields, tuple[bytes, ...], list[str]]:
+def parse(data: bytes) -> tuple[Fields, tuple[bytes, ...], list[str]]:
     """Read a tag of version 2.2, 2.3 or 2.4.
 
     Args:
-        whole: the tag.
+        data: the tag.
 
     Returns:
         Text as pairs of name (of Vorbis comments) and value; pictures as bodies of FLAC's PICTURE block; names of
         frames that are neither.
     """
-    if not length(whole[:10]):
+    if not length(data[:10]):
         return (), (), []
-    version, flags, body = whole[3], whole[5], whole[10:]
+    version, flags, body = data[3], data[5], data[10:]
     if flags & 0x80 and version < 4:
         body = body.replace(b"\xff\0", b"\xff")
-    at = 0
+    position = 0
     if flags & 0x40 and version > 2:
-        at = _syncsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
+        position = _syncsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
     fields: list[tuple[str, str]] = []
-    pictures, others = [], []
+    pictures, unsupported = [], []
     width = 3 if version == 2 else 4
-    while at + 2 * width <= len(body) and body[at] != 0:
-        name = body[at : at + width].decode("latin-1")
-        counted = body[at + width : at + 2 * width]
+    while position + 2 * width <= len(body) and body[position] != 0:
+        name = body[position : position + width].decode("latin-1")
+        counted = body[position + width : position + 2 * width]
         size = _syncsafe(counted) if version == 4 else int.from_bytes(counted, "big")
-        at += 6 if version == 2 else 10
-        frame, name = body[at : at + size], _OLD.get(name, name)
-        if version == 4 and body[at - 1] & 2:
+        position += 6 if version == 2 else 10
+        frame, name = body[position : position + size], _OLD.get(name, name)
+        if version == 4 and body[position - 1] & 2:
             frame = frame.replace(b"\xff\0", b"\xff")
-        if version == 4 and body[at - 1] & 1:
+        if version == 4 and body[position - 1] & 1:
             frame = frame[4:]
-        at += size
+        position += size
         if name == "APIC":
             pictures.append(_picture(frame, old=version == 2))
-        elif not (found := _fields(name, frame)):
-            others.append(name)
+        elif not (pairs := _fields(name, frame)):
+            unsupported.append(name)
         else:
-            fields += found
-    return tuple(fields), tuple(pictures), others
+            fields += pairs
+    return tuple(fields), tuple(pictures), unsupported
 
 
-def parse_v1(whole: bytes) -> Fields:
-    """Read the fields of an ID3v1 tag, the last 128 of these bytes; none where there is no such tag."""
-    block = whole[-128:]
+def parse_v1(data: bytes) -> Fields:
+    """Read an ID3v1 tag.
+
+    Args:
+        data: Bytes whose last 128 may be a tag.
+
+    Returns:
+        Pairs of name (of Vorbis comments) and value; none where there is no tag.
+    """
+    block = data[-128:]
     if block[:3] != b"TAG":
         return ()
     texts = [(name, block[start:end].split(b"\0")[0].decode("latin-1").strip()) for start, end, name in _V1]
@@ -114,7 +128,14 @@ def tag(fields: Fields, pictures: Sequence[bytes]) -> bytes:
 
 
 def tail(file: BinaryIO) -> bytes:
-    """Return the bytes of an APE tag and of an ID3v1 tag at the end of a file."""
+    """Return the bytes of an APE tag and of an ID3v1 tag at the end of a file.
+
+    Args:
+        file: Seekable.
+
+    Returns:
+        The bytes; empty where there is neither.
+    """
     file.seek(0, 2)
     size = file.tell()
     file.seek(max(0, size - 128))
@@ -168,24 +189,24 @@ def _decoded(encoding: int, text: bytes) -> str:
 
 
 def _split(encoding: int, text: bytes) -> tuple[str, str]:
-    """Return description and text, which a zero parts."""
-    about, _, rest = _decoded(encoding, text).partition("\0")
-    return about, rest.strip("\0")
+    """Return description and text, separated by a zero."""
+    about, _, text_part = _decoded(encoding, text).partition("\0")
+    return about, text_part.strip("\0")
 
 
 def _picture(frame: bytes, *, old: bool) -> bytes:
     """Return the body of FLAC's PICTURE block of an APIC or PIC frame."""
-    encoding, rest = frame[0] if frame else 0, frame[1:]
+    encoding, remaining = frame[0] if frame else 0, frame[1:]
     if old:
-        mime, rest = b"image/" + rest[:3].lower().replace(b"jpg", b"jpeg"), rest[3:]
+        mime, remaining = b"image/" + remaining[:3].lower().replace(b"jpg", b"jpeg"), remaining[3:]
     else:
-        mime, _, rest = rest.partition(b"\0")
-    kind, rest = rest[0] if rest else 0, rest[1:]
+        mime, _, remaining = remaining.partition(b"\0")
+    kind, remaining = remaining[0] if remaining else 0, remaining[1:]
     if encoding in (1, 2):
-        end = next((at for at in range(0, len(rest) - 1, 2) if rest[at : at + 2] == b"\0\0"), len(rest))
-        about, data = rest[:end], rest[end + 2 :]
+        end = next((i for i in range(0, len(remaining) - 1, 2) if remaining[i : i + 2] == b"\0\0"), len(remaining))
+        about, data = remaining[:end], remaining[end + 2 :]
     else:
-        about, _, data = rest.partition(b"\0")
+        about, _, data = remaining.partition(b"\0")
     text = _decoded(min(encoding, 3), about).encode()
     sizes = [kind, len(mime)], [len(text)], [0, 0, 0, 0, len(data)]
     packed = [b"".join(number.to_bytes(4, "big") for number in group) for group in sizes]
@@ -194,11 +215,11 @@ def _picture(frame: bytes, *, old: bool) -> bytes:
 
 def _attached(picture: bytes) -> bytes:
     """Return the body of an APIC frame of FLAC's PICTURE block."""
-    kind, mime_size = (int.from_bytes(picture[at : at + 4], "big") for at in (0, 4))
-    mime, at = picture[8 : 8 + mime_size], 8 + mime_size
-    text_size = int.from_bytes(picture[at : at + 4], "big")
-    text = picture[at + 4 : at + 4 + text_size]
-    return b"\x03" + mime + b"\0" + bytes([min(kind, 255)]) + text + b"\0" + picture[at + 4 + text_size + 20 :]
+    kind, mime_size = (int.from_bytes(picture[start : start + 4], "big") for start in (0, 4))
+    mime, position = picture[8 : 8 + mime_size], 8 + mime_size
+    text_size = int.from_bytes(picture[position : position + 4], "big")
+    text = picture[position + 4 : position + 4 + text_size]
+    return b"\x03" + mime + b"\0" + bytes([min(kind, 255)]) + text + b"\0" + picture[position + 4 + text_size + 20 :]
 
 
 def _frame(name: str, body: bytes) -> bytes:

@@ -2,13 +2,12 @@
 
 Conventions
 -----------
-* Audio is float [..., sample] with full scale 1.0. Digital audio has no pascals: a sine of amplitude 1 is *taken* to be
-  `full_scale_db` = 96 dB SPL, so that one step of 16 bits lies at 6 dB SPL. Quieter playback: 80 to 90.
+* Audio is float [..., sample] with full scale 1.0. Digital audio has no absolute level: a sine of amplitude 1 is
+  *assumed* to be `full_scale_db` = 96 dB SPL, so that one step of 16 bits lies at 6 dB SPL. Quieter playback: 80 to 90.
 * Frames are centred on samples 0, hop, 2 hop, ...; the sound is followed and preceded by zeros. There are
   `1 + samples // hop` of them, of `size` samples under a Hann window, and `1 + size // 2` bins.
 * Powers are scaled so that a sine of amplitude a on a bin's frequency reads a^2 there, in dB `amplitude_to_spl(a)`.
-* Every frame and every channel is judged alone: masking in time (before and after a sound) and between the ears is left
-  out.
+* Every frame and every channel is evaluated alone: temporal and binaural masking are not modelled.
 
 Sources: Terhardt 1979, "Calculating virtual pitch"; Zwicker and Terhardt 1980, "Analytical expressions for critical-
 band rate and critical bandwidth"; Schroeder, Atal and Hall 1979, "Optimizing digital speech coders by exploiting
@@ -28,14 +27,14 @@ from torch.nn import functional
 
 FULL_SCALE_DB = 96.0  # dB SPL of a sine of amplitude 1
 AUDIBLE_HZ = (20.0, 20_000.0)
-WINDOW_SECONDS = 0.032  # the longest window: short against what the ear can follow, long enough to part harmonics
+WINDOW_SECONDS = 0.032  # longest window: short enough for temporal resolution, long enough to separate harmonics
 
 _HANN_BINS = 1.5  # equivalent noise bandwidth of the Hann window: the bins of a sine of amplitude a add up to 1.5 a^2
-_SILENCE = 1e-24  # power taken for zero where a logarithm follows: 240 dB below full scale
-_TONE_RATIO = 10.0**0.7  # a tone stands 7 dB above the bins around it
-# How far around a peak these bins lie, below which frequency: Layer II's table for 1024 samples at 44.1 kHz, in Hz.
+_SILENCE = 1e-24  # least power before a logarithm: 240 dB below full scale
+_TONE_RATIO = 10.0**0.7  # a tone is 7 dB above the bins around it
+# (reach of these bins, up to which frequency), Hz: Layer II's table for 1024 samples at 44.1 kHz.
 _TONE_REACH_HZ = ((86.0, 2_700.0), (129.0, 5_500.0), (258.0, 11_000.0), (516.0, float("inf")))
-_BLOCK = 1 << 21  # numbers in one block of frames: what bounds the memory
+_BLOCK = 1 << 21  # numbers in one block of frames, which bounds the memory
 
 
 def threshold_in_quiet(hz: Tensor) -> Tensor:
@@ -102,8 +101,8 @@ def spreading(bark: Tensor) -> Tensor:
     Returns:
         1 at 0; it falls by 25 dB a Bark towards lower frequencies and by 10 dB a Bark towards higher ones.
     """
-    shifted = bark + 0.474
-    return 10.0 ** ((15.81 + 7.5 * shifted - 17.5 * torch.sqrt(1.0 + shifted**2)) / 10.0)
+    offset = bark + 0.474
+    return 10.0 ** ((15.81 + 7.5 * offset - 17.5 * torch.sqrt(1.0 + offset**2)) / 10.0)
 
 
 def frame_size(rate: int) -> int:
@@ -144,8 +143,8 @@ def masking_threshold(
     """Return the global masking threshold of audio.
 
     Noise whose `spectrogram` is nowhere above it is inaudible beside the audio. It is a level *per bin*: the threshold
-    of the critical band is shared out evenly among the band's bins, since noise commonly fills them all. (A lone tone
-    may be louder: `MaskingModel.band` adds up what lies in a critical band, and that is what a metric should compare.)
+    of the critical band is divided evenly among the band's bins, because noise usually fills them all. (A lone tone
+    may be louder: `MaskingModel.band` adds up the power in a critical band, which is what a metric should compare.)
 
     After MPEG-1 model 1: tonal peaks and the rest are separated, each is spread over the Bark scale and lowered by an
     offset, and all add up in power with the threshold in quiet. Simplified: the spreading does not depend on the level
@@ -168,22 +167,23 @@ def masking_threshold(
 
 @dataclass(frozen=True, eq=False)
 class MaskingModel:
-    """Framing and masking at one rate, in powers (full scale 1.0), for whoever adds up what dB cannot.
+    """Framing and masking at one rate, in powers (full scale 1.0), which can be added where levels in dB cannot.
 
-    Methods take and give powers [..., bin]; `frames` and `power` make them of audio.
+    Methods take and give powers [..., bin]; `frames` and `power` compute them from audio.
 
     Attributes:
-        rate: samples a second.
-        size: samples in a window, even.
-        hop: samples from one frame to the next.
+        rate: Samples a second.
+        size: Samples in a window, even.
+        hop: Samples from one frame to the next.
         full_scale_db: dB SPL of a sine of amplitude 1.
         window: [size], scaled so that a sine of amplitude a on a bin reads a^2.
-        hz: frequency of each bin, Hz.
-        bark: critical-band rate of each bin, Bark.
-        bins_per_bark: bins in a Bark around each bin.
-        quiet: power of the threshold in quiet, [bin].
-        spread: share of a bin's power that masks another bin, [masker, bin].
-        tone_offset, noise_offset: by how much the threshold lies below a masker, [bin].
+        hz: Frequency of each bin, Hz.
+        bark: Critical-band rate of each bin, Bark.
+        bins_per_bark: Bins in a Bark around each bin.
+        quiet: Power of the threshold in quiet, [bin].
+        spread: Share of a bin's power that masks another bin, [masker, bin].
+        tone_offset: Factor from a tonal masker's power to the threshold, [masker].
+        noise_offset: The same of a noise masker, [masker].
         around: 1 where two bins lie within half a Bark, [bin, bin].
     """
 
@@ -229,30 +229,65 @@ class MaskingModel:
         return _model(rate, size, hop or size // 2, full_scale_db, dtype, like.device)
 
     def frame_count(self, samples: int) -> int:
-        """Return the number of frames of so many samples."""
+        """Return the number of frames.
+
+        Args:
+            samples: Samples of the audio.
+
+        Returns:
+            At least 1.
+        """
         return 1 + samples // self.hop
 
     def frames(self, audio: Tensor) -> Tensor:
-        """Return frames [..., frame, size] of audio [..., sample]: a view of the audio with zeros around it."""
+        """Return the frames of audio, with zeros before and after it.
+
+        Args:
+            audio: [..., sample].
+
+        Returns:
+            [..., frame, size], a view of the padded audio.
+        """
         before = self.size // 2
         return functional.pad(audio, (before, self.size - before)).unfold(-1, self.size, self.hop)
 
     def power(self, frames: Tensor) -> Tensor:
-        """Return the power [..., bin] of frames [..., size]; a sine of amplitude a on a bin reads a^2 there."""
+        """Return the power of frames; a sine of amplitude a on a bin reads a^2 there.
+
+        Args:
+            frames: [..., size].
+
+        Returns:
+            [..., bin].
+        """
         spectrum: Tensor = torch.fft.rfft(frames * self.window)
         return spectrum.real.square() + spectrum.imag.square()
 
     def band(self, power: Tensor) -> Tensor:
-        """Return the power within half a Bark of each bin (a critical band), [..., bin]. A lone sine reads a^2."""
+        """Return the power within half a Bark of each bin, which is a critical band; a lone sine reads a^2.
+
+        Args:
+            power: [..., bin].
+
+        Returns:
+            [..., bin].
+        """
         together: Tensor = power @ self.around
         return together / _HANN_BINS
 
     def tones(self, power: Tensor) -> Tensor:
-        """Find tones: local maxima 7 dB above the bins around them (model 1, step 3a); bool [..., bin]."""
+        """Find tones: local maxima 7 dB above the bins around them (model 1, step 3a).
+
+        Args:
+            power: [..., bin].
+
+        Returns:
+            bool [..., bin].
+        """
         rows = power.detach().reshape(-1, power.shape[-1])
-        beside = functional.pad(rows, (1, 1))
-        peak = (rows > beside[:, :-2]) & (rows >= beside[:, 2:]) & (rows > _SILENCE)
-        peak[:, :2] = False  # what moves so slowly is no tone
+        padded = functional.pad(rows, (1, 1))
+        peak = (rows > padded[:, :-2]) & (rows >= padded[:, 2:]) & (rows > _SILENCE)
+        peak[:, :2] = False  # too close to 0 Hz for a tone
         start = 0
         for reach_hz, below_hz in _TONE_REACH_HZ:
             reach = max(2, round(reach_hz * self.size / self.rate))
@@ -266,7 +301,14 @@ class MaskingModel:
         return peak.view(power.shape)
 
     def threshold(self, power: Tensor) -> Tensor:
-        """Return the masking threshold of a sound of that power: power a bin, [..., bin] (see `masking_threshold`)."""
+        """Return the masking threshold of a sound (see `masking_threshold`).
+
+        Args:
+            power: The sound's power, [..., bin].
+
+        Returns:
+            Power a bin, [..., bin].
+        """
         tone = self.tones(power)
         neighbours = functional.pad(power, (1, 1))
         of_tone = (neighbours[..., :-2] + power + neighbours[..., 2:]) * tone
@@ -277,11 +319,25 @@ class MaskingModel:
         return of_band * (_HANN_BINS / self.bins_per_bark.clamp(min=_HANN_BINS))
 
     def level(self, power: Tensor) -> Tensor:
-        """Return powers in dB SPL."""
+        """Return powers as levels.
+
+        Args:
+            power: Of any shape.
+
+        Returns:
+            dB SPL, of the same shape.
+        """
         return self.full_scale_db + 10.0 * torch.log10(power.clamp(min=_SILENCE))
 
     def blocks(self, audio: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Iterate over slices of (sound, frame) of audio [sound, sample], each small enough to work on at once."""
+        """Yield slices of (sound, frame), each small enough to be processed at once.
+
+        Args:
+            audio: [sound, sample].
+
+        Returns:
+            An iterator over pairs of slices.
+        """
         frames = self.frame_count(audio.shape[-1])
         at_once = max(1, _BLOCK // self.size)
         for sound in range(0, len(audio), max(1, at_once // frames)):
@@ -300,7 +356,7 @@ def _model(
     bark = hz_to_bark(hz)
     bins_per_bark = 1.0 / torch.gradient(bark)[0]
     spread = spreading(bark - bark[:, None])
-    # The bands beside noise are full of noise themselves: with unit area, not unit height, even noise keeps its level.
+    # Bands next to noise contain noise too: normalising the area, not the height, preserves the level of flat noise.
     area = spreading(torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64, device="cpu")).mean() * 40.0
     quiet = 10.0 ** ((threshold_in_quiet(hz) - full_scale_db) / 10.0)
     tensors = {
@@ -314,8 +370,8 @@ def _model(
         "noise_offset": torch.full_like(bark, 10.0**-0.55) / area,
         "around": ((bark - bark[:, None]).abs() <= 0.5).to(torch.float64),
     }
-    placed = {name: tensor.to(dtype).to(device).contiguous() for name, tensor in tensors.items()}
-    return MaskingModel(rate=rate, size=size, hop=hop, full_scale_db=full_scale_db, **placed)
+    converted = {name: tensor.to(dtype).to(device).contiguous() for name, tensor in tensors.items()}
+    return MaskingModel(rate=rate, size=size, hop=hop, full_scale_db=full_scale_db, **converted)
 
 
 def _levels(audio: Tensor, model: MaskingModel, transform: Callable[[Tensor], Tensor]) -> Tensor:

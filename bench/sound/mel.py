@@ -1,7 +1,7 @@
 """Mel front ends of classifiers: differentiable, without parameters, at any rate.
 
-Frames are centred, half a window apart, the ends padded with silence; the window is Hann's, its length the power of two
-nearest to what is asked for. Powers are those of torchaudio's transforms, which do the work.
+Frames are centred, half a window apart, and the ends are padded with silence. The window is Hann's, its length the
+power of two nearest to the one requested. Powers are computed by torchaudio's transforms.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from bench.sound.spectra import nearest_power_of_two
 
 __all__ = ["LogMel", "Mfcc"]
 
-_FLOOR = 1e-6  # of the power: about what 16-bit silence has
-_SILENCE = 1e-12  # power of a frame that holds nothing: far under one step of 16 bits
-_SLOPE_FRAMES = 5  # over which the change of a coefficient is taken
+_FLOOR = 1e-6  # added to the power: about that of 16-bit rounding
+_SILENCE = 1e-12  # largest power of a silent frame: far below one step of 16 bits
+_SLOPE_FRAMES = 5  # frames for the slope of a coefficient
 
 
 class LogMel(nn.Module):
@@ -37,12 +37,26 @@ class LogMel(nn.Module):
         self.mel = MelSpectrogram(rate, size, hop_length=size // 2, n_mels=bands, pad_mode="constant")
 
     def power(self, audio: Tensor) -> Tensor:
-        """Return the power of audio [clip, channel, sample], channels averaged: [clip, band, frame]."""
+        """Return the power in each Mel band.
+
+        Args:
+            audio: [clip, channel, sample]; channels are averaged.
+
+        Returns:
+            [clip, band, frame].
+        """
         power: Tensor = self.mel(audio.mean(1))
         return power
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Return the natural logarithm of `power` above a floor: [clip, band, frame]."""
+        """Return the natural logarithm of `power`, with a floor.
+
+        Args:
+            audio: [clip, channel, sample].
+
+        Returns:
+            [clip, band, frame].
+        """
         return (self.power(audio) + _FLOOR).log()
 
 
@@ -71,7 +85,14 @@ class Mfcc(nn.Module):
         self.register_buffer("cosines", create_dct(coefficients, bands, "ortho"), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Return the features of audio [clip, channel, sample]: [clip, 2 coefficients, frame]."""
+        """Return the coefficients and their slopes.
+
+        Args:
+            audio: [clip, channel, sample].
+
+        Returns:
+            [clip, 2 coefficients, frame].
+        """
         from torch import cat
         from torchaudio.functional import compute_deltas
 

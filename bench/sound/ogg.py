@@ -1,4 +1,4 @@
-"""Pages of an Ogg file: where its streams begin, and writing packets as pages.
+"""Read and write pages of an Ogg file.
 
 Source: RFC 3533, "The Ogg Encapsulation Format Version 0".
 """
@@ -40,13 +40,13 @@ class Page(NamedTuple):
 
 
 def pages(file: BinaryIO) -> Iterator[Page]:
-    """Walk through the pages of a file, until something that is no page.
+    """Yield the pages of a file, until bytes that are not a page.
 
     Args:
-        file: seekable, at the beginning of a page.
+        file: Seekable, at the beginning of a page.
 
-    Yields:
-        Page after page.
+    Returns:
+        An iterator over pages.
     """
     offset = file.tell()
     while True:
@@ -65,7 +65,7 @@ def pages(file: BinaryIO) -> Iterator[Page]:
 
 
 def links(file: BinaryIO) -> list[int]:
-    """Find the links of a chained file (RFC 3533, section 4): streams one after the other, as of joined files.
+    """Find the links of a chained file (RFC 3533, section 4): consecutive streams, as in joined files.
 
     Args:
         file: seekable, at the beginning of a page.
@@ -83,13 +83,13 @@ def links(file: BinaryIO) -> list[int]:
 
 
 def pages_of(packets: list[bytes], serial: int, sequence: int, granule: int = 0) -> list[bytes]:
-    """Lay header packets out as pages, each page full before the next begins.
+    """Divide header packets into pages, each page full before the next begins.
 
     Args:
-        packets: in order; the last one ends its page.
-        serial: number of the stream.
-        sequence: number of the first page.
-        granule: position of every page in which a packet ends.
+        packets: In order; the last one ends its page.
+        serial: Number of the stream.
+        sequence: Number of the first page.
+        granule: Position of every page in which a packet ends.
 
     Returns:
         The pages, with their checksums.
@@ -97,19 +97,21 @@ def pages_of(packets: list[bytes], serial: int, sequence: int, granule: int = 0)
     lacing, body = [], b"".join(packets)
     for packet in packets:
         lacing += [255] * (len(packet) // 255) + [len(packet) % 255]
-    laid: list[bytes] = []
-    at, continued = 0, False
+    built: list[bytes] = []
+    position, continued = 0, False
     for start in range(0, len(lacing), _SEGMENTS):
         part = lacing[start : start + _SEGMENTS]
         ends = any(length < 255 for length in part)
         size = sum(part)
         flags = _CONTINUED if continued else 0
-        laid.append(
-            page_bytes(flags, granule if ends else -1, serial, sequence + len(laid), part, body[at : at + size])
+        built.append(
+            page_bytes(
+                flags, granule if ends else -1, serial, sequence + len(built), part, body[position : position + size]
+            )
         )
-        at += size
+        position += size
         continued = part[-1] == 255
-    return laid
+    return built
 
 
 def page_bytes(flags: int, granule: int, serial: int, sequence: int, lacing: list[int] | bytes, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Another sample rate for audio: one function for every pair of rates, differentiable, in bounded memory."""
+"""Resample audio between any two rates: differentiable, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bench.errors import DataError
 
 __all__ = ["resample"]
 
-_PASSED = 0.94  # share of the lower rate's band that is not attenuated; from there to its end the gain falls to 0
-_RING = 256  # samples of the lower rate over which that filter rings
+_PASSED = 0.94  # share of the lower rate's band that is not attenuated; above it the gain falls to 0
+_RING = 256  # length of the filter's ringing, samples of the lower rate
 _LARGEST_STEP = 1 << 18  # samples of silence appended at most to find a length that both rates have
 
 
@@ -40,26 +40,26 @@ def resample(audio: Tensor, rate_from: int, rate_to: int, samples: int | None = 
     if rate_from < 1 or rate_to < 1:
         raise DataError(f"cannot resample from {rate_from} to {rate_to} samples a second, expected at least 1")
     length = audio.shape[-1]
-    wanted = round(length * rate_to / rate_from) if samples is None else samples
-    if rate_from == rate_to and wanted == length:
+    target = round(length * rate_to / rate_from) if samples is None else samples
+    if rate_from == rate_to and target == length:
         return audio
-    if length == 0 or wanted == 0:
-        return audio.new_zeros(*audio.shape[:-1], wanted)
-    size, padded = _lengths(length, wanted, rate_from, rate_to)
+    if length == 0 or target == 0:
+        return audio.new_zeros(*audio.shape[:-1], target)
+    size, padded = _lengths(length, target, rate_from, rate_to)
     spectrum = torch.fft.rfft(audio, size)
     bins = min(size, padded) // 2 + 1
     position = torch.arange(bins, device=audio.device, dtype=torch.float64) / (min(size, padded) / 2)
     gain = 0.5 + 0.5 * torch.cos(torch.pi * ((position - _PASSED) / (1 - _PASSED)).clamp(0, 1))
     shaped = spectrum[..., :bins] * gain.to(audio.dtype) * (padded / size)
     result: Tensor = torch.fft.irfft(shaped, padded)
-    return result[..., :wanted]
+    return result[..., :target]
 
 
 @functools.lru_cache(maxsize=256)
-def _lengths(length: int, wanted: int, rate_from: int, rate_to: int) -> tuple[int, int]:
+def _lengths(length: int, target: int, rate_from: int, rate_to: int) -> tuple[int, int]:
     """Return transform lengths at both rates that last equally long, with room for the filter to ring."""
     ring = min(_RING * max(1, rate_from // rate_to), max(length, 1 << 16))
-    least = max(length, -(-wanted * rate_from // rate_to)) + ring
+    least = max(length, -(-target * rate_from // rate_to)) + ring
     step = rate_from // math.gcd(rate_from, rate_to)
     if step <= _LARGEST_STEP:
         size = -(-least // step) * step

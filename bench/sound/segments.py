@@ -1,7 +1,7 @@
 """Amplitude of a recording by segments, and masks that scale a noise bound by it.
 
 Conventions: audio [clip, channel, sample]; channels are averaged; a mask is [clip, 1, sample] within 0..1. The last
-segment of a clip may be short and is averaged over what it has.
+segment of a clip may be short and is averaged over its own samples.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def segment_amplitude(audio: Tensor, size: int) -> Tensor:
         Mean of |x|, [clip, 1, segment].
     """
     loudness = audio.abs().mean(1, keepdim=True)
-    whole = functional.pad(loudness, (0, -loudness.shape[-1] % size))
-    count = functional.pad(torch.ones_like(loudness[:1, :, :]), (0, whole.shape[-1] - loudness.shape[-1]))
-    return functional.avg_pool1d(whole, size) / functional.avg_pool1d(count, size)
+    padded = functional.pad(loudness, (0, -loudness.shape[-1] % size))
+    count = functional.pad(torch.ones_like(loudness[:1, :, :]), (0, padded.shape[-1] - loudness.shape[-1]))
+    return functional.avg_pool1d(padded, size) / functional.avg_pool1d(count, size)
 
 
 def stepped_mask(audio: Tensor, size: int, table: tuple[tuple[float, float], ...] = TABLE) -> Tensor:
@@ -45,8 +45,8 @@ def stepped_mask(audio: Tensor, size: int, table: tuple[tuple[float, float], ...
     """
     edges = torch.tensor([edge for edge, _ in table[1:]], device=audio.device, dtype=audio.dtype)
     levels = torch.tensor([level for _, level in table], device=audio.device, dtype=audio.dtype)
-    chosen = levels[torch.bucketize(segment_amplitude(audio, size), edges)]
-    return chosen.repeat_interleave(size, dim=-1)[..., : audio.shape[-1]]
+    segment_levels = levels[torch.bucketize(segment_amplitude(audio, size), edges)]
+    return segment_levels.repeat_interleave(size, dim=-1)[..., : audio.shape[-1]]
 
 
 def continuous_mask(audio: Tensor, size: int, full: float, exponent: float, floor: float) -> Tensor:
@@ -65,7 +65,7 @@ def continuous_mask(audio: Tensor, size: int, full: float, exponent: float, floo
         [clip, 1, sample] within floor..1.
     """
     loudness = audio.abs().mean(1, keepdim=True)
-    left = (size - 1) // 2
-    padded = functional.pad(loudness, (left, size - 1 - left))
+    before = (size - 1) // 2
+    padded = functional.pad(loudness, (before, size - 1 - before))
     level = functional.avg_pool1d(padded, size, stride=1)
     return (level / full).pow(exponent).clamp(floor, 1.0)

@@ -1,7 +1,7 @@
-"""Short-time spectra and filters of whole sets, and what denoisers estimate from them.
+"""Short-time spectra, noise floors and filters of whole sets.
 
-Conventions: audio is float32 [clip, channel, sample] and comes back in the same shape, in place in time; everything is
-vectorised over clips and channels, runs where the audio is, and lets gradients pass.
+Conventions: audio is float32 [clip, channel, sample]; results have the same shape and position in time. Everything is
+vectorised over clips and channels, runs on the audio's device, and is differentiable.
 """
 
 from __future__ import annotations
@@ -20,18 +20,33 @@ __all__ = [
 
 _WINDOW_SECONDS = 0.032
 _OVERLAP = 4  # windows over each sample
-_RING_SECONDS = 0.05  # silence appended before a filter, so that its ringing does not come round to the other end
-_SMOOTHED = 5  # frames over which the power is averaged before its quantile is taken
-_LEAST = 1e-12  # power: far under one step of 16 bits
+_RING_SECONDS = 0.05  # silence appended before a filter, so that its ringing does not wrap around
+_SMOOTHED = 5  # frames over which the power is averaged before its quantile
+_LEAST = 1e-12  # least power: far below one step of 16 bits
 
 
 def nearest_power_of_two(samples: float, least: int = 8) -> int:
-    """Return the power of two nearest (by ratio) to a number of samples, at least `least`."""
+    """Return the power of two nearest (by ratio) to a number of samples.
+
+    Args:
+        samples: The number.
+        least: The smallest result, a power of two.
+
+    Returns:
+        The power of two.
+    """
     return max(least, 1 << round(math.log2(max(1.0, samples))))
 
 
 def window_size(rate: int) -> int:
-    """Return the samples of a window: the power of two nearest to 32 ms, at least 8."""
+    """Return the default window: the power of two nearest to 32 ms, at least 8.
+
+    Args:
+        rate: Samples a second.
+
+    Returns:
+        Samples.
+    """
     return nearest_power_of_two(_WINDOW_SECONDS * rate)
 
 
@@ -71,22 +86,36 @@ def istft(transformed: Tensor, rate: int, samples: int) -> Tensor:
 
 
 def power(transformed: Tensor) -> Tensor:
-    """Return the squared magnitude of a spectrum of any shape; its gradient is finite at zero too."""
+    """Return the squared magnitude of a spectrum; its gradient is finite at zero too.
+
+    Args:
+        transformed: Complex, of any shape.
+
+    Returns:
+        Real, of the same shape.
+    """
     return transformed.real.square() + transformed.imag.square()
 
 
 def hop_size(rate: int) -> int:
-    """Return the samples from one frame of `stft` to the next."""
+    """Return the distance between the frames of `stft`.
+
+    Args:
+        rate: Samples a second.
+
+    Returns:
+        Samples.
+    """
     return window_size(rate) // _OVERLAP
 
 
 def frames_inside(lengths: Tensor, frames: int, hop: int) -> Tensor:
-    """Tell the frames of recordings from those of their padding.
+    """Mark the frames of recordings, not those of their padding.
 
     Args:
         lengths: int [...], samples of each recording.
-        frames: number of frames.
-        hop: samples from one frame to the next; frame t is centred on sample t * hop.
+        frames: Number of frames.
+        hop: Samples from one frame to the next; frame t is centred on sample t * hop.
 
     Returns:
         bool [..., frames]: True for the `1 + length // hop` frames that the recording has without its padding.
@@ -94,43 +123,43 @@ def frames_inside(lengths: Tensor, frames: int, hop: int) -> Tensor:
     return torch.arange(frames, device=lengths.device) <= (lengths // hop)[..., None]
 
 
-def noise_floor(energy: Tensor, inside: Tensor, quantile: float) -> Tensor:
+def noise_floor(energy: Tensor, within: Tensor, quantile: float) -> Tensor:
     """Estimate steady noise: a low quantile over time of each bin's power, smoothed over 5 frames.
 
     Args:
         energy: power, [clip, channel, bin, frame].
-        inside: bool [clip, 1, 1, frame], the frames of the recording. Digital silence in it is left out.
+        within: bool [clip, 1, 1, frame], the frames of the recording. Digital silence in it is left out.
         quantile: 0..1.
 
     Returns:
         Power, [clip, channel, bin, 1].
     """
-    counted = (inside & (energy.sum(2, keepdim=True) > 0)).expand(energy.shape[0], energy.shape[1], 1, -1)
+    counted = (within & (energy.sum(2, keepdim=True) > 0)).expand(energy.shape[0], energy.shape[1], 1, -1)
     box = functional.pad(torch.stack([energy * counted, counted.expand_as(energy).to(energy.dtype)]), (2, 2))
     total, count = box.unfold(-1, _SMOOTHED, 1).sum(-1)
     smooth = torch.where(counted, total / count.clamp_min(1.0), float("inf"))
     frames = counted.sum(-1, keepdim=True)
-    at = ((frames - 1).clamp_min(0) * quantile).round().long().expand(*energy.shape[:3], 1)
-    floor = smooth.sort(-1).values.gather(-1, at)
+    rank = ((frames - 1).clamp_min(0) * quantile).round().long().expand(*energy.shape[:3], 1)
+    floor = smooth.sort(-1).values.gather(-1, rank)
     return torch.where(floor.isfinite(), floor, 0.0).clamp_min(_LEAST)
 
 
 def spectrum_with_floor(audio: Tensor, lengths: Tensor, rate: int, quantile: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a denoiser works on: the spectrum, its power and the noise floor of the recording.
+    """Return the spectrum of recordings, its power and their noise floor, as denoisers need them.
 
     Args:
         audio: [clip, channel, sample].
         lengths: int64 [clip], samples of each recording.
-        rate: samples a second.
-        quantile: of the power over time, 0..1, see `noise_floor`.
+        rate: Samples a second.
+        quantile: Of the power over time, 0..1, see `noise_floor`.
 
     Returns:
         Complex and power [clip, channel, bin, frame], and the floor's power [clip, channel, bin, 1].
     """
     spectrum = stft(audio, rate)
     energy = power(spectrum)
-    inside = frames_inside(lengths, energy.shape[-1], hop_size(rate))[:, None, None]
-    return spectrum, energy, noise_floor(energy, inside, quantile)
+    within = frames_inside(lengths, energy.shape[-1], hop_size(rate))[:, None, None]
+    return spectrum, energy, noise_floor(energy, within, quantile)
 
 
 def filtered(audio: Tensor, rate: int, response: Callable[[Tensor], Tensor]) -> Tensor:
@@ -147,12 +176,19 @@ def filtered(audio: Tensor, rate: int, response: Callable[[Tensor], Tensor]) -> 
     samples = audio.shape[-1]
     size = fast_size(samples + round(_RING_SECONDS * rate))
     hz = torch.fft.rfftfreq(size, 1.0 / rate, device=audio.device)
-    whole: Tensor = torch.fft.irfft(torch.fft.rfft(audio, size) * response(hz), size)
-    return whole[..., :samples]
+    full: Tensor = torch.fft.irfft(torch.fft.rfft(audio, size) * response(hz), size)
+    return full[..., :samples]
 
 
 def fast_size(samples: int) -> int:
-    """Return the next even size with no prime factor over 5, at which an FFT is quick."""
+    """Return the next even size without a prime factor above 5, at which an FFT is fast.
+
+    Args:
+        samples: The least size.
+
+    Returns:
+        Samples.
+    """
     size = samples + samples % 2
     while _largest_factor(size) > 5:
         size += 2
@@ -160,12 +196,26 @@ def fast_size(samples: int) -> int:
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
-    """Return Mel of Hz (O'Shaughnessy 1987), of any shape."""
+    """Convert frequencies to the Mel scale (O'Shaughnessy 1987).
+
+    Args:
+        hz: Hz, of any shape.
+
+    Returns:
+        Mel, of the same shape.
+    """
     return 2595.0 * torch.log10(1.0 + hz / 700.0)
 
 
 def mel_to_hz(mels: Tensor) -> Tensor:
-    """Return Hz of Mel: the inverse of `hz_to_mel`."""
+    """Convert Mel to frequencies: the inverse of `hz_to_mel`.
+
+    Args:
+        mels: Mel, of any shape.
+
+    Returns:
+        Hz, of the same shape.
+    """
     return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
 
 

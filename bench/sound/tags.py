@@ -1,8 +1,8 @@
-"""What a sound file says beside its sound: title, copyright, ISRC, pictures, cue points, loops, production chunks.
+"""Metadata of sound files: title, copyright, ISRC, pictures, cue points, loops, production chunks.
 
-libsndfile writes none of it. `read` takes it from the source, `write` puts it into a file that is already written. Into
-a file of the same kind everything goes as it is, byte by byte; into another kind go text fields and pictures, and what
-that kind cannot hold is named.
+libsndfile writes none of it. `read` takes it from the source, `write` puts it into a file that has been written. A file
+of the same kind gets everything byte by byte; another kind gets text fields and pictures, and the names of what it
+cannot hold are returned.
 
 * WAV, RF64: every chunk but those of the sound: LIST (INFO, adtl), bext, iXML, cue, smpl, inst, id3, ...
 * AIFF: every chunk but those of the sound: MARK, INST, COMT, NAME, AUTH, (c), ANNO, APPL, ID3, ...
@@ -28,7 +28,7 @@ from bench.sound.vorbis_comments import Fields
 
 __all__ = ["Tags", "read", "write"]
 
-# Chunks that are the sound itself, filling, or computed from the sound that was.
+# Chunks of the sound itself, padding, and chunks computed from the source's sound.
 _SOUND = {b"fmt ", b"data", b"fact", b"ds64", b"PEAK", b"COMM", b"SSND", b"FVER"}
 _FILLING = {b"JUNK", b"junk", b"PAD ", b"FLLR", b"filr"}
 _COMPUTED = {b"levl": "peak envelope (levl)"}
@@ -40,7 +40,7 @@ _INFO = {
     b"ISFT": "ENCODER", b"IKEY": "KEYWORDS", b"ILNG": "LANGUAGE", b"ISBJ": "DESCRIPTION", b"ITCH": "ENCODED-BY",
 }  # fmt: skip
 _AIFF_TEXT = {b"NAME": "TITLE", b"AUTH": "ARTIST", b"(c) ": "COPYRIGHT", b"ANNO": "COMMENT"}
-_SPOKEN = {
+_CHUNK_NAMES = {
     b"bext": "broadcast extension (bext)", b"iXML": "iXML", b"cue ": "cue points (cue)", b"smpl": "loop points (smpl)",
     b"inst": "instrument (inst)", b"MARK": "markers (MARK)", b"INST": "instrument (INST)", b"axml": "axml",
     b"COMT": "comments with time (COMT)", b"APPL": "application data (APPL)", b"plst": "play list (plst)",
@@ -51,7 +51,7 @@ _WAVE_EXTENSIBLE = 0xFFFE
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file says beside its sound.
+    """The metadata of a sound file.
 
     Attributes:
         kind: of the file: "RIFF", "AIFF", "FLAC", "OGG", "MP3", or another format's name.
@@ -62,7 +62,7 @@ class Tags:
         blocks: FLAC's cue sheets and application blocks, as (type, body).
         head: bytes of an ID3v2 tag.
         tail: bytes of ID3v1 and APE tags.
-        channel_mask: which loudspeakers the channels are for (WAVE_FORMAT_EXTENSIBLE); 0: not told.
+        channel_mask: loudspeakers of the channels (WAVE_FORMAT_EXTENSIBLE); 0: unknown.
         own: names of what only a file of the same kind can hold, beside chunks and blocks.
         unread: names of what is not copied to any file.
     """
@@ -81,16 +81,16 @@ class Tags:
 
 
 def read(path: str | os.PathLike[str]) -> Tags:
-    """Read what a sound file says beside its sound.
+    """Read the metadata of a sound file.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
-        The tags; empty ones of a file that has none.
+        The tags; empty ones for a file that has none.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     with open(path, "rb") as file:
         head = file.read(12)
@@ -106,29 +106,29 @@ def read(path: str | os.PathLike[str]) -> Tags:
             return _flac(blocks, unread)
         if skipped or head[:1] == b"\xff":
             return _mp3(file)
-    return _other(path)
+    return _other_format(path)
 
 
 def write(path: Path, tags: Tags) -> list[str]:
     """Put tags into a file that holds sound and no tags yet.
 
     Args:
-        path: the file; its content says what kind it is. It is rewritten beside itself and replaced.
-        tags: from `read`.
+        path: The file; its content determines its kind. A copy with tags is written and replaces it.
+        tags: From `read`.
 
     Returns:
         Names of what such a file cannot hold.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     with path.open("rb") as file:
         head = file.read(4)
         kind = {b"RIFF": "RIFF", b"RF64": "RIFF", b"FORM": "AIFF", b"OggS": "OGG", b"fLaC": "FLAC"}.get(head, "MP3")
-        placed, lost = _converted(tags, kind)
-        if head == b"RF64":  # libsndfile 1.2 does not find the sound behind a chunk of odd size
-            placed = replace(placed, before=(), behind=(*placed.before, *placed.behind))
-        rewrite = _rewriter(placed, kind)
+        converted, unsupported = _converted(tags, kind)
+        if head == b"RF64":  # libsndfile 1.2 does not find the sound after a chunk of odd size
+            converted = replace(converted, before=(), behind=(*converted.before, *converted.behind))
+        rewrite = _rewriter(converted, kind)
         aside = path.with_name(path.name + ".tagged")
         if rewrite is not None:
             with aside.open("xb+") as target:
@@ -142,11 +142,11 @@ def write(path: Path, tags: Tags) -> list[str]:
     if tags.channel_mask and kind == "RIFF":
         with path.open("r+b") as file:
             _set_mask(file, tags.channel_mask)
-    return lost
+    return unsupported
 
 
 def _samples(path: Path) -> int | None:
-    """Return the samples of a file by its header; -1 where libsndfile, which is strict about tags, does not open it."""
+    """Return the samples of a file by its header; -1 where libsndfile, which is strict about tags, cannot open it."""
     try:
         with opened_decoder(path, "the draft") as sound:
             return sound.samples
@@ -155,7 +155,7 @@ def _samples(path: Path) -> int | None:
 
 
 def _rewriter(tags: Tags, kind: str) -> Callable[[BinaryIO, BinaryIO], None] | None:
-    """Return what copies a file of that kind with these tags; None where there is nothing to add."""
+    """Return a function that copies a file of that kind with these tags; None where there is nothing to add."""
     if kind in ("RIFF", "AIFF"):
         more = bool(tags.before or tags.behind)
         return (lambda source, target: chunks.insert(source, target, tags.before, tags.behind)) if more else None
@@ -170,40 +170,44 @@ def _rewriter(tags: Tags, kind: str) -> Callable[[BinaryIO, BinaryIO], None] | N
 
 def _converted(tags: Tags, kind: str) -> tuple[Tags, list[str]]:
     """Return the tags as a file of that kind holds them, and names of what it cannot hold."""
-    lost = list(tags.unread)
+    unsupported = list(tags.unread)
     if tags.kind == kind:
-        return tags, lost
-    lost += tags.own
+        return tags, unsupported
+    unsupported += tags.own
     chunked = (*tags.before, *tags.behind)
     texts = {*_AIFF_TEXT, *_ID3, b"LIST"}
-    lost += [_SPOKEN.get(name, name.decode("latin-1").strip()) for name, _ in chunked if name not in texts]
-    lost += ["labels of cue points (LIST adtl)" for name, body in chunked if name == b"LIST" and body[:4] == b"adtl"]
-    lost += [{2: "application data", 5: "cue sheet"}.get(block, "a block") for block, _ in tags.blocks if kind != "OGG"]
-    lost += ["cue sheet or application data" for _ in tags.blocks[:1] if kind == "OGG"]
+    unsupported += [_CHUNK_NAMES.get(name, name.decode("latin-1").strip()) for name, _ in chunked if name not in texts]
+    unsupported += [
+        "labels of cue points (LIST adtl)" for name, body in chunked if name == b"LIST" and body[:4] == b"adtl"
+    ]
+    unsupported += [
+        {2: "application data", 5: "cue sheet"}.get(block, "a block") for block, _ in tags.blocks if kind != "OGG"
+    ]
+    unsupported += ["cue sheet or application data" for _ in tags.blocks[:1] if kind == "OGG"]
     fields = tags.fields
     if kind == "FLAC" and tags.channel_mask:
         fields = (*fields, ("WAVEFORMATEXTENSIBLE_CHANNEL_MASK", f"0x{tags.channel_mask:04X}"))
     common = Tags(kind, fields, tags.pictures)
     if kind in ("OGG", "FLAC") or not (fields or tags.pictures):
-        return common, list(dict.fromkeys(lost))
-    whole = id3.tag(fields, tags.pictures)
+        return common, list(dict.fromkeys(unsupported))
+    id3_tag = id3.tag(fields, tags.pictures)
     if kind == "MP3":
-        return replace(common, head=whole), list(dict.fromkeys(lost))
-    short = _info_list(fields) if kind == "RIFF" else _aiff_texts(fields)
-    return replace(common, behind=(*short, (_ID3[kind == "AIFF"], whole))), list(dict.fromkeys(lost))
+        return replace(common, head=id3_tag), list(dict.fromkeys(unsupported))
+    text_chunks = _info_list(fields) if kind == "RIFF" else _aiff_texts(fields)
+    return replace(common, behind=(*text_chunks, (_ID3[kind == "AIFF"], id3_tag))), list(dict.fromkeys(unsupported))
 
 
 def _chunked(file: BinaryIO, kind: str) -> Tags:
     """Read the chunks of WAV, RF64 or AIFF."""
     parts: tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]] = ([], [])
-    own: list[str] = []
+    specific: list[str] = []
     unread: list[str] = []
-    seen = mask = 0
+    after_sound = mask = 0
     fields: list[tuple[str, str]] = []
     pictures: tuple[bytes, ...] = ()
     for chunk in chunks.chunks(file):
         if chunk.name in (b"data", b"SSND"):
-            seen = 1
+            after_sound = 1
         if chunk.name in _COMPUTED:
             unread.append(_COMPUTED[chunk.name])
         if (chunk.name in _SOUND and chunk.name != b"fmt ") or chunk.name in _FILLING or chunk.name in _COMPUTED:
@@ -214,28 +218,30 @@ def _chunked(file: BinaryIO, kind: str) -> Tags:
             extensible = len(body) >= 24 and int.from_bytes(body[:2], "little") == _WAVE_EXTENSIBLE
             mask = int.from_bytes(body[20:24], "little") if extensible else 0
             continue
-        parts[seen].append((chunk.name, body))
+        parts[after_sound].append((chunk.name, body))
         if chunk.name == b"LIST" and body[:4] == b"INFO":
             fields += _info_fields(body)
         elif chunk.name in _AIFF_TEXT and kind == "AIFF":
             fields.append((_AIFF_TEXT[chunk.name], _text(body)))
         elif chunk.name in _ID3:
-            more, pictures, others = id3.parse(body)
-            own += [f"ID3 frame {name}" for name in others]
+            more, pictures, unknown_frames = id3.parse(body)
+            specific += [f"ID3 frame {name}" for name in unknown_frames]
             fields += [pair for pair in more if pair[0] not in {name for name, _ in fields}]
     before, behind = tuple(parts[0]), tuple(parts[1])
-    return Tags(kind, tuple(fields), pictures, before, behind, channel_mask=mask, own=tuple(own), unread=tuple(unread))
+    return Tags(
+        kind, tuple(fields), pictures, before, behind, channel_mask=mask, own=tuple(specific), unread=tuple(unread)
+    )
 
 
 def _info_fields(body: bytes) -> Fields:
     """Read the text of a LIST INFO chunk."""
-    fields, at = [], 4
-    while at + 8 <= len(body):
-        name, size = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
-        text = _text(body[at + 8 : at + 8 + size])
+    fields, position = [], 4
+    while position + 8 <= len(body):
+        name, size = body[position : position + 4], int.from_bytes(body[position + 4 : position + 8], "little")
+        text = _text(body[position + 8 : position + 8 + size])
         if text:
             fields.append((_INFO.get(name, name.decode("latin-1")), text))
-        at += 8 + size + size % 2
+        position += 8 + size + size % 2
     return tuple(fields)
 
 
@@ -263,13 +269,13 @@ def _flac(blocks: list[tuple[int, bytes]], unread: tuple[str, ...]) -> Tags:
         if block == vorbis_comments.COMMENT_BLOCK:
             fields += vorbis_comments.parse(body)
     pictures = tuple(body for block, body in blocks if block == vorbis_comments.PICTURE_BLOCK)
-    others = tuple((block, body) for block, body in blocks if block in vorbis_comments.KEPT_BLOCKS)
-    tags = Tags("FLAC", fields, pictures, blocks=others, unread=unread)
+    further_blocks = tuple((block, body) for block, body in blocks if block in vorbis_comments.KEPT_BLOCKS)
+    tags = Tags("FLAC", fields, pictures, blocks=further_blocks, unread=unread)
     return replace(tags, channel_mask=_mask_of(fields))
 
 
 def _mask_of(fields: Fields) -> int:
-    """Return the channel mask that FLAC keeps in a comment."""
+    """Return the channel mask that FLAC stores in a comment; 0 without one."""
     for name, value in fields:
         if name.upper() == "WAVEFORMATEXTENSIBLE_CHANNEL_MASK":
             try:
@@ -289,20 +295,20 @@ def _mp3(file: BinaryIO) -> Tags:
     size = id3.length(file.read(10))
     file.seek(0)
     head = file.read(size)
-    fields, pictures, others = id3.parse(head)
+    fields, pictures, unknown_frames = id3.parse(head)
     tail = id3.tail(file)
     fields = fields or id3.parse_v1(tail)
-    own = [f"ID3 frame {name}" for name in others] + (["APE tag"] if b"APETAGEX" in tail else [])
-    return Tags("MP3", fields, pictures, head=head, tail=tail, own=tuple(own))
+    specific = [f"ID3 frame {name}" for name in unknown_frames] + (["APE tag"] if b"APETAGEX" in tail else [])
+    return Tags("MP3", fields, pictures, head=head, tail=tail, own=tuple(specific))
 
 
-def _other(path: str | os.PathLike[str]) -> Tags:
-    """Read what libsndfile knows of another format's strings."""
+def _other_format(path: str | os.PathLike[str]) -> Tags:
+    """Read the strings that libsndfile knows of another format."""
     with open(path, "rb") as file:
         try:
             with soundfile.SoundFile(file) as sound:
                 texts, kind = sound.copy_metadata(), str(sound.format)
-        except soundfile.LibsndfileError:  # what is wrong with the sound, its reader tells
+        except soundfile.LibsndfileError:  # errors of the sound are reported when it is read
             return Tags()
     return Tags(kind, tuple((name.upper(), value) for name, value in texts.items()))
 

@@ -1,7 +1,7 @@
-"""Vorbis comments and pictures, in FLAC and in Ogg.
+"""Read and write Vorbis comments and pictures, in FLAC and in Ogg.
 
-Sources: Xiph.org, "Ogg Vorbis I format specification: comment field and header specification"; RFC 9639 (FLAC),
-section 8; RFC 7845 (Opus in Ogg), section 5.2.
+Sources: Xiph.org, "Ogg Vorbis I format specification: comment field and header specification"; RFC 9639 (FLAC), section
+8; RFC 7845 (Opus in Ogg), section 5.2.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def parse(body: bytes) -> Fields:
     Returns:
         Pairs of name (upper case) and value. What is damaged is left out.
     """
-    at = 4 + int.from_bytes(body[:4], "little")
-    count = int.from_bytes(body[at : at + 4], "little")
-    at += 4
+    position = 4 + int.from_bytes(body[:4], "little")
+    count = int.from_bytes(body[position : position + 4], "little")
+    position += 4
     fields = []
     for _ in range(min(count, len(body))):
-        size = int.from_bytes(body[at : at + 4], "little")
-        name, equals, value = body[at + 4 : at + 4 + size].decode("utf-8", "replace").partition("=")
-        if equals and at + 4 + size <= len(body):
+        size = int.from_bytes(body[position : position + 4], "little")
+        name, equals, value = body[position + 4 : position + 4 + size].decode("utf-8", "replace").partition("=")
+        if equals and position + 4 + size <= len(body):
             fields.append((name.upper(), value))
-        at += 4 + size
+        position += 4 + size
     return tuple(fields)
 
 
@@ -99,16 +99,16 @@ def into_flac(
         pictures: its pictures.
         blocks: its further blocks, as (type, body).
     """
-    own = flac_blocks(source)
+    source_blocks = flac_blocks(source)
     vendor = next(
-        (body[4 : 4 + int.from_bytes(body[:4], "little")] for kind, body in own if kind == COMMENT_BLOCK), b""
+        (body[4 : 4 + int.from_bytes(body[:4], "little")] for kind, body in source_blocks if kind == COMMENT_BLOCK), b""
     )
-    written = [(kind, body) for kind, body in own if kind not in (1, COMMENT_BLOCK, PICTURE_BLOCK)]
-    written += [(COMMENT_BLOCK, build(vendor, fields)), *((PICTURE_BLOCK, body) for body in pictures), *blocks]
-    written = [(kind, body) for kind, body in written if len(body) <= _LARGEST_BLOCK]
+    target_blocks = [(kind, body) for kind, body in source_blocks if kind not in (1, COMMENT_BLOCK, PICTURE_BLOCK)]
+    target_blocks += [(COMMENT_BLOCK, build(vendor, fields)), *((PICTURE_BLOCK, body) for body in pictures), *blocks]
+    target_blocks = [(kind, body) for kind, body in target_blocks if len(body) <= _LARGEST_BLOCK]
     target.write(b"fLaC")
-    for number, (kind, body) in enumerate(written):
-        last = 0x80 if number == len(written) - 1 else 0
+    for number, (kind, body) in enumerate(target_blocks):
+        last = 0x80 if number == len(target_blocks) - 1 else 0
         target.write(bytes([kind | last]) + len(body).to_bytes(3, "big") + body)
     shutil.copyfileobj(source, target)
 
@@ -154,8 +154,8 @@ def into_ogg(
     serial = pages[0].serial
     _, comment, setup = _packets(source, serial, 3)
     vendor = comment[11 : 11 + int.from_bytes(comment[7:11], "little")]
-    every = [*fields, *((_PICTURE, base64.b64encode(body).decode()) for body in pictures)]
-    headers = ogg.pages_of([b"\x03vorbis" + build(vendor, every) + b"\x01", setup], serial, 1)
+    all_fields = [*fields, *((_PICTURE, base64.b64encode(body).decode()) for body in pictures)]
+    headers = ogg.pages_of([b"\x03vorbis" + build(vendor, all_fields) + b"\x01", setup], serial, 1)
     source.seek(0)
     target.write(source.read(pages[0].size))
     target.write(b"".join(headers))
@@ -183,23 +183,23 @@ def _packets(file: BinaryIO, serial: int, count: int) -> list[bytes]:
 
 def _until(file: BinaryIO, serial: int, count: int) -> list[ogg.Page]:
     """Return the pages of a stream up to the end of a packet, by number."""
-    pieces, ended, size = [], 0, 0
+    pieces, complete, size = [], 0, 0
     for page in ogg.pages(file):
         if page.serial == serial:
             pieces.append(page)
-            ended += sum(length < 255 for length in page.lacing)
+            complete += sum(length < 255 for length in page.lacing)
             size += page.size
-        if ended >= count or size > _LARGEST_HEADER:
+        if complete >= count or size > _LARGEST_HEADER:
             break
     return pieces
 
 
 def _first_behind(pages: list[ogg.Page], packets: int) -> int:
-    """Return the number of the first page behind so many packets, which end their page."""
-    ended = 0
+    """Return the number of the first page after so many packets, the last of which ends its page."""
+    complete = 0
     for number, page in enumerate(pages):
-        ended += sum(length < 255 for length in page.lacing)
-        if ended >= packets:
+        complete += sum(length < 255 for length in page.lacing)
+        if complete >= packets:
             return number + 1
     return len(pages)
 

@@ -1,8 +1,8 @@
-"""How models learn, and how noise is crafted against them: what attackers, adaptations and defenses share.
+"""Training loops of attackers and crafting of perturbations, shared by attackers, adaptations and defenses.
 
 Authors of plugins may rely on the names below, and on the modules `checkpoints` (pretrained weights in a folder or in
-the Hugging Face cache), `classification` (the loss, score and loop of classifiers of recordings) and `hardening`
-(training on batches made harder for the model as it is). What a plugin imports of them is part of its identity.
+the Hugging Face cache), `classification` (loss, metrics and training loop of audio classifiers) and `hardening`
+(training on adversarially modified batches). The modules that a plugin imports from here are part of its identity.
 """
 
 from bench.training import checkpoints, classification, hardening

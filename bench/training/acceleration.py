@@ -1,7 +1,7 @@
-"""What large models need on an accelerator: half the bits where they suffice, and gradients that cuDNN refuses.
+"""Support for large models on accelerators: bfloat16 autocast, recomputed layers, differentiable recurrent layers.
 
-`precision = "auto"` is bfloat16 on an accelerator and float32 on processors, where bfloat16 is slower. Only the loss in
-training is computed so: weights, gradients, optimiser states and every quality stay float32.
+`precision = "auto"` is bfloat16 on an accelerator and float32 on processors, where bfloat16 is slower. It applies to
+the training loss alone: weights, gradients, optimiser states and every quality stay float32.
 """
 
 from __future__ import annotations
@@ -19,43 +19,64 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Compute matrix products inside the block in bfloat16, where that is asked for.
+    """Return a context in which matrix products are computed in bfloat16, where `precision` asks for it.
 
     Args:
         precision: "float32", "bfloat16", or "auto": bfloat16 on an accelerator alone.
-        device: where the model is.
+        device: The model's device.
+
+    Returns:
+        The context manager.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device))
 
 
 def uses_bfloat16(precision: Precision, device: torch.device) -> bool:
-    """Whether `autocast` computes in bfloat16 there."""
+    """Return whether `autocast` computes in bfloat16 on a device.
+
+    Args:
+        precision: As in `autocast`.
+        device: The model's device.
+
+    Returns:
+        Whether it does.
+    """
     return precision == "bfloat16" or (precision == "auto" and device.type != "cpu")
 
 
 def recompute_layers(model: Any) -> None:
-    """Have a model of Transformers compute its layers again for the gradient, instead of keeping what they computed."""
+    """Make a Transformers model recompute its layers in the backward pass, which saves their activations' memory.
+
+    Args:
+        model: A model of Transformers; changed in place.
+    """
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 @contextmanager
 def differentiable_recurrence(model: nn.Module) -> Iterator[None]:
-    """Let recurrent layers be differentiated while the model is in evaluation mode, inside the block.
+    """Make recurrent layers of a model in evaluation mode differentiable, inside the block.
 
     cuDNN keeps what a gradient needs in training mode alone ("cudnn RNN backward can only be called in training mode").
-    Layers without dropout compute the same in both modes, and are in training mode inside the block. For others cuDNN
-    is switched off.
+    Layers without dropout compute the same in both modes, and are set to training mode inside the block. For layers
+    with dropout cuDNN is switched off.
+
+    Args:
+        model: The model.
+
+    Returns:
+        A context manager.
     """
-    layers = [each for each in model.modules() if isinstance(each, nn.RNNBase) and not each.training]
-    if any(each.dropout for each in layers):
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase) and not layer.training]
+    if any(layer.dropout for layer in layers):
         with torch.backends.cudnn.flags(enabled=False):
             yield
         return
-    for each in layers:
-        each.training = True
+    for layer in layers:
+        layer.training = True
     try:
         yield
     finally:
-        for each in layers:
-            each.training = False
+        for layer in layers:
+            layer.training = False

@@ -1,6 +1,6 @@
-"""Pretrained checkpoints: found in a folder or in the Hugging Face cache, listed and told apart.
+"""Find pretrained checkpoints in a folder or in the Hugging Face cache, list and fingerprint them.
 
-A checkpoint is what Transformers' `save_pretrained` writes: `config.json` and `*.safetensors`. Nothing pickled is read.
+A checkpoint is what Transformers' `save_pretrained` writes: `config.json` and `*.safetensors`. No pickle is read.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def require_checkpoint(folder: Path, attacker: str, named_by: str) -> Path:
     """Check that a folder holds a checkpoint.
 
     Args:
-        folder: where it should be.
-        attacker: name of the attacker, for the error.
-        named_by: where the folder was named, for the error.
+        folder: Where it should be.
+        attacker: The attacker's name, for the error.
+        named_by: What gave the folder, such as a parameter, for the error.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: a file is missing.
+        DataError: A file is missing.
     """
     if missing := _missing(folder):
         raise DataError(
@@ -109,5 +109,5 @@ def fingerprint(folder: Path) -> str:
 
 
 def _missing(folder: Path) -> str:
-    """The first kind of file that a checkpoint lacks, or ""."""
+    """Return the first kind of file that a checkpoint lacks, or ""."""
     return next((name for name in _FILES if not any(folder.glob(name))), "")

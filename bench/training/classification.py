@@ -1,13 +1,13 @@
-"""What the classifiers of recordings share: a loss, a score and a training loop.
+"""Loss, metrics and training loop of audio classifiers.
 
 Conventions
 -----------
-* A model takes audio [clip, channel, sample] and gives logits [clip, class]. One whose attribute `front` holds no
-  parameters and feeds `body` (see `WithFrontEnd`) has its features computed once, where nothing changes them from
-  batch to batch.
-* The scored metric is accuracy on the clean test set; the log-likelihood stands beside it, since it still moves where
-  the accuracy is at one of its ends.
-* `learn` trains by the attacker's own `loss`, so that an adaptation may harden it.
+
+* A model takes audio [clip, channel, sample] and gives logits [clip, class]. The features of a `WithFrontEnd` model,
+  whose front end has no parameters, are computed once where nothing changes the audio from batch to batch.
+* The scored metric is accuracy on the clean test set. The log-likelihood is reported too, because it still varies where
+  the accuracy is 0 or 1.
+* `learn` trains by the attacker's own `loss`, so that an adaptation can modify it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from bench.training.learning import Budget, fit
 
 __all__ = ["WithFrontEnd", "classes", "cross_entropy", "labels", "learn", "one_cycle", "quality"]
 
-_AT_ONCE = 1 << 21  # samples that are judged at once
-_TIE = 1e-6  # weight of the log-likelihood beside the accuracy: less than any one clip
+_SAMPLES_PER_PASS = 1 << 21  # samples evaluated in one forward pass, which bounds the memory
+_TIE = 1e-6  # weight of the log-likelihood as a tie-break: less than one clip's accuracy
 
 
 class Classifier(Protocol):
-    """The fields of an attacker that `learn` reads."""
+    """The fields and methods of an attacker that `learn` uses; see `bench.api.Attacker`."""
 
     @property
     def epochs(self) -> int: ...
@@ -62,36 +62,68 @@ class WithFrontEnd(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """A training set of which only features are left."""
+    """A training set reduced to features and labels."""
 
-    seen: Tensor  # [clip, ...]
+    features: Tensor  # [clip, ...]
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, index: Tensor) -> _Features:
-        return _Features(self.seen[index], self.labels[index])
+        return _Features(self.features[index], self.labels[index])
 
 
 def labels(clips: Clips) -> Tensor:
-    """The labels [clip], or a `DataError` where there are none to learn."""
+    """Return the labels of clips.
+
+    Args:
+        clips: The set.
+
+    Returns:
+        int64 [clip].
+
+    Raises:
+        DataError: The clips have no labels.
+    """
     if clips.labels is None:
         raise DataError("the clips have no labels, expected a data set of classes, such as spoken_digits")
     return clips.labels
 
 
 def cross_entropy(model: nn.Module, batch: Clips) -> Tensor:
-    """[clip], nats; differentiable in the batch's audio."""
+    """Return the cross-entropy of each clip, differentiable in its audio.
+
+    Args:
+        model: Audio [clip, channel, sample] -> logits [clip, class].
+        batch: Labelled clips.
+
+    Returns:
+        float [clip], nats.
+
+    Raises:
+        DataError: The clips have no labels.
+    """
     return functional.cross_entropy(model(batch.audio), labels(batch), reduction="none")
 
 
 def quality(model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
-    """Accuracy, 0 or 1, and the log-likelihood of the true class in nats: [clip] each. In evaluation mode."""
+    """Return accuracy and log-likelihood of the true class, in evaluation mode.
+
+    Args:
+        model: Audio [clip, channel, sample] -> logits [clip, class].
+        test: Labelled clips.
+
+    Returns:
+        "accuracy": 0 or 1, [clip]; "log likelihood": nats, [clip].
+
+    Raises:
+        DataError: The clips have no labels.
+    """
     training = model.training
     model.eval()
     truth = labels(test)
-    size = max(1, _AT_ONCE // max(1, test.audio[:1].numel()))
+    size = max(1, _SAMPLES_PER_PASS // max(1, test.audio[:1].numel()))
     with torch.no_grad():
         logits = torch.cat([model(part) for part in torch.split(test.audio, size)])
     model.train(training)
@@ -115,25 +147,28 @@ def learn(
     """Train a classifier for `attacker.epochs`, each of `train.epoch_items` clips.
 
     Args:
-        attacker: its fields give the budget.
-        train: the training set.
-        validation: a clean set; the accuracy on it is asked once an epoch.
-        rng: the only source of random numbers.
-        augment: applied to each batch.
-        log: called once an epoch.
-        schedule: progress in 0..1 -> factor of the learning rate, by default `one_cycle`.
-        precision: of the training loss.
+        attacker: Its fields give the budget.
+        train: The training set.
+        validation: A clean set; its accuracy is measured once an epoch.
+        rng: The only source of random numbers.
+        augment: Applied to each batch.
+        log: Called once an epoch.
+        schedule: Progress in 0..1 -> factor of the learning rate; None: `one_cycle`.
+        precision: Of the training loss.
 
     Returns:
-        The model at its peak accuracy on `validation`.
+        The model at its best accuracy on `validation`.
+
+    Raises:
+        DataError: The clips have no labels.
     """
     model = attacker.model(train, rng)
-    once = augment is None and isinstance(model, WithFrontEnd)
+    precompute = augment is None and isinstance(model, WithFrontEnd)
     per_epoch = -(-train.epoch_items // attacker.batch)
     return fit(
         model,
-        _on_features if once else attacker.loss,
-        _featured(model, train) if once else train,
+        _on_features if precompute else attacker.loss,
+        _featured(model, train) if precompute else train,
         validation,
         rng,
         Budget(
@@ -153,9 +188,16 @@ def learn(
 
 
 def one_cycle(progress: float, rising: float = 0.25) -> float:
-    """The factor of the learning rate at a progress in 0..1: half a cosine up from 1/25, half a cosine down to 0.
+    """Return the learning rate's factor: half a cosine up from 1/25 to 1, then half a cosine down to 0.
 
-    Smith and Topin 2019, as torch's `OneCycleLR` anneals it.
+    Smith and Topin 2019, with the cosine annealing of torch's `OneCycleLR`.
+
+    Args:
+        progress: Progress of the training, 0..1.
+        rising: Share of the training in which the rate rises.
+
+    Returns:
+        The factor, 0..1.
     """
     if progress < rising:
         return 1.0 - 0.48 * (1.0 + math.cos(math.pi * progress / rising))
@@ -163,24 +205,35 @@ def one_cycle(progress: float, rising: float = 0.25) -> float:
 
 
 def classes(like: Clips) -> Sequence[str]:
-    """The names of the classes, or a `DataError`."""
+    """Return the names of the classes.
+
+    Args:
+        like: Labelled clips.
+
+    Returns:
+        One name a class.
+
+    Raises:
+        DataError: The clips have no labels.
+    """
     labels(like)
     return like.classes
 
 
 def _peak(model: nn.Module, validation: Clips) -> float:
-    """Accuracy; among equals, which small sets have many of, the model that is surer of what it says."""
+    """Return the accuracy, with the log-likelihood as tie-break: small sets have many equal accuracies."""
     qualities = quality(model, validation)
     return float(qualities["accuracy"].mean() + _TIE * qualities["log likelihood"].mean())
 
 
 def _featured(model: nn.Module, train: Clips) -> _Features:
+    """Compute the features of a training set."""
     assert isinstance(model, WithFrontEnd)
-    size = max(1, _AT_ONCE // max(1, train.audio[:1].numel()))
+    size = max(1, _SAMPLES_PER_PASS // max(1, train.audio[:1].numel()))
     with torch.no_grad():
         return _Features(torch.cat([model.front(part) for part in torch.split(train.audio, size)]), labels(train))
 
 
 def _on_features(model: nn.Module, batch: _Features) -> Tensor:
     assert isinstance(model, WithFrontEnd)
-    return functional.cross_entropy(model.body(batch.seen), batch.labels, reduction="none")
+    return functional.cross_entropy(model.body(batch.features), batch.labels, reduction="none")

@@ -1,15 +1,15 @@
-"""Crafting of perturbations against surrogates: what the noise-based defenses share.
+"""Craft perturbations against surrogates; shared by the noise-based defenses.
 
-Signs of gradients move a perturbation (PGD, Madry et al. 2018), by a step in units of its bound (`perturbation.Noise`);
-all items of a batch at once. There are two ways to the gradient:
+A perturbation (`perturbation.Noise`) moves by the sign of a gradient (PGD, Madry et al. 2018), by a step in units of
+its bound, for all items of a batch at once. Two methods give the gradient:
 
-* `min_min` (Huang et al., "Unlearnable Examples", ICLR 2021, eq. 2): surrogates learn from the perturbed items and the
-  noise descends their loss, in turns, until the loss is so small that nothing seems left to learn.
+* `min_min` (Huang et al., "Unlearnable Examples", ICLR 2021, eq. 2): surrogates train on the perturbed items and the
+  noise descends their loss, in turns, until the loss is below a limit.
 * `perturb` against `train_surrogates` (Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021): the
-  noise ascends the loss of models that know the clean items, or descends it towards a wrong class.
+  noise ascends the loss of models trained on the clean items, or descends it towards a wrong class.
 
-While the noise moves, the surrogates are in evaluation mode and are not trained; every surrogate is read by its own
-`loss` alone, so that classifiers and generators are crafted against alike.
+While the noise moves, the surrogates are frozen and in evaluation mode. Of a surrogate only its `loss` is used, so that
+classifiers and generators are treated alike.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
     "mislead", "noise_bound", "perturb", "shifted_labels", "surrogates", "train_surrogates",
 ]  # fmt: skip
 
-_HELD_OUT = 10  # one item in so many tells a surrogate when to stop
+_HELD_OUT = 10  # one item in so many is a surrogate's validation set
 
 
 @dataclass(frozen=True)
 class Descent:
-    """How a perturbation takes sign steps against models that are not trained meanwhile."""
+    """Sign steps of a perturbation against models that are not trained meanwhile."""
 
     steps: int  # of each item's perturbation; of a shared one, each on a random batch
     step: float  # of the bound
@@ -48,7 +48,7 @@ class Descent:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long surrogates and noise take turns."""
+    """Alternation of surrogate training and noise steps."""
 
     rounds: int = 6  # at most
     learner_steps: int = 20  # of the surrogates, a round
@@ -67,18 +67,21 @@ def surrogates(
     """Return the surrogates that take a domain.
 
     Args:
-        knowledge: what the defense was handed.
-        name: the defense's own name, for the message.
-        domain: what the surrogates must take.
-        otherwise: what to do without a surrogate, such as ", or optimise = false".
+        knowledge: The knowledge that the defense was given.
+        name: The defense's own name, for the error.
+        domain: The domain that the surrogates must take.
+        otherwise: What to do without a surrogate, such as ", or optimise = false".
+
+    Returns:
+        At least one surrogate.
 
     Raises:
-        UsageError: if there are none.
+        UsageError: There is none.
     """
     able = tuple(attacker for attacker in knowledge.surrogates if domain in attacker.domains)
     if not able:
         raise UsageError(
-            f"{name} has no surrogate to descend: knowledge is '{knowledge.name}', expected "
+            f"{name} has no surrogate that takes {domain}: knowledge is '{knowledge.name}', expected "
             f"'white-box', 'ensemble' or 'black-box'{otherwise}"
         )
     return able
@@ -93,16 +96,16 @@ def min_min(
     expects: Sequence[Adaptation[Any]] = (),
     log: Log = silent_log,
 ) -> list[float]:
-    """Train surrogates and move the noise in turns towards one small loss.
+    """Train surrogates and move the noise in turns, both towards a small loss.
 
     Args:
-        noise: changed in place.
-        data: the clean items.
-        against: the surrogates, trained from their fresh models.
-        rng: the only source of random numbers.
-        schedule: how long they take turns.
-        expects: adaptations that the defender prepares for.
-        log: called once a round.
+        noise: Changed in place.
+        data: The clean items.
+        against: The surrogates, trained from newly initialised models.
+        rng: The only source of random numbers.
+        schedule: The alternation.
+        expects: Adaptations that the defender prepares for.
+        log: Called once a round.
 
     Returns:
         The mean loss of every round.
@@ -116,12 +119,12 @@ def min_min(
             learning: list[Tensor] = []
             for _ in range(schedule.learner_steps):
                 index = next(order).to(data.device)
-                part = noise.of(index)
+                part = noise.select(index)
                 batch = apply_expected_adaptation(part.added(data.select(index)), expects, rng)
-                learning.append(_learnt(batch, against, models, learners, schedule.alternation == "joint"))
+                learning.append(_train_step(batch, against, models, learners, schedule.alternation == "joint"))
                 if (slope := batch.signal.grad) is not None:
                     part.move(slope, schedule.step)
-                    noise.put(index, part)
+                    noise.update(index, part)
             if schedule.alternation == "joint":
                 losses.append(float(torch.stack(learning).mean()))
             else:
@@ -143,39 +146,39 @@ def perturb(
     target: Callable[[Any], Any] = lambda items: items,
     expects: Sequence[Adaptation[Any]] = (),
 ) -> float:
-    """Move the noise by sign steps down the mean of the models' losses, or up it.
+    """Move the noise by sign steps down the mean of the models' losses, or up.
 
     Args:
-        noise: changed in place.
-        data: the clean items.
-        against: the surrogates, whose `loss` is read.
-        models: one for each surrogate; frozen meanwhile.
-        rng: the only source of random numbers.
-        descent: how many steps, and how large.
-        target: changes the labels that the loss is taken for.
-        expects: adaptations that the defender prepares for.
+        noise: Changed in place.
+        data: The clean items.
+        against: The surrogates, whose `loss` is used.
+        models: One for each surrogate; frozen meanwhile.
+        rng: The only source of random numbers.
+        descent: Number and size of the steps.
+        target: Changes the labels for which the loss is computed.
+        expects: Adaptations that the defender prepares for.
 
     Returns:
         The mean loss before the last step; NaN without a step.
     """
-    last: list[Tensor] = []
-    way = -descent.step if descent.upwards else descent.step
+    last_losses: list[Tensor] = []
+    signed_step = -descent.step if descent.upwards else descent.step
     with frozen(models):
         for index in _parts(noise, len(data), descent, rng):
-            at = index.to(data.device)
-            items, part = target(data.select(at)), noise.of(at)
+            rows = index.to(data.device)
+            items, part = target(data.select(rows)), noise.select(rows)
             if descent.restart == "signal":
                 part.restart(items)
             for _ in range(1 if noise.shared else descent.steps):
                 signal = part.added(items).signal.requires_grad_()
                 changed = apply_expected_adaptation(items.with_signal(signal), expects, rng)
                 loss = torch.stack([a.loss(m, changed) for a, m in zip(against, models, strict=True)]).mean(0)
-                if loss.requires_grad:  # a model that is blind to velocities has no slope
+                if loss.requires_grad:  # a model that ignores velocities has no gradient
                     (slope,) = torch.autograd.grad(loss.sum(), signal)
-                    part.move(slope, way)
-            noise.put(at, part)
-            last.append(loss.detach())
-    return float(torch.cat(last).mean()) if last else float("nan")
+                    part.move(slope, signed_step)
+            noise.update(rows, part)
+            last_losses.append(loss.detach())
+    return float(torch.cat(last_losses).mean()) if last_losses else float("nan")
 
 
 def mislead(
@@ -188,19 +191,20 @@ def mislead(
     *,
     shift: int = 0,
 ) -> None:
-    """Move the noise so that models of the clean items take each item for another class, or only for a wrong one.
+    """Move the noise so that models of the clean items misclassify each item, as a given class or as any other.
 
     Args:
-        noise: changed in place.
-        data: the clean items.
-        against: the surrogates, which learn the clean items first.
-        rng: the only source of random numbers.
-        descent: how many steps, and how large; `upwards` is set here.
-        expects: adaptations that the defender prepares for.
-        shift: the target is the class that many places on; the true class, as with 0: away from it instead.
+        noise: Changed in place.
+        data: The clean items.
+        against: The surrogates, which are trained on the clean items first.
+        rng: The only source of random numbers.
+        descent: Number and size of the steps; `upwards` is set here.
+        expects: Adaptations that the defender prepares for.
+        shift: The target class is the true one plus `shift`, modulo the classes; where that is the true class, the loss
+            is ascended instead.
 
     Raises:
-        DataError: a target is asked for and the items have no labels.
+        DataError: A target is set and the items have no labels.
     """
     models = train_surrogates(against, data, rng)
     targeted = isinstance(data, Clips) and shift % max(1, len(data.classes)) != 0
@@ -213,13 +217,13 @@ def mislead(
 def init_surrogates(
     against: Sequence[Attacker[Any]], data: Data, rng: Generator, lr: float = 0.0
 ) -> tuple[list[nn.Module], list[torch.optim.Adam]]:
-    """Build fresh models of the surrogates, in training mode.
+    """Build newly initialised models of the surrogates, in training mode.
 
     Args:
-        against: the surrogates.
-        data: items of the kind they will learn from.
-        rng: decides the weights.
-        lr: learning rate of all, or 0 for each surrogate's own.
+        against: The surrogates.
+        data: Items of the kind that they will learn from.
+        rng: Draws the weights.
+        lr: Learning rate of all, or 0 for each surrogate's own.
 
     Returns:
         The models, and an optimiser for each.
@@ -233,32 +237,41 @@ def init_surrogates(
 
 
 def train_surrogates(against: Sequence[Attacker[Any]], data: Data, rng: Generator) -> list[nn.Module]:
-    """Train the surrogates by their own `learn` on the clean items, of which every tenth is held out."""
+    """Train the surrogates by their own `learn` on the clean items, of which every tenth is held out for validation.
+
+    Args:
+        against: The surrogates.
+        data: The clean items.
+        rng: The only source of random numbers.
+
+    Returns:
+        One trained model a surrogate.
+    """
     held_out = torch.arange(len(data), device=data.device) % _HELD_OUT == _HELD_OUT - 1
     if len(data) < 2 * _HELD_OUT:
         train, validation = data, data
     else:
-        train, validation = (data.select(which.nonzero()[:, 0]) for which in (~held_out, held_out))
+        train, validation = (data.select(mask.nonzero()[:, 0]) for mask in (~held_out, held_out))
     return [attacker.learn(train, validation, rng) for attacker in against]
 
 
 def apply_expected_adaptation(batch: Any, expects: Sequence[Adaptation[Any]], rng: Generator) -> Any:
     """Change a batch by one of the expected adaptations or none, drawn anew at every call.
 
-    Where an adaptation leaves torch, its gradient is taken for that of the identity (straight-through). One that drops
-    items, or changes the length without a gradient, is left out.
+    Where an adaptation leaves torch, its gradient is taken to be that of the identity (straight-through). One that
+    drops items, or changes the length without a gradient, is skipped.
 
     Args:
-        batch: a set of items.
-        expects: the adaptations; none leaves the batch as it is.
-        rng: the only source of random numbers.
+        batch: A set of items.
+        expects: The adaptations; none leaves the batch unchanged.
+        rng: The only source of random numbers.
 
     Returns:
         A set of the same kind.
     """
-    drawn = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
-    for hook in ("transform", "augment") if drawn < len(expects) else ():
-        change = expects[drawn].transform if hook == "transform" else expects[drawn].augment
+    choice = int(torch.randint(len(expects) + 1, (), generator=rng, device=rng.device))
+    for hook in ("transform", "augment") if choice < len(expects) else ():
+        change = expects[choice].transform if hook == "transform" else expects[choice].augment
         changed = change(batch, rng)
         after, before = changed.signal, batch.signal
         if changed.ids != batch.ids or (not after.requires_grad and after.shape != before.shape):
@@ -267,25 +280,34 @@ def apply_expected_adaptation(batch: Any, expects: Sequence[Adaptation[Any]], rn
     return batch
 
 
-def shifted_labels(clips: Clips, by: int) -> Clips:
-    """Replace each label by that of the class `by` further on: the targets of a targeted attack.
+def shifted_labels(clips: Clips, shift: int) -> Clips:
+    """Replace each label by that of another class: the targets of a targeted attack.
+
+    Args:
+        clips: Labelled clips.
+        shift: Added to each label, modulo the number of classes.
+
+    Returns:
+        The clips with the new labels.
 
     Raises:
-        DataError: if the clips have no labels.
+        DataError: The clips have no labels.
     """
     if clips.labels is None:
-        raise DataError("a targeted attack needs labels, expected a data set of classes or targeted = false")
-    return replace(clips, labels=(clips.labels + by) % len(clips.classes))
+        raise DataError(
+            "a targeted attack needs labels, but the clips have none: expected a set of classes, or targeted = false"
+        )
+    return replace(clips, labels=(clips.labels + shift) % len(clips.classes))
 
 
-def _learnt(
+def _train_step(
     batch: Data,
     against: Sequence[Attacker[Any]],
     models: Sequence[nn.Module],
     learners: Sequence[torch.optim.Optimizer],
     joint: bool,
 ) -> Tensor:
-    """One step of every surrogate; returns their mean loss. `joint`: the audio collects its gradient on the way."""
+    """Train every surrogate for one step and return their mean loss. `joint`: the signal collects its gradient too."""
     if joint:
         batch.signal.requires_grad_()
     total = []
@@ -301,7 +323,14 @@ def _learnt(
 
 @contextmanager
 def frozen(models: Sequence[nn.Module]) -> Iterator[None]:
-    """Set models to evaluation mode, without gradients of their own, for a block."""
+    """Set models to evaluation mode and their parameters to need no gradient, for a block.
+
+    Args:
+        models: The models.
+
+    Returns:
+        A context manager.
+    """
     trained = [p for model in models for p in model.parameters() if p.requires_grad]
     modes = [model.training for model in models]
     for model in models:
@@ -318,7 +347,7 @@ def frozen(models: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _parts(noise: Noise, items: int, descent: Descent, rng: Generator) -> Iterator[Tensor]:
-    """Which items are worked on at once: all in turn, or random ones for each step of a shared noise."""
+    """Yield the indices of items to work on together: all in turn, or random ones for each step of a shared noise."""
     if not noise.shared:
         yield from torch.split(torch.arange(items, device=noise.unit.device), descent.batch)
         return

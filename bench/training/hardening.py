@@ -1,6 +1,6 @@
-"""Training on batches made harder for the model as it is: what adversarial training and worst-of-k share.
+"""Train on batches that are modified against the current model; shared by adversarial training and worst-of-k.
 
-A hard example depends on the model at that very step, which is why `Attacker.learn` hands its augmentation the model.
+A hard example depends on the model at that step, so `Attacker.learn` passes the model to its augmentation.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ Harden = Callable[[nn.Module, Clips], Clips]
 def learn(
     attacker: Attacker[Clips], harden: Harden, train: Clips, validation: Clips, rng: Generator, log: Log
 ) -> nn.Module:
-    """Train an attacker by its own loop, each batch hardened; its checkpoint is chosen on clean clips as they are.
+    """Train an attacker by its own loop, each batch hardened; the checkpoint is chosen on unmodified clean clips.
 
     Args:
-        attacker: whose `learn` is called.
-        harden: makes a batch harder for the model as it is.
-        train: the training set.
-        validation: a clean set for the choice of the checkpoint.
-        rng: the only source of random numbers.
-        log: called once an epoch.
+        attacker: Its `learn` is called.
+        harden: Makes a batch harder for the current model.
+        train: The training set.
+        validation: A clean set for the choice of the checkpoint.
+        rng: The only source of random numbers.
+        log: Called once an epoch.
+
+    Returns:
+        The trained model.
 
     Raises:
-        DataError: if the attacker's batches are not `Clips`, such as precomputed tokens.
+        DataError: The attacker's batches are not `Clips` but, for example, precomputed tokens.
     """
 
     def augment(batch: Any, rng: Generator, model: nn.Module) -> Clips:
         if not isinstance(batch, Clips):
-            raise DataError(f"{type(attacker).__name__} trains on {type(batch).__name__}, expected Clips to harden")
+            raise DataError(
+                f"{type(attacker).__name__} trains on {type(batch).__name__}, expected Clips, since audio is modified"
+            )
         return harden(model, batch)
 
     return attacker.learn(train, validation, rng, augment=augment, log=log)
@@ -47,7 +52,14 @@ def learn(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set a model to evaluation mode for a block, so that a search for hard examples moves no running mean."""
+    """Set a model to evaluation mode for a block, so that a search for hard examples changes no running statistics.
+
+    Args:
+        model: The model.
+
+    Returns:
+        A context manager.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,12 +1,13 @@
-"""The training loop that attackers share: AdamW, a schedule, and the checkpoint that is best on clean data.
+"""The training loop shared by attackers: AdamW, a learning rate schedule, and the best checkpoint on clean data.
 
 Conventions
 -----------
+
 * A set is anything with `len` and `.select(index)`: `Clips`, `Rolls`, or an attacker's own tokens of them.
-* Quality is one number, higher is better. Step 0 is a checkpoint like any other, so what comes back is never worse on
-  the validation set than what went in: an attacker who stops early for free is the least that a defense must face.
-* All randomness comes from the `torch.Generator` that is handed in. Dropout and the layers' own initialisation draw
-  from torch's global generators; `seeded` lends them a state for the length of a block.
+* Quality is one number, higher is better. Step 0 is a checkpoint too, so the result is never worse on the validation
+  set than the initial model: early stopping is the least that a defense must withstand.
+* All randomness comes from the given `torch.Generator`. Dropout and the layers' initialisation draw from torch's global
+  generators; `seeded` sets their state for the length of a block.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ __all__ = ["Budget", "batches", "cosine", "fit", "seeded"]
 
 
 def cosine(progress: float, warmup: float = 0.1) -> float:
-    """The factor of the learning rate at a progress in 0..1: up in a line, then down half a cosine to a tenth."""
+    """Return the learning rate's factor: a linear warm-up, then half a cosine down to a tenth.
+
+    Args:
+        progress: Progress of the training, 0..1.
+        warmup: Share of the training in which the rate rises.
+
+    Returns:
+        The factor, 0..1.
+    """
     if progress < warmup:
         return progress / warmup
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
@@ -36,7 +45,7 @@ def cosine(progress: float, warmup: float = 0.1) -> float:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how fast `fit` trains."""
+    """Length and learning rate of a training by `fit`."""
 
     steps: int  # updates
     batch: int  # items of one update
@@ -61,29 +70,29 @@ def fit(
     log: Log = silent_log,
     parameters: Iterable[nn.Parameter] | None = None,
 ) -> nn.Module:
-    """Train a model in place and return it at its peak, in evaluation mode.
+    """Train a model in place and return it at its best quality, in evaluation mode.
 
-    A batch whose gradient is not finite is skipped: one poisoned recording must not end the training.
+    A batch whose gradient is not finite is skipped, so that one bad recording does not end the training.
 
     Args:
-        model: what is trained.
-        loss: (model, batch) -> float [item], of which the mean is descended.
-        train: a set with `len` and `.select(index)`.
-        validation: what `quality` is asked about.
-        rng: the only source of random numbers.
-        budget: how long and how fast.
-        quality: (model, validation) -> a number, higher is better; asked before the first update, at every checkpoint
-            and after the last one, without gradients and in evaluation mode.
-        augment: changes each batch, see `Attacker.learn`.
-        log: called at every checkpoint; the loss is the mean over the updates since the last one.
-        parameters: what is trained; by default all that require a gradient.
+        model: The model.
+        loss: (model, batch) -> float [item], whose mean is descended.
+        train: A set with `len` and `.select(index)`.
+        validation: Passed to `quality`.
+        rng: The only source of random numbers.
+        budget: Length and learning rate of the training.
+        quality: (model, validation) -> a number, higher is better; called before the first update, at every checkpoint
+            and after the last update, without gradients and in evaluation mode.
+        augment: Changes each batch, see `Attacker.learn`.
+        log: Called at every checkpoint; the loss is the mean over the updates since the last one.
+        parameters: The parameters to train; None: all that require a gradient.
 
     Returns:
         The model, in the state of the best `quality`.
     """
     trained = list(parameters) if parameters is not None else [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
-    peak, best = _state(model, trained), _asked(quality, model, validation)
+    peak, best = _state(model, trained), _evaluated(quality, model, validation)
     log(Epoch(0, validation=best))
 
     losses: list[Tensor] = []
@@ -93,10 +102,10 @@ def fit(
                 group["lr"] = budget.lr * budget.schedule(step / budget.steps)
 
             model.train()
-            chosen = train.select(index)
-            chosen = augment(chosen, rng, model) if augment else chosen
+            items = train.select(index)
+            items = augment(items, rng, model) if augment else items
             with autocast(budget.precision, trained[0].device):
-                mean = loss(model, chosen).mean()
+                mean = loss(model, items).mean()
             optimizer.zero_grad(set_to_none=True)
             mean.backward()
             if nn.utils.clip_grad_norm_(trained, budget.clip).isfinite():
@@ -104,7 +113,7 @@ def fit(
             losses.append(mean.detach())
 
             if step % budget.evaluate_every == 0 or step == budget.steps:
-                value = _asked(quality, model, validation)
+                value = _evaluated(quality, model, validation)
                 log(Epoch(step, float(torch.stack(losses).mean()), value))
                 losses.clear()
                 if value > best:
@@ -114,14 +123,30 @@ def fit(
 
 
 def batches(items: int, batch: int, rng: Generator) -> Iterator[Tensor]:
-    """Indices of one batch after another, without end: every epoch a new order, its last batch as small as it falls."""
+    """Yield the indices of one batch after another, without end; every epoch has a new order.
+
+    Args:
+        items: Number of items.
+        batch: Items of a batch; the last of an epoch may be smaller.
+        rng: Draws the order.
+
+    Returns:
+        An iterator over int64 [item].
+    """
     while True:
         yield from torch.split(torch.randperm(items, generator=rng, device=rng.device), batch)
 
 
 @contextmanager
 def seeded(rng: Generator) -> Iterator[None]:
-    """Inside the block, torch's and Python's global generators depend on `rng` alone; afterwards they are as before."""
+    """Seed torch's and Python's global generators from `rng` for a block, and restore their states afterwards.
+
+    Args:
+        rng: Draws the seed.
+
+    Returns:
+        A context manager.
+    """
     seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
     python = random.getstate()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -133,14 +158,17 @@ def seeded(rng: Generator) -> Iterator[None]:
             random.setstate(python)
 
 
-def _asked(quality: Callable[[nn.Module, Any], float], model: nn.Module, validation: Any) -> float:
+def _evaluated(quality: Callable[[nn.Module, Any], float], model: nn.Module, validation: Any) -> float:
+    """Return the quality, without gradients and in evaluation mode."""
     model.eval()
     with torch.no_grad():
         return float(quality(model, validation))
 
 
 def _state(model: nn.Module, trained: list[nn.Parameter]) -> dict[str, Tensor]:
-    """A copy of what training changes: the trained parameters and the buffers, which hold running statistics."""
-    mine = {id(parameter) for parameter in trained}
-    frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) not in mine}
+    """Copy what training changes: the trained parameters, and the buffers, which hold running statistics."""
+    trained_ids = {id(parameter) for parameter in trained}
+    frozen = {
+        name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) not in trained_ids
+    }
     return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in frozen}

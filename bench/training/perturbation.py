@@ -1,11 +1,11 @@
-"""Perturbations that are being crafted: a bound for every sample or note, and a unit perturbation within it.
+"""Perturbations being crafted: a bound for every sample or note, and a unit perturbation within it.
 
 A perturbation is `bound * unit[key]`: a bound for every sample of every clip, zero where nothing may be added, and a
-unit perturbation within -1..1 for every key. The key of a clip is the clip itself, its class, or the set, so that
-sample-wise, class-wise and universal noise are one code.
+unit perturbation within -1..1 for every key. The key of a clip is the clip itself, its class, or the set, so that one
+implementation covers sample-wise, class-wise and universal noise.
 
-For rolls the velocity of every note is perturbed, in place of the audio of a clip: the bound is zero but at onsets, a
-note sounds at the velocity of its onset throughout, and no note falls silent.
+In rolls the velocities of notes are perturbed: the bound is zero except at onsets, a note keeps the velocity of its
+onset throughout, and no note becomes silent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.vocabulary import PerDomain
 __all__ = ["Noise", "Scope", "noise_bound"]
 
 Scope = Literal["clip", "class", "set"]
-"""What one perturbation is made for."""
+"""The items that share one perturbation."""
 
 S = TypeVar("S", bound=Clips | Rolls)
 _TINY = 1e-9
@@ -39,7 +39,7 @@ class Noise:
     Attributes:
         bound: [clip, 1, sample] or [roll, track, step, pitch], at least 0.
         unit: [key, channel, sample] or [key, track, step, pitch], within -1..1.
-        key: int64 [clip], the row of `unit` that a clip is perturbed by.
+        key: int64 [clip], the row of `unit` that perturbs a clip.
         shared: whether one unit perturbation serves several clips; if not, each clip's key is its own index.
     """
 
@@ -50,19 +50,22 @@ class Noise:
 
     @classmethod
     def silent(cls, data: Data, bound: Tensor, per: Scope) -> Noise:
-        """Begin with no perturbation.
+        """Create a perturbation of zeros.
 
         Args:
-            data: the items to perturb.
-            bound: as `noise_bound` gives it.
-            per: what one perturbation is made for.
+            data: The items to perturb.
+            bound: As `noise_bound` gives it.
+            per: The items that share one perturbation.
+
+        Returns:
+            The perturbation.
 
         Raises:
-            DataError: if there should be one perturbation a class and the items have no labels.
+            DataError: `per` is "class" and the items have no labels.
         """
         if per == "class":
             if data.labels is None:
-                raise DataError("one perturbation a class, but the clips have no labels: expected per = 'clip'")
+                raise DataError("per = 'class', but the items have no labels: expected per = 'clip' or 'set'")
             key, keys = data.labels, len(data.classes)
         elif per == "clip":
             key, keys = torch.arange(len(data), device=data.device), len(data)
@@ -70,14 +73,26 @@ class Noise:
             key, keys = torch.zeros(len(data), dtype=torch.int64, device=data.device), 1
         return cls(bound, torch.zeros(keys, *data.signal.shape[1:], device=data.device), key, per != "clip")
 
-    def of(self, index: Tensor) -> Noise:
-        """Return the perturbation of the items at `index`: shared rows are this one's own, the others copies."""
+    def select(self, index: Tensor) -> Noise:
+        """Return the perturbation of some items; shared rows of `unit` are views of this one's, others copies.
+
+        Args:
+            index: int64 [item].
+
+        Returns:
+            The perturbation, to be passed to `update` when it has been changed.
+        """
         if self.shared:
             return Noise(self.bound[index], self.unit, self.key[index], True)
         return Noise(self.bound[index], self.unit[index], torch.arange(len(index), device=index.device), False)
 
-    def put(self, index: Tensor, part: Noise) -> None:
-        """Take back what `of` gave, changed."""
+    def update(self, index: Tensor, part: Noise) -> None:
+        """Store the perturbation of some items.
+
+        Args:
+            index: int64 [item], as it was given to `select`.
+            part: What `select` gave, changed.
+        """
         if not self.shared:
             self.unit[index] = part.unit
 
@@ -85,7 +100,7 @@ class Noise:
         """Perturb the items that this perturbation is for, differentiably.
 
         Args:
-            data: as many items as `key` has, in the same order.
+            data: As many items as `key` has, in the same order.
 
         Returns:
             The same items: audio within -1..1, or whole velocities of at least 1.
@@ -95,38 +110,49 @@ class Noise:
         return perturbed
 
     def everywhere(self, data: S) -> S:
-        """Perturb the whole set. Where the bound of clips reaches into the padding, that counts as recording."""
+        """Perturb the whole set; noise in the padding of clips extends their recorded length.
+
+        Args:
+            data: The set.
+
+        Returns:
+            The perturbed set.
+        """
         perturbed: S = _LENGTHENED.of(data)(self.added(data), self.bound)
         return perturbed
 
     def move(self, slope: Tensor, step: float) -> None:
-        """Take one sign step down the slope of a loss, in place.
+        """Take one sign step down the gradient of a loss, in place.
 
         Args:
-            slope: gradient with respect to the perturbed audio, or the velocities of onsets; NaN has the sign 0.
-            step: in units of the bound.
+            slope: Gradient with respect to the perturbed audio, or the velocities of onsets; NaN has the sign 0.
+            step: In units of the bound.
         """
         if self.shared:
             slope = torch.zeros_like(self.unit).index_add_(0, self.key, slope * self.bound)
         self.unit.add_(slope.sign(), alpha=-step).clamp_(-1.0, 1.0)
 
     def restart(self, data: Data) -> None:
-        """Continue from clip(x + delta, +-bound), as the defense `signal_copy` does; for noise that is not shared."""
-        wrong = self.bound * self.unit + data.signal
-        self.unit = torch.where(self.bound > 0, wrong / self.bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
+        """Continue from clip(x + delta, +-bound), as the defense `signal_copy` does; for noise that is not shared.
+
+        Args:
+            data: The clean items.
+        """
+        offset = self.bound * self.unit + data.signal
+        self.unit = torch.where(self.bound > 0, offset / self.bound.clamp_min(_TINY), 0.0).clamp(-1.0, 1.0)
 
 
 def noise_bound(data: Data, epsilon: float, *, padding: bool) -> Tensor:
-    """Make a constant bound.
+    """Return a constant bound.
 
     Args:
-        data: the items to perturb.
-        epsilon: of full scale; for rolls it is rounded down to whole MIDI velocities (of 127).
-        padding: whether noise may lie in the padding of clips.
+        data: The items to perturb.
+        epsilon: Of full scale; for rolls it is rounded down to whole MIDI velocities (of 127).
+        padding: Whether noise may lie in the padding of clips.
 
     Returns:
-        [clip, 1, sample]: epsilon within the recording, or in its padding too. For rolls [roll, track, step, pitch]:
-        epsilon where notes begin.
+        For clips [clip, 1, sample]: epsilon within the recording, or in its padding too. For rolls [roll, track, step,
+        pitch]: epsilon where notes begin.
     """
     return _BOUND.of(data)(data, epsilon, padding)
 
@@ -140,7 +166,7 @@ def _rolls_bound(data: Rolls, epsilon: float, padding: bool) -> Tensor:
 
 
 def _clips_added(clips: Clips, change: Tensor) -> Clips:
-    """`change` is overwritten."""
+    """Add a change to clips; `change` is overwritten."""
     return clips.with_audio(change.add_(clips.audio).clamp_(-1.0, 1.0))
 
 

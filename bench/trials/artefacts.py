@@ -7,6 +7,7 @@ are one file, end to end, because thousands of small files are slow.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.api import Clips, Data, Rolls
 from bench.errors import DataError
-from bench.files import write_json
+from bench.files import require_space, write_json
 from bench.notes.velocities import sustained
 from bench.vocabulary import PerDomain
 
@@ -187,6 +188,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
+    require_space(path, sum(value.numel() * value.element_size() for value in tensors.values()))
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
 
 
@@ -199,7 +201,10 @@ def _write_flac(path: Path, audio: Tensor, rate: int) -> None:
         raise DataError(f"the audio has {channels} channels, expected at most {_MAX_CHANNELS}: mix them down")
     frames = audio.detach().cpu().permute(0, 2, 1).reshape(clips * samples, channels).numpy()
     pcm = np.clip(np.rint(frames * 32768.0), -32768, 32767).astype(np.int16)
-    soundfile.write(path, pcm, rate, subtype="PCM_16", format="FLAC")
+    buffer = io.BytesIO()  # encoded in memory, since libsndfile says only "System error." of a full disk
+    soundfile.write(buffer, pcm, rate, subtype="PCM_16", format="FLAC")
+    require_space(path, buffer.getbuffer().nbytes)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _read_flac(path: Path, shape: list[int]) -> Tensor:

@@ -112,7 +112,7 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     for kind in plugins.FOLDERS:
         for name in suite.named(kind):
             if name != NONE:
-                check_parameters(kind, *suite.given(kind, name))
+                check_parameters(kind, *suite.resolve(kind, name))
     tally = _Tally()
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
@@ -180,7 +180,7 @@ class _Resolver:
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
         if part is None:
-            plugin, params = self._suite.given(kind, name)
+            plugin, params = self._suite.resolve(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
             part = resolve(kind, plugin, params, self._suite.preset, "" if label == plain else label, domain)
@@ -215,7 +215,7 @@ class _Resolver:
 
     def default_bag(self, attacker: str) -> list[str]:
         """Return the attacker's own choice of surrogates, used where the suite names none."""
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         return list(facts("attackers", plugin).bag)
 
     def domain(self, attacker: str) -> str:
@@ -224,12 +224,12 @@ class _Resolver:
 
     def domains(self, kind: Kind, name: str) -> tuple[str, ...]:
         if (kind, name) not in self._domains:
-            plugin, _ = self._suite.given(kind, name)
+            plugin, _ = self._suite.resolve(kind, name)
             self._domains[kind, name] = facts(kind, plugin).domains
         return self._domains[kind, name]
 
     def default_dataset(self, attacker: str) -> str:
-        plugin, _ = self._suite.given("attackers", attacker)
+        plugin, _ = self._suite.resolve("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
             raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME")
@@ -249,8 +249,8 @@ class _Resolver:
 
     def contamination(self, names: Mapping[str, str]) -> str:
         """Return a warning if the attacker was pretrained on the data set; else an empty string."""
-        attacker, _ = self._suite.given("attackers", names["attacker"])
-        dataset, _ = self._suite.given("datasets", names["dataset"])
+        attacker, _ = self._suite.resolve("attackers", names["attacker"])
+        dataset, _ = self._suite.resolve("datasets", names["dataset"])
         if dataset not in facts("attackers", attacker).seen:
             return ""
         return f"attacker '{names['attacker']}' was pretrained on data set '{names['dataset']}'"

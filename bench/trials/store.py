@@ -10,6 +10,7 @@ folder.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,10 +26,11 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.extras import command
-from bench.files import json_text, write_json
+from bench.files import json_text, printable, write_json
 
 DONE = "done.json"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STALE_SECONDS = 24 * 3600
 _MOST_SINGLE_QUERIES = 32  # for more keys, one listing of a remote store is faster than a query for each
 
@@ -200,7 +202,7 @@ class Store:
             ValueError: A file has a name that is not plain, or is called `done.json`.
         """
         meta: dict[str, Any] = {}
-        with self._aside(key) as aside:
+        with self._full_disk(), self._aside(key) as aside:
             yield aside, meta
             files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
             for name in files:
@@ -248,6 +250,18 @@ class Store:
         if not isinstance(done, dict):
             raise ValueError(f"{folder / DONE} does not hold a JSON object")
         return done
+
+    @contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        """Turn the errors of a full disk into a `UsageError` of one line."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            path = error.filename if isinstance(error.filename, str) else str(self.root)
+            reason = (error.strerror or os.strerror(error.errno or 0)).lower()
+            raise UsageError(f"the store '{self.url}' cannot be written: '{printable(path)}': {reason}") from error
 
     @contextmanager
     def _aside(self, key: str) -> Iterator[Path]:

@@ -88,7 +88,7 @@ def _trusted(file: Path, plugin_files: Collection[Path]) -> Suite:
     allowed = {path.resolve() for path in plugin_files}
     for kind in plugins.FOLDERS:
         for name in suite.named(kind):
-            plugin, _ = suite.given(kind, name)
+            plugin, _ = suite.resolve(kind, name)
             if plugin.endswith(".py") and Path(plugin).resolve() not in allowed:
                 raise UsageError(
                     f"the suite {file.name} would import the file {plugin}: read it, then allow it by --plugin {plugin}"

@@ -51,6 +51,18 @@ def test_an_authors_own_suite_becomes_pages_and_is_printed(
     assert "<audio" not in (tmp_path / "site/mine/index.html").read_text()
 
 
+def test_the_markdown_page_of_a_suite_is_written_beside_it_and_only_where_it_differs(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = mine.with_suffix(".md")
+    assert run("leaderboard", str(mine), "--markdown") == 0
+    assert f"Made by `bench matrix {mine} --page {page}`" in page.read_text()
+    assert f"wrote {page}" in capsys.readouterr().err
+    assert run("leaderboard", str(mine), "--markdown") == 0
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "site").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -133,7 +133,7 @@ def test_where_nothing_sounds_or_nothing_is_louder_than_what_is_heard_there_is_n
 
 
 def test_without_a_surrogate_it_says_what_would_do() -> None:
-    with pytest.raises(UsageError, match=r"harmonycloak has no surrogate to descend.*optimise = false"):
+    with pytest.raises(UsageError, match=r"harmonycloak has no surrogate that takes midi.*optimise = false"):
         protect(melodies(), Knowledge())
 
 

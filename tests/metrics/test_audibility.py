@@ -186,14 +186,14 @@ def test_both_channels_count(rng: torch.Generator) -> None:
 def test_metrics_one_by_one_are_those_of_the_whole(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     clean, protected = a_set(rng)
     whole = audibility(clean, protected)
-    monkeypatch.setattr(metrics, "_AT_ONCE", 1)  # clip by clip
+    monkeypatch.setattr(metrics, "_SAMPLES_PER_BLOCK", 1)  # clip by clip
     for name in NAMES:
         torch.testing.assert_close(getattr(metrics, name)(clean, protected), whole[name], equal_nan=True)
 
 
 def test_sets_that_do_not_pair_are_refused(rng: torch.Generator) -> None:
     clean, protected = a_set(rng)
-    with pytest.raises(DataError, match="do not pair"):
+    with pytest.raises(DataError, match="do not match"):
         audibility(clean, protected.select([1, 0, 2, 3]))
     with pytest.raises(DataError, match=r"\(4, 2, 12000\) at 16000"):
         audibility(clean, a_set(rng, 1)[1])

@@ -14,8 +14,9 @@ import torch
 from bench.api import Clips
 from bench.compat import import_frechet_audio_distance
 from bench.errors import DataError, UsageError
-from bench.metrics import distance
-from bench.metrics.distance import distances, fad_infinity, frechet, kad, logmel, split_half_floor
+from bench.metrics import distance, embeddings
+from bench.metrics.distance import distances, fad_infinity, frechet, kad, split_half_floor
+from bench.metrics.embeddings import logmel, mel_filters
 
 RATE = 16_000
 
@@ -146,7 +147,7 @@ def test_kad_grows_with_the_shift_and_takes_its_ruler_from_the_reference(rng: to
 def test_kad_in_blocks_is_the_same(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(rng, 50, 4), normal(rng, 30, 4) + 1
     whole = kad(x, y)
-    monkeypatch.setattr(distance, "_AT_ONCE", 70)
+    monkeypatch.setattr(distance, "_VALUES_PER_BLOCK", 70)
     assert kad(x, y) == pytest.approx(whole, rel=1e-12)
 
 
@@ -190,7 +191,7 @@ def sounds(rng: torch.Generator, clips: int, colour: float = 0.0, channels: int 
 
 def test_mel_filters_are_means_over_bins_that_cover_the_band() -> None:
     for rate, size in ((8_000, 256), (16_000, 512), (44_100, 1024)):
-        filters = distance.mel_filters(rate, size, 32)
+        filters = mel_filters(rate, size, 32)
         torch.testing.assert_close(filters.sum(0), torch.ones(32))
         assert (filters[1:-1].sum(1) > 0).all()
         assert (filters.argmax(0).diff() > 0).all()
@@ -209,7 +210,7 @@ def test_logmel_hears_level_and_band_and_not_the_padding(rng: torch.Generator) -
         rows[:, :32] - louder[:, :32], torch.full((6, 32), 2 * math.log(2)).double(), atol=1e-3, rtol=0
     )
     tone = Clips.of(0.5 * torch.sin(2 * torch.pi * 1_000 * torch.arange(8_000) / RATE)[None, None], RATE)
-    assert logmel(tone)[0, :32].argmax() == distance.mel_filters(RATE, 512, 32)[32].argmax()
+    assert logmel(tone)[0, :32].argmax() == mel_filters(RATE, 512, 32)[32].argmax()
 
 
 def test_logmel_of_stereo_silence_and_one_sample(rng: torch.Generator) -> None:
@@ -294,9 +295,11 @@ def pann(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     path = tmp_path / "Cnn14_16k_mAP%3D0.438.pth"
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(distance, "import_frechet_audio_distance", lambda: SimpleNamespace(FrechetAudioDistance=build))
+    monkeypatch.setattr(
+        embeddings, "import_frechet_audio_distance", lambda: SimpleNamespace(FrechetAudioDistance=build)
+    )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=name))
-    distance._model.cache_clear()
+    embeddings._model.cache_clear()
     return path
 
 
@@ -337,7 +340,7 @@ def test_the_packages_own_pann_gives_a_row_a_clip(
     )
     torch.save({"model": network.state_dict()}, tmp_path / "Cnn14_16k_mAP%3D0.438.pth")
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    distance._model.cache_clear()
-    rows = distance.EMBEDDINGS["pann"](sounds(rng, 3))
+    embeddings._model.cache_clear()
+    rows = embeddings.EMBEDDINGS["pann"](sounds(rng, 3))
     assert rows.shape == (3, 2048)
     assert rows.isfinite().all()

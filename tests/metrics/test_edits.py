@@ -80,7 +80,7 @@ def test_each_roll_has_its_own_numbers_and_an_empty_one_none(make_rolls: Make, m
     torch.testing.assert_close(found["notes_added"], torch.tensor([0, math.nan, 0.0]).double(), equal_nan=True)
     torch.testing.assert_close(found["sounding_change"], torch.tensor([0, math.nan, 1.0]).double(), equal_nan=True)
     torch.testing.assert_close(found["velocity_peak"], torch.tensor([0, math.nan, math.nan]).double(), equal_nan=True)
-    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    monkeypatch.setattr(module, "_CELLS_PER_BLOCK", 1)
     torch.testing.assert_close(edits(clean, protected), found, equal_nan=True)
 
 
@@ -93,7 +93,7 @@ def test_everything_removed(make_rolls: Make) -> None:
 def test_sets_that_do_not_pair(make_rolls: Make) -> None:
     rolls = make_rolls(CLEAN, "piano bass", rolls=2)
     for other in (rolls.select([1, 0]), rolls.select([0]), rolls.select([]), replace(rolls, steps_per_beat=8)):
-        with pytest.raises(DataError, match="do not pair"):
+        with pytest.raises(DataError, match="do not match"):
             edits(rolls, other)
     with pytest.raises(DataError, match="no rolls"):
         edits(rolls.select([]), rolls.select([]))

@@ -108,7 +108,7 @@ def test_without_the_packages_nothing_is_known(monkeypatch: pytest.MonkeyPatch) 
 
 def test_sets_that_do_not_pair_are_refused() -> None:
     clips = voices(2)
-    with pytest.raises(DataError, match="do not pair"):
+    with pytest.raises(DataError, match="do not match"):
         pesq(clips, clips.select([1, 0]))
     shorter = Clips.of(clips.audio, 8000, lengths=clips.lengths - 1)
     with pytest.raises(DataError, match="lengths differ"):

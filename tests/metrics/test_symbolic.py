@@ -132,7 +132,7 @@ def test_padding_blocks_and_pitch_offset_do_not_matter(
     padded = replace(rolls, velocity=wide[0], onset=wide[1], lowest=24)
     expected = [metric(rolls) for metric in METRICS]
     overall = symbolic.overall(rolls)
-    monkeypatch.setattr(symbolic_events, "_AT_ONCE", 1)
+    monkeypatch.setattr(symbolic_events, "_CELLS_PER_BLOCK", 1)
     assert len(list(symbolic_events.events(padded))) == 3
     for metric, values in zip(METRICS, expected, strict=True):
         torch.testing.assert_close(metric(padded), values, equal_nan=True)

@@ -227,11 +227,11 @@ def test_a_file_that_reads_otherwise_is_refused(one: Frame) -> None:
     wrong = notes.clone()
     wrong[0, 4] += 1
     data, path = write_notes(one.score, notes), one.score.path
-    with pytest.raises(DataError, match="written with 3 notes, read with 3; first odd one"):
+    with pytest.raises(DataError, match="3 notes were written and 3 read again"):
         check_written(one.score, wrong, data, path)
-    with pytest.raises(DataError, match="track 0 was read back with other events"):
+    with pytest.raises(DataError, match="track 0 of the written file has other events"):
         check_written(one.score, notes, data.replace(b"\x06\x03end", b"\x06\x03eNd"), path)
-    with pytest.raises(DataError, match="chunk 4 was read back with other bytes"):
+    with pytest.raises(DataError, match="chunk 4 of the written file differs"):
         check_written(one.score, notes, data + b"XFIH", path)
 
 

@@ -103,6 +103,6 @@ def test_bounds_follow_the_threshold_and_the_loudest_dominant_note() -> None:
     assert (bounds.high[0, :, 0] * 127).tolist() == pytest.approx([90 * 10**-0.4, 100 * 10**-0.4])
     assert bounds.open[0].tolist() == [[True, False, False, False], [True, False, False, False]]
     notes = notes_of(data)
-    chosen, low, high = bounds.of(notes, data.lowest)
+    chosen, low, high = bounds.at_notes(notes, data.lowest)
     assert table(notes[chosen]) == [(0, 0, 0, 1, 36, 90), (0, 1, 0, 2, 24, 60), (0, 1, 2, 2, 24, 100)]
     assert (high[chosen] > low[chosen]).all()

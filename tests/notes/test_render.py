@@ -155,7 +155,7 @@ def test_decimation_keeps_what_fits_and_stops_what_would_fold() -> None:
     [
         ({"channels": 3}, "expected 1"),
         ({"peak": 1.0}, "between 0 and 1"),
-        ({"programs": [(0, 1)]}, "3 rolls by 3 tracks"),
+        ({"programs": [(0, 1)]}, "expected 3 of 3"),
         ({"seconds": 0.0}, "at least one sample"),
     ],
 )

@@ -61,7 +61,7 @@ USUAL = [0.40, 0.43, 0.38, 0.41, 0.39]
 
 
 def base(*more: list[Record]) -> Baseline:
-    return baselines.of(SUITE, [*CLEAN, *itertools.chain(*more)], "as it should be")
+    return baselines.from_records(SUITE, [*CLEAN, *itertools.chain(*more)], "as it should be")
 
 
 def verdict_of(report: Report, row: str = "cloak") -> Any:
@@ -321,7 +321,7 @@ def test_a_baseline_survives_its_file(tmp_path: Path) -> None:
     text = (tmp_path / "b.json").read_text()
     assert '"denied": {"0": 0.4, "1": 0.43, "2": 0.38, "3": 0.41, "4": 0.39}' in text  # a line that a diff shows
     assert held.ids == {"songs / learner": ["one", "two"]}
-    assert held.place == {"torch": "2.11.0", "numpy": "2.0", "processor": "a fast one", "accelerator": "none"}
+    assert held.environment == {"torch": "2.11.0", "numpy": "2.0", "processor": "a fast one", "accelerator": "none"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema_version": 99}', '{"schema_version": 1, "suite": 3}'])
@@ -379,5 +379,5 @@ def test_records_of_another_device_are_not_compared() -> None:
         judge(base(records("cloak", USUAL)), there)
     with pytest.raises(UsageError, match="these records on NVIDIA H200, processors"):  # some there, some here
         judge(base(records("cloak", USUAL)), [*CLEAN, *there[len(CLEAN) :]])
-    accepted = baselines.of(SUITE, there, "why")
+    accepted = baselines.from_records(SUITE, there, "why")
     assert judge(accepted, there).exit == 0

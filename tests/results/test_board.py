@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -105,7 +104,7 @@ def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
         pytest.skip("not a checkout: a wheel has no records")
     text = markdown.summary(boards())
     assert (ROOT / "leaderboards" / "README.md").read_text() == text, (
-        "make it again: bench leaderboard --all --no-audio > leaderboards/README.md"
+        "write it anew: bench leaderboard --all --markdown"
     )
     assert text.index("| tones ") < text.index("| no budget |") < text.index("| too loud ")
 
@@ -113,11 +112,9 @@ def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
 @pytest.mark.parametrize("name", sorted(suite_files()))
 def test_the_pages_in_the_repository_are_those_of_their_records(name: str) -> None:
     (board,) = boards([name])
-    text = (ROOT / "leaderboards" / f"{name}.md").read_text()
-    command = re.search(r"Made by `(bench matrix [^`]+)`", text)
-    assert command
-    assert f"leaderboards/{name}.toml" in command[1]
-    assert text == markdown.page(board, command[1])
+    assert board.page_command == f"bench matrix leaderboards/{name}.toml --page leaderboards/{name}.md"
+    page = markdown.page(board, board.page_command)
+    assert board.page_file.read_text() == page, "write it anew: bench leaderboard --all --markdown"
 
 
 def test_records_stand_in_the_order_of_their_suite(speech: Board) -> None:

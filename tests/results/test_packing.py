@@ -15,6 +15,7 @@ import pytest
 
 from bench import plugins
 from bench.errors import DataError, UsageError
+from bench.regression import baseline
 from bench.results import archive, packing, sources, summary
 from bench.results.reading import load, load_all, load_archive
 from bench.results.upgrade import UPGRADES
@@ -83,6 +84,17 @@ def test_records_of_version_1_are_read(suite: str, tmp_path: Path) -> None:
         file.write_text(json.dumps({**old, "unheard of": 1}))
         with pytest.raises(DataError, match="unheard of"):
             load(file)
+
+
+def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    record = load_archive(SMOKE)[0]
+    file = record.save(tmp_path)
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert load(file) == record
+    for path, read in (("results/speech-smoke.json", summary.read), ("baseline.json", baseline.read)):
+        copy = tmp_path / Path(path).name
+        copy.write_text((LEADERBOARDS / path).read_text(), encoding="utf-8-sig")
+        assert read(copy) == read(LEADERBOARDS / path)
 
 
 def test_a_summary_that_does_not_follow_from_its_records_is_told(tmp_path: Path) -> None:

@@ -65,5 +65,5 @@ def test_a_cell_is_found_by_id_name_key_and_file(tmp_path: Path) -> None:
         find(first.name + "x", [source])
     other = first.model_copy(update={"key": "0" * 32})
     other.save(tmp_path / "other")
-    with pytest.raises(UsageError, match="matches 2 cells"):
+    with pytest.raises(UsageError, match="stands for 2 cells"):
         find(cell.id, [source, Source("other", tmp_path / "other")])

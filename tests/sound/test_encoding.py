@@ -126,7 +126,7 @@ def test_more_than_4_gib_is_written_as_rf64_or_refused() -> None:
         assert coding_for(".wav", 48_000, 2, samples, source)[:2] == ("RF64", "PCM_24")
         assert coding_for(".wav", 48_000, 2, samples // 2, source).format in ("WAV", "WAVEX")
     assert coding_for(".flac", 48_000, 2, samples, ("WAV", "PCM_24")).format == "FLAC"
-    with pytest.raises(DataError, match=r"AIFF holds at most 4 GiB.*use .wav"):
+    with pytest.raises(DataError, match=r"exceed the 4 GiB of an AIFF file: use .wav"):
         coding_for(".aiff", 48_000, 2, samples, ("WAV", "PCM_24"))
 
 

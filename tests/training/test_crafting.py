@@ -92,9 +92,9 @@ def test_as_many_classes_as_clips_still_share() -> None:
     data = replace(digits(clips=4, classes=2), classes=("a", "b", "c", "d"))
     noise = Noise.silent(data, torch.ones(4, 1, 4000), "class")
     index = torch.tensor([2, 0])  # both of class a
-    part = noise.of(index)
+    part = noise.select(index)
     part.move(torch.tensor([1.0, -3.0])[:, None, None].expand(2, 1, 4000), 0.25)
-    noise.put(index, part)
+    noise.update(index, part)
     assert noise.unit[0].unique().tolist() == [0.25]
     assert not noise.unit[1:].any()
 
@@ -112,10 +112,10 @@ def test_a_part_of_clip_noise_is_put_back_where_it_was() -> None:
     data = digits(clips=6, classes=2)
     noise = Noise.silent(data, torch.ones(6, 1, 4000), "clip")
     index = torch.tensor([4, 1])
-    part = noise.of(index)
+    part = noise.select(index)
     part.move(torch.tensor([1.0, -1.0])[:, None, None].expand(2, 1, 4000), 0.5)
     assert not noise.unit.any()
-    noise.put(index, part)
+    noise.update(index, part)
     assert noise.unit[:, 0, 0].tolist() == [0.0, 0.5, 0.0, 0.0, -0.5, 0.0]
 
 
@@ -181,7 +181,7 @@ def test_expectation_over_a_generative_surrogate_works_alike() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(UsageError, match="no surrogate to descend: knowledge is 'none'"):
+    with pytest.raises(UsageError, match="no surrogate that takes audio: knowledge is 'none'"):
         crafting.surrogates(Knowledge(), "constant_epsilon")
     bare = replace(digits(), labels=None, classes=())
     with pytest.raises(DataError, match="no labels"):

@@ -261,12 +261,12 @@ def test_the_path_of_data_starts_at_the_suites_file(tmp_path: Path, monkeypatch:
     file.write_text('datasets = ["folder"]\nattackers = ["m5"]\n[dataset.folder]\npath = "sounds"\n')
     for where in (tmp_path, file.parent, Path("/")):
         monkeypatch.chdir(where)
-        _, params = read(file).given("datasets", "folder")
+        _, params = read(file).resolve("datasets", "folder")
         assert Path(params["path"]).resolve() == file.parent / "sounds"
     monkeypatch.chdir(file.parent)
-    assert read(file).given("datasets", "folder")[1] == {"path": "sounds"}
+    assert read(file).resolve("datasets", "folder")[1] == {"path": "sounds"}
     file.write_text(file.read_text().replace('"sounds"', f'"{tmp_path}"'))
-    assert read(file).given("datasets", "folder")[1] == {"path": str(tmp_path)}
+    assert read(file).resolve("datasets", "folder")[1] == {"path": str(tmp_path)}
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
 """The store is atomic, finds what is complete only, and never leaves its folder."""
 
+import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from bench.api import Clips
 from bench.errors import UsageError
 from bench.files import write_json
+from bench.trials.artefacts import save_data
 from bench.trials.store import Store
 
 KEY = "ab" * 16
@@ -128,6 +134,29 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store")
     with pytest.raises(UsageError, match="cannot be used"):
         Store("nosuchprotocol://bucket/folder")
+
+
+def test_a_full_disk_is_one_line_with_the_file_and_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    clips = Clips.of(torch.rand(1, 1, 4096, generator=torch.Generator().manual_seed(0)), 8000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+
+    def write() -> None:
+        with store.write(KEY) as (folder, _):
+            save_data(folder, clips)
+
+    with pytest.raises(
+        UsageError, match=r"audio\.flac': no space left on device: [\d,]+ bytes needed, 100 free"
+    ) as error:
+        write()
+    assert "\n" not in str(error.value)
+    assert not store.has(KEY)
+
+
+def test_an_error_of_the_system_without_a_file_names_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(UsageError, match=r"store': no space left on device"), store.write(KEY):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_json_refuses_nan_and_leaves_the_old_file(tmp_path: Path) -> None:

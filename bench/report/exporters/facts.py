@@ -66,9 +66,9 @@ def of(record: Record, suite: str) -> Facts:
         at=_seconds(record.provenance.get("at")),
         settings=dict(_settings(record, parts)),
         sources={
-            f"{what}.{kind}": str(value)
+            f"{attribute}.{kind}": str(value)
             for kind, part in parts.items()
-            for what, value in (("version", part.version), ("digest", part.digest))
+            for attribute, value in (("version", part.version), ("digest", part.digest))
         },
         metrics=_finite(_metrics(record)),
         curves=dict(_curves(record)),
@@ -117,12 +117,12 @@ def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
                 yield f"{group}/{whose}/{metric}", value
     if record.input_change:
         yield "input change", mean(record.input_change)
-    for gate in record.checks:
-        yield f"gate/{gate.name}", gate.value
+    for check in record.checks:
+        yield f"gate/{check.name}", check.value
     stages = {record.stages.get(role, role): cost for role, cost in record.cost.items()}
-    for what, total in (("seconds", math.fsum), ("cpu_seconds", math.fsum), ("peak_memory_mb", max)):
-        spent = [cost[what] for cost in stages.values() if what in cost]
-        yield f"cost/{what}", total(spent) if spent else None
+    for resource, total in (("seconds", math.fsum), ("cpu_seconds", math.fsum), ("peak_memory_mb", max)):
+        amounts = [cost[resource] for cost in stages.values() if resource in cost]
+        yield f"cost/{resource}", total(amounts) if amounts else None
 
 
 def _curves(record: Record) -> Iterator[tuple[str, Curve]]:
@@ -148,7 +148,7 @@ def _tags(record: Record, suite: str) -> dict[str, str]:
         "trial": record.name,
         "key": record.key,
         "status": record.status,
-        "void": "; ".join(gate.name for gate in record.void),
+        "void": "; ".join(check.name for check in record.void),
         "error": record.error["message"] if record.error else "",
         "commit": str(git.get("commit", "")),
         "dirty": str(git["dirty"]).lower() if "dirty" in git else "",
@@ -163,8 +163,8 @@ def _finite(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
 
 def _name(name: str) -> str:
     """`distance/set/kad[logmel]` -> `distance/set/kad.logmel`; any other character that MLflow refuses -> a space."""
-    dotted = re.sub(r"\[([^\]]*)\]", r".\1", name)
-    return re.sub(r" +", " ", re.sub(r"[^\w\-. :/]", " ", dotted, flags=re.ASCII)).strip()
+    text = re.sub(r"\[([^\]]*)\]", r".\1", name)
+    return re.sub(r" +", " ", re.sub(r"[^\w\-. :/]", " ", text, flags=re.ASCII)).strip()
 
 
 def _seconds(at: Any) -> float:

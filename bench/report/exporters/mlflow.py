@@ -42,25 +42,25 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
     with _client(out) as client:
         from mlflow.exceptions import MlflowException
 
-        logged = skipped = 0
+        new_count = same_count = 0
         experiments: dict[str, tuple[str, Runs]] = {}
         try:
             for run in runs:
                 if run.suite not in experiments:
                     experiment = _experiment(client, run.suite)
                     experiments[run.suite] = experiment, _runs(client, experiment)
-                experiment, existing = experiments[run.suite]
-                earlier = existing[run.name, run.key]
+                experiment, earlier_runs = experiments[run.suite]
+                earlier = earlier_runs[run.name, run.key]
                 complete = next((one for one in earlier if _is_complete(one, run)), None)
                 for one in earlier:
                     if one is not complete:
                         client.delete_run(one.info.run_id)
                 if complete is None:
                     _log(client, experiment, run)
-                logged, skipped = logged + (complete is None), skipped + (complete is not None)
+                new_count, same_count = new_count + (complete is None), same_count + (complete is not None)
         except (MlflowException, OSError) as error:
             raise UsageError(f"--out {out}: {_line(error)}") from error
-    return logged, skipped
+    return new_count, same_count
 
 
 def is_folder(out: str) -> bool:
@@ -100,12 +100,12 @@ def _client(out: str) -> Iterator[Any]:
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the block; those that the user set stay."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+    unset = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(unset)
     try:
         yield
     finally:
-        for name in added:
+        for name in unset:
             os.environ.pop(name, None)
 
 

@@ -47,18 +47,18 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
     suites: dict[str, list[Facts]] = {}
     for run in runs:
         suites.setdefault(run.suite, []).append(run)
-    new = replaced = 0
+    new_count = replaced_count = 0
     try:
         for suite, members in suites.items():
             folder = Path(out).expanduser() / suite
             settings = _typed([run.settings for run in members])
             _replace(folder, [(_experiment(settings, members), 0)], max(run.at for run in members))
-            for run, given in zip(members, settings, strict=True):
-                existed = _replace(folder / run.name, _summaries(run, given), run.at)
-                replaced, new = replaced + existed, new + (not existed)
+            for run, run_settings in zip(members, settings, strict=True):
+                is_replacement = _replace(folder / run.name, _summaries(run, run_settings), run.at)
+                replaced_count, new_count = replaced_count + is_replacement, new_count + (not is_replacement)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
-    return new, replaced
+    return new_count, replaced_count
 
 
 def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> bool:
@@ -70,16 +70,16 @@ def _replace(folder: Path, summaries: Sequence[tuple[Any, int]], at: float) -> b
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as aside:
-        writer = EventFileWriter(aside)
+    with tempfile.TemporaryDirectory() as draft_folder:
+        writer = EventFileWriter(draft_folder)
         for summary, step in summaries:
             writer.add_event(Event(wall_time=at, step=step, summary=summary))
         writer.close()
-        (written,) = Path(aside).glob(EVENTS)
+        (event_file,) = Path(draft_folder).glob(EVENTS)
         part = folder / ".part"
-        shutil.copyfile(written, part)
+        shutil.copyfile(event_file, part)
     old = list(folder.glob(EVENTS))
-    os.replace(part, folder / written.name)
+    os.replace(part, folder / event_file.name)
     for path in old:
         path.unlink()
     return bool(old)
@@ -124,8 +124,8 @@ def _experiment(settings: Sequence[Mapping[str, Setting]], runs: Sequence[Facts]
     from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, RealInterval, hparams_config_pb
 
     columns = []
-    for name in dict.fromkeys(name for given in settings for name in given):
-        values = {given[name] for given in settings if name in given}
+    for name in dict.fromkeys(name for run_settings in settings for name in run_settings):
+        values = {run_settings[name] for run_settings in settings if name in run_settings}
         numbers = [float(value) for value in values if not isinstance(value, bool | str)]
         domain = RealInterval(min(numbers), max(numbers)) if numbers else Discrete(sorted(values, key=str))
         columns.append(HParam(name, domain))
@@ -136,8 +136,11 @@ def _experiment(settings: Sequence[Mapping[str, Setting]], runs: Sequence[Facts]
 def _typed(settings: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]]:
     """The settings of all runs, each column of one type: true or false, a number, or else text."""
     kinds: dict[str, set[type]] = {}
-    for given in settings:
-        for name, value in given.items():
+    for run_settings in settings:
+        for name, value in run_settings.items():
             kinds.setdefault(name, set()).add(type(value))
-    mixed = {name for name, types in kinds.items() if not (types <= {int, float} or len(types) == 1)}
-    return [{name: str(value) if name in mixed else value for name, value in given.items()} for given in settings]
+    mixed_columns = {name for name, types in kinds.items() if not (types <= {int, float} or len(types) == 1)}
+    return [
+        {name: str(value) if name in mixed_columns else value for name, value in run_settings.items()}
+        for run_settings in settings
+    ]
