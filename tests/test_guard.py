@@ -16,6 +16,7 @@ from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
 from bench.results.suite import Suite
+from bench.trials import scheduler
 from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -91,37 +92,29 @@ def test_an_exception_of_a_plugin_that_is_no_error_fails_its_stage(
     assert (record.error["type"], record.error["message"]) == (name, "stopped")
 
 
-@pytest.mark.parametrize(
-    ("way", "error", "message"),
-    [
-        ("import ctypes; ctypes.string_at(0)", "WorkerLost", "the worker was killed by SIGSEGV, 3 times"),
-        ("import posix; posix._exit(0)", "WorkerLost", "a plugin ended its process with exit code 0"),
-        ("import os; os.execv('/bin/true', ['true'])", "WorkerLost", "a plugin ended its process with exit code 0"),
-        ("import os, threading; threading.Thread(target=os._exit, args=(0,)).start(); import time; time.sleep(60)",
-         "WorkerLost", "a plugin ended its process with exit code 0"),
-        ("raise KeyboardInterrupt('mine')", "KeyboardInterrupt", "mine"),
-    ],
-)  # fmt: skip
-def test_a_plugin_that_ends_the_process_of_a_single_job_fails_its_trial_alone(
-    way: str,
-    error: str,
-    message: str,
-    small_suite: Callable[..., Suite],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_plugin_that_ends_the_process_of_a_single_job_fails_its_trials_alone(
+    small_suite: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No handler catches these in the process where they happen: the driver must be another one."""
     monkeypatch.setenv("BENCH_IN_PROCESS", "0")
-    file = ending(tmp_path / "plugin", protected=way)
-    suite = small_suite(defenses=["clean", "ends"], seeds=[0], defense={"ends": {"plugin": str(file)}})
-    suite = suite.model_copy(update={"defense": {"ends": {"plugin": str(file)}}})
+    monkeypatch.setattr(scheduler, "MOST_ATTEMPTS", 1)
+    left = "a plugin ended its process with exit code 0"
+    ways = {
+        "crashes": ("import ctypes; ctypes.string_at(0)", "WorkerLost: the worker was killed by SIGSEGV"),
+        "leaves": ("import posix; posix._exit(0)", f"WorkerLost: {left}"),
+        "becomes": ("import os; os.execv('/bin/true', ['true'])", f"WorkerLost: {left}"),
+        "interrupts": ("raise KeyboardInterrupt('mine')", "KeyboardInterrupt: mine"),
+    }
+    files = {name: ending(tmp_path / name, protected=way) for name, (way, _) in ways.items()}
+    tables = {name: {"plugin": str(file)} for name, file in files.items()}
+    suite = small_suite(defenses=["clean", *ways], seeds=[0]).model_copy(update={"defense": tables})
     work = prepare(expand(suite).trials, Store(tmp_path / "store"))
     records = {record.trial.row: record for record in execute(work, tmp_path / "records", lambda event: None, jobs=1)}
-    assert (records["clean"].status, records["ends"].status) == ("ok", "failed")
-    failure = records["ends"].error
-    assert failure is not None
-    assert failure["type"] == error
-    assert message in failure["message"]
+    assert records.pop("clean").status == "ok"
+    assert records.keys() == ways.keys()
+    for name, record in records.items():
+        assert record.error is not None
+        assert f"{record.error['type']}: {record.error['message']}".startswith(ways[name][1])
 
 
 @pytest.mark.parametrize("when", ["imported", "built"])
