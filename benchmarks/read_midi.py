@@ -52,8 +52,8 @@ def main() -> None:
         "muspy": muspy.read_midi,
     }
     for name, read in readers.items():
-        taken = spent(read, some)
-        print(f"  {name:32} {taken:6.2f}   {taken / base:.1f} times ours")
+        seconds = spent(read, some)
+        print(f"  {name:32} {seconds:6.2f}   {seconds / base:.1f} times ours")
 
 
 if __name__ == "__main__":

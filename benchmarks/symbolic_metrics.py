@@ -53,9 +53,13 @@ SAME = tuple(MUSPY)[:7]
 def padded(songs: list[Rolls]) -> Rolls:
     """Songs of the same tracks as one set."""
     length = max(int(song.lengths[0]) for song in songs)
-    every = [notes_of(song) for song in songs]
-    columns = {name: torch.cat([getattr(notes, name) for notes in every]) for name in Notes.__dataclass_fields__}
-    columns["roll"] = torch.repeat_interleave(torch.arange(len(songs)), torch.tensor([len(notes) for notes in every]))
+    notes_by_song = [notes_of(song) for song in songs]
+    columns = {
+        name: torch.cat([getattr(notes, name) for notes in notes_by_song]) for name in Notes.__dataclass_fields__
+    }
+    columns["roll"] = torch.repeat_interleave(
+        torch.arange(len(songs)), torch.tensor([len(notes) for notes in notes_by_song])
+    )
     velocity, onset = grid(Notes(**columns), len(songs), len(songs[0].programs), length)
     ids = tuple(song.ids[0] for song in songs)
     lengths, tempo = torch.cat([song.lengths for song in songs]), torch.cat([song.tempo for song in songs])
@@ -95,7 +99,7 @@ def main() -> None:
     cells = notes = 0
     for start in range(0, len(songs), AT_ONCE):
         rolls = padded(songs[start : start + AT_ONCE])
-        seconds, found = spent(partial(symbolic.overall, rolls))
+        seconds, metrics = spent(partial(symbolic.overall, rolls))
         ours["all"] += seconds
         seconds, blocks = spent(partial(blocks_of, rolls))
         ours["finding"] += seconds
@@ -107,7 +111,7 @@ def main() -> None:
                 seconds, values = spent(partial(values_of, metric, musics))
                 grid_of[name] += seconds
                 if name in SAME:
-                    torch.testing.assert_close(found[name], torch.tensor(values, dtype=torch.float64))
+                    torch.testing.assert_close(metrics[name], torch.tensor(values, dtype=torch.float64))
     print(
         f"{len(files)} songs, {notes} notes, {cells / 1e6:.0f} million cells, {len(MUSPY)} metrics, processor-seconds"
     )

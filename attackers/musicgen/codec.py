@@ -46,8 +46,8 @@ def waveform(clips: Clips, codec: Any) -> Tensor:
 def frames(clips: Clips, codec: Any) -> Tensor:
     """Count the frames of each clip, int64 [clip], without padding."""
     samples = -(-clips.lengths * codec.config.sampling_rate // clips.rate)
-    counted: Tensor = -(-samples // codec.config.hop_length)
-    return counted
+    count: Tensor = -(-samples // codec.config.hop_length)
+    return count
 
 
 @torch.no_grad()

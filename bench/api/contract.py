@@ -1,7 +1,7 @@
 """The bases that plugins inherit: `Dataset`, `Defense`, `Attacker`, `Adaptation`, and the values they exchange.
 
 Every attribute and method of the contract is declared here, with a type, a default and a docstring. A plugin overrides
-what it needs; `bench.declarations` refuses, when a plugin is loaded, a name that stands in none of the bases.
+what it needs; `bench.declarations` refuses, when a plugin is loaded, a name that no base declares.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a training log: of an attacker's training, or of a defense that descends a loss.
+    """One line of a training log: of an attacker's training, or of a defense that minimises a loss.
 
-    Records keep it beside the result; it is never scored.
+    It is never scored.
+
+    Attributes:
+        step: Optimiser steps so far; for a defense, its rounds.
+        loss: Mean training loss since the last line; None before the first step.
+        validation: Quality on the clean validation set, higher is better.
+        more: Further numbers by name, such as a critic's loss.
     """
 
-    step: int  # optimiser steps so far; for a defense, its rounds
-    loss: float | None = None  # mean training loss since the last line; None before the first step
-    validation: float | None = None  # quality on the clean validation set, higher is better
-    more: Mapping[str, float] = field(default_factory=dict)  # further numbers by name, such as a critic's loss
+    step: int
+    loss: float | None = None
+    validation: float | None = None
+    more: Mapping[str, float] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
-        """All numbers by name, without those that are None: what a record holds."""
+        """Return all numbers by name, without those that are None."""
         values = {"step": self.step, **self.more, "loss": self.loss, "validation": self.validation}
         return {name: float(value) if name != "step" else value for name, value in values.items() if value is not None}
 
@@ -48,16 +54,16 @@ Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
 
 
 def silent_log(epoch: Epoch) -> None:
-    """The log that keeps nothing."""
+    """Ignore a line of a log: the default of `log` arguments."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Strengths of an adaptation: the parameter that says how much it changes, and the range that makes sense."""
+    """The strength parameter of an adaptation, and its useful range."""
 
     parameter: str  # the name of a field
-    weakest: float
-    strongest: float  # may be the smaller number: 4 bits are stronger than 12
+    weakest: float  # the value that changes least
+    strongest: float  # the value that changes most; it may be the smaller number: 4 bits are stronger than 12
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Plugin:
     _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint", "resources")
 
     def resources(self) -> Needs:
-        """Say what one stage needs with these parameters, if that depends on them; by default `needs`."""
+        """Return what one stage needs with these parameters; by default `needs`."""
         return self.needs
 
     def inventory(self) -> Mapping[str, str]:
@@ -123,13 +129,13 @@ class Plugin:
     @final
     @classmethod
     def implements(cls, method: str) -> bool:
-        """Whether this plugin overrides an optional method of its base.
+        """Return whether this plugin overrides an optional method of its base.
 
         Args:
-            method: the name of an optional method, such as "generate" or "transform".
+            method: The name of an optional method, such as "generate" or "transform".
 
         Raises:
-            AttributeError: if the base declares no optional method of that name.
+            AttributeError: The base declares no optional method of that name.
         """
         if method not in cls._optional:
             raise AttributeError(f"'{method}' is no optional method of {cls.__name__}: {', '.join(cls._optional)}")
@@ -239,10 +245,14 @@ class Attacker(Plugin, ABC, Generic[S]):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: S) -> Tensor:
-        """Compute the training loss: what every surrogate-based defense descends.
+        """Compute the training loss, which every surrogate-based defense differentiates.
+
+        Args:
+            model: A model that `model` or `learn` returned.
+            batch: Items of the training set.
 
         Returns:
-            float [item], differentiable in the batch's audio or velocity.
+            float [item], differentiable with respect to the batch's audio or velocity.
         """
 
     @abstractmethod
@@ -267,12 +277,25 @@ class Attacker(Plugin, ABC, Generic[S]):
     def quality(self, model: nn.Module, test: S) -> Mapping[str, Tensor]:
         """Score a model on held-out items.
 
+        Args:
+            model: A model that `model` or `learn` returned.
+            test: Clean held-out items.
+
         Returns:
             Metric -> float [item], higher is better. The first metric is the one that is scored.
         """
 
     def generate(self, model: nn.Module, like: S, rng: Generator) -> S:
-        """Generate new material: as many items and as long as `like`. Optional."""
+        """Generate new material. Optional.
+
+        Args:
+            model: A trained model.
+            like: Items whose number, length, rate and tracks the result has.
+            rng: The only source of random numbers.
+
+        Returns:
+            A set of the same kind.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not generate")
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
@@ -287,16 +310,22 @@ class Attacker(Plugin, ABC, Generic[S]):
     def prior(self, model: nn.Module, train: S) -> None:
         """Change a fresh model in place into the untrained arm of the score. Optional.
 
-        For models that are trained from scratch: one that knows how frequent single symbols are in the clean training
-        set and nothing else.
+        For models that are trained from scratch: the untrained arm then knows the frequencies of single symbols alone.
+
+        Args:
+            model: A model that `model` returned.
+            train: The clean training set.
         """
         raise NotImplementedError(f"{type(self).__name__} has no prior")
 
     def view(self, data: S) -> Tensor:
-        """Say what the model reads of a set: shows what share of the input a defense changed at all. Optional.
+        """Return what the model reads of a set: shows the share of the input that a defense changed. Optional.
+
+        Args:
+            data: Any items.
 
         Returns:
-            int64 [element, 1 + field]: one row for an element (a note, a cell), the item's index first, in any order.
+            int64 [element, 1 + field]: a row for each element (a note, a cell), the item's index first, in any order.
         """
         raise NotImplementedError(f"{type(self).__name__} has no view")
 
@@ -320,15 +349,38 @@ class Adaptation(Plugin, Generic[S]):
     _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train")
 
     def transform(self, data: S, rng: Generator) -> S:
-        """Change the published set once, before training (mp3, resample, denoise, filter out what looks protected)."""
+        """Change the published set once, before training (mp3, resample, denoise, remove what looks protected).
+
+        Args:
+            data: The published items. Not to be changed in place.
+            rng: The only source of random numbers.
+
+        Returns:
+            A set of the same kind.
+        """
         return data
 
     def augment(self, batch: S, rng: Generator) -> S:
-        """Change each batch of the training."""
+        """Change each batch of the training.
+
+        Args:
+            batch: Items of the training set. Not to be changed in place.
+            rng: The only source of random numbers.
+
+        Returns:
+            As many items of the same kind.
+        """
         return batch
 
     def train(self, attacker: Attacker[Any], train: S, validation: S, rng: Generator, *, log: Log) -> nn.Module:
         """Train in another way than `attacker.learn`, which it may call (adversarial training, worst of K).
+
+        Args:
+            attacker: The attacker.
+            train: The training set, after `transform`.
+            validation: A clean set for the choice of the checkpoint.
+            rng: The only source of random numbers.
+            log: Called once an epoch.
 
         Returns:
             A model that `attacker.quality` can score.
@@ -343,5 +395,5 @@ class Adaptation(Plugin, Generic[S]):
 
 
 def _base(cls: type[Plugin]) -> type[Plugin]:
-    """The base among the four that a plugin's class inherits."""
+    """Return the base among the four that a plugin's class inherits."""
     return next(base for base in cls.__mro__ if base in (Dataset, Defense, Attacker, Adaptation))

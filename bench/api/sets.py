@@ -16,7 +16,7 @@ __all__ = ["SETS", "Clips", "Data", "Rolls"]
 
 
 class _Items:
-    """What both kinds of set have: a number of items, and a device that they are on."""
+    """What both kinds of set have: a number of items, and the device of their tensors."""
 
     if TYPE_CHECKING:
         ids: tuple[str, ...]
@@ -24,7 +24,7 @@ class _Items:
         whole: int
 
     def __len__(self) -> int:
-        """Number of items."""
+        """Return the number of items."""
         return len(self.ids)
 
     @property
@@ -95,18 +95,18 @@ class Clips(_Items):
 
         Args:
             audio: float32 [clip, channel, sample], within -1..1.
-            rate: samples a second.
-            ids: one a clip; by default numbers.
-            groups: one a clip; by default every clip is its own group.
+            rate: Samples a second.
+            ids: One a clip, unique; by default numbers.
+            groups: One a clip: song or speaker; by default every clip is its own group.
             lengths: int64 [clip], samples of recording; by default every clip fills its whole length.
             labels: int64 [clip], indices into `classes`.
-            classes: names of the classes.
-            texts: one description a clip, or none.
+            classes: Names of the classes.
+            texts: One description a clip, or none.
             stems: float32 [clip, stem, channel, sample] that add up to `audio`.
-            stem_names: one a stem.
+            stem_names: One a stem.
 
         Raises:
-            DataError: where shapes, names or lengths do not fit.
+            DataError: Shapes, names or lengths do not fit each other.
         """
         names = tuple(ids) or tuple(f"{i:05d}" for i in range(len(audio)))
         if lengths is None:
@@ -141,22 +141,37 @@ class Clips(_Items):
         return float(self.lengths.sum()) / self.rate
 
     def select(self, index: Tensor | Sequence[int]) -> Clips:
-        """The clips at `index`, in that order."""
+        """Return the clips at `index`, in that order.
+
+        Args:
+            index: int64 [clip], or a sequence of integers.
+        """
         at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
-        chosen = _selected(self, at)
+        shared_fields = _selected(self, at)
         return replace(
-            self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **chosen
+            self, audio=self.audio[at], stems=None if self.stems is None else self.stems[at], **shared_fields
         )  # fmt: skip
 
     def with_signal(self, signal: Tensor) -> Clips:
-        """The same clips with other samples; without stems."""
+        """Return the same clips with other samples and without stems.
+
+        Args:
+            signal: float32 [clip, channel, sample].
+        """
         return self.with_audio(signal)
 
     def with_audio(self, audio: Tensor, stems: Tensor | None = None) -> Clips:
-        """The same clips with other sound; stems are dropped unless given, since they would no longer add up."""
+        """Return the same clips with other samples.
+
+        Args:
+            audio: float32 [clip, channel, sample].
+            stems: float32 [clip, stem, channel, sample] that add up to `audio`; None drops the old ones, which no
+                longer do.
+        """
         return replace(self, audio=audio, stems=stems, stem_names=self.stem_names if stems is not None else ())
 
     def to(self, device: torch.device | str) -> Clips:
+        """Return the same clips on another device."""
         return replace(
             self,
             audio=self.audio.to(device),
@@ -166,7 +181,17 @@ class Clips(_Items):
         )
 
     def check(self, label: str = "clips") -> Self:
-        """The set itself, or a `DataError` that names the first clip whose values cannot be used."""
+        """Check the values of the set: finite, within -1..1, and zero in the padding.
+
+        Args:
+            label: What messages call the set.
+
+        Returns:
+            The set itself.
+
+        Raises:
+            DataError: The set is empty, or a clip's values cannot be used; the message names the first one.
+        """
         _require(len(self) > 0, f"{label}: the set is empty, expected at least one clip")
         flat = self.audio.detach().flatten(1)
         bad = ~flat.isfinite().all(1)
@@ -235,16 +260,25 @@ class Rolls(_Items):
         return float((self.lengths / self.steps_per_beat * 60.0 / self.tempo).sum())
 
     def select(self, index: Tensor | Sequence[int]) -> Rolls:
-        """The rolls at `index`, in that order."""
+        """Return the rolls at `index`, in that order.
+
+        Args:
+            index: int64 [roll], or a sequence of integers.
+        """
         at = torch.as_tensor(index, dtype=torch.int64, device=self.device)
-        chosen = _selected(self, at)
-        return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **chosen)
+        shared_fields = _selected(self, at)
+        return replace(self, velocity=self.velocity[at], onset=self.onset[at], tempo=self.tempo[at], **shared_fields)
 
     def with_signal(self, signal: Tensor) -> Rolls:
-        """The same notes at other velocities; onsets stay."""
+        """Return the same notes at other velocities; onsets stay.
+
+        Args:
+            signal: float32 [roll, track, step, pitch] in 0..1.
+        """
         return replace(self, velocity=signal)
 
     def to(self, device: torch.device | str) -> Rolls:
+        """Return the same rolls on another device."""
         return replace(
             self,
             velocity=self.velocity.to(device),
@@ -255,7 +289,17 @@ class Rolls(_Items):
         )
 
     def check(self, label: str = "rolls") -> Self:
-        """The set itself, or a `DataError` that names the first roll whose values cannot be used."""
+        """Check the values of the set: velocities within 0..1, no notes in the padding, a velocity at every onset.
+
+        Args:
+            label: What messages call the set.
+
+        Returns:
+            The set itself.
+
+        Raises:
+            DataError: The set is empty, or a roll's values cannot be used; the message names the first one.
+        """
         _require(len(self) > 0, f"{label}: the set is empty, expected at least one roll")
         velocity = self.velocity.detach()
         bad = ~((velocity >= 0) & (velocity <= 1)).flatten(1).all(1)  # false for NaN too
@@ -272,12 +316,13 @@ SETS: PerDomain[type[Clips] | type[Rolls]] = PerDomain(audio=Clips, midi=Rolls)
 
 
 def _require(condition: bool, message: str) -> None:
+    """Raise a `DataError` unless a condition holds."""
     if not condition:
         raise DataError(message)
 
 
 def _require_set(data: Data, items: int, steps: int) -> None:
-    """What clips and rolls have in common: names, groups, lengths, labels and texts fit the number of items."""
+    """Require that names, groups, lengths, labels and texts fit the number of items."""
     _require(len(data.ids) == items, f"{len(data.ids)} ids for {items} items")
     _require(len(set(data.ids)) == items, "ids are not unique: noise could not be paired with its clip")
     _require(len(data.groups) == items, f"{len(data.groups)} groups for {items} items")
@@ -296,7 +341,7 @@ def _require_set(data: Data, items: int, steps: int) -> None:
 
 
 def _selected(data: Data, at: Tensor) -> dict[str, Any]:
-    """The fields that clips and rolls share, at the given indices."""
+    """Return the fields that clips and rolls share, at the given indices."""
     indices = at.tolist()
     return {
         "ids": tuple(data.ids[i] for i in indices),
@@ -308,4 +353,5 @@ def _selected(data: Data, at: Tensor) -> dict[str, Any]:
 
 
 def _first(ids: tuple[str, ...], bad: Tensor) -> str:
+    """Return the id of the first item that is marked; "" for none."""
     return ids[int(bad.nonzero()[0, 0])] if bad.any() else ""

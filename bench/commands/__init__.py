@@ -46,7 +46,7 @@ app = App(
 
 
 def _summary(command: str) -> str:
-    """The first line of a command's docstring, or the help of one with subcommands, without importing its module."""
+    """Return the first line of a command's help without importing its module."""
     file = Path(__file__).with_name(f"{command}.py")
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and "app.default" in map(ast.unparse, node.decorator_list):
@@ -93,11 +93,12 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         code = OK
     except OSError as error:  # a disk that is full, a folder that was taken away
-        named = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
-        code = _refuse(f"{named}{(error.strerror or str(error)).lower()}")
+        prefix = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        code = _refuse(f"{prefix}{(error.strerror or str(error)).lower()}")
     raise SystemExit(code if isinstance(code, int) else OK)
 
 
 def _refuse(line: str) -> int:
+    """Print an error line and return the exit code of bad input."""
     print(f"bench: {line}", file=sys.stderr)
     return BAD_INPUT

@@ -30,7 +30,19 @@ def check(name: str, *, kind: Kind | None = None, fast: Flag = False) -> int:
 
 
 def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
-    """Print one line a check; whether all that ran passed."""
+    """Run the conformance kit over a plugin and print one line per check.
+
+    Args:
+        name: The plugin: a name or a Python file.
+        kind: Its kind; None to find it by the name.
+        fast: Skip the checks that train a model.
+
+    Returns:
+        Whether no check failed.
+
+    Raises:
+        PluginError: The plugin is unknown or cannot be loaded.
+    """
     from bench import check as kit
 
     kind = kind or kind_of(name)
@@ -51,7 +63,14 @@ def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a plugin by its name alone. Raises `PluginError` where none, or several, have it."""
+    """Return the kind of a plugin by its name alone.
+
+    Args:
+        name: A name or a Python file.
+
+    Raises:
+        PluginError: No kind has such a plugin, or several have.
+    """
     is_file = all(plugins.locate(kind, name).endswith(".py") for kind in plugins.FOLDERS)
     if is_file:
         kinds = [kind for kind in plugins.FOLDERS if _loads(kind, name)]
@@ -67,6 +86,7 @@ def kind_of(name: str) -> Kind:
 
 
 def _loads(kind: Kind, name: str) -> bool:
+    """Return whether a file holds a plugin of a kind."""
     try:
         plugins.load(kind, name)
     except PluginError:

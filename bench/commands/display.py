@@ -16,13 +16,20 @@ Style = Literal["auto", "rich", "plain", "none"]
 
 
 def say(line: str) -> None:
-    """Talk, which goes to standard error at once: results alone go to standard output."""
+    """Print a message to standard error at once; standard output is for results alone."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def watching(style: Style, total: int) -> Iterator[Watch]:
-    """A watch for an executor. "auto": bars if standard error is a terminal and this is not a CI job."""
+    """Yield a progress display for an executor.
+
+    Args:
+        style: "rich": bars; "plain": a line per event; "none": nothing; "auto": bars on a terminal that is not a CI
+            job's,
+            else lines.
+        total: The number of stages.
+    """
     if style == "auto":
         style = "rich" if sys.stderr.isatty() and not os.environ.get("CI") else "plain"
     if style == "rich":
@@ -35,6 +42,7 @@ def watching(style: Style, total: int) -> Iterator[Watch]:
 
 
 def _lines(total: int) -> Watch:
+    """Return a display that prints a line per event."""
     start = time.monotonic()
     finished = 0
 
@@ -58,6 +66,7 @@ def _lines(total: int) -> Watch:
 
 @contextmanager
 def _bars(total: int) -> Iterator[Watch]:
+    """Yield a display of bars."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -69,7 +78,7 @@ def _bars(total: int) -> Iterator[Watch]:
         TextColumn("{task.fields[detail]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        whole = progress.add_task("stages", total=total, detail="")
+        task = progress.add_task("stages", total=total, detail="")
         tasks: dict[str, Any] = {}
 
         def watch(event: Event) -> None:
@@ -82,7 +91,7 @@ def _bars(total: int) -> Iterator[Watch]:
                 if key in tasks:
                     progress.remove_task(tasks.pop(key))
                 if event.kind != "lost":
-                    progress.advance(whole)
+                    progress.advance(task)
                 if event.kind != "done":
                     progress.console.print(f"{event.kind}: {event.stage.title}: {event.text}", highlight=False)
 

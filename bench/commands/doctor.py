@@ -69,6 +69,7 @@ def doctor(*, store: str | None = None, clean: Flag = False) -> int:
 
 
 def _machine() -> Iterator[str]:
+    """Yield lines about Python, cores and devices."""
     from bench.devices import chosen
 
     yield f"python    {platform.python_version()} on {platform.platform()}"
@@ -81,6 +82,7 @@ def _machine() -> Iterator[str]:
 
 
 def _packages() -> Iterator[str]:
+    """Yield a line per package."""
     from importlib.metadata import PackageNotFoundError, version
 
     for package, effect in PACKAGES.items():
@@ -91,6 +93,7 @@ def _packages() -> Iterator[str]:
 
 
 def _storage(root: Path) -> Iterator[str]:
+    """Yield lines about the store and the data root."""
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     free_bytes = shutil.disk_usage(root).free
     yield f"store     {root}: {_size(size)} used, {_size(free_bytes)} free on its disk"
@@ -99,7 +102,7 @@ def _storage(root: Path) -> Iterator[str]:
 
 
 def _imports() -> Iterator[str]:
-    """Our folder `datasets/` must never be what `import datasets` finds."""
+    """Yield a warning if `import datasets` finds the plugin folder of that name instead of the Hugging Face library."""
     spec = importlib.util.find_spec("datasets")
     plugin_folder = plugins.home() / "datasets"
     if spec is not None and plugin_folder in [Path(folder) for folder in spec.submodule_search_locations or ()]:
@@ -108,6 +111,7 @@ def _imports() -> Iterator[str]:
 
 
 def _plugins() -> Iterator[str]:
+    """Yield a line per plugin, and one for everything that it needs on this machine."""
     for kind in plugins.FOLDERS:
         for name in plugins.names(kind):
             kind_name = f"{plugins.SINGULAR[kind]:<10}"
@@ -122,7 +126,7 @@ def _plugins() -> Iterator[str]:
 
 
 def _inventory(plugin: Any) -> dict[str, str]:
-    """What a plugin needs on this machine: name -> what its lack disables, "" where it is there."""
+    """Return what a plugin needs on this machine: name -> what its absence disables, "" where it is present."""
     try:
         return dict(plugin.inventory())
     except Exception as error:
@@ -130,7 +134,7 @@ def _inventory(plugin: Any) -> dict[str, str]:
 
 
 def _clear(root: Path) -> int:
-    """Remove artefacts and leftovers, never records; how many bytes that was."""
+    """Remove artefacts and leftovers, never records; return how many bytes that was."""
     total = 0
     for folder in (root / "artefacts", root / "tmp"):
         total += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -139,6 +143,7 @@ def _clear(root: Path) -> int:
 
 
 def _size(count: float) -> str:
+    """Format a number of bytes."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

@@ -30,7 +30,7 @@ __all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", 
 
 
 def command_line() -> str:
-    """The command that is running, as it would be typed."""
+    """Return the running command as it would be typed."""
     return shlex.join(["bench", *sys.argv[1:]])
 
 
@@ -53,7 +53,15 @@ def expanded(suite: Suite) -> Sequence[Trial]:
 
 
 def prepared(suite: Suite, store: str | None) -> Work:
-    """The work of a suite beside what the store holds."""
+    """Expand a suite and look up which of its stages the store holds.
+
+    Args:
+        suite: The suite.
+        store: Folder or URL of the store; None for the default one.
+
+    Raises:
+        UsageError: The suite holds no trial, or the store cannot be used.
+    """
     trials = expanded(suite)  # refuses a wrong suite before the rest is imported
     from bench.trials.run import prepare
 
@@ -61,10 +69,18 @@ def prepared(suite: Suite, store: str | None) -> Work:
 
 
 def run_work(work: Work, records: Path, execution: Execution) -> list[Record]:
-    """Execute what the store lacks, with progress; the records in the order of the trials.
+    """Run the stages that the store lacks, with progress on standard error.
+
+    Args:
+        work: The stages.
+        records: Folder of the records.
+        execution: Where and how the stages run.
+
+    Returns:
+        The records, in the order of the trials.
 
     Raises:
-        Stopped: the user pressed Ctrl-C. What is done is kept.
+        Stopped: The user pressed Ctrl-C. Finished stages are kept.
     """
     from bench.trials.run import execute
 
@@ -77,7 +93,7 @@ def run_work(work: Work, records: Path, execution: Execution) -> list[Record]:
 
 
 def stopped() -> int:
-    """Say how to resume after Ctrl-C; the exit code."""
+    """Say how to resume after Ctrl-C, and return the exit code."""
     say(f"stopped. What is done is kept; resume with the same command: {command_line()}")
     return INTERRUPTED
 
@@ -123,9 +139,17 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
 
 
 def gate_records(suite: Suite, execution: Execution, records: Path | None = None) -> list[Record]:
-    """Measure a suite for the gate, or read the records of a folder instead.
+    """Run a suite for the gate, or read the records of a folder instead.
 
     Records of cells that the suite no longer has are removed from the gate's own folder.
+
+    Args:
+        suite: The suite.
+        execution: Where and how its stages run.
+        records: A folder of records; None to run the suite.
+
+    Raises:
+        Stopped: The user pressed Ctrl-C. Finished stages are kept.
     """
     if records:
         from bench.results import sources

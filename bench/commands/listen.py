@@ -79,7 +79,7 @@ def listen(
     match = lookup.find(key, candidates)
     record = match.trial
     if record.status != "ok":
-        raise DataError(f"{record.name} failed, so there is nothing to hear: {(record.error or {}).get('message', '')}")
+        raise DataError(f"{record.name} failed, so there is nothing to play: {(record.error or {}).get('message', '')}")
     if record.trial.control.is_clean:
         raise DataError(f"{record.name} is of clean data: nothing was protected, so there is nothing to compare")
     if make and not any(each.has(record.stages["protected_set"]) for each in stores):

@@ -61,7 +61,7 @@ class _Target:
     test: Path  # of the idea; that of the contract lies beside it
     reference: str  # the name or path that commands take
     source: str  # the Python expression by which the test finds it
-    more: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
+    extra_files: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
     first: tuple[str, ...] = ()  # commands that must come before all others
 
 
@@ -108,7 +108,7 @@ def write_plugin(
     target = _package(kind, name, out) if package else _single(kind, name, out)
     template_name = f"{kind}_bare" if bare else kind
     contract = target.test.with_name(f"{target.test.stem}_contract.py")
-    templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.more]
+    templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.extra_files]
     if not bare:
         templates.insert(2, (f"{kind}_test.py", target.test))
     if kind == "dataset":
@@ -140,6 +140,7 @@ def write_plugin(
 
 
 def _single(kind: PluginKind, name: str, out: Path | None) -> _Target:
+    """Return the files of a plugin that is a single file."""
     checkout = _checkout(Path.cwd()) if out is None else None
     if checkout is not None:
         folder = checkout / plugins.FOLDERS[_KINDS[kind]]
@@ -151,6 +152,7 @@ def _single(kind: PluginKind, name: str, out: Path | None) -> _Target:
 
 
 def _package(kind: PluginKind, name: str, out: Path | None) -> _Target:
+    """Return the files of a plugin in a package of its own."""
     words = _names(kind, name)
     root = (out or Path.cwd()) / words["dist"]
     module = root / "src" / words["package"]
@@ -166,6 +168,7 @@ def _package(kind: PluginKind, name: str, out: Path | None) -> _Target:
 
 
 def _names(kind: PluginKind, name: str) -> dict[str, str]:
+    """Return the names of a plugin, its class and its package."""
     dist = f"cloakbench-{name.replace('_', '-')}"
     return {
         "name": name,
@@ -178,13 +181,14 @@ def _names(kind: PluginKind, name: str) -> dict[str, str]:
 
 
 def _words(kind: PluginKind, name: str, target: _Target) -> dict[str, str]:
-    """The words that the templates are filled with."""
+    """Return the words that the templates are filled with."""
     line = "from pathlib import Path\n" if "Path(" in target.source else ""
     paths = {"path_line": line, "path_import": f"{line}\n" if line else "", "where": target.source}
     return {**_names(kind, name), **paths}
 
 
 def _require_name(name: str) -> None:
+    """Refuse a name that cannot be a plugin's, with a suggestion."""
     if _can_name(name):
         return
     suggestion = (
@@ -202,6 +206,7 @@ def _require_name(name: str) -> None:
 
 
 def _can_name(word: str) -> bool:
+    """Return whether a word can be the name of a plugin."""
     return (
         bool(_PLAIN.fullmatch(word))
         and len(word) <= _LONGEST
@@ -212,7 +217,7 @@ def _can_name(word: str) -> bool:
 
 
 def _require_free(name: str, *, package: bool) -> None:
-    """No plugin of any kind has the name, since --set and `bench check` go by it, and no module that Python knows."""
+    """Refuse the name of an existing plugin, since --set and `bench check` go by names, and that of a Python module."""
     for kind, singular in plugins.SINGULAR.items():
         if name in plugins.names(kind):
             raise UsageError(f"{_a(singular)} '{name}' exists already: give another name, such as 'my_{name}'")
@@ -222,13 +227,13 @@ def _require_free(name: str, *, package: bool) -> None:
 
 
 def _installed(name: str) -> bool:
-    """Whether Python finds a module of that name elsewhere than in the current folder."""
+    """Return whether Python finds a module of that name outside the current folder."""
     spec = importlib.util.find_spec(name)
     return spec is not None and not (spec.origin and Path(spec.origin).resolve().is_relative_to(Path.cwd()))
 
 
 def _checkout(folder: Path) -> Path | None:
-    """The checkout of this project that a folder lies in."""
+    """Return the checkout of this project that a folder lies in; None outside one."""
     for root in (folder, *folder.parents):
         if (root / "bench" / "api").is_dir() and (root / "defenses").is_dir() and (root / "pyproject.toml").is_file():
             return root
@@ -236,7 +241,7 @@ def _checkout(folder: Path) -> Path | None:
 
 
 def _write(texts: Mapping[Path, str]) -> None:
-    """All of the files or none of them, and over nothing."""
+    """Write all files or none, and never over an existing one."""
     new_files: list[Path] = []
     try:
         for file, text in texts.items():
@@ -251,10 +256,11 @@ def _write(texts: Mapping[Path, str]) -> None:
 
 
 def _shown(file: Path) -> Path:
-    """A path as a user would type it: from the current folder, where it lies below."""
+    """Return a path relative to the current folder if it lies below it."""
     working_folder = Path.cwd()
     return file.resolve().relative_to(working_folder) if file.resolve().is_relative_to(working_folder) else file
 
 
 def _a(word: str) -> str:
+    """Return a word with its indefinite article."""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"

@@ -60,8 +60,8 @@ def protect_score(
     protected: list[Notes] = []
     for pieces in batches:
         clean = frame.rolls(pieces)
-        changed = maker.protect(clean.to(rng.device), knowledge, rng).to("cpu")
-        protected.append(frame.notes(_paired(clean, changed), pieces))
+        protected_rolls = maker.protect(clean.to(rng.device), knowledge, rng).to("cpu")
+        protected.append(frame.notes(_paired(clean, protected_rolls), pieces))
     notes = transfer_edits(frame, protected)
     if not len(notes):
         raise DataError(f"{printable(source)}: the defense leaves none of its {len(frame.score.notes)} notes")

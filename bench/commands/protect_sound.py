@@ -34,7 +34,7 @@ def protect_sound(
 
     Args:
         source: a sound file.
-        out: the file to write; its suffix says the format.
+        out: the file to write; its suffix decides the format.
         defense: the defense, for audio.
         knowledge: what the defense knows of attackers.
         rng: the defense's random numbers.
@@ -83,6 +83,7 @@ def protect_sound(
 
 
 def _coding_words(figures: dict[str, float]) -> str:
+    """Say how much of the noise the coding kept."""
     share, own_noise_db = figures["noise_kept"], figures["coding_noise_db"]
     if math.isnan(share):
         return "has no noise of the defense to keep"
@@ -94,7 +95,7 @@ def _coding_words(figures: dict[str, float]) -> str:
 def _protected(
     source: Path, info: files.Info, defense: Any, knowledge: Knowledge, rng: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Stretches of the file, [channel, sample] each, clean beside protected, in order and without a gap."""
+    """Yield stretches of the file, [channel, sample] each: clean and protected, in order and without a gap."""
     piece, overlap = _sizes(info.rate)
     hop = piece - overlap
     tail = torch.zeros(info.channels, 0)  # the faded-out noise of the last piece, waiting for the next one
@@ -122,13 +123,13 @@ def _protected(
 
 
 def _sizes(rate: int) -> tuple[int, int]:
-    """Samples of a piece and of the overlap."""
+    """Return the samples of a piece and of the overlap of two."""
     piece = max(2, round(PIECE_SECONDS * rate))
     return piece, min(piece // 2, round(OVERLAP_SECONDS * rate))
 
 
 def _overlapping(blocks: Iterator[Tensor], overlap: int) -> Iterator[Tensor]:
-    """Every block with the first `overlap` samples of the next one behind it."""
+    """Yield every block with the first `overlap` samples of the next one appended."""
     previous = next(blocks, None)
     for block in blocks:
         assert previous is not None
@@ -141,7 +142,7 @@ def _overlapping(blocks: Iterator[Tensor], overlap: int) -> Iterator[Tensor]:
 def _noise(
     pieces: list[Tensor], piece: int, rate: int, defense: Any, knowledge: Knowledge, rng: torch.Generator
 ) -> list[Tensor]:
-    """What the defense adds to each piece."""
+    """Return what the defense adds to each piece."""
     lengths = torch.tensor([part.shape[1] for part in pieces])
     audio = torch.stack([torch.nn.functional.pad(part, (0, piece - part.shape[1])) for part in pieces])
     clips = Clips.of(audio, rate, lengths=lengths)
@@ -159,11 +160,13 @@ class _Sample:
         self._stretches: dict[int, Tensor] = {}
 
     def add(self, protected: Tensor) -> None:
+        """Take the next stretch, and keep it if it is one of the sample."""
         if self._count % self._every == 0:
             self._stretches[self._count] = protected
         self._count += 1
 
     def get(self, number: int) -> Tensor | None:
+        """Return a stretch by its number; None where it was not kept."""
         return self._stretches.get(number)
 
 

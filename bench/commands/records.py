@@ -1,4 +1,4 @@
-"""`bench records`: records packed into archives and summaries, unpacked, brought from elsewhere and shown."""
+"""`bench records`: pack records into archives and summaries, unpack, download and print them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def pull(
     from bench.results import archive, packing
 
     if (suite is None) == (sha256 is None):
-        raise UsageError("expected either --suite, whose summary says the SHA-256, or --sha256")
+        raise UsageError("expected either --suite, whose summary holds the SHA-256, or --sha256")
     if suite is not None:
         target, digest = packing.pinned(suite)
     else:

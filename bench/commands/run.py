@@ -79,10 +79,13 @@ def run(
 
 
 def suite_of(selection: Selection) -> Suite:
-    """The suite of one run, with the clean control beside the defenses and "none" beside the adaptations.
+    """Build the suite of one run, with the clean control beside the defenses and "none" beside the adaptations.
+
+    Args:
+        selection: What the user chose.
 
     Raises:
-        UsageError: no attacker, fewer than one seed, or a name or parameter that does not exist.
+        UsageError: There is no attacker, fewer than one seed, or an unknown name or parameter.
     """
     from bench.results.suite import suite
     from bench.session import default_datasets, request

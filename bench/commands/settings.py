@@ -22,10 +22,18 @@ __all__ = ["parse_settings", "plugin_files", "toml_value"]
 def parse_settings(
     settings: Sequence[str], names_by_kind: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """--set NAME.KEY=VALUE, VALUE as TOML or else as text -> {kind: {plugin: {key: value}}}.
+    """Parse the values of --set.
 
-    NAME is a plugin of the run, or a kind: then every plugin of that kind that has such a parameter gets it. Raises
-    `UsageError`.
+    Args:
+        settings: NAME.KEY=VALUE each. NAME is a plugin of the run, or a kind: then every plugin of that kind with such
+            a parameter gets it. VALUE is TOML, or else text.
+        names_by_kind: Kind -> the names of the run's plugins.
+
+    Returns:
+        Kind -> name of the plugin -> parameters.
+
+    Raises:
+        UsageError: A setting has another form, or names no plugin or parameter of the run.
     """
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for setting in settings:
@@ -52,7 +60,17 @@ def parse_settings(
 
 
 def plugin_files(words: Sequence[str]) -> dict[str, Path]:
-    """FILE or NAME=FILE -> the file by the name that records call its plugin. Raises `UsageError`."""
+    """Parse the values of --plugin.
+
+    Args:
+        words: FILE or NAME=FILE each.
+
+    Returns:
+        The name of the plugin in records -> its file.
+
+    Raises:
+        UsageError: A word names no Python file.
+    """
     files = {}
     for word in words:
         name, equals, path = word.rpartition("=")
@@ -64,7 +82,7 @@ def plugin_files(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _has(kind: str, plugin: str, key: str) -> bool:
-    """Whether a plugin has a parameter of that name."""
+    """Return whether a plugin has a parameter of that name."""
     return plugin != NONE and key in facts(_PLURAL[kind], plugin).fields
 
 
@@ -77,7 +95,7 @@ def _called(kind: str, plugin: str) -> tuple[str, ...]:
 
 
 def toml_value(text: str) -> Any:
-    """A TOML value, or the text itself."""
+    """Parse a TOML value; return the text itself where it is none."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

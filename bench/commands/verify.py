@@ -80,7 +80,7 @@ def verify(
 
 
 class _Draw(NamedTuple):
-    """How many records are run again, and what draws them."""
+    """How many records are run again, and the seed that draws them; None for a random one."""
 
     size: int
     seed: int | None
@@ -94,7 +94,7 @@ def _verify_trials(
     draw: _Draw,
     execution: Execution,
 ) -> int:
-    """Hold records against their trials, rebuilt with the plugins that are here, and run some again; the exit code."""
+    """Compare records with their trials, rebuilt with the installed plugins, and run some again; the exit code."""
     from bench.trials import submission
     from bench.trials.again import trial_of
 
@@ -113,12 +113,12 @@ def _verify_trials(
         print(line)
     code = WORSE if problem_count else OK
     seed = secrets.randbelow(10**6) if draw.seed is None else draw.seed
-    sampled, eligible = submission.sample(records.values(), draw.size, seed)
-    if not sampled:
+    sample, eligible = submission.sample(records.values(), draw.size, seed)
+    if not sample:
         print("nothing was run again: no record has numbers")
         return code
-    print(f"run again: {len(sampled)} of {eligible}, drawn by --seed {seed}")
-    rerun_code = _run_again(sampled, list(records.values()), trials, execution)
+    print(f"run again: {len(sample)} of {eligible}, drawn by --seed {seed}")
+    rerun_code = _run_again(sample, list(records.values()), trials, execution)
     return rerun_code if rerun_code == INTERRUPTED else code or rerun_code
 
 
@@ -132,12 +132,13 @@ def _print_result(wrong: int, records: Iterable[Record]) -> None:
 
 
 def _print_wrong(problems: Sequence[str]) -> None:
+    """Print what is wrong, one line each."""
     for line in problems:
         print(f"  wrong: {line}")
 
 
 def _run_again(
-    sampled: Sequence[Record], all_: Sequence[Record], trials: Mapping[str, Trial], execution: Execution
+    sample: Sequence[Record], all_: Sequence[Record], trials: Mapping[str, Trial], execution: Execution
 ) -> int:
     """Run some records' trials again in a store of their own and print whether each holds; the exit code."""
     from bench.commands.display import watching
@@ -146,7 +147,7 @@ def _run_again(
     from bench.trials.store import Store
 
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
-        work = prepare([trials[one.name] for one in sampled], Store(execution.store or Path(folder) / "store"))
+        work = prepare([trials[one.name] for one in sample], Store(execution.store or Path(folder) / "store"))
         if work.present:
             print(f"  {len(work.present)} of {len(work.plan.stages)} stages were already in {work.store.url}")
         try:
@@ -158,8 +159,7 @@ def _run_again(
             print("stopped", file=sys.stderr)
             return INTERRUPTED
     codes = {
-        _judge(record, second, all_, trials[record.name])
-        for record, second in zip(sampled, second_records, strict=True)
+        _judge(record, second, all_, trials[record.name]) for record, second in zip(sample, second_records, strict=True)
     }
     return next(code for code in (WORSE, INCOMPLETE, OK) if code in codes)
 
@@ -183,4 +183,5 @@ def _judge(record: Record, second_record: Record, all_: Sequence[Record], trial:
 
 
 def _text(value: float | None) -> str:
+    """Format a score; "null" where there is none."""
     return "null" if value is None else f"{value:+.4f}"

@@ -1,8 +1,8 @@
-"""What the gate compares with: one JSON, made by `bench gate --accept WHY` alone, to be read in a diff.
+"""The accepted baseline of the gate: one JSON file, written only by `bench gate --accept WHY`, for review in a diff.
 
 A cell is what one row of a table reaches against one attacker under one response: (data set, defense's row, knowledge,
-attacker, adaptation). Of each it holds learning denied seed by seed, the mean quality of the arms, the plugins with
-versions and digests, and what tells whether the protected audio is the same:
+attacker, adaptation). For every cell the file holds learning denied seed by seed, the mean quality of the arms, the
+plugins with versions and digests, and two ways to see whether the protected audio is the same:
 
 * `sounds`, the hash of each seed's protected set at 16 bits. One flipped bit changes it: equal hashes prove that
   nothing moved. On another processor rounding alone may change it, so there it does not prove that anything did.
@@ -27,7 +27,7 @@ import pydantic
 from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.files import write_text
-from bench.results.arms import SCORED, Arm
+from bench.results.arms import PROTECTED_SET, SCORED, Arm
 from bench.results.cells import Cell, cell_of
 from bench.results.formats import readable_json
 from bench.results.names import NONE, digest
@@ -55,6 +55,8 @@ _PACKAGES = ("torch", "numpy")  # whose versions decide about the last digits
 
 
 class _Strict(pydantic.BaseModel):
+    """A model that refuses unknown fields and is not changed."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
@@ -63,7 +65,7 @@ class PluginUse(_Strict):
 
     Attributes:
         name: The plugin's name.
-        version: The version that it says of itself.
+        version: The version that it declares.
         digest: A digest of its source.
         params: A digest of its parameters.
         data: A digest of the files that it reads beside its source; "" for none.
@@ -111,6 +113,7 @@ class CellMeasurement(_Strict):
 
     @property
     def cell(self) -> Cell:
+        """The cell's name."""
         return Cell(self.dataset, self.defense, self.knowledge, self.attacker, self.adaptation)
 
 
@@ -142,7 +145,7 @@ class Baseline(_Strict):
     cells: list[CellMeasurement]
 
     def text(self) -> str:
-        """Return the baseline as JSON in which what changes together stands on one line: seeds, a plugin, arms."""
+        """Return the baseline as JSON with one line for the seeds, one for each plugin and one for the arms."""
         return readable_json(self.model_dump(mode="json", by_alias=True)) + "\n"
 
     def save(self, path: Path) -> None:
@@ -241,6 +244,7 @@ def environment_of(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _measured(cell: Cell, records: list[Record]) -> CellMeasurement:
+    """Measure a cell over its seeds."""
     arms = [arm for arm in (*SCORED, Arm.CLEAN_ADAPTED) if arm in records[0].arms]
     measures = records[0].audibility
     columns = zip(*(record.quality(Arm.PROTECTED) for record in records), strict=False)
@@ -253,8 +257,8 @@ def _measured(cell: Cell, records: list[Record]) -> CellMeasurement:
         denied={record.trial.seed: record.denied for record in records if record.denied is not None},
         arms={arm: _mean(record.mean(arm) for record in records) for arm in arms},
         audibility={name: _mean(v for record in records for v in record.audibility.get(name, [])) for name in measures},
-        sounds={r.trial.seed: r.alignment["protected_set"] for r in records if "protected_set" in r.alignment},
-        sets={r.trial.seed: r.stages["protected_set"] for r in records if "protected_set" in r.stages},
+        sounds={r.trial.seed: r.alignment[PROTECTED_SET] for r in records if PROTECTED_SET in r.alignment},
+        sets={r.trial.seed: r.stages[PROTECTED_SET] for r in records if PROTECTED_SET in r.stages},
         items=[_mean(column) for column in columns],
     )
 
@@ -272,11 +276,13 @@ def _plugins(record: Record) -> dict[str, PluginUse]:
 
 
 def _used(part: PartRecord) -> PluginUse:
+    """Return a plugin with digests of its parameters."""
     params = digest(part.params)[:8]
     return PluginUse(name=part.name, version=part.version, digest=part.digest, params=params, data=part.data)
 
 
 def _scored_ids(record: Record) -> list[str]:
+    """Return the names of the held-out items that are scored."""
     return [record.ids[at] for at in record.scored]
 
 

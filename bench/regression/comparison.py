@@ -74,10 +74,10 @@ class Comparison:
         return not identical and not self.new.control
 
     def p_values(self) -> tuple[float, float]:
-        """One-sided p of Student's paired t: that it fell, that it rose.
+        """Compute the one-sided p of Student's paired t test: that the score fell, and that it rose.
 
         Returns:
-            NaN for fewer than two seeds; 1 and 1 where nothing differs.
+            Both; NaN for fewer than two seeds, 1 and 1 where nothing differs.
         """
         if len(self.drops) < 2:
             return math.nan, math.nan
@@ -105,20 +105,20 @@ class Comparison:
 
     @cached_property
     def drifts(self) -> bool:
-        """Whether the clean arm shows that this place moves scores by itself."""
+        """Whether the clean arm shows that this machine's packages and processor move scores by themselves."""
         steady = all(old.digest == new.digest for role, old, new in self._plugins if role in ("dataset", "attacker"))
         return not self.same_environment and steady and _differ(self.old.arms.get(CLEAN), self.new.arms.get(CLEAN))
 
     @cached_property
     def movements(self) -> list[str]:
-        """What moved, in words."""
+        """What changed beyond `MOVED`, in words: the score, and the protected set."""
         largest = float(np.abs(self.drops).max(initial=0))
         score = [f"learning denied moved by up to {largest:.2g}"] if largest > MOVED else []
         return score + self.set_movements
 
     @cached_property
     def set_movements(self) -> list[str]:
-        """What moved of the protected set, in words."""
+        """What changed of the protected set, in words."""
         common_seeds = set(self.old.sounds) & set(self.new.sounds)
         differs = any(self.old.sounds[seed] != self.new.sounds[seed] for seed in common_seeds)
         audible = [name for name, old in self.old.audibility.items() if _differ(old, self.new.audibility.get(name))]
@@ -153,10 +153,13 @@ class Comparison:
         return notes
 
     def moved_items(self, names: Sequence[str]) -> list[tuple[str, float, float]]:
-        """The held-out items whose quality changed most: (name, quality before, quality now).
+        """Return the held-out items whose quality changed most.
 
         Args:
-            names: the held-out items, in the order of the qualities.
+            names: The held-out items, in the order of the qualities.
+
+        Returns:
+            Name, quality in the baseline and quality measured now, of each.
         """
         rows = [
             (name, old, new)
@@ -173,17 +176,25 @@ class Comparison:
 
     @cached_property
     def _plugins(self) -> list[tuple[str, PluginUse, PluginUse]]:
+        """The plugins that both have: role, then as accepted and as measured now."""
         roles = [role for role in self.old.plugins if role in self.new.plugins]
         return [(role, self.old.plugins[role], self.new.plugins[role]) for role in roles]
 
 
 def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) -> int | None:
-    """The smallest n at which a mean drop and standard deviation of the paired differences like these are significant:
+    """Compute the smallest number of seeds at which a drop like this one would be significant.
 
-        mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1)
+    It is the smallest n with mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1). At that n the chance of significance
+    is about one in two, since the drop would be drawn anew; 80 % need about (t + 0.84)^2 / t^2 as many.
 
-    `factor` is Holm's: how many hypotheses are not yet rejected, two a cell. At that n the chance of seeing it is about
-    one in two, since the drop would be drawn anew; 80 % want about (t + 0.84)^2 / t^2 as many. None beyond 1000.
+    Args:
+        mean: Mean of the paired differences.
+        sd: Their standard deviation.
+        factor: Holm's factor: the number of hypotheses not yet rejected, two a cell.
+        alpha: Family-wise error rate.
+
+    Returns:
+        The number of seeds; None where 1000 would not do.
     """
     if mean <= 0 or not math.isfinite(sd):
         return None
@@ -196,9 +207,19 @@ def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) 
 
 
 def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The true mean drop that is found significant with probability `power`, by the noncentral t. NaN for one seed.
+    """Compute the smallest true mean drop that the test detects with a given power, by the noncentral t distribution.
 
-    sd: of the paired differences. The tolerance is not in it: a drop must be larger than that too.
+    The gate's tolerance is not part of it: a drop has to exceed that too.
+
+    Args:
+        sd: Standard deviation of the paired differences.
+        seeds: Number of seeds.
+        factor: Holm's factor: the number of hypotheses not yet rejected, two a cell.
+        alpha: Family-wise error rate.
+        power: Probability of detection.
+
+    Returns:
+        The drop; NaN for one seed.
     """
     if seeds < 2:
         return math.nan
@@ -209,11 +230,12 @@ def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power
 
 
 def _differ(old: Number, new: Number) -> bool:
+    """Return whether two numbers differ by more than `MOVED`, relative beyond 1."""
     if old is None or new is None:
         return old is not new
     return abs(old - new) > MOVED * max(1.0, abs(old))
 
 
 def value_text(value: Number) -> str:
-    """A number as verdicts print it; "none" for null."""
+    """Format a number for a verdict; "none" for null."""
     return "none" if value is None else f"{value:g}"

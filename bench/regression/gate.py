@@ -8,12 +8,12 @@
     new          the baseline does not know the cell: accept it                                        1
     improved     it rose by more than the tolerance, and not by chance: accept it                      1
     suspicious   it fell by more than the tolerance, and chance cannot be excluded                     0, a warning
-    moved        a control moved by more than the tolerance: told, not judged                          0
+    moved        a control moved by more than the tolerance: reported, not judged                      0
     same         else                                                                                  0
 
 The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements and new cells fail so that the baseline
-cannot rot. A control fails where a validity check of the cell fails (its clean arm does not learn), where the clean
-row is not exactly 0, and where a data set and attacker have no clean row.
+is kept up to date. A control fails where a validity check of the cell fails (its clean arm does not learn), where the
+clean row is not exactly 0, and where a data set and attacker have no clean row.
 
 **By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
 rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
@@ -24,12 +24,12 @@ quieter, and that is no regression.
 **Moved** means by more than 1e-4: any seed's learning denied, or the protected set. The set is other where the hash of
 its samples is, and, elsewhere than where the baseline was made, where also a mean of its audibility moved.
 
-**Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code did is
-drift, whatever moved it: it is told, and left to the test. Elsewhere than where the baseline was made the clean arm is
-the witness: where it moved though neither the data set's nor the attacker's code did, the place moves scores by itself,
-and a moved score says nothing about the code of the defense; its audibility still does. Where the attacker's own code
-changed there is no witness, and the benefit of the doubt goes to the version. A digest that changed while nothing moved
-is told. Comments and docstrings do not change a digest (`bench.plugins.digest`).
+**Drift.** Floats differ between processors and versions of torch, so a number that moved while no plugin's code changed
+is drift, whatever its cause: it is reported and left to the test. In another environment than the baseline's, the clean
+arm is the reference: if it moved although the code of data set and attacker did not change, the environment moves
+scores by itself, and a moved score says nothing about the defense's code; its audibility still does. If the attacker's
+own code changed there is no such reference, and only the version decides. A digest that changed while nothing moved is
+reported. Comments and docstrings do not change a digest (`bench.plugins.digest`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _UNTESTED = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one cell. Numbers are NaN where there is none to tell."""
+    """The verdict on one cell. Numbers are NaN where there is none."""
 
     cell: Cell
     word: Word
@@ -79,7 +79,7 @@ class Verdict:
     score: float = math.nan
     p: float = math.nan  # adjusted, that it fell (or rose, if it did)
     seeds: int = 0
-    detectable_drop: float = math.nan  # the true drop that would be told from chance four times in five
+    detectable_drop: float = math.nan  # the true drop that is detected with 80 % power
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
     notes: tuple[str, ...] = ()
     items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
@@ -87,10 +87,12 @@ class Verdict:
 
     @property
     def drop(self) -> float:
+        """By how much learning denied fell."""
         return self.baseline_score - self.score
 
     @property
     def exit(self) -> int:
+        """The exit code of the verdict."""
         return EXITS[self.word]
 
 
@@ -104,6 +106,7 @@ class Report:
 
     @property
     def exit(self) -> int:
+        """The exit code of the gate: the largest of all verdicts."""
         return max((verdict.exit for verdict in self.verdicts), default=0)
 
 
@@ -130,7 +133,7 @@ def judge(
     if other := other_device(baseline, records):
         raise UsageError(other)
     old, new = {cell.cell: cell for cell in baseline.cells}, measured_cells(records)
-    trials = {(cell, seed) for cell, accepted in old.items() for seed in accepted.denied} | set(due)
+    trials = {(cell, seed) for cell, measurement in old.items() for seed in measurement.denied} | set(due)
     cell_faults = faults(records, trials)
     same_environment = baseline.environment == environment_of(records)
     pairs = {
@@ -139,7 +142,7 @@ def judge(
         if cell in new and cell not in cell_faults
     }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
-    hypotheses = sum(p >= limits.alpha or math.isnan(p) for both in p_values.values() for p in both)
+    hypotheses = sum(p >= limits.alpha or math.isnan(p) for pair_p in p_values.values() for p in pair_p)
     verdicts = [
         Verdict(cell, word, sentence, baseline_score=_mean_of(old.get(cell)), score=_mean_of(new.get(cell)))
         for cell, (word, sentence) in cell_faults.items()
@@ -159,7 +162,15 @@ def judge(
 
 
 def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
-    """Why records cannot be compared with a baseline: another kind of device made them, whose scores differ; or ""."""
+    """Return why records cannot be compared with a baseline: another kind of device measured them, with other scores.
+
+    Args:
+        baseline: The accepted baseline.
+        records: The records.
+
+    Returns:
+        The reason; "" where they can be compared.
+    """
     measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
     accepted_on = baseline.environment.get("accelerator", NONE)
     if measured_on is None or measured_on == accepted_on:
@@ -173,7 +184,15 @@ def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
 
 
 def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> dict[Cell, tuple[Word, str]]:
-    """Cells without a result to judge, and why: what is due has no record, a control failed, a trial did."""
+    """Return the cells without a result to judge: a record is missing, a control or a trial failed.
+
+    Args:
+        records: The records.
+        due: The (cell, seed) that must have a record.
+
+    Returns:
+        Cell -> verdict and reason.
+    """
     by_cell: dict[Cell, list[Record]] = {}
     for record in records:
         by_cell.setdefault(cell_of(record), []).append(record)
@@ -193,22 +212,22 @@ def faults(records: Sequence[Record], due: Iterable[tuple[Cell, int]] = ()) -> d
 
 
 def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[float, float]]:
-    """Both p of every cell, adjusted by Holm over all of them."""
-    adjusted = iter(holm([p for both in p_values.values() for p in both]))
-    return {cell: (next(adjusted), next(adjusted)) for cell in p_values}
+    """Adjust both p values of every cell by Holm over all of them."""
+    adjusted_p = iter(holm([p for pair_p in p_values.values() for p in pair_p]))
+    return {cell: (next(adjusted_p), next(adjusted_p)) for cell in p_values}
 
 
 def _verdict(
     pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int, names: Sequence[str]
 ) -> Verdict:
-    """What became of a cell that has a result then and now.
+    """Judge a cell that both the baseline and the records have.
 
     Args:
-        pair: the cell then and now.
-        limits: what the suite calls a regression.
-        p: adjusted, that it fell and that it rose.
-        hypotheses: how many are not rejected yet, in the whole run.
-        names: the held-out items, in the order of their qualities.
+        pair: The cell as accepted and as measured now.
+        limits: What the suite calls a regression.
+        p: Adjusted p values: that it fell, that it rose.
+        hypotheses: The number of hypotheses of the whole run that are not rejected yet.
+        names: The held-out items, in the order of their qualities.
     """
     baseline_score, score, seeds = pair.baseline_score, pair.score, len(pair.seeds)
     chance = p[0] if baseline_score > score else p[1]
@@ -235,12 +254,12 @@ def _verdict(
 
 
 def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str]:
-    """The verdict's word and its sentence, by the table at the head of this module.
+    """Return the verdict of a cell and its sentence, by the table at the head of this module.
 
     Args:
-        pair: the cell then and now.
-        limits: what the suite calls a regression.
-        chance: the adjusted p of the direction in which the score moved.
+        pair: The cell as accepted and as measured now.
+        limits: What the suite calls a regression.
+        chance: The adjusted p of the direction in which the score moved.
     """
     drop = pair.baseline_score - pair.score
     scores = f"learning denied {pair.baseline_score:+.3f} -> {pair.score:+.3f}"
@@ -263,6 +282,7 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
+    """Return why a cell has no result to judge; None where it has one."""
     missing_seeds = sorted(seeds - {record.trial.seed for record in records})
     if missing_seeds and not records:
         return "missing", "no record of it: the suite has no such cell any more, or it was not run"
@@ -290,6 +310,7 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
 
 
 def _fixed(record: Record) -> bool:
+    """Return whether a record is of the clean control, whose score is 0 by definition."""
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 

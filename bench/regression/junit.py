@@ -20,7 +20,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def text(report: Report) -> str:
-    """The document, with its declaration."""
+    """Return the report as an XML document, with its declaration."""
     cases = report.verdicts
     counts = {
         "tests": len(cases),
@@ -38,11 +38,21 @@ def text(report: Report) -> str:
 
 
 def write(report: Report, path: Path) -> None:
+    """Write the report as a JUnit XML file.
+
+    Args:
+        report: The gate's report.
+        path: The file; its folder is made where it is missing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text(report), encoding="utf-8")
 
 
 def _case(suite: str, verdict: Verdict) -> ET.Element:
+    """Return the test case of a verdict."""
     group = _legal(f"{suite}.{verdict.cell.dataset}.{verdict.cell.attacker}")
     case = ET.Element("testcase", {"classname": group, "name": _legal(str(verdict.cell)), "time": "0"})
     text = "\n".join([verdict.sentence, *verdict.notes])
@@ -56,4 +66,5 @@ def _case(suite: str, verdict: Verdict) -> ET.Element:
 
 
 def _legal(text: str) -> str:
+    """Escape the characters that XML 1.0 cannot hold."""
     return _FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)

@@ -19,12 +19,19 @@ _LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all oth
 
 
 def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locate) -> Iterator[str]:
-    """Every cell, then why cells failed and where to look."""
+    """Yield the report as text: every cell, then why cells failed and where to look.
+
+    Args:
+        report: The gate's report.
+        baseline: What was compared with.
+        suite: The suite.
+        locate: Maps the key of a protected set to its folder.
+    """
     yield text_table(*rows(report))
     torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
     if baseline.suite_digest != suite_digest(suite):
-        yield "the suite asks for something else than when the baseline was accepted"
+        yield "the suite has changed since the baseline was accepted"
     for verdict in report.verdicts:
         if verdict.word != "same" or verdict.notes:
             yield f"\n{verdict.word}: {verdict.cell}\n  {verdict.sentence}"
@@ -34,7 +41,7 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
 
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: learning denied then and now, the drop, its adjusted p, the drop that 80 % would see."""
+    """Return headings and cells of the report's table."""
     numbers = [(v.baseline_score, v.score, v.drop) for v in report.verdicts]
     body = [
         [
@@ -46,16 +53,21 @@ def rows(report: Report) -> tuple[list[str], list[list[str]]]:
         ]
         for v, three in zip(report.verdicts, numbers, strict=True)
     ]
-    return ["cell", "baseline", "now", "drop", "p", "min. detectable drop", "verdict"], body
+    return ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"], body
 
 
 def accepted_rows(baseline: Baseline) -> list[list[str]]:
-    """Cells of a baseline: learning denied over the seeds, and how many seeds."""
+    """Return the cells of a baseline: name, learning denied over the seeds, number of seeds."""
     return [[str(cell.cell), f"{mean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
 
 
 def details(verdict: Verdict, locate: Locate) -> list[str]:
-    """What explains a verdict: notes, the items that moved most, the protected sets to listen to."""
+    """Return what explains a verdict: notes, the items that moved most, and the protected sets to listen to.
+
+    Args:
+        verdict: The verdict.
+        locate: Maps the key of a protected set to its folder.
+    """
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
         lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.items]
@@ -65,7 +77,7 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
 
 
 def github_annotations(report: Report) -> Iterator[str]:
-    """GitHub's workflow commands, one for each cell that is not the same."""
+    """Yield GitHub's workflow commands, one for each cell that is not the same."""
     for verdict in report.verdicts:
         level = _LEVELS.get(verdict.word, "error")
         if level:
@@ -74,5 +86,5 @@ def github_annotations(report: Report) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Data of a workflow command, escaped as GitHub asks for it."""
+    """Escape the data of a workflow command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 __all__ = ["curves", "seeds"]
 
-# Whatever carries meaning does so by colour and by dash and mark. The colours are those of Okabe and Ito.
+# Lines differ in colour, dash and mark. The colours are those of Okabe and Ito.
 _LINES = (
     ("var(--blue)", "", "circle"),
     ("var(--orange)", "8 4", "square"),

@@ -17,7 +17,11 @@ Table = tuple[list[str], list[list[str]]]  # headings; text[line][column]
 
 
 def main_table(rows: Sequence[RowView]) -> Table:
-    """The table that ranks: one line a row, at its best response. Columns that tell nothing are left out."""
+    """Return the ranking table: one line a row, at its best response; columns that say nothing are left out.
+
+    Args:
+        rows: The rows, in the order of the table.
+    """
     cells = [cell.score for row in rows for cell in row.cells]
     measures = [
         each
@@ -31,12 +35,21 @@ def main_table(rows: Sequence[RowView]) -> Table:
     has_input_change = any(not math.isnan(cell.input_change) for cell in cells)
     has_missing = any(cell.missing for cell in cells)
     has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
-    scores = ["learning denied", "95 %", "best response", "q clean", "q protected", "q untrained"]
-    scores += (["q remainder"] if has_remainder else []) + (["input changed"] if has_input_change else []) + ["seeds"]
+    scores = [
+        "learning denied",
+        "95 % interval",
+        "best response",
+        "quality, clean",
+        "quality, protected",
+        "quality, untrained",
+    ]
+    scores += (
+        (["quality, remainder"] if has_remainder else []) + (["input changed"] if has_input_change else []) + ["seeds"]
+    )
     scores += ["missing items"] if has_missing else []
     headings = (["data set"] if several_datasets else []) + ["rank", "defense"] + (["scope"] if has_scopes else [])
     headings += ["knowledge", *scores, *(each.heading for each in measures), *distances]
-    headings += ["protect CPU s"] if has_costs else []
+    headings += ["protection CPU s"] if has_costs else []
     body = []
     for row in rows:
         line = ([row.row.dataset] if several_datasets else []) + [row.rank, row.row.defense]
@@ -59,14 +72,15 @@ def main_table(rows: Sequence[RowView]) -> Table:
 
 
 def responses(rows: Sequence[RowView]) -> list[str]:
-    """Every response that any row was tested under."""
+    """Return every response that any row was tested under."""
     return list(dict.fromkeys(cell.response for row in rows for cell in row.cells))
 
 
 def response_table(rows: Sequence[RowView]) -> Table:
-    """Learning denied by every response; the clean row is what a response costs the attacker.
+    """Return learning denied under every response; the clean row shows what a response costs the attacker.
 
-    The longer of the two, defenses or responses, goes down the page.
+    Args:
+        rows: The rows. Defenses or responses, whichever are more, go down the page.
     """
     names = responses(rows)
     cells_by_row = [row.by_response() for row in rows]
@@ -81,7 +95,7 @@ def response_table(rows: Sequence[RowView]) -> Table:
 
 
 def titles(rows: Sequence[RowView]) -> list[str]:
-    """Names of rows, with the knowledge where defenses differ in it."""
+    """Return the names of rows, with the defender's knowledge where defenses differ in it."""
     several = len({row.row.knowledge for row in rows if not row.row.control}) > 1
     return [
         f"{row.row.defense} ({row.row.knowledge})" if several and not row.row.control else row.row.defense
@@ -90,7 +104,7 @@ def titles(rows: Sequence[RowView]) -> list[str]:
 
 
 def checks_table(checks: Sequence[CheckSummary]) -> Table:
-    """The validity checks, each at its worst seed."""
+    """Return the validity checks, each at its worst seed."""
     body = [
         [each.name, number(each.value, ".3f"), number(each.limit, ".3f"), _verdict(each), each.meaning]
         for each in checks
@@ -99,10 +113,12 @@ def checks_table(checks: Sequence[CheckSummary]) -> Table:
 
 
 def _verdict(check: CheckSummary) -> str:
+    """Return whether a check passed, as text."""
     return "passed" if check.passed else "FAILED: its cells are void"
 
 
 def _cell_text(cell: CellView | None) -> str:
+    """Return a cell's score with remarks; empty for a response that was not run."""
     if cell is None:
         return ""
     score = cell.score
@@ -117,7 +133,7 @@ def _cell_text(cell: CellView | None) -> str:
 
 
 def _tells(name: str, values: Sequence[float]) -> bool:
-    """Whether a column says anything: notes that no row changes are not worth one."""
+    """Return whether a column says anything: a measure that no row changes is left out."""
     if name == "correlation":
         return any(abs(value) >= LEAST_CORRELATION for value in values)
     return any(values) if name in CEILINGS else bool(values)

@@ -110,9 +110,9 @@ def _logs(records: Sequence[Record], seeds: Sequence[str]) -> str:
             if lines:
                 names = dict.fromkeys(name for line in lines for name in line if name != "step")
                 ends = [f"{name} {_ends([line.get(name) for line in lines])}" for name in names]
-                body.append([arm, seed, str(len(lines)), ", ".join(ends)])
+                body.append([arm, seed.removeprefix("seed "), str(len(lines)), ", ".join(ends)])
     return (
-        text_table(["trained on", "", "epochs", "first and last (the log: epochs.json of the stage)"], body)
+        text_table(["trained on", "seed", "epochs", "first and last (the log: epochs.json of the stage)"], body)
         if body
         else ""
     )

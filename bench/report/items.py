@@ -1,4 +1,4 @@
-"""What a page lets you hear and see of a set. The files are written by `bench.report.media`."""
+"""The sounds and pictures on a page. Their files are written by `bench.report.media`."""
 
 from __future__ import annotations
 

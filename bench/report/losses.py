@@ -1,8 +1,8 @@
-"""Three losses that must not be confused: the surrogate's, the attacker's on its own set and on held-out data.
+"""The losses of surrogates and attackers side by side: crafting, training and held-out.
 
-A surrogate's loss falls while noise is made because the surrogate is being trained: it falls on clean data and under
-noise that is held still, so its fall alone says nothing of the noise. Only the third loss, on clean data that nobody
-trained on, says whether anything was protected.
+A surrogate's loss falls during crafting because the surrogate is being trained: it also falls on clean data and under
+fixed noise, so its fall alone says nothing about the noise. Only the attacker's loss on held-out clean data says
+whether anything was protected.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from bench.results.formats import number
 from bench.results.record import Record
 from bench.results.statistics import mean
 
-__all__ = ["MEANING", "moved_table"]
+__all__ = ["MEANING", "losses_table"]
 
 MEANING = (
-    "Losses in the attacker's own unit, lower is better learned, means over seeds. *Surrogate*: the defender's models "
-    "on the protected set, in the first and the last round of crafting; they are trained meanwhile, so the fall is not "
-    "the noise's alone. *On its own set*: the attacker's training loss "
-    "at the end, on clean data and on the protected set. *Held out*: what is scored, on clean data that nobody trained "
-    "on. *Input changed*: the share of what the attacker reads of the set that is not as in the clean one."
+    "Losses in the attacker's own unit, lower is better learned, means over seeds. *Surrogate loss*: that of the "
+    "defender's models on the protected set, in the first and the last round of crafting. These models are trained "
+    "meanwhile, so the fall is not due to the noise alone. *Training loss*: that of the attacker at the end of its "
+    "training, on clean data and on the protected set. *Held-out loss*: that of the attacker on clean data that nobody "
+    "trained on; this one is scored. *Input changed*: the share of what the attacker reads of the training set that "
+    "differs from the clean one."
 )
 
 
-def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells, a row a defense, knowledge and attacker, without adaptation.
+def losses_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells: a row for every defense, knowledge and attacker without adaptation.
 
-    Empty where no defense told of its surrogates: then there is nothing to set side by side.
+    Args:
+        records: The records of a suite.
+
+    Returns:
+        The table; without rows where no defense logged its surrogates.
     """
     bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -43,12 +48,14 @@ def moved_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
         else []
     )
     return [
-        "data set", "defense", "knowledge", "attacker", "surrogate, first", "surrogate, last", "on its own set, clean",
-        "on its own set, protected", "held out, clean", "held out, protected", "input changed",
+        "data set", "defense", "knowledge", "attacker", "surrogate loss, first round", "surrogate loss, last round",
+        "training loss, clean", "training loss, protected", "held-out loss, clean", "held-out loss, protected",
+        "input changed",
     ], body  # fmt: skip
 
 
 def _losses(records: Sequence[Record]) -> list[float]:
+    """Return the means of all loss columns over the seeds of a cell."""
     logs = [record.crafting_log for record in records if record.crafting_log]
     surrogate = [[lines[at].get("loss") for lines in logs] for at in (0, -1)]
     training = [[_last(record, arm) for record in records] for arm in (Arm.CLEAN, Arm.PROTECTED)]
@@ -59,6 +66,6 @@ def _losses(records: Sequence[Record]) -> list[float]:
 
 
 def _last(record: Record, arm: str) -> float | None:
-    """The training loss that an arm ended with."""
+    """Return the training loss at the end of an arm's training; None where none was logged."""
     losses = [line["loss"] for line in record.epochs.get(arm, []) if line.get("loss") is not None]
     return losses[-1] if losses else None

@@ -1,4 +1,4 @@
-"""A suite's page in Markdown: what was asked, the tables, what each epoch reached, and published figures beside ours.
+"""A suite's page in Markdown: its description, the tables, quality by epoch, and published figures beside ours.
 
 Nothing is measured here: numbers come from records, sentences from the suite's own file.
 """
@@ -25,11 +25,14 @@ __all__ = ["epochs_table", "limits", "page", "summary"]
 
 
 def page(board: Board, command: str) -> str:
-    """The page of a suite.
+    """Write the page of a suite.
 
     Args:
-        board: the suite with its records.
-        command: what made the records.
+        board: The suite with its records.
+        command: The command that made the records.
+
+    Returns:
+        Markdown.
     """
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
@@ -44,9 +47,9 @@ def page(board: Board, command: str) -> str:
     if len(responses(views)) > 1:
         parts += ["## Under every response", "What a response costs the attacker stands under clean."]
         parts.append(_table(response_table(views)))
-    loss_table = losses.moved_table(records)
+    loss_table = losses.losses_table(records)
     if loss_table[1]:
-        parts += ["## What moved", losses.MEANING, _table(loss_table)]
+        parts += ["## Losses", losses.MEANING, _table(loss_table)]
     for title, headings, body in music.tables(records, suite.published):
         parts += [f"## {title}", _table((headings, body))]
     epochs = epochs_table(records, suite)
@@ -66,7 +69,14 @@ def page(board: Board, command: str) -> str:
 
 
 def summary(boards: Sequence[Board]) -> str:
-    """Every defense of every suite in one table, and the suites: Markdown to stand beside their pages."""
+    """Write one table of every defense of every suite, and a list of the suites.
+
+    Args:
+        boards: The suites with their records.
+
+    Returns:
+        Markdown, with links to the suites' pages beside it.
+    """
     lines = []
     for board, view, standing in standings(boards):
         assert view.shown is not None
@@ -74,7 +84,16 @@ def summary(boards: Sequence[Board]) -> str:
         line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
         link = Markup(f"[{board.name}]({board.name}.md)")
         lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
-    headings = ["defense", "learning denied", "95 %", "best response", "audibility", "data set", "suite", ""]
+    headings = [
+        "defense",
+        "learning denied",
+        "95 % interval",
+        "best response",
+        "audibility",
+        "data set",
+        "suite",
+        "status",
+    ]
     suites = [
         [
             Markup(f"[{board.name}]({board.name}.md)"),
@@ -90,9 +109,14 @@ def summary(boards: Sequence[Board]) -> str:
 
 
 def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: quality on the validation set over the epochs, mean over seeds, published figures beside it.
+    """Return headings and cells: quality on the validation set over the epochs, with published figures beside it.
 
-    Empty where the suite has no published figures: then the peak, which is what is scored, says enough.
+    Args:
+        records: The records of a suite.
+        suite: The suite, whose published figures are shown.
+
+    Returns:
+        The table of means over seeds; without rows where the suite has no published figures.
     """
     bins: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -108,9 +132,9 @@ def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], li
         curves = [[_validation(line) for line in r.epochs[arm] if line.get("step")] for r in group]
         ours = [mean(shape(curve) for curve in curves if curve) for shape in (max, mean, _last)]
         theirs = by_cell.get((row, attacker, adaptation)) or by_cell.get((row, None, adaptation))
-        published = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
+        figures_shown = [theirs.peak, theirs.mean, theirs.last] if theirs else [math.nan] * 3
         response = response_name(attacker, adaptation)
-        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *published))])
+        body.append([dataset, row, response, *(number(value, ".3f") for value in (*ours, *figures_shown))])
     headings = ["data set", "defense", "response", "peak", "mean", "last"]
     return [*headings, "published peak", "published mean", "published last"], body
 
@@ -126,25 +150,28 @@ _EPOCHS = "Quality on the validation set after each epoch of training, means ove
 
 
 def limits(suite: Suite) -> str:
-    """What a row must keep to be ranked, as a sentence; empty where the suite has no budget."""
+    """Return what a row must keep to be ranked, as a sentence; empty for a suite without a budget."""
     signs = {name: "<=" if name in CEILINGS else ">=" for name in suite.budget}
     limits = ", ".join(f"{name} {signs[name]} {limit:g}" for name, limit in suite.budget.items())
     return f" Ranked where {limits}." if limits else ""
 
 
 def _table(table: Table) -> str:
+    """Format a table as Markdown."""
     return text_table(*table, style="github")
 
 
 def _last(values: Sequence[float]) -> float:
+    """Return the last value of a curve."""
     return values[-1]
 
 
 def _denied(view: RowView) -> str:
+    """Return a row's score as text."""
     return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH
 
 
 def _validation(epoch: Mapping[str, Number]) -> float:
-    """The quality on the validation set in a line of a log; NaN where the line has none."""
+    """Return the quality on the validation set in a log line; NaN where the line has none."""
     value = epoch.get("validation")
     return math.nan if value is None else value

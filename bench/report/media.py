@@ -1,8 +1,8 @@
-"""What a page lets you hear and see of a protected set: versions of one item, and a picture of what was changed.
+"""Sounds and pictures of a protected set for pages: versions of one item, and a picture of what was changed.
 
-Everything comes from the artefacts of a store, by the keys that a record names; what no store holds is left out and
-said so. Sound is written as 16-bit FLAC, which browsers play, under the hash of its content: the same clip is one file
-however many pages play it.
+Everything comes from the artefacts of a store, by the keys in a record; what no store holds is left out and reported.
+Sound is written as 16-bit FLAC, which browsers play, under the hash of its content: the same clip is one file however
+many pages play it.
 
 An item of a set is chosen by its measure of audibility, not by ear: the median one ("typical") and the worst one
 ("most audible").
@@ -25,6 +25,7 @@ from bench.notes.note_edits import cells_of, to_rolls
 from bench.notes.rolls import notes_of
 from bench.report import pictures
 from bench.report.items import MediaClip, MediaItem
+from bench.results.arms import CLEAN_SET, PROTECTED_SET, Arm
 from bench.results.measures import AXES, CEILINGS
 from bench.results.record import Record
 from bench.trials.artefacts import load_data
@@ -46,10 +47,17 @@ class MediaBuilder:
         self._stores, self._folder = stores, folder
         self.missing: set[str] = set()  # names of records some of whose artefacts no store holds
         self._load = functools.lru_cache(maxsize=6)(load_data)
-        self._written: dict[tuple[str, ...], str] = {}  # what was made for which artefact and item: a file's name
+        self._written: dict[tuple[str, ...], str] = {}  # artefact and item -> file
 
     def of_row(self, record: Record) -> list[MediaItem]:
-        """Two items of a row's protected set. Empty where the artefacts are gone, or nothing was protected."""
+        """Write two items of a row's protected set: the typical one, and the most audible one.
+
+        Args:
+            record: A record of the row.
+
+        Returns:
+            The items; empty where no store holds the sets, or nothing was protected.
+        """
         if record.trial.control.is_clean or record.status != "ok":
             return []
         items = []
@@ -59,7 +67,14 @@ class MediaBuilder:
         return items
 
     def of_cell(self, record: Record) -> list[MediaItem]:
-        """The typical item as the attacker got it, and what models generated after learning."""
+        """Write the typical item as the attacker got it, and what models generated after training.
+
+        Args:
+            record: A record of the cell.
+
+        Returns:
+            The items; empty where no store holds the sets.
+        """
         if record.status != "ok":
             return []
         typical = _chosen(record)[:1] if not record.trial.control.is_clean else []
@@ -67,10 +82,11 @@ class MediaBuilder:
         return [item for item in (*media_items, self._generated(record)) if item]
 
     def _item(self, record: Record, title: str, item: str, *, deep: bool) -> MediaItem | None:
-        clean, protected = (self._one(record, role, item) for role in ("clean_set", "protected_set"))
+        """Write the versions of one item, and its picture; None where no store holds the sets."""
+        clean, protected = (self._one(record, role, item) for role in (CLEAN_SET, PROTECTED_SET))
         if clean is None or protected is None:
             return None
-        keys = (record.stages["clean_set"], record.stages["protected_set"])
+        keys = (record.stages[CLEAN_SET], record.stages[PROTECTED_SET])
         versions = [self._version("clean", clean, keys[0]), self._version("protected", protected, keys[1])]
         parts: PerDomain[_Parts] = PerDomain(audio=self._noise, midi=self._additions)
         versions += parts.of(clean)(clean, protected, keys[1])
@@ -79,8 +95,8 @@ class MediaBuilder:
         if deep and record.trial.adaptation:
             condition = f"after {record.trial.adaptation.label}"
             for name, role in (
-                (f"protected, {condition}", "protected_learned"),
-                (f"clean, {condition}", "clean_adapted_learned"),
+                (f"protected, {condition}", Arm.PROTECTED.learned),
+                (f"clean, {condition}", Arm.CLEAN_ADAPTED.learned),
             ):
                 key = self._trained_on(record, role)
                 adapted_set = _pick(self._by_key(record, key), item) if key and key not in keys else None
@@ -89,6 +105,7 @@ class MediaBuilder:
         return MediaItem(title, item, tuple(versions), self._once((*keys, item), ".png", draw), caption)
 
     def _noise(self, clean: Clips, protected: Clips, key: str) -> list[MediaClip]:
+        """Write the noise of a protected recording, as loud as it is and raised to the level of the recording."""
         noise = clean.with_audio(protected.audio - clean.audio)
         signal_power, noise_power = float(clean.audio.square().mean()), float(noise.audio.square().mean())
         if noise_power == 0.0:
@@ -105,7 +122,7 @@ class MediaBuilder:
         ]
 
     def _additions(self, clean: Rolls, protected: Rolls, key: str) -> list[MediaClip]:
-        """The notes that begin where none began before."""
+        """Write the notes that begin where none began before."""
         notes = notes_of(protected)
         new_notes = notes[~clean.onset[cells_of(notes, protected)]]
         if not len(new_notes):
@@ -113,10 +130,11 @@ class MediaBuilder:
         return [self._version("notes added, alone", to_rolls(new_notes, protected), f"{key} added")]
 
     def _generated(self, record: Record) -> MediaItem | None:
+        """Write what models generate before training, and after training on clean and on protected data."""
         versions = []
-        arms = [("clean", "after learning from clean data"), ("untrained", "before learning")]
+        arms = [(Arm.CLEAN, "after learning from clean data"), (Arm.UNTRAINED, "before learning")]
         if not record.trial.control.is_clean:
-            arms.insert(1, ("protected", "after learning from protected data"))
+            arms.insert(1, (Arm.PROTECTED, "after learning from protected data"))
         for arm, phrase in arms:
             samples = self._set(record, arm)
             if samples is None:
@@ -129,15 +147,16 @@ class MediaBuilder:
         return MediaItem("generated", record.trial.attacker.label, tuple(versions))
 
     def _one(self, record: Record, role: str, item: str) -> Data | None:
+        """Return one item of a set; None where no store holds it."""
         return _pick(self._set(record, role), item)
 
     def _set(self, record: Record, role: str) -> Data | None:
-        """The set that an artefact of the record holds, or None where no store has it or it holds none."""
+        """Return the set in an artefact of the record; None where no store holds it."""
         key = record.stages.get(role)
         return self._by_key(record, key) if key else None
 
     def _trained_on(self, record: Record, role: str) -> str:
-        """The key of the set that a model was trained on, a parent of its artefact; "" where no store has that."""
+        """Return the key of the set that a model was trained on; "" where no store holds the model."""
         key = record.stages.get(role)
         store = next((store for store in self._stores if key and store.has(key)), None)
         if store is None or key is None:
@@ -146,6 +165,7 @@ class MediaBuilder:
         return str(store.meta(key)["parents"]["train"])
 
     def _by_key(self, record: Record, key: str) -> Data | None:
+        """Return the set under a key; None where no store holds it."""
         store = next((store for store in self._stores if store.has(key)), None)
         if store is None:
             self.missing.add(record.name)
@@ -154,16 +174,17 @@ class MediaBuilder:
         return self._load(folder) if (folder / "set.json").is_file() else None
 
     def _version(self, name: str, data: Data, source: str, note: str = "", group: str = "recording") -> MediaClip:
-        """A set of one item as a file. source: what tells this sound from all others of the item's id."""
+        """Write a set of one item as a sound file. source: what tells this sound from others of the same item."""
         return MediaClip(name, self._once((source, data.ids[0]), ".flac", lambda: _flac(_sound(data))), note, group)
 
     def _once(self, identity: tuple[str, ...], suffix: str, make: Callable[[], bytes]) -> str:
-        """The file of something that is made but once, under the hash of its content; its name."""
+        """Return the file of a piece of content that is computed only once."""
         if identity not in self._written:
             self._written[identity] = self._write(make(), suffix)
         return self._written[identity]
 
     def _write(self, content: bytes, suffix: str) -> str:
+        """Write content to a file named by its hash."""
         name = hashlib.sha256(content).hexdigest()[:20] + suffix
         self._folder.mkdir(parents=True, exist_ok=True)
         if not (self._folder / name).exists():
@@ -172,7 +193,7 @@ class MediaBuilder:
 
 
 def _chosen(record: Record) -> list[tuple[str, str]]:
-    """(title, id) of the item whose audibility is the median, and of the one that is most audible."""
+    """Return (title, id) of the item whose audibility is the median, and of the most audible one."""
     metric = next((name for name in AXES if any(record.audibility.get(name, []))), "")
     values = [
         (value, item) for value, item in zip(record.audibility.get(metric, []), record.audibility_ids, strict=False)
@@ -187,17 +208,19 @@ def _chosen(record: Record) -> list[tuple[str, str]]:
 
 
 def _pick(data: Data | None, item: str) -> Data | None:
+    """Return a set of one item; None where the set has no such item."""
     if data is None or item not in data.ids:
         return None
     return data.select([data.ids.index(item)])
 
 
 def _sound(data: Data) -> Clips:
-    """A set as sound, without its padding: rolls are played by the soundfont."""
+    """Return a set as sound without padding; rolls are rendered by the soundfont."""
     return _PLAYED.of(data)(data)
 
 
 def _played_rolls(rolls: Rolls) -> Clips:
+    """Render rolls to sound."""
     from bench.notes.render import render
 
     return render(rolls, _RATE, seconds=_MOST_SECONDS, keep_stems=False)
@@ -211,6 +234,7 @@ _PICTURES: PerDomain[tuple[Callable[..., bytes], str]] = PerDomain(
 
 
 def _flac(clips: Clips) -> bytes:
+    """Encode a set of one clip as 16-bit FLAC."""
     import soundfile
 
     count = min(int(clips.lengths[0]), int(_MOST_SECONDS * clips.rate))

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from bench.results.arms import Arm
 from bench.results.formats import number
 from bench.results.record import Number, Record
 from bench.results.statistics import mean
@@ -24,7 +25,15 @@ _Columns = dict[str, dict[str, float]]  # heading -> metric -> value
 def tables(
     records: Sequence[Record], published: Sequence[Published] = ()
 ) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """(title, headings, cells) of every data set and attacker, without adaptation, whose records have such metrics."""
+    """Yield a table of music metrics for every data set and attacker whose records have them, without adaptation.
+
+    Args:
+        records: The records of a suite.
+        published: Figures of papers, shown beside ours.
+
+    Yields:
+        Title, headings and cells.
+    """
     bins: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         if record.status == "ok" and record.trial.adaptation is None and "real" in record.music:
@@ -44,10 +53,11 @@ def tables(
 
 
 def _columns(records: Sequence[Record]) -> _Columns:
+    """Return the columns of a table: references, training sets and generated sets."""
     columns: _Columns = {name: _means([r.music[name] for r in records if name in r.music]) for name in REFERENCES}
     columns["training set"] = _means([r.music["clean set"] for r in records if "clean set" in r.music])
-    columns["generated, clean"] = _means([record.music["generated, clean"] for record in records])
-    columns["generated, untrained"] = _means([record.music["generated, untrained"] for record in records])
+    columns["generated, clean"] = _means([record.music[f"generated, {Arm.CLEAN}"] for record in records])
+    columns["generated, untrained"] = _means([record.music[f"generated, {Arm.UNTRAINED}"] for record in records])
     several = len({record.trial.knowledge for record in records if not record.trial.control}) > 1
     rows: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -57,12 +67,12 @@ def _columns(records: Sequence[Record]) -> _Columns:
         columns[f"{row}: training set"] = _means(
             [r.music["protected set"] for r in group if "protected set" in r.music]
         )
-        columns[f"{row}: generated"] = _means([record.music["generated, protected"] for record in group])
+        columns[f"{row}: generated"] = _means([record.music[f"generated, {Arm.PROTECTED}"] for record in group])
     return {name: values for name, values in columns.items() if values}
 
 
 def _means(rows: Sequence[Mapping[str, Number]]) -> dict[str, float]:
-    """The mean of every metric over some rows; a metric that no row has a number for is left out."""
+    """Return the mean of every metric over some rows; a metric without any number is left out."""
     metrics = dict.fromkeys(metric for row in rows for metric in row)
     means = {metric: mean(row.get(metric) for row in rows) for metric in metrics}
     return {metric: value for metric, value in means.items() if not math.isnan(value)}

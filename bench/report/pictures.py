@@ -41,7 +41,15 @@ _MOST_SECONDS = 12.0
 
 
 def recordings(clean: Clips, protected: Clips) -> bytes:
-    """Three columns, clean, protected and difference: the waveform over the spectrogram. Sets of one clip."""
+    """Draw the clean recording, the protected one and their difference: waveform over spectrogram.
+
+    Args:
+        clean: A set of one clip.
+        protected: The same clip, protected.
+
+    Returns:
+        A PNG file.
+    """
     import matplotlib as mpl
 
     length = min(int(clean.lengths[0]), int(_MOST_SECONDS * clean.rate))
@@ -69,7 +77,15 @@ def recordings(clean: Clips, protected: Clips) -> bytes:
 
 
 def rolls(clean: Rolls, protected: Rolls) -> bytes:
-    """The notes of a piece over time and pitch, those that a defense touched marked. Sets of one roll."""
+    """Draw the notes of a piece over time and pitch, with those marked that a defense changed.
+
+    Args:
+        clean: A set of one roll.
+        protected: The same roll, protected.
+
+    Returns:
+        A PNG file.
+    """
     import matplotlib as mpl
     from matplotlib.patches import Rectangle
 
@@ -118,7 +134,7 @@ def rolls(clean: Rolls, protected: Rolls) -> bytes:
 
 
 def _notes(data: Rolls) -> dict[tuple[int, int, int], tuple[int, float]]:
-    """(start, pitch, track) -> (duration, velocity), drums left out: their pitches are instruments."""
+    """Return (start, pitch, track) -> (duration, velocity), without drums, whose pitches are instruments."""
     notes = notes_of(data.to("cpu"))
     drums = [program == DRUMS for program in data.programs]
     rows = zip(
@@ -133,7 +149,7 @@ def _notes(data: Rolls) -> dict[tuple[int, int, int], tuple[int, float]]:
 
 
 def _spectrogram(wave: np.ndarray[Any, np.dtype[np.float32]], window: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """dB [frequency, time] under a Hann window, a quarter of it from frame to frame."""
+    """Return the level in dB, [frequency, time], under Hann windows a quarter of a window apart."""
     from scipy.signal import stft
 
     padded = np.pad(wave, (0, max(0, window - len(wave))))
@@ -143,6 +159,7 @@ def _spectrogram(wave: np.ndarray[Any, np.dtype[np.float32]], window: int) -> np
 
 
 def _grid(width: float, height: float, rows: int, columns: int, heights: list[int]) -> tuple[Any, Any]:
+    """Return a figure with a grid of axes, without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -152,6 +169,7 @@ def _grid(width: float, height: float, rows: int, columns: int, heights: list[in
 
 
 def _png(figure: Any) -> bytes:
+    """Encode a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, metadata={"Software": None})
     return buffer.getvalue()

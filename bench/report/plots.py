@@ -1,7 +1,7 @@
-"""Figures of a page as SVG, drawn by Matplotlib, to stand inline in HTML.
+"""Figures of a page as inline SVG, drawn by Matplotlib.
 
-Whatever carries meaning does so twice, by colour (Okabe and Ito, told apart by colour-blind readers) and by shape or
-dash. Ink and grid are written as CSS variables, so that one picture serves light and dark pages alike.
+Every distinction is made twice: by colour (Okabe and Ito, safe for colour-blind readers) and by shape or dash. Ink and
+grid are written as CSS variables, so that one picture serves light and dark pages alike.
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ class Point:
 
 
 def figure(width: float, height: float) -> tuple[Any, Any]:
-    """An empty figure without a window, and its axes; width, height: inches. Margins are fixed: Matplotlib's own layout
-    draws every figure twice.
+    """Return an empty figure without a window, and its axes. Margins are fixed, since Matplotlib's layouts draw twice.
+
+    Args:
+        width: Inches.
+        height: Inches.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -122,7 +125,7 @@ def front(points: Sequence[Point], x_label: str, better: str, name: str) -> str:
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:
-    """Names beside the points, moved apart where they would lie on each other."""
+    """Write names beside the points, shifted apart where they would overlap."""
     low, high = axes.get_ylim()
     spread = max(high - low, 1e-9)
     if len(points) > _MOST_LABELS:
@@ -145,7 +148,7 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
 
 
 def _svg(canvas: Any, name: str, title: str) -> str:
-    """The figure as SVG for a page: ids of its own, ink and grid by CSS, a title for those who do not see it."""
+    """Return the figure as SVG for a page: with ids of its own, ink and grid by CSS, and a title for screen readers."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
@@ -153,13 +156,13 @@ def _svg(canvas: Any, name: str, title: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
-    # Tags alone: what a label says between them is text, whatever it looks like.
+    # Only tags are changed: text between them may look like one.
     text = re.sub(r"<[^>]*>", lambda tag: _own(tag[0], name), text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" class="plot" ', 1)
 
 
 def _own(tag: str, name: str) -> str:
-    """A tag of an SVG with ids of its own, and CSS variables in place of the colours that stand for them."""
+    """Return an SVG tag with prefixed ids, and CSS variables in place of the colours that stand for them."""
     tag = re.sub(r'\bid="', f'id="{name}-', tag)
     tag = re.sub(r'(href="#|url\(#)(?!row-)', rf"\g<1>{name}-", tag)
     for colour, variable in _VARIABLES.items():
@@ -168,4 +171,5 @@ def _own(tag: str, name: str) -> str:
 
 
 def _listed(points: Sequence[Point]) -> str:
+    """Describe the points as text."""
     return "; ".join(f"{point.label} denies {point.y:+.3f} at {point.x:.3g}" for point in points)

@@ -22,6 +22,7 @@ from bench import __version__
 from bench.errors import DataError, UsageError
 from bench.files import check_folder
 from bench.report import markdown, tables, views
+from bench.results.arms import PROTECTED_SET
 from bench.results.board import Board
 from bench.results.record import Record
 from bench.trials.store import Store
@@ -39,10 +40,19 @@ Say = Callable[[str], None]
 
 
 def build(boards: Sequence[Board], out: Path, stores: Sequence[Store], say: Say = lambda line: None) -> list[str]:
-    """Write the pages of some boards into `out`; the names of records whose sound no store holds.
+    """Write the pages of some boards into a folder.
 
-    stores: where the artefacts of the records may lie; none for pages without sound. Raises `UsageError` where `out` is
-    a folder that this did not make.
+    Args:
+        boards: The suites with their records.
+        out: The folder, new or written by an earlier call.
+        stores: Stores in which the sounds are looked up; none for pages without sound.
+        say: Receives a progress line per suite.
+
+    Returns:
+        The names of records whose sounds no store holds.
+
+    Raises:
+        UsageError: `out` cannot be written, or holds something else.
     """
     with _folder(out) as draft:
         media = _media(boards, stores, draft / "media")
@@ -82,8 +92,10 @@ def build_cell(board: Board, record: Record, out: Path, stores: Sequence[Store])
         media = _media([board], stores, draft / "media")
         items = media.of_cell(record) if media else []
         if not items:
-            where = ", ".join(store.url for store in stores)
-            raise DataError(f"the sets of {record.name} are not in {where}: give --store, or --make to run it again")
+            store_urls = ", ".join(store.url for store in stores)
+            raise DataError(
+                f"the sets of {record.name} are not in {store_urls}: give --store, or --make to run it again"
+            )
         page = Path("cell") / "pages" / "index.html"
         values = views.cell_page(board, view, cell, items)
         _render(_environment(), "cell.html.j2", draft / page, root="../../", alone=True, **values)
@@ -99,8 +111,8 @@ def _protected(board: Board) -> list[Record]:
 
 
 def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> MediaBuilder | None:
-    """What makes sounds and pictures; None where no store holds a set, so that nothing needs torch."""
-    keys = {record.stages.get("protected_set", "") for board in boards for record in board.records} - {""}
+    """Return the builder of sounds and pictures; None where no store holds a set, so that torch is not imported."""
+    keys = {record.stages.get(PROTECTED_SET, "") for board in boards for record in board.records} - {""}
     if not any(store.present(keys) for store in stores):
         return None
     from bench.report.media import MediaBuilder
@@ -109,7 +121,8 @@ def _media(boards: Sequence[Board], stores: Sequence[Store], folder: Path) -> Me
 
 
 def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | None) -> None:
-    played = []
+    """Write the pages and tables of one suite."""
+    media_rows = []
     for view in board.views:
         for cell in view.cells:
             if cell.records:
@@ -117,22 +130,23 @@ def _suite(environment: Any, board: Board, folder: Path, media: MediaBuilder | N
                 values = views.cell_page(board, view, cell, items)
                 _render(environment, "cell.html.j2", folder / "cells" / f"{cell.slug}.html", root="../../", **values)
         if media and view.measured and not view.control.is_clean:
-            played.append((view, media.of_row(view.measured)))
+            media_rows.append((view, media.of_row(view.measured)))
     _records(board.records, folder / "records")
-    values = views.suite_page(board, [(view, items) for view, items in played if items])
+    values = views.suite_page(board, [(view, items) for view, items in media_rows if items])
     _render(environment, "suite.html.j2", folder / "index.html", root="../", **values)
     tables.write_tables(folder, [board])
     (folder / "table.md").write_text(markdown.page(board, board.command), encoding="utf-8")
 
 
 def _records(records: Sequence[Record], folder: Path) -> None:
-    """The records as they are, in a third of the space: without blanks."""
+    """Write the records as JSON files without blanks."""
     folder.mkdir(parents=True)
     for record in records:
         (folder / f"{record.name}.json").write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _environment() -> Any:
+    """Return the environment of the templates."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -148,11 +162,13 @@ def _environment() -> Any:
 
 
 def _render(environment: Any, template: str, path: Path, **values: Any) -> None:
+    """Write a page from a template."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(environment.get_template(template).render(**values), encoding="utf-8")
 
 
 def _assets(folder: Path) -> None:
+    """Write the style and the script."""
     folder.mkdir(parents=True)
     for name in ("style.css", "page.js"):
         shutil.copyfile(_TEMPLATES / name, folder / name)
@@ -180,7 +196,7 @@ def check_site(out: Path) -> None:
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once it is whole."""
+    """Yield a new folder that replaces `out` once the block has ended."""
     out = out.expanduser().resolve()
     check_site(out)
     try:

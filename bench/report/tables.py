@@ -36,7 +36,7 @@ Tables = dict[str, list[Line]]
 
 
 def tables(boards: Sequence[Board]) -> Tables:
-    """The four tables of some boards."""
+    """Return the four tables of some boards."""
     contents: Tables = {"suites": [], "rows": [], "cells": [], "trials": []}
     for board in boards:
         contents["suites"].append(_suite(board))
@@ -47,7 +47,12 @@ def tables(boards: Sequence[Board]) -> Tables:
 
 
 def write_tables(folder: Path, boards: Sequence[Board]) -> None:
-    """`rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards into a folder."""
+    """Write `rows.csv`, `cells.csv`, `trials.csv` and `board.json` of some boards.
+
+    Args:
+        folder: Where to write.
+        boards: The suites with their records.
+    """
     contents = tables(boards)
     for name in ("rows", "cells", "trials"):
         write_csv(folder / f"{name}.csv", contents[name])
@@ -55,7 +60,12 @@ def write_tables(folder: Path, boards: Sequence[Board]) -> None:
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
-    """Lines as CSV (RFC 4180, UTF-8) under the headings of all of them."""
+    """Write lines as CSV (RFC 4180, UTF-8).
+
+    Args:
+        path: The file.
+        lines: The lines; the headings are those of all of them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _headings(lines), lineterminator="\n", restval="")
@@ -64,7 +74,12 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
 
 
 def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
-    """The four tables as one SQLite database; a file that is there is replaced."""
+    """Write the four tables as one SQLite database.
+
+    Args:
+        path: The file; an existing one is replaced.
+        boards: The suites with their records.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     base = sqlite3.connect(path)
@@ -77,6 +92,7 @@ def write_sqlite(path: Path, boards: Sequence[Board]) -> None:
 
 
 def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
+    """Create a table and insert its lines."""
     heads = _headings(lines)
     kinds = {head: _kind(line.get(head) for line in lines) for head in heads}
     columns = ", ".join(f"{_quoted(head)} {kinds[head]}" for head in heads)
@@ -88,6 +104,7 @@ def _insert(base: sqlite3.Connection, name: str, lines: Sequence[Line]) -> None:
 
 
 def _suite(board: Board) -> Line:
+    """Return the line of a suite."""
     return {
         "suite": board.name,
         "about": board.suite.about.strip(),
@@ -101,10 +118,12 @@ def _suite(board: Board) -> Line:
 
 
 def _named(board: Board, row: Row) -> Line:
+    """Return the columns that name a row."""
     return {"suite": board.name, "dataset": row.dataset, "defense": row.defense, "knowledge": row.knowledge}
 
 
 def _row(board: Board, view: RowView) -> Line:
+    """Return the line of a row."""
     row = view.row
     best = view.shown.score if view.shown else None
     low, high = row.rank or (None, None)
@@ -127,6 +146,7 @@ def _row(board: Board, view: RowView) -> Line:
 
 
 def _cell(board: Board, row: Row, cell: CellScore) -> Line:
+    """Return the line of a cell."""
     return {
         **_named(board, row),
         "attacker": cell.attacker,
@@ -143,6 +163,7 @@ def _cell(board: Board, row: Row, cell: CellScore) -> Line:
 
 
 def _trial(board: Board, record: Record) -> Line:
+    """Return the line of a trial."""
     trial = record.trial
     return {
         "suite": board.name,
@@ -172,13 +193,14 @@ def _trial(board: Board, record: Record) -> Line:
 
 
 def _interval(cell: CellScore | None) -> Line:
+    """Return a cell's score and its interval."""
     if cell is None:
         return {"denied": None, "low": None, "high": None}
     return {"denied": cell.denied.mean, "low": cell.denied.low, "high": cell.denied.high}
 
 
 def _plain(line: Mapping[str, Value]) -> Line:
-    """Without NaN; numbers to six digits, more than any of them means."""
+    """Return a line without NaN, and with numbers to six digits."""
     return {
         name: (float(f"{value:.6g}") if math.isfinite(value) else None) if isinstance(value, float) else value
         for name, value in line.items()
@@ -186,10 +208,12 @@ def _plain(line: Mapping[str, Value]) -> Line:
 
 
 def _headings(lines: Iterable[Line]) -> list[str]:
+    """Return the headings of all lines, in the order of their first use."""
     return list(dict.fromkeys(name for line in lines for name in line))
 
 
 def _kind(values: Iterable[Value]) -> str:
+    """Return the SQL type of a column."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool, int} and kinds:
         return "INTEGER"
@@ -197,4 +221,5 @@ def _kind(values: Iterable[Value]) -> str:
 
 
 def _quoted(name: str) -> str:
+    """Quote an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -15,16 +15,16 @@ __all__ = ["missing", "tables"]
 
 
 def tables(board: Board) -> str:
-    """The ranking table with cells' ids, every response, the losses that moved, and the validity checks."""
+    """Format a board for a terminal: ranking with cell ids, every response, losses, and validity checks."""
     heads, body = main_table(board.views)
     ids = [view.shown.cell.id if view.shown else DASH for view in board.views]
-    parts = [text_table(["cell", *heads], [[cell, *line] for cell, line in zip(ids, body, strict=True)])]
+    parts = [text_table(["cell id", *heads], [[cell, *line] for cell, line in zip(ids, body, strict=True)])]
     if len(responses(board.views)) > 1:
         title = "learning denied by every response (the clean row: what the response costs the attacker)"
         parts.append(f"{title}\n{text_table(*response_table(board.views))}")
-    loss_table = losses.moved_table(board.records)
+    loss_table = losses.losses_table(board.records)
     if loss_table[1]:
-        title = "what moved: losses, lower is better learned (see the page for what each one is)"
+        title = "losses, lower is better learned (the page says what each one is)"
         parts.append(f"{title}\n{text_table(*loss_table)}")
     if board.checks:
         parts.append(text_table(*checks_table(board.checks)))
@@ -32,12 +32,12 @@ def tables(board: Board) -> str:
 
 
 def missing(board: Board) -> list[str]:
-    """One line for each failure, however many trials it cost, and one for each row that is void."""
+    """Return one line for each failure, however many trials it cost, and one for each void row."""
     return [*_failures(board.failed), *table.void_reasons(board.rows, board.records)]
 
 
 def _failures(records: Sequence[Record]) -> list[str]:
-    """What failed, with the stage once and how many trials have no result for it."""
+    """Return what failed: each stage once, with the number of trials that have no result for it."""
     trials: dict[str, list[str]] = {}
     for record in records:
         if record.error:

@@ -1,4 +1,4 @@
-"""What stands on a page: boards as plain values for the templates. Nothing is written here, nothing is measured."""
+"""Boards as plain values for the templates of pages. Nothing is written or measured here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ _ARMS = (
 
 
 def index(boards: Sequence[Board]) -> dict[str, Any]:
-    """The summary: a card a suite, and every defense of every suite that decides something in one table."""
+    """Prepare the summary page: a card a suite, and one table of all defenses.
+
+    Args:
+        boards: The suites with their records.
+
+    Returns:
+        The values of its template.
+    """
     lines = [
         {**_line(view), "standing": standing, "suite": board.name, "audibility": view.audibility}
         for board, view, standing in standings(boards)
@@ -45,12 +52,15 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
-    """A board's page.
+def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]]]) -> dict[str, Any]:
+    """Prepare the page of a suite.
 
     Args:
-        board: the suite with its records.
-        listening: rows with what is played and looked at.
+        board: The suite with its records.
+        media_rows: Rows with the items that are played and shown.
+
+    Returns:
+        The values of its template.
     """
     views = board.views
     headings, body = columns.main_table(views)
@@ -66,8 +76,8 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
         "axis": measure(board.axis).heading,
         "responses": names if len(names) > 1 else [],
         "heat": _heat(views, names),
-        "listening": list(listening),
-        "moved": losses.moved_table(board.records),
+        "listening": list(media_rows),
+        "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),
         "epochs": markdown.epochs_table(board.records, board.suite),
@@ -81,13 +91,16 @@ def suite_page(board: Board, listening: Sequence[tuple[RowView, list[MediaItem]]
 
 
 def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[MediaItem]) -> dict[str, Any]:
-    """A cell's page.
+    """Prepare the page of a cell.
 
     Args:
-        board: the suite with its records.
-        view: the row that the cell is in.
-        cell: the cell; it has records.
-        items: what is played and looked at.
+        board: The suite with its records.
+        view: The row of the cell.
+        cell: The cell; it has records.
+        items: The items that are played and shown.
+
+    Returns:
+        The values of its template.
     """
     score, records = cell.score, cell.records
     arms = [
@@ -130,7 +143,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[Media
 
 
 def markdown_html(text: str) -> Any:
-    """A suite's sentences as HTML; raw HTML in them stays text."""
+    """Convert a suite's Markdown to HTML; raw HTML in it stays text."""
     from markdown_it import MarkdownIt
     from markupsafe import Markup
 
@@ -138,6 +151,7 @@ def markdown_html(text: str) -> Any:
 
 
 def _line(view: RowView) -> dict[str, Any]:
+    """Return the values of a row in a table."""
     row, cell = view.row, view.shown
     kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
     return {
@@ -156,7 +170,7 @@ def _line(view: RowView) -> dict[str, Any]:
 
 
 def _denied(cell: CellScore) -> dict[str, Any]:
-    """Numbers and what the bar needs: everything on the scale of -0.2 to 1.2, cut off there."""
+    """Return a score with its place on a bar from -0.2 to 1.2, clipped to its ends."""
     value = cell.denied
     has_interval = not math.isnan(value.low)
     return {
@@ -171,10 +185,12 @@ def _denied(cell: CellScore) -> dict[str, Any]:
 
 
 def _place(value: float) -> float:
+    """Return a score's place on the bar, 0 to 1."""
     return 0.0 if math.isnan(value) else round(min(max((value + 0.2) / 1.4, 0.0), 1.0), 4)
 
 
 def _card(board: Board) -> dict[str, Any]:
+    """Return the values of a suite's card."""
     ranked_rows = [row for row in board.rows if row.rank and row.best]
     best = max(ranked_rows, key=lambda row: row.best.denied.mean if row.best else -math.inf, default=None)
     return {
@@ -193,7 +209,7 @@ def _card(board: Board) -> dict[str, Any]:
 
 
 def _heat(views: Sequence[RowView], names: Sequence[str]) -> list[dict[str, Any]]:
-    """A line a row of the table: learning denied under every response, with a link and a shade."""
+    """Return a line a row: learning denied under every response, with a link and a shade."""
     lines = []
     for view in views:
         cells = view.by_response()
@@ -203,6 +219,7 @@ def _heat(views: Sequence[RowView], names: Sequence[str]) -> list[dict[str, Any]
 
 
 def _entry(cell: CellView) -> dict[str, Any]:
+    """Return the values of a cell in the table of responses."""
     mean = cell.score.denied.mean
     return {
         "text": number(mean, "+.2f"),
@@ -216,7 +233,7 @@ def _entry(cell: CellView) -> dict[str, Any]:
 
 
 def _pareto(board: Board) -> str:
-    """The plane of audibility and score, without the controls that would stretch it and say nothing in it."""
+    """Draw audibility against score. Clean and scrambled controls, which would stretch the plane, are left out."""
     points = []
     for view, title in zip(board.views, columns.titles(board.views), strict=True):
         x = view.row.audibility.get(board.axis, math.nan)
@@ -233,6 +250,7 @@ def _pareto(board: Board) -> str:
 
 
 def _curves(records: Sequence[Record]) -> str:
+    """Draw the validation curves of all trained arms."""
     arms: dict[str, list[list[tuple[float, float]]]] = {}
     for arm in TRAINED:
         seed_curves = []
@@ -248,18 +266,19 @@ def _curves(records: Sequence[Record]) -> str:
 
 
 def _parts(record: Record) -> list[tuple[str, str, int, str, str]]:
-    """(role, plugin, version, digest, parameters) of every plugin that took part, in the order of what happens."""
+    """Return role, name, version, digest and parameters of every plugin, in the order of what happens."""
     return [
         (role.title, part.name, part.version, part.digest, _parameters(part)) for role, part in parts_of(record.trial)
     ]
 
 
 def _parameters(part: PartRecord) -> str:
+    """Return a plugin's parameters as text."""
     return ", ".join(f"{name} = {value}" for name, value in part.params.items())
 
 
 def _cost(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
-    """(what, seconds, CPU seconds, MB), means over seeds."""
+    """Return (stage, seconds, CPU seconds, MB), means over seeds."""
     roles = list(dict.fromkeys(role for record in records for role in record.cost))
     lines = []
     for role in roles:

@@ -1,4 +1,4 @@
-"""All records of a suite in one compressed file, in which what several records share stands once.
+"""All records of a suite in one compressed file; values that several records share are stored once.
 
 An archive is a text of JSON lines, compressed by xz, so that `xz -dc FILE | head` shows it and the standard library
 of Python reads it. Its lines are
@@ -9,8 +9,8 @@ of Python reads it. Its lines are
 
 A value that records may share (the quality of an arm, the names of the held-out items, a plugin's parameters; see
 `SHARED`) is written once, before the first record that holds it, and each record names it by its id. An id is a digest
-of the value and not the key of its stage, so that records which contradict each other about a stage are kept as they
-are: finding them is the work of `bench verify`.
+of the value and not the key of its stage, so that records which contradict each other about a stage are stored as they
+are, for `bench verify` to find.
 
 The same records give the same bytes. An archive may come from anybody: reading it never takes a name in it for a path,
 runs nothing, and stops at a stated size.
@@ -37,7 +37,7 @@ VERSION = 1
 LIMIT = 64 * 2**20  # bytes of text that an archive may hold; the largest suite of this repository has 2.3 million
 LINE_LIMIT = 8 * 2**20
 
-# Where values stand that several records may share; "*" is every entry of a mapping or list.
+# Paths of values that several records may share; "*" is every entry of a mapping or list.
 SHARED: tuple[tuple[str, ...], ...] = (
     ("trial", "dataset"),
     ("trial", "defense"),
@@ -178,11 +178,9 @@ def _lines(suite: str, records: Iterable[Mapping[str, Any]], count: int) -> Iter
                 new_lines.append(b'{"id":"%s","value":%s}' % (name.encode(), text))
             return name
 
-        shortened = _replaced(
-            record, SHARED, lambda path, value: share(path[0] if path[0] != "trial" else "plugin", value)
-        )
+        line = _replaced(record, SHARED, lambda path, value: share(path[0] if path[0] != "trial" else "plugin", value))
         yield from new_lines
-        yield _dumps({"record": shortened}, record)
+        yield _dumps({"record": line}, record)
 
 
 def _dumps(value: Any, record: Any) -> bytes:
@@ -225,10 +223,10 @@ def _replaced(
             return {**value, name: at(value[name], path, further)}
         return value
 
-    replaced: Any = record
+    result: Any = record
     for path in paths:
-        replaced = at(replaced, path, path)
-    return dict(replaced)
+        result = at(result, path, path)
+    return dict(result)
 
 
 def _header(path: Path, lines: Iterator[dict[str, Any]]) -> Header:

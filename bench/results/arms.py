@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ARMS", "SCORED", "TRAINED", "Arm"]
+__all__ = ["ARMS", "AUDIT", "CLEAN_SET", "PROTECTED_SET", "SCORED", "TRAINED", "Arm"]
+
+# Stages of a record beside those of its arms: the published items before and after protection, and its audit.
+CLEAN_SET = "clean_set"
+PROTECTED_SET = "protected_set"
+AUDIT = "audit"
 
 
 class Arm(StrEnum):

@@ -1,6 +1,6 @@
-"""A board: a suite, its records and the rows that follow from them; and what a reader must know beside the table.
+"""A board: a suite, its records, the rows that follow from them, and remarks on what the table can show.
 
-A suite's records lie in `records/NAME` beside its file. Nothing is measured here.
+A suite's records are in `records/NAME` beside its file. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Board:
 
     @cached_property
     def views(self) -> tuple[RowView, ...]:
-        """The rows, prepared for whoever shows them."""
+        """The rows, prepared for tables and pages."""
         audibility = {id(row): self._audibility(row) for row in self.rows}
         return row_views(self.rows, self.records_of, self.front, audibility)
 
@@ -134,7 +134,7 @@ class Board:
         return [row for row in rankable if not any(_beats(other, row, self.axis) for other in rankable)]
 
     def remarks(self) -> list[str]:
-        """Sentences that keep a table from being over-read: which differences were shown, and which could have been."""
+        """Return sentences that say which differences the table shows, and which it could have shown."""
         sentences = []
         ranked_rows = [row for row in self.rows if row.rank]
         pairs = [(upper, lower) for upper, lower in pairwise(ranked_rows) if upper.ranking_group == lower.ranking_group]
@@ -169,10 +169,17 @@ class Board:
 
 
 def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
-    """Every defense of every suite that decides something: of smoke suites and controls none.
+    """Return every defense of every suite that is not a smoke suite, controls left out.
 
-    The loudest noise would lead otherwise: first come rows that kept their suite's audibility budget, then those of
-    suites that state none, then what was too loud, then what is void; each by learning denied at the best response.
+    Rows within their suite's audibility budget come first, then those of suites without a budget, then rows that are
+    too loud, then void ones, each by learning denied at the best response. Sorted by score alone, the loudest noise
+    would lead.
+
+    Args:
+        boards: The suites with their records.
+
+    Returns:
+        Board, row and standing of every defense.
     """
     order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
     entries = [
@@ -186,6 +193,7 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
 
 
 def _standing(board: Board, row: Row) -> Standing:
+    """Return whether a row is ranked, and if not, why."""
     if row.best is None:
         return "void"
     if not row.inside:
@@ -194,10 +202,13 @@ def _standing(board: Board, row: Row) -> Standing:
 
 
 def find_suite(name: str) -> Path:
-    """The file of a suite: a path that ends in .toml, or the name of a suite that comes with bench.
+    """Return the file of a suite.
+
+    Args:
+        name: A path that ends in .toml, or the name of a suite that comes with bench.
 
     Raises:
-        UsageError: no suite has that name.
+        UsageError: No suite has that name.
     """
     if name.endswith(".toml"):
         return Path(name)
@@ -237,7 +248,7 @@ def boards(names: Sequence[str] = (), records: Path | None = None) -> list[Board
 
 
 def board(source: Source, records: Path | None = None) -> Board:
-    """Read a suite's board, or that of records which no suite asked for.
+    """Read a suite's board, or that of records without a suite.
 
     Args:
         source: The suite's records; of records without a suite the board is in the order of their names.
@@ -255,7 +266,7 @@ def board(source: Source, records: Path | None = None) -> Board:
 
 
 def _place(suite: Suite, record: Record) -> tuple[int | str, ...]:
-    """Where a record stands in the suite's order, which is its author's; names that the suite has not come last."""
+    """Return a record's sort key: the order of its suite's lists; labels that the suite does not list come last."""
     trial = record.trial
     reference = trial.reference.label if trial.reference else trial.defense.label
     adaptation = trial.adaptation.label if trial.adaptation else NONE

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.arms import ARMS, SCORED, Arm
+from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, Arm
 from bench.results.names import trial_key
 from bench.results.record import CheckRecord, Number, Record
 
@@ -22,15 +22,24 @@ _WITHIN = {"accuracy": (0.0, 1.0), "correlation": (-1.0, 1.0), "masked_energy": 
 
 
 def problems(record: Record, file: Path | None = None) -> list[str]:
-    """What in a record contradicts itself, a line each; none of an honest record. Nothing is run or imported.
+    """Return what contradicts itself in a record, one line each; nothing is run or imported.
 
-    file: where it was read from; its name must be the record's.
+    Args:
+        record: The record.
+        file: Where it was read from, whose name must be the record's; None for a record without a file.
+
+    Returns:
+        The lines; empty for a consistent record.
     """
     return list(_problems(record, file))
 
 
 def clashes(records: Iterable[Record]) -> list[str]:
-    """Where two records say other things of one stage: the same key is the same work, so the numbers must be equal."""
+    """Return where two records give other numbers for one stage, one line each: a key stands for one piece of work.
+
+    Args:
+        records: The records of a suite.
+    """
     first_values: dict[tuple[str, str], tuple[str, Any]] = {}
     lines = []
     for record in records:
@@ -41,10 +50,15 @@ def clashes(records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def check_problems(recorded: Sequence[CheckRecord], expected: Sequence[CheckRecord]) -> Iterator[str]:
-    """Yield how the validity checks that a record tells differ from those that its arms give."""
-    by_name = {check.name: check for check in recorded}
-    for check in expected:
+def check_problems(record_checks: Sequence[CheckRecord], arm_checks: Sequence[CheckRecord]) -> Iterator[str]:
+    """Yield how the validity checks that a record states differ from those that its arms give.
+
+    Args:
+        record_checks: The checks in the record.
+        arm_checks: The checks computed from its arms.
+    """
+    by_name = {check.name: check for check in record_checks}
+    for check in arm_checks:
         recorded_check = by_name.get(check.name)
         if recorded_check is None:
             yield f"validity check '{check.name}' is missing"
@@ -58,13 +72,20 @@ def check_problems(recorded: Sequence[CheckRecord], expected: Sequence[CheckReco
 
 
 def close(a: Number, b: Number, tolerance: float) -> bool:
-    """Whether two numbers are the same to a tolerance, which is relative beyond 1; null is only null."""
+    """Return whether two numbers are equal within a tolerance; null equals null only.
+
+    Args:
+        a: A number or null.
+        b: Another one.
+        tolerance: Absolute up to magnitude 1, relative beyond.
+    """
     if a is None or b is None:
         return a is b
     return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
 
 
 def _problems(record: Record, file: Path | None) -> Iterator[str]:
+    """Yield what contradicts itself in a record."""
     if file is not None and file.name != f"{record.name}.json":
         yield f"name '{record.name}': the file is called {file.name}"
     for path in _not_finite(record.model_dump()):
@@ -92,6 +113,7 @@ def _problems(record: Record, file: Path | None) -> Iterator[str]:
 
 
 def _shape_problems(record: Record) -> Iterator[str]:
+    """Yield fields whose lengths or names do not fit each other."""
     count = len(record.ids)
     if not count:
         yield "it names no held-out item"
@@ -122,6 +144,7 @@ def _shape_problems(record: Record) -> Iterator[str]:
 
 
 def _range_problems(record: Record) -> Iterator[str]:
+    """Yield values outside the range of their metric."""
     series = [
         (f"arms.{arm}.{name}", name, values) for arm, metrics in record.arms.items() for name, values in metrics.items()
     ]
@@ -138,7 +161,7 @@ def _range_problems(record: Record) -> Iterator[str]:
 
 
 def _shared_problems(record: Record) -> Iterator[str]:
-    """Two arms whose stages have one key are one run."""
+    """Yield arms that differ although their stages have one key."""
     arms: dict[str, str] = {}
     for arm in ARMS:
         if arm in record.arms and arm in record.stages:
@@ -154,8 +177,8 @@ def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
     for arm, metrics in record.arms.items():
         if arm in record.stages:
-            yield f"arms.{arm}" if arm != "protected" else "the quality", record.stages[arm], metrics
-    audit_key = record.stages.get("audit") or record.stages.get("protected_set")
+            yield f"arms.{arm}" if arm != Arm.PROTECTED else "the quality", record.stages[arm], metrics
+    audit_key = record.stages.get(AUDIT) or record.stages.get(PROTECTED_SET)
     if audit_key and record.audibility:
         yield "audibility", audit_key, record.audibility
     for role, value in record.alignment.items():
@@ -164,6 +187,7 @@ def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
 
 
 def _not_finite(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of numbers that are not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path
     elif isinstance(value, Mapping):

@@ -27,31 +27,40 @@ class Markup(str):
 
 
 def markdown_text(text: str) -> str:
-    """A text, so escaped that Markdown shows it as it is. `Markup` stays as it is, but for what would end a cell."""
+    """Escape a text so that Markdown shows it as it is.
+
+    Args:
+        text: Any text; of `Markup`, which is Markdown already, only the separator of table cells is escaped.
+    """
     if isinstance(text, Markup):
         return text.replace("|", "\\|")
     return _EMPHASIS.sub(r"\\_", text.translate(_MARKDOWN)).replace("](", "]\\(")
 
 
 def number(value: float, form: str) -> str:
-    """A number in a format; a dash for NaN."""
+    """Format a number; a dash for NaN.
+
+    Args:
+        value: The number.
+        form: A format specification, such as ".3f".
+    """
     return DASH if math.isnan(value) else format(value, form)
 
 
 def bounds(interval: Interval) -> str:
-    """The ends of an interval, or that there is none."""
+    """Format the two ends of an interval; "one seed" where it has none, a dash where it has no mean."""
     if math.isnan(interval.mean):
         return DASH
     return f"{interval.low:+.3f} … {interval.high:+.3f}" if not math.isnan(interval.low) else "one seed"
 
 
 def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: str = "simple") -> str:
-    """A table as text.
+    """Format a table as text.
 
     Args:
-        headings: one a column.
-        body: [line][column].
-        style: of tabulate: "simple" for a terminal, "github" for Markdown, whose cells are escaped.
+        headings: One a column.
+        body: Text, [line][column].
+        style: A table format of tabulate: "simple" for a terminal, "github" for Markdown, whose cells are escaped.
     """
     from tabulate import tabulate
 
@@ -62,7 +71,11 @@ def text_table(headings: Sequence[str], body: Sequence[Sequence[str]], style: st
 
 
 def readable_json(value: Any, indent: str = "") -> str:
-    """Return JSON for a diff: what holds nothing but plain values stands on one line.
+    """Format JSON for review in a diff: a mapping or list of plain values is one line.
+
+    Args:
+        value: Any JSON value.
+        indent: The blanks before its first line.
 
     >>> print(readable_json({"a": {"x": 1, "y": 2}, "b": []}))
     {

@@ -1,4 +1,4 @@
-"""What tables and records call the plugins of a suite: short, and different where the plugins are."""
+"""Labels of a suite's plugins in tables and records: short, and different for different plugins."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["labels"]
 
 
 def labels(plugin_of: Mapping[str, str], files: set[str]) -> dict[str, str]:
-    """What to call each plugin of one kind.
+    """Return the label of every plugin of one kind.
 
-    A name that a suite gives stands as it is. A user's file is called by its plain name, and by as many of its folders
+    A name that a suite gives is its own label. A user's file is labelled by its plain name, preceded by as many folders
     as it takes to tell it from others: `v1/hum.py` and `v2/hum.py` become "v1/hum" and "v2/hum".
 
     Args:
-        plugin_of: name in the suite -> the plugin behind it, see `bench.plugins.locate`.
-        files: the names that are themselves paths of files.
+        plugin_of: Name in the suite -> the plugin behind it, see `bench.plugins.locate`.
+        files: The names that are themselves paths of files.
 
     Returns:
         Name -> label.

@@ -1,4 +1,4 @@
-"""A trial or a cell by what a table, a file or a message calls it."""
+"""Finds a trial or a cell by the name or id that a table, a file or a message gives it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Match:
-    """A cell that was asked for.
+    """The result of a search.
 
     Attributes:
         source: Where its records are.
@@ -40,7 +40,7 @@ class Match:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One record that is known."""
+    """One record of a source."""
 
     source: Source
     name: str
@@ -48,16 +48,17 @@ class _Entry:
 
     @property
     def cell(self) -> str:
+        """The record's name without the seed."""
         return re.sub(r"--s\d+$", "", self.name)
 
     def is_called(self, word: str) -> bool:
-        """Whether a word means it: its name, the first digits of its key, or its cell's name or id."""
+        """Return whether a word is its name, the first digits of its key, or its cell's name or id."""
         by_key = len(word) >= _SHORTEST and self.key.startswith(word.lower())
         return by_key or word in (self.name, self.cell) or word == cell_id(self.cell)
 
 
 def known_sources(roots: Iterable[Path]) -> list[Source]:
-    """Return where records are known to be: the suites that have any, and the runs in some stores.
+    """Return all places that hold records: the suites that have any, and the runs in some stores.
 
     Args:
         roots: The folders of local stores.

@@ -1,4 +1,4 @@
-"""The measures of audibility: which there are, what tables call them, and which way is louder."""
+"""The measures of audibility: names, headings, and the direction in which they grow louder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Measure(NamedTuple):
     form: str  # format specification
 
     def text(self, value: float) -> str:
-        """The value with its heading."""
+        """Return a value with its heading."""
         return f"{self.heading} {format(value, self.form)}"
 
 
@@ -23,18 +23,18 @@ class Measure(NamedTuple):
 AUDIBILITY = (
     Measure("snr_db", "SNR dB", ".1f"),
     Measure("segmental_snr_db", "segmental SNR dB", ".1f"),
-    Measure("masked_energy", "audible share", ".3f"),
+    Measure("masked_energy", "audible noise share", ".3f"),
     Measure("pesq", "PESQ", ".2f"),
     Measure("stoi", "STOI", ".3f"),
-    Measure("correlation", "noise-signal corr.", "+.2f"),
+    Measure("correlation", "noise-signal correlation", "+.2f"),
     Measure("velocity_change", "velocity change", ".1f"),
     Measure("velocity_gain_db", "velocity gain dB", "+.1f"),
     Measure("notes_added", "notes added", ".1%"),
     Measure("notes_removed", "notes removed", ".1%"),
     Measure("notes_altered", "notes altered", ".1%"),
-    Measure("sounding_change", "cells changed", ".1%"),
+    Measure("sounding_change", "roll cells changed", ".1%"),
 )
-# Of these a budget is the most that is allowed, of all others the least.
+# A budget limits these from above, and all other measures from below.
 CEILINGS = (
     "masked_energy",
     "velocity_change",
@@ -45,11 +45,11 @@ CEILINGS = (
     "notes_altered",
     "sounding_change",
 )
-# The one measure that stands for audibility: the first of these that was measured.
+# The measure on the audibility axis: the first of these that was measured.
 AXES = ("snr_db", "notes_added", "sounding_change", "velocity_change")
 LEAST_CORRELATION = 0.1  # the least mean correlation of noise and signal, in any row, that is worth a column
 
 
 def measure(name: str) -> Measure:
-    """The measure of a name; one that has no column is called by its name."""
-    return next((listed for listed in AUDIBILITY if listed.name == name), Measure(name, name, ".3g"))
+    """Return the measure of a name; for a name without a column, one headed by the name itself."""
+    return next((entry for entry in AUDIBILITY if entry.name == name), Measure(name, name, ".3g"))

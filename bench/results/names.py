@@ -1,4 +1,4 @@
-"""What rows, cells and records are called: they follow from what was asked."""
+"""Names of rows, cells and records, which follow from a trial's plugins and settings; and content keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records packed into an archive and a summary, unpacked into files, and archives brought from elsewhere."""
+"""Packs records into an archive and a summary, unpacks them into files, and downloads archives."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pack(source: Source, archive_path: Path, summary_path: Path) -> Packed:
     """Pack records into an archive and write the summary of it.
 
     Args:
-        source: The records: a folder of them, or an archive that is to be written anew.
+        source: The records: a folder of them, or an archive to write again.
         archive_path: The archive to write.
         summary_path: The summary to write.
 
@@ -76,12 +76,12 @@ def pack(source: Source, archive_path: Path, summary_path: Path) -> Packed:
 
 
 def origin(source: Source) -> dict[str, Any]:
-    """Return what a summary says of the archive that its records are from; of a folder its path alone."""
+    """Return the summary's entry for the archive of its records; for a folder, its path alone."""
     return describe(source.path) if archive.is_archive(source.path) else {"file": str(source.path), "sha256": ""}
 
 
 def describe(archive_path: Path) -> dict[str, Any]:
-    """Return what a summary says of its archive: its file's name, SHA-256 and size, and how many records it holds."""
+    """Return the summary's entry for an archive: file name, SHA-256, size and number of records."""
     return {
         "file": archive_path.name,
         "sha256": archive.sha256(archive_path),
@@ -141,11 +141,11 @@ def unpack(source: Source, out: Path, limit: int = MOST_UNPACKED) -> int:
 
 
 def pull(source: str, target: Path, sha256: str) -> int:
-    """Bring an archive from a URL or path, and keep it only if it is the one that is expected.
+    """Copy an archive from a URL or path, and keep it only if it has the expected SHA-256.
 
     Args:
         source: A path, or a URL that fsspec knows (https://, s3://, ...).
-        target: Where the archive is to lie.
+        target: The file to write.
         sha256: The SHA-256 that its file must have, 64 hexadecimal digits.
 
     Returns:
@@ -168,7 +168,7 @@ def pull(source: str, target: Path, sha256: str) -> int:
 
 
 def pinned(suite: str) -> tuple[Path, str]:
-    """Return where the archive of a suite belongs, and the SHA-256 that its summary says.
+    """Return where the archive of a suite belongs, and the SHA-256 in its summary.
 
     Args:
         suite: A suite's TOML file, or the name of one that comes with bench.

@@ -98,7 +98,7 @@ class _Shared:
             name: pydantic.TypeAdapter[Any](Record.model_fields[name].annotation or Any) for name in self._FIELDS
         }
         self._plugin = pydantic.TypeAdapter(PartRecord)
-        self._checked: dict[tuple[str, int], tuple[Any, Any]] = {}  # with the value, whose id this is
+        self._cache: dict[tuple[str, int], tuple[Any, Any]] = {}  # with the value, whose id this is
 
     def record(self, data: Mapping[str, Any]) -> Record:
         """Build a record from its JSON object."""
@@ -107,6 +107,7 @@ class _Shared:
         return record.model_copy(update={name: self._field(name, data[name]) for name in self._FIELDS if name in data})
 
     def _trial(self, trial: dict[str, Any]) -> dict[str, Any]:
+        """Check the plugins of a trial, each distinct one once."""
         for role in ("dataset", "defense", "reference", "adaptation", "attacker"):
             if trial[role] is not None:
                 trial[role] = self._once("plugin", trial[role], self._plugin)
@@ -124,12 +125,12 @@ class _Shared:
     def _once(self, kind: str, value: Any, adapter: pydantic.TypeAdapter[Any], identity: Any = None) -> Any:
         """Check a value unless the same object was checked before. identity: what to remember it by, if not itself."""
         at = (kind, id(value if identity is None else identity))
-        if at not in self._checked:
+        if at not in self._cache:
             try:
-                self._checked[at] = (value, adapter.validate_python(value))
+                self._cache[at] = (value, adapter.validate_python(value))
             except pydantic.ValidationError as error:
                 raise ValueError(f"{kind}: {_line(error)}") from error
-        return self._checked[at][1]
+        return self._cache[at][1]
 
 
 def _upgraded(data: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The record of a trial: what was asked, what came out item by item, what it cost, and where it was run.
+"""The record of a trial: its plugins and parameters, the results item by item, the cost, and the provenance.
 
 A record holds what was measured. Whatever follows from that (its name, the row of the table, the score, the validity
 check that every attacker must pass, why a number is null) is computed when it is read. NaN and infinity are written as
@@ -42,6 +42,8 @@ _SEED = "s"  # before the seed, in a record's name
 
 
 class _Strict(pydantic.BaseModel):
+    """A model that refuses unknown fields and is not changed."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
@@ -51,7 +53,7 @@ class PartRecord(_Strict):
     Attributes:
         name: The plugin's name.
         label: What tables call it: the name, unless a suite says otherwise.
-        version: The version that it says of itself.
+        version: The version that it declares.
         digest: A digest of its source.
         data: A fingerprint of the files that it reads beside its source; "" for none.
         overrides: The parameters that the user set.
@@ -68,17 +70,17 @@ class PartRecord(_Strict):
 
 
 class TrialRecord(_Strict):
-    """What was asked.
+    """A trial's plugins and settings.
 
     Attributes:
-        dataset: What is published.
-        defense: What protects it.
-        knowledge: What the defender knows of the attacker.
+        dataset: The data set that is published.
+        defense: The defense that protects it.
+        knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
         surrogates: The attackers that the defender may use, by `knowledge`.
         expects: The adaptations that the defender prepares for.
         reference: The defense that a matched control is as audible as.
-        adaptation: What the attacker does to win anyway.
-        attacker: What learns.
+        adaptation: The attacker's adaptation; None for none.
+        attacker: The attacker.
         seed: The seed of all random numbers.
         preset: The budget: smoke, small or full.
         control: Which control this is: clean, matched or scramble; "" for a defense.
@@ -140,10 +142,10 @@ class Record(_Strict):
 
     Attributes:
         schema_version: Of this form.
-        key: Names the trial by content: parameters, plugins' source, engine.
+        key: The trial's content key: a digest of parameters, plugins' source and engine.
         status: Whether it has results.
         error: Of a failed trial: stage, type, message and the tail of the traceback.
-        trial: What was asked.
+        trial: Its plugins and settings.
         metric: Which of the attacker's metrics is scored.
         arms: Arm -> metric -> one value a held-out item, higher is better.
         ids: The held-out items, in the order of `arms`.
@@ -156,7 +158,7 @@ class Record(_Strict):
         audibility_ids: Those clips: all or, of a large set, some that are evenly spread.
         distance: Protected set and generated sets -> FAD, KAD and their floors, from real data.
         music: Set -> metrics of piano rolls.
-        crafting_log: One row a round: what the defense told of its surrogates; never scored.
+        crafting_log: One row a round: what the defense logged of its surrogates; never scored.
         input_change: For each training item, the share of what the attacker reads that differs from the clean one.
         stages: Role -> key of its artefact in the store.
         cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
@@ -205,6 +207,7 @@ class Record(_Strict):
 
     @property
     def _cell(self) -> tuple[str, ...]:
+        """The labels that name the cell."""
         trial = self.trial
         return trial.dataset.label, trial.row, trial.knowledge, trial.attacker.label, trial.adaptation_label
 
@@ -216,12 +219,25 @@ class Record(_Strict):
         return [at for at, label in enumerate(self.labels) if label == self.trial.share]
 
     def quality(self, arm: str, metric: str = "") -> list[Number]:
-        """Return an arm's values of the items that are scored; none where the record has no such arm."""
+        """Return an arm's values for the items that are scored.
+
+        Args:
+            arm: The arm's name.
+            metric: A metric of the attacker; by default the one that is scored.
+
+        Returns:
+            One value a scored item; empty where the record has no such arm.
+        """
         values = self.arms.get(arm, {}).get(metric or self.metric, [])
         return [values[at] for at in self.scored] if values else []
 
     def mean(self, arm: str, metric: str = "") -> float:
-        """Return the mean quality of an arm; NaN where it has no number."""
+        """Return the mean quality of an arm over the items that are scored; NaN where there is no number.
+
+        Args:
+            arm: The arm's name.
+            metric: A metric of the attacker; by default the one that is scored.
+        """
         return mean(self.quality(arm, metric))
 
     @cached_property
@@ -246,7 +262,7 @@ class Record(_Strict):
 
     @property
     def notes(self) -> dict[str, str]:
-        """Why numbers are null: where they stand -> the reason."""
+        """Why numbers are null: their path in the record -> the reason."""
         notes = {}
         for metric, values in self.audibility.items():
             if None in values:

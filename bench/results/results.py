@@ -52,11 +52,11 @@ class Results:
 
     def __str__(self) -> str:
         """Return a line a row: rank, defense, score with its interval, best response."""
-        head = ["rank", "defense", "knowledge", "learning denied", "95 %", "best response", "seeds"]
+        head = ["rank", "defense", "knowledge", "learning denied", "95 % interval", "best response", "seeds"]
         return text_table(head, [_row(row) for row in self.rows])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a data frame with a row a trial: what was asked, the score, means of arms and audibility, cost.
+        """Return a data frame with a row a trial: its settings, the score, means of arms and audibility, cost.
 
         Raises:
             UsageError: pandas is not installed.
@@ -102,7 +102,7 @@ def _row(row: Row) -> list[str]:
 
 
 def _line(record: Record) -> dict[str, Any]:
-    """Return what a data frame says of a trial."""
+    """Return a trial as a row of the data frame."""
     trial = record.trial
     return {
         "dataset": trial.dataset.label,

@@ -16,7 +16,7 @@ class Role:
     """A role of plugins in a trial.
 
     Attributes:
-        name: the field of a trial, and of what a record says was asked.
+        name: the field of a trial and of a `TrialRecord`.
         kind: which plugins can have it.
         title: what pages call it.
         many: whether several plugins may have it.
@@ -41,13 +41,13 @@ ROLES = (
 
 
 def parts_of(trial: Any) -> Iterator[tuple[Role, Any]]:
-    """The plugins of a trial, each with its role.
+    """Yield the plugins of a trial, each with its role.
 
     Args:
-        trial: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+        trial: A `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
 
     Yields:
-        (role, plugin): a `Part` of a trial, a `PartRecord` of a record.
+        Role and plugin: a `Part` of a trial, a `PartRecord` of a record.
     """
     for role in ROLES:
         value = getattr(trial, role.name)
@@ -57,14 +57,14 @@ def parts_of(trial: Any) -> Iterator[tuple[Role, Any]]:
 
 
 def map_parts(trial: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any]:
-    """Every role's plugins, each put through a function: fields for another form of the same trial.
+    """Apply a function to every plugin of a trial, and return the fields of another form of the same trial.
 
     Args:
-        trial: a `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
-        function: (role, plugin) -> what stands in its place.
+        trial: A `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
+        function: Maps a role and its plugin to a value.
 
     Returns:
-        Name of the role -> the result, a tuple of results where several plugins may have the role, None for no plugin.
+        Name of the role -> the value; a tuple for a role of several plugins, None for a role without one.
     """
     fields: dict[str, Any] = {}
     for role in ROLES:

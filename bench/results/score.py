@@ -165,12 +165,13 @@ def learns_check(clean: Sequence[float], untrained: Sequence[float], groups: Seq
 
 
 def _arms(*arms: Sequence[float]) -> tuple[_Items, _Items, _Items]:
+    """Return the qualities of the three scored arms as arrays."""
     c, p, u = (np.asarray(arm, dtype=np.float64) for arm in arms)
     return c, p, u
 
 
 def _complete(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
-    """The items that all three arms have."""
+    """Return the items for which all three arms have a number."""
     present = ~np.isnan(c + p + u)
     return c[present], p[present], u[present]
 
@@ -188,6 +189,7 @@ def _filled(c: _Items, p: _Items, u: _Items) -> tuple[_Items, _Items, _Items]:
 
 
 def _ratio(c: _Items, p: _Items, u: _Items) -> float:
+    """Return learning denied of the arms' means; NaN without items."""
     return learning_denied(float(c.mean()), float(p.mean()), float(u.mean())) if len(c) else math.nan
 
 

@@ -1,6 +1,6 @@
 """Where records are: a folder of record files, one record file, an archive, or a suite by name or file.
 
-Whatever reads records takes any of these. A suite's records lie beside its file: in `records/NAME.jsonl.xz`, an
+All commands that read records take any of these. A suite's records are beside its file: in `records/NAME.jsonl.xz`, an
 archive, or in `records/NAME/`, a folder. Where both are there the folder is read, since running a suite again writes
 there; `bench records pack` makes an archive of it.
 """
@@ -43,7 +43,7 @@ class Source:
 
 
 def find(word: str | Path) -> Source:
-    """Find the records that a word means.
+    """Find records by the word that a user gives.
 
     Args:
         word: A folder of record files, one record file, an archive, a suite's TOML file, or the name of a suite that
@@ -75,7 +75,7 @@ def read(source: Source) -> Mapping[str, Record]:
     """Read records.
 
     Returns:
-        Where each stands -> the record: a file's name, or the name of the record in an archive.
+        Name of the file, or of the record in an archive -> the record.
 
     Raises:
         DataError: There are none, one is no record, or one leads elsewhere.

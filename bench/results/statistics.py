@@ -29,6 +29,7 @@ class Interval:
 
     @property
     def width(self) -> float:
+        """The distance between the bounds."""
         return self.high - self.low
 
 
@@ -46,7 +47,15 @@ def mean(values: Iterable[float | None]) -> float:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean and Student t interval of independent values, one a seed. NaN bounds for fewer than two."""
+    """Compute the mean of independent values and its Student t interval.
+
+    Args:
+        values: One a seed.
+        level: Coverage.
+
+    Returns:
+        The interval; its bounds are NaN for fewer than two values.
+    """
     x = np.asarray(values, dtype=np.float64)
     mean = float(x.mean()) if len(x) else math.nan
     if len(x) < 2:
@@ -80,7 +89,15 @@ def clustered_mean(values: Sequence[float], groups: Sequence[str]) -> tuple[floa
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p of Student's paired t test over seeds. NaN for fewer than two pairs; 1 for no difference at all."""
+    """Compute the two-sided p of Student's paired t test.
+
+    Args:
+        first: One value a seed.
+        second: The values to compare with, in the same order of seeds.
+
+    Returns:
+        The p value; NaN for fewer than two pairs, 1 where the two are equal.
+    """
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     if len(difference) < 2:
         return math.nan
@@ -98,7 +115,14 @@ def two_sided_p(t: float, freedom: float) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the given order. NaN stays NaN and does not count."""
+    """Adjust p values for multiple tests (Holm 1979).
+
+    Args:
+        p: The p values. NaN is a test that was not made; it does not count.
+
+    Returns:
+        The adjusted values in the same order; NaN stays NaN.
+    """
     by_size = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
     adjusted_p = [math.nan] * len(p)
     largest = 0.0
@@ -160,7 +184,12 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
 
 
 def t_quantile(freedom: float, level: float) -> float:
-    """Half the width of a two-sided Student t interval, in standard errors."""
+    """Return half the width of a two-sided Student t interval, in standard errors.
+
+    Args:
+        freedom: Degrees of freedom.
+        level: Coverage.
+    """
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + level / 2))

@@ -58,7 +58,7 @@ from bench.vocabulary import PRESETS, Kind
 
 __all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
 
-_PATHS = ("path", "source")  # parameters that say where a data set or weights lie
+_PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
@@ -122,7 +122,15 @@ class Suite(pydantic.BaseModel):
     _folder: Path | None = pydantic.PrivateAttr(None)  # of its file: where its relative paths start
 
     def resolve(self, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
-        """The plugin behind a name of the suite, of a user's file its path, and the parameters that the suite gives."""
+        """Return the plugin behind a name of the suite, and the parameters that the suite sets.
+
+        Args:
+            kind: The plugin's kind.
+            name: Its name in the suite's lists.
+
+        Returns:
+            The plugin's name, or the path of a user's file; and its parameters.
+        """
         tables: Parameters = getattr(self, plugins.SINGULAR[kind])
         params = dict(tables.get(name, {}))
         if kind == "defenses":
@@ -131,7 +139,7 @@ class Suite(pydantic.BaseModel):
         return plugin, {key: self._anchored(key, value) for key, value in params.items()}
 
     def _anchored(self, key: str, value: Any) -> Any:
-        """A parameter; where it is the path of data or weights, relative to the suite's file, as seen from here."""
+        """Return a parameter; a path of data or weights is made relative to the current folder."""
         if key not in _PATHS or not isinstance(value, str) or not value or self._folder is None:
             return value
         path = self._folder / Path(value).expanduser()
@@ -140,7 +148,7 @@ class Suite(pydantic.BaseModel):
         return value if path == Path(value) else os.path.relpath(path)
 
     def labels(self, kind: Kind) -> dict[str, str]:
-        """What tables call every plugin of a kind that the suite names."""
+        """Return the label in tables of every plugin of a kind that the suite names."""
         plugin_of = {name: self.resolve(kind, name)[0] for name in self.named(kind)}
         files = {
             name for name, plugin in plugin_of.items()
@@ -149,7 +157,7 @@ class Suite(pydantic.BaseModel):
         return labels(plugin_of, files)
 
     def named(self, kind: Kind) -> list[str]:
-        """Every name of a kind in the suite's lists."""
+        """Return every name of a kind in the suite's lists, each once."""
         names_of: dict[Kind, Sequence[str]] = {
             "datasets": self.datasets,
             "defenses": [*self.defenses, *self.controls],
@@ -159,7 +167,14 @@ class Suite(pydantic.BaseModel):
         return list(dict.fromkeys(names_of[kind]))
 
     def expected(self, defense: str) -> list[str]:
-        """The adaptations that the defender prepares for: the defense's own, or else the suite's."""
+        """Return the adaptations that the defender prepares for: the defense's own, or else the suite's.
+
+        Args:
+            defense: The defense's name in the suite.
+
+        Raises:
+            UsageError: They are not a list of names.
+        """
         adaptations = self.defense.get(defense, {}).get("expects", self.expects)
         if not isinstance(adaptations, list) or not all(isinstance(name, str) for name in adaptations):
             raise UsageError(f"[defense.{defense}] expects = {adaptations!r}: expected a list of adaptations")
@@ -208,7 +223,7 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a parameter can stand in a record and in a key: what JSON has, and no NaN or infinity."""
+    """Return whether a parameter is a JSON value without NaN and infinity, as records and keys need it."""
     if isinstance(value, list):
         return all(map(_is_plain, value))
     if isinstance(value, dict):

@@ -1,20 +1,22 @@
-"""The summary of a suite that is kept beside its archive to be read in a diff: one cell a few lines.
+"""The summary of a suite, in git beside its archive, made for review in a diff: a few lines a cell.
 
 It holds what a reviewer looks at and what tables print: scores by seed, what their interval needs, means of the arms
-and of audibility, keys of stages, and which plugins, packages and machine gave them. Everything in it follows from the
-archive, which `bench verify` and a test compare; values item by item stand in the archive alone.
+and of audibility, and which plugins, packages and machine gave them. Everything in it follows from the archive, which
+`bench verify` and a test compare. Values item by item are in the archive alone. So are the keys of stages: the key of a
+trial is a digest of those of its stages, so it differs where any of them does, and `bench show` prints them all.
 
     {
-      "format": "cloakbench results", "version": 1, "suite": "speech", "score_version": 1,
+      "format": "cloakbench results", "version": 2, "suite": "speech", "score_version": 1,
       "archive": {"file": "speech.jsonl.xz", "sha256": "...", "bytes": 460012, "records": 102},
       "plugins": {"m5@1c0ffee0": {"name": "m5", "version": 1, "digest": "...", "params": {...}}, ...},
       "environments": {"8d2b0a11": {"python": "3.11.7", ..., "packages": {...}}},
+      "runs": {"51f0c2de": {"command": "bench matrix ...", "commit": "a1cb3c879543", "environment": "8d2b0a11"}},
       "cells": [
         {
           "cell": {"id": "3f2a91", "dataset": "spoken_digits", "defense": "noise", ...},
           "score": {"mean": 0.12, "low": 0.1, "high": 0.14, "group_error": 0.01, "groups": 60, ...},
           "seeds": {"0": {"score": 0.125, "clean": 0.99, "protected": 0.87, "untrained": 0.1, "key": "5a2d2a71"}, ...
-          "audibility": {...}, "stages": {...}, "plugins": {...}, "provenance": {...}
+          "audibility": {...}, "plugins": {...}, "provenance": {"run": "51f0c2de", "at": "2026-11-25T08:45:52Z"}
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from bench.results.views import cell_in
 __all__ = ["FORMAT", "SUFFIX", "differences", "read", "summarise", "text", "write"]
 
 FORMAT = "cloakbench results"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".json"
 _LARGEST = 16 * 2**20  # bytes
 _KEY = 12  # digits of a key, which tell a million of them apart
@@ -58,7 +60,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
         archive: Name, SHA-256, size and number of records of the file that holds them.
 
     Returns:
-        A JSON object. Cells stand in the order of their names.
+        A JSON object. Cells are in the order of their names.
     """
     by_cell: dict[Cell, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.trial.seed):
@@ -66,6 +68,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
     scores = {cell_in(row, score): (row, score) for row in table.rows(records) for score in row.cells}
     plugins = {name: part for record in records for _, name, part in _plugins(record)}
     environments = {_environment_id(record): _environment(record) for record in records}
+    runs = {_run_id(record): _run(record) for record in records}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -74,6 +77,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
         "archive": dict(archive),
         "plugins": {name: plugins[name].model_dump(exclude={"label"}) for name in sorted(plugins)},
         "environments": {name: environments[name] for name in sorted(environments)},
+        "runs": {name: runs[name] for name in sorted(runs)},
         "cells": [_cell(cell, *scores[cell], by_cell[cell]) for cell in sorted(by_cell)],
     }
 
@@ -84,7 +88,16 @@ def text(summary: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write a summary, whole or not at all."""
+    """Write a summary, whole or not at all.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        summary: What `summarise` returned.
+
+    Raises:
+        DataError: The folder cannot be made.
+        UsageError: The file cannot be written.
+    """
     with io_errors(path.parent, "make"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
@@ -119,9 +132,12 @@ def differences(stored_summary: Mapping[str, Any], computed_summary: Mapping[str
     """Say where a summary differs from what its archive gives, a line each.
 
     Args:
-        stored_summary: The summary as it stands in a file.
+        stored_summary: The summary in a file.
         computed_summary: What `summarise` gives for the records of the archive.
     """
+    if stored_summary["version"] != computed_summary["version"]:
+        versions = f"version {stored_summary['version']}, expected {computed_summary['version']}"
+        return [f"{versions}: write the summary again with `bench records pack`"]
     lines = list(_compared("", stored_summary, computed_summary, skip={"cells"}))
     stored_cells, computed_cells = (
         {cell["cell"]["id"]: cell for cell in summary["cells"]} for summary in (stored_summary, computed_summary)
@@ -155,9 +171,7 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
     """Summarise one cell over its seeds."""
     first = records[0].trial
     interval = score.denied
-    keys = {role: None for record in records for role in record.stages}
     plugins_by_record = [{role: name for role, name, _ in _plugins(record)} for record in records]
-    commits = [(record.provenance.get("git") or {}).get("commit", "")[:_KEY] for record in records]
     return {
         "cell": {"id": cell.id, **cell._asdict()},
         "protocol": {"control": first.control, "scope": first.scope, "share": first.share, "preset": first.preset},
@@ -173,15 +187,12 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
         "seeds": {str(record.trial.seed): _seed(record) for record in records},
         "audibility": _rounded(row.audibility),
         "input_change": _rounded({"": score.input_change})[""],
-        "stages": {role: _once([record.stages.get(role, "")[:_KEY] for record in records]) for role in keys},
         "plugins": {
             role: _once([plugins.get(role, "") for plugins in plugins_by_record]) for role in plugins_by_record[0]
         },
         "provenance": {
-            "command": _once([str(record.provenance.get("command", "")) for record in records]),
-            "commit": _once(commits),
+            "run": _once([_run_id(record) for record in records]),
             "at": _once([str(record.provenance.get("at", "")) for record in records]),
-            "environment": _once([_environment_id(record) for record in records]),
         },
     }
 
@@ -213,6 +224,20 @@ def _environment(record: Record) -> dict[str, Any]:
 def _environment_id(record: Record) -> str:
     """Return eight digits that name an environment."""
     return digest(_environment(record))[:8]
+
+
+def _run(record: Record) -> dict[str, Any]:
+    """Return what many cells of a suite have in common: command, commit and environment."""
+    return {
+        "command": str(record.provenance.get("command", "")),
+        "commit": (record.provenance.get("git") or {}).get("commit", "")[:_KEY],
+        "environment": _environment_id(record),
+    }
+
+
+def _run_id(record: Record) -> str:
+    """Return eight digits that name a run."""
+    return digest(_run(record))[:8]
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, Number]:

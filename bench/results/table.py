@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.results.arms import ARMS, SCORED, Arm
+from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
 from bench.results.names import response_name
@@ -43,10 +43,12 @@ class CellScore:
 
     @property
     def response(self) -> str:
+        """The attacker, with its adaptation if it has one."""
         return response_name(self.attacker, self.adaptation)
 
 
 def _least(cells: Iterable[CellScore]) -> CellScore | None:
+    """Return the cell that denies least; None where none has a score."""
     scored = [cell for cell in cells if not math.isnan(cell.denied.mean)]
     return min(scored, key=lambda cell: cell.denied.mean, default=None)
 
@@ -72,7 +74,7 @@ class Row:
 
     @property
     def key(self) -> RowKey:
-        """What tells the row from the others of its data set."""
+        """The row's name among the rows of its data set: defense and knowledge."""
         return self.defense, self.knowledge
 
     @property
@@ -97,21 +99,29 @@ class Row:
 
 
 def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
-    """The rows of a table: ranked ones first, then those outside the budget, then the controls."""
+    """Compute the rows of a table.
+
+    Args:
+        records: The records of a suite.
+        budget: Audibility measure -> limit; rows outside it are not ranked.
+
+    Returns:
+        Ranked rows first, then those outside the budget, then controls.
+    """
     bins: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         trial = record.trial
         bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
     table_rows = [_row(key, group, budget or {}) for key, group in bins.items()]
-    ranked = [
+    ranked_rows = [
         row
         for ranking_group in dict.fromkeys(row.ranking_group for row in table_rows)
         for row in _ranked(table_rows, ranking_group)
     ]
-    return sorted(ranked, key=_order)
+    return sorted(ranked_rows, key=_order)
 
 
-# What records of older code say of a check and is not so: scrambled clips teach two thirds of what clean ones do.
+# Meanings in older records that proved wrong: scrambled clips teach two thirds of what clean ones do.
 _CORRECTED = {
     "The gain on codes shuffled in time is a small share: what is learned is music, not timbre.": (
         "The gain on test codes shuffled in time is a small share: order in time is used."
@@ -131,7 +141,7 @@ class CheckSummary:
 
 
 def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
-    """The validity checks of every attacker, one each."""
+    """Return the validity checks of every attacker, each at its worst seed."""
     checks: dict[str, list[CheckRecord]] = defaultdict(list)
     for record in records:
         for check in record.checks:
@@ -140,7 +150,15 @@ def check_summaries(records: Iterable[Record]) -> list[CheckSummary]:
 
 
 def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
-    """Say why rows have no score although trials ended well, a line each."""
+    """Say why rows have no score although their trials ended well.
+
+    Args:
+        rows: The rows of a table.
+        records: The records that they come from.
+
+    Returns:
+        One line a row that is void.
+    """
     void = {(row.dataset, *row.key): row for row in rows if row.best is None and row.shown is not None}
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for record in records:
@@ -154,13 +172,13 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     lines = []
     for key, row in void.items():
         reasons = failures.get(key) or ["the clean arm is exactly as good as the untrained one"]
-        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{more}")
+        suffix = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        lines.append(f"void: {row.defense} on {row.dataset} has no score: {reasons[0]}{suffix}")
     return lines
 
 
 def _worst(name: str, checks: Sequence[CheckRecord]) -> CheckSummary:
-    """The seed that is furthest on the failing side: a failed one before a passed one, one without a value first."""
+    """Return the seed furthest on the failing side: failed before passed, one without a value first."""
     passed = all(check.passed for check in checks)
 
     def distance(check: CheckRecord) -> float:
@@ -173,17 +191,18 @@ def _worst(name: str, checks: Sequence[CheckRecord]) -> CheckSummary:
 
 
 def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
+    """Compute a row from its records."""
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         cells[record.trial.attacker.label, record.trial.adaptation_label].append(record)
     good = [record for record in records if record.status == "ok"]
     audibility = {name: _mean(record.audibility[name] for record in good) for name in _measures(good)}
-    distances = [record.distance.get("protected_set", {}) for record in good]
+    distances = [record.distance.get(PROTECTED_SET, {}) for record in good]
     cpu_seconds = [
-        record.cost["protected_set"]["cpu_seconds"]
+        record.cost[PROTECTED_SET]["cpu_seconds"]
         for record in good
         # Without an audit stage, auditing was part of protecting and its cost part of this one.
-        if "protected_set" in record.cost and "audit" in record.stages
+        if PROTECTED_SET in record.cost and AUDIT in record.stages
     ]
     return Row(
         dataset=key[0],
@@ -201,13 +220,14 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
 
 
 def _keeps(name: str, value: float, limit: float) -> bool:
-    """A set without noise has no SNR and keeps every budget of it; a measure that was not made keeps nothing."""
+    """Return whether a value keeps its limit: a set without noise, so without SNR, does; a missing value does not."""
     if name in CEILINGS:
         return value <= limit
     return value >= limit or (math.isnan(value) and name in _NONE_WITHOUT_NOISE)
 
 
 def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
+    """Compute a cell from its records."""
     good = sorted((record for record in records if record.status == "ok"), key=lambda record: record.trial.seed)
     void = tuple(dict.fromkeys(check.name for record in good for check in record.void))
     arms = {arm: [_floats(record.quality(arm)) for record in good] for arm in SCORED}
@@ -235,7 +255,7 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
 
 
 def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
-    """The rows of one ranking group, with the ranks of those that may be ranked."""
+    """Return the rows of one ranking group, with ranks for those that may be ranked."""
     group = [row for row in rows if row.ranking_group == ranking_group]
     rankable = [row for row in group if row.best and row.inside and not row.control]
     ranking = rank([row.best.per_seed for row in rankable if row.best])
@@ -249,22 +269,25 @@ def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
 
 
 def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
+    """Return a row's sort key."""
     return row.dataset, row.control, row.share != 1, row.scope, row.rank is None, -row.score
 
 
 def _measures(records: list[Record]) -> list[str]:
-    """The names of the audibility measures."""
+    """Return the names of the audibility measures."""
     return list(records[0].audibility) if records else []
 
 
 def _mean(columns: Iterable[Sequence[Number]]) -> float:
-    """The mean over all values of all records."""
+    """Return the mean over all values of all records."""
     return mean(value for column in columns for value in column)
 
 
 def _floats(values: Sequence[Number]) -> list[float]:
+    """Return numbers with NaN in place of null."""
     return [_plain(value) for value in values]
 
 
 def _plain(value: Number) -> float:
+    """Return a number, or NaN for null."""
     return math.nan if value is None else value

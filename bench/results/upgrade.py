@@ -21,7 +21,7 @@ def _plugin(old: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _trial(old: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked, without the row's name, which follows from it."""
+    """Return a trial's plugins and settings without the row's name, which follows from them."""
     new = {key: value for key, value in old.items() if key not in ("row", "per")}
     for role in ("dataset", "defense", "reference", "adaptation", "attacker"):
         new[role] = _plugin(old[role])

@@ -1,4 +1,4 @@
-"""Rows and cells prepared once: Markdown, CSV, JSON, pages and the terminal only format these."""
+"""Rows and cells in the form that Markdown, CSV, JSON, pages and the terminal format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CellView:
 
     @property
     def response(self) -> str:
-        """The attacker, with what it does to win anyway."""
+        """The attacker, with its adaptation if it has one."""
         return self.score.response
 
     @property
@@ -94,12 +94,17 @@ class RowView:
         return next((cell.measured for cell in self.cells if cell.measured), None)
 
     def by_response(self) -> Mapping[str, CellView]:
-        """The cells by response."""
+        """Return the cells by response."""
         return {cell.response: cell for cell in self.cells}
 
 
 def cell_in(row: Row, cell: CellScore) -> Cell:
-    """The name of a row's cell."""
+    """Return the name of a row's cell.
+
+    Args:
+        row: The row.
+        cell: One of its cells.
+    """
     return Cell(row.dataset, row.defense, row.knowledge, cell.attacker, cell.adaptation)
 
 
@@ -109,7 +114,7 @@ def row_views(
     front: Sequence[Row] = (),
     audibility: Mapping[int, str] | None = None,
 ) -> tuple[RowView, ...]:
-    """Prepare rows for whoever shows them.
+    """Prepare rows for tables and pages.
 
     Args:
         rows: the rows, in the order of the table.
@@ -142,9 +147,11 @@ def row_views(
 
 
 def _cell(row: Row, score: CellScore, records: Sequence[Record]) -> CellView:
+    """Prepare one cell of a row."""
     slug = re.sub(r"--s\d+$", "", records[0].name) if records else ""
     return CellView(cell_in(row, score), slug, score, tuple(records), row.best is score)
 
 
 def _anchor(row: Row) -> str:
+    """Return the name of a row as an HTML anchor."""
     return "row-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{row.dataset} {row.defense} {row.knowledge}").strip("-").lower()

@@ -109,12 +109,12 @@ def test_the_python_of_the_page_reads_a_suite(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_tables_name_every_field() -> None:
-    page = PAGE.read_text().split("## What stands in a record")[1]
-    fields = [re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) for part in page.split("Of `trial`:")]
+    page = PAGE.read_text().split("## Fields of a record")[1]
+    fields = [re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) for part in page.split("Fields of `trial`:")]
     assert sorted(fields[0]) == sorted(Record.model_fields)
     assert sorted(fields[1]) == sorted(TrialRecord.model_fields)
-    last = page.split("Of a plugin:")[1].split("\n\n")[0]
+    last = page.split("A plugin has its")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", last)) == set(PartRecord.model_fields)
-    computed = re.findall(r"`(?:trial\.)?(\w+)`", page.split("Computed when")[1].split("Of `trial`:")[0])
+    computed = re.findall(r"`(?:trial\.)?(\w+)`", page.split("Computed when")[1].split("Fields of `trial`:")[0])
     known = {name for owner in (Record, TrialRecord) for name in dir(owner)} | {*Record.model_fields}
     assert set(computed) <= known

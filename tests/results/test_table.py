@@ -106,8 +106,8 @@ def test_what_is_longer_goes_down_the_page() -> None:
 def test_noise_that_copies_the_signal_has_a_column_that_says_so() -> None:
     honest, copy = ({"snr_db": [9.0] * 10, "correlation": [value] * 10} for value in (0.02, 0.6))
     headings, body = main_table(views([*seeds("a", 0.5, audibility=honest), *seeds("b", 0.4, audibility=copy)]))
-    assert {line[headings.index("noise-signal corr.")] for line in body} == {"+0.02", "+0.60"}
-    assert "noise-signal corr." not in main_table(views(seeds("a", 0.5, audibility=honest)))[0]
+    assert {line[headings.index("noise-signal correlation")] for line in body} == {"+0.02", "+0.60"}
+    assert "noise-signal correlation" not in main_table(views(seeds("a", 0.5, audibility=honest)))[0]
 
 
 def test_a_failed_trial_is_not_hidden() -> None:
@@ -130,8 +130,12 @@ def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
     rows = views(records)
     headings, body = main_table(rows)
     line = dict(zip(headings, body[0], strict=True))
-    assert (line["rank"], line["learning denied"], line["95 %"]) == ("void", DASH, DASH)
-    assert (line["q clean"], line["q protected"], line["q untrained"]) == ("0.5000", "0.5000", "0.5000")
+    assert (line["rank"], line["learning denied"], line["95 % interval"]) == ("void", DASH, DASH)
+    assert (line["quality, clean"], line["quality, protected"], line["quality, untrained"]) == (
+        "0.5000",
+        "0.5000",
+        "0.5000",
+    )
     assert response_table(rows)[1][0][-1] == "– (void)"
     (why,) = table.void_reasons(table.rows(records), records)
     assert why.startswith("void: cloak on songs has no score: 'learns clean data' failed for learner, seed 0 (0.000")

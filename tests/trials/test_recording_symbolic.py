@@ -73,14 +73,14 @@ def test_a_velocity_blind_attacker_is_denied_nothing_at_all(records: dict[tuple[
 def test_losses_stand_side_by_side(records: dict[tuple[str, str], Record]) -> None:
     reading = records["constant_epsilon", "reading"]
     assert [set(line) for line in reading.crafting_log] == [{"step", "loss"}] * 2
-    headings, body = losses.moved_table(list(records.values()))
+    headings, body = losses.losses_table(list(records.values()))
     assert len(headings) == len(body[0])
     row = dict(zip(headings, next(line for line in body if line[3] == "reading"), strict=True))
-    assert row["surrogate, last"] == f"{reading.crafting_log[-1]['loss']:.3f}"
-    assert row["on its own set, protected"] == f"{reading.epochs['protected'][-1]['loss']:.3f}"
-    assert row["held out, clean"] == f"{-reading.mean('clean'):.3f}"
+    assert row["surrogate loss, last round"] == f"{reading.crafting_log[-1]['loss']:.3f}"
+    assert row["training loss, protected"] == f"{reading.epochs['protected'][-1]['loss']:.3f}"
+    assert row["held-out loss, clean"] == f"{-reading.mean('clean'):.3f}"
     assert [line[1] for line in body] == ["constant_epsilon"] * 2
-    assert losses.moved_table([records["clean", "reading"]])[1] == []
+    assert losses.losses_table([records["clean", "reading"]])[1] == []
 
 
 def test_music_is_measured_beside_its_references(asked: Suite, records: dict[tuple[str, str], Record]) -> None:
@@ -99,7 +99,7 @@ def test_music_is_measured_beside_its_references(asked: Suite, records: dict[tup
 
 def test_the_page_of_a_symbolic_suite_has_them_all(asked: Suite, records: dict[tuple[str, str], Record]) -> None:
     text = markdown.page(Board(asked, tuple(records.values())), "bench matrix x.toml")
-    for heading in ("## What moved", "## Music of reading on band", "input changed", "velocity change"):
+    for heading in ("## Losses", "## Music of reading on band", "input changed", "velocity change"):
         assert heading in text
     assert "Epoch by epoch" not in text, "figures of music are no figures of epochs"
 

@@ -1,8 +1,7 @@
-"""What a tracker is told of a record: settings, final metrics, curves over training, tags.
+"""A record as an experiment tracker takes it: settings, final metrics, curves over training, tags.
 
 Names are paths (`quality/clean`), by which both trackers group. They hold letters, digits, `_ - . / :` and spaces only,
-since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. What a record does not know (null) is left out, never
-told as 0.
+since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. A null number is left out, never written as 0.
 
     denied                          learning denied
     quality/ARM                     the mean of the scored metric over the scored held-out items, higher is better
@@ -10,11 +9,11 @@ told as 0.
     audibility/METRIC               mean over clips
     distance/SET/METRIC, music/SET/METRIC
     input change                    the share of the attacker's input that differs, mean over the training set
-    gate/NAME                       the value that the gate looked at
+    gate/NAME                       the value of a validity check
     cost/seconds, cost/cpu_seconds  of all stages, each once, however many roles it has
     cost/peak_memory_mb             the most that any stage took
     epochs/ARM/COLUMN               curves: the attacker's training, by its own steps
-    crafting/COLUMN                 curves: what the defense told of its surrogates, by round
+    crafting/COLUMN                 curves: what the defense logged of its surrogates, by round
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Facts:
     key: str
     ok: bool
     at: float  # when its last stage was made, seconds since 1970
-    settings: Mapping[str, Setting]  # what was asked: names, parameters, seed
+    settings: Mapping[str, Setting]  # names, parameters, seed
     sources: Mapping[str, str]  # version and digest of each plugin
     metrics: Mapping[str, float]
     curves: Mapping[str, Curve]
@@ -56,7 +55,12 @@ class Facts:
 
 
 def of(record: Record, suite: str) -> Facts:
-    """The facts of one record of a suite."""
+    """Prepare one record for a tracker.
+
+    Args:
+        record: The record.
+        suite: The name of its suite.
+    """
     parts = _parts(record)
     return Facts(
         suite=suite,
@@ -78,11 +82,12 @@ def of(record: Record, suite: str) -> Facts:
 
 
 def _parts(record: Record) -> dict[str, PartRecord]:
-    """The plugins whose parameters are told, by role."""
+    """Return the plugins whose parameters are exported, by role."""
     return {role.name: part for role, part in parts_of(record.trial) if not role.many}
 
 
 def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple[str, Setting]]:
+    """Yield names, parameters and seed of a trial."""
     trial = record.trial
     yield "row", trial.row
     yield "adaptation", "none"
@@ -104,6 +109,7 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
 
 
 def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
+    """Yield the final metrics of a trial; null for those that it has no number for."""
     yield "denied", record.denied
     for arm, metrics in record.arms.items():
         yield f"quality/{arm}", record.mean(arm)
@@ -126,6 +132,7 @@ def _metrics(record: Record) -> Iterator[tuple[str, Number]]:
 
 
 def _curves(record: Record) -> Iterator[tuple[str, Curve]]:
+    """Yield the training curves of a trial."""
     groups = {f"epochs/{arm}": lines for arm, lines in record.epochs.items()} | {"crafting": record.crafting_log}
     for group, lines in groups.items():
         for column in dict.fromkeys(column for line in lines for column in line if column != "step"):
@@ -136,12 +143,13 @@ def _curves(record: Record) -> Iterator[tuple[str, Curve]]:
 
 
 def _step(line: Mapping[str, Number], at: int) -> int:
-    """The row's own step, or its place where it has none."""
+    """Return a log line's own step, or its index where it has none."""
     step = line.get("step")
     return at if step is None else round(step)
 
 
 def _tags(record: Record, suite: str) -> dict[str, str]:
+    """Return what identifies a trial and where it comes from; empty values are left out."""
     git = record.provenance.get("git") or {}
     tags = {
         "suite": suite,
@@ -158,6 +166,7 @@ def _tags(record: Record, suite: str) -> dict[str, str]:
 
 
 def _finite(metrics: Iterable[tuple[str, Number]]) -> dict[str, float]:
+    """Return the metrics that have a finite number, under names that every tracker takes."""
     return {_name(name): float(value) for name, value in metrics if value is not None and math.isfinite(value)}
 
 
@@ -168,5 +177,5 @@ def _name(name: str) -> str:
 
 
 def _seconds(at: Any) -> float:
-    """A record that says no time (its first stage failed) was made before now: so now is told."""
+    """Return a time in seconds since 1970; now, for a record without one, whose first stage failed."""
     return datetime.fromisoformat(at).timestamp() if isinstance(at, str) else time.time()

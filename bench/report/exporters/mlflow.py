@@ -64,7 +64,7 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
 
 
 def is_folder(out: str) -> bool:
-    """Whether `out` is a plain folder, not a server or a database."""
+    """Return whether `out` is a plain folder, not the URI of a server or a database."""
     return "://" not in out and out != "databricks"
 
 
@@ -161,4 +161,5 @@ def _log(client: Any, experiment: str, run: Facts) -> None:
 
 
 def _line(error: Exception) -> str:
+    """Return the first line of an error."""
     return str(error).strip().splitlines()[0]

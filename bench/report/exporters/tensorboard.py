@@ -114,6 +114,7 @@ def _end(run: Facts) -> Any:
 
 
 def _scalar(name: str, value: float) -> Any:
+    """Return a summary that holds one number."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     return Summary(value=[Summary.Value(tag=name, simple_value=value)])
