@@ -52,6 +52,7 @@ def matrix(trials: int) -> Suite:
 
 
 def _numbers(rng: random.Random) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
+    """Invented qualities by arm, and signal-to-noise ratios."""
     levels = {"protected": 0.6, "clean": 0.9, "untrained": 0.1, "clean_adapted": 0.8}
     arms = {arm: {"accuracy": [rng.gauss(level, 0.05) for _ in range(_ITEMS)]} for arm, level in levels.items()}
     return arms, [rng.gauss(20, 1) for _ in range(_ITEMS)]
