@@ -20,6 +20,15 @@ PARTS = {
     "attacker": ["linear"],
     "adaptation": ["quieter", "halves"],
 }
+SLOW_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give slow tests an hour, by whatever command they are started; the 300 s of the others end them half-way."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 @pytest.fixture(scope="session")

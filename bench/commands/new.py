@@ -29,7 +29,7 @@ PluginKind = Literal["defense", "attacker", "adaptation", "dataset"]
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 _KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
-_TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers", "dataset": "datasets"}
+_TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers/adaptive", "dataset": "datasets"}
 _LONGEST = 64  # characters of a name: files, modules and a package are called by it
 _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN = frozenset({"none", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own

@@ -345,9 +345,21 @@ def test_music_for_other_tracks_than_the_models_is_refused() -> None:
 # --- what it learns
 
 
-@pytest.mark.parametrize("parameters", [{}, {"encoding": "octuple"}, {"permute": True, "merges": 20}])
-def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
-    data, net = band(32), attacker(steps=30, **parameters)
+# Gain in nats and the share of it that notes at wrong times have, over five or six seeds: 1.72 (SD .14) and .0 (.12);
+# octuples 1.14 (.18) and .42 (.10), which overfit after 20 steps; permuted and merged 1.69 (.11) and .31 (.08). Every
+# limit lies 2.7 SD or more away. A learner that stops after a third of the steps gains .80, .61 and .72: too little.
+# The limits of the validity checks are for whole pieces.
+@pytest.mark.parametrize(
+    ("parameters", "least_gain", "most_structure"),
+    [
+        ({"steps": 30}, 1.1, 0.5),
+        ({"steps": 20, "encoding": "octuple"}, 0.65, 0.85),
+        ({"steps": 30, "permute": True, "merges": 20}, 1.1, 0.65),
+    ],
+    ids=["mmr", "octuple", "permuted"],
+)
+def test_it_learns_the_band(parameters: dict[str, Any], least_gain: float, most_structure: float) -> None:
+    data, net = band(32), attacker(**parameters)
     train, test = data.select(range(24)), data.select(range(24, 32))
     frequencies = net.model(train, rng())
     net.prior(frequencies, train)
@@ -355,11 +367,9 @@ def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
     qualities = [
         {name: float(v.mean()) for name, v in net.quality(model, test).items()} for model in (trained, frequencies)
     ]
-    # Over four seeds the gain is 1.9 nats (SD .5) and notes at wrong times have .34 of it (SD .13): limits three and
-    # four SD away. Those of the validity checks are for whole pieces, and one draw of twelve fails them here.
     gain, structure = net.validity(*qualities)
-    assert gain.value > 0.4
-    assert structure.value < 0.85
+    assert gain.value > least_gain
+    assert structure.value < most_structure
 
 
 @pytest.mark.slow

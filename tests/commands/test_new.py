@@ -139,7 +139,7 @@ def test_the_next_commands_are_said(
     [
         ("defense", "defenses/my_idea.py", "tests/defenses/test_my_idea.py"),
         ("attacker", "attackers/my_idea.py", "tests/attackers/test_my_idea.py"),
-        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/test_my_idea.py"),
+        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/adaptive/test_my_idea.py"),
         ("dataset", "datasets/my_idea.py", "tests/datasets/test_my_idea.py"),
     ],
 )
