@@ -7,8 +7,10 @@ made them, and the regression gate never compares records of different devices.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ CPU = "cpu"
 _GIB = 2**30
 _USABLE = 0.9  # of an accelerator's memory: the rest is fragmentation and what others hold
 CONTEXT_GB = 0.5  # what CUDA holds for each process, measured on an H200
+# What the drivers of accelerators leave in /dev: NVIDIA's (of Jetson boards and WSL too) and AMD's.
+_DEVICE_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 _FORMS = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -45,6 +49,8 @@ class Accelerator:
 
 def accelerators() -> tuple[Accelerator, ...]:
     """Every accelerator that torch can use here."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(map(glob.glob, _DEVICE_FILES)):
+        return ()  # without importing torch, which takes seconds
     import torch
 
     if not torch.cuda.is_available():

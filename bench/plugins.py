@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 from bench import compat, sources
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
+from bench.files import Terminated
 from bench.guard import exit_raises, exit_sentence
 from bench.vocabulary import PRESETS, Kind
 
@@ -135,13 +137,23 @@ def load(kind: Kind, name: str) -> type[Any]:
                     return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
-    except SystemExit as error:
-        raise PluginError(f"{listing.title} cannot be imported: {exit_sentence(error)}") from error
-    except Exception as error:
-        reason = explained(error)
-        cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
-        raise PluginError(f"{listing.title} cannot be imported: {cause}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
+        raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
     raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
+
+
+def _cause(error: BaseException) -> str:
+    """Why a plugin's own code failed, and where, on one line."""
+    if isinstance(error, SystemExit):
+        return exit_sentence(error)
+    if isinstance(error, Exception) and (reason := explained(error)) is not error:
+        return str(reason)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    words = " ".join(str(error).split())
+    return type(error).__name__ + (f": {words}" if words else "") + ("" if isinstance(error, SyntaxError) else where)
 
 
 def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
@@ -180,10 +192,12 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         raise _refused(kind, name, error) from error
-    except SystemExit as error:
-        raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
-        raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
+        raise UsageError(f"{SINGULAR[kind]} '{name}': {' '.join(str(error).split())}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}' cannot be built: {_cause(error)}") from error
 
 
 def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
