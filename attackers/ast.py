@@ -125,6 +125,7 @@ class Ast(Attacker[Clips]):
 
     @property
     def _tiny(self) -> bool:
+        """Whether it is the tiny model, not a checkpoint."""
         return self.checkpoint == "tiny" and not self.path
 
     def _folder(self) -> Path:

@@ -7,8 +7,10 @@ device that was used, and the regression gate never compares records of differen
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ CPU = "cpu"
 _GIB = 2**30
 _USABLE = 0.9  # share of an accelerator's memory; the rest is fragmentation and other processes
 CONTEXT_GB = 0.5  # memory that CUDA reserves for each process, measured on an H200
+# What the drivers of accelerators leave in /dev: NVIDIA's (of Jetson boards and WSL too) and AMD's.
+_DEVICE_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 _FORMS = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -49,6 +53,8 @@ def accelerators() -> tuple[Accelerator, ...]:
     Returns:
         The accelerators, in torch's order; empty without CUDA.
     """
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(map(glob.glob, _DEVICE_FILES)):
+        return ()  # without importing torch, which takes seconds
     import torch
 
     if not torch.cuda.is_available():

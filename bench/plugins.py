@@ -1,11 +1,10 @@
 """Plugins are files: listing without import, loading by name, parameters, and the digest of their code.
 
 Built-in plugins are in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it
-in a wheel. They are importable as `bench.defenses` and so on, which are empty modules whose `__path__` is the folder.
-The folders have no `__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third
-parties use the entry point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their
-names are `distribution/name`, so that they cannot clash with a built-in's name. A path that ends in `.py` is a user's
-file, and the path of a folder with an `__init__.py` a plugin in that folder.
+in a wheel, and importable as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have
+no `__init__.py`, so that our `datasets/` never hides the Hugging Face library. Third parties use the entry point groups
+`bench.defenses`, ..., named `distribution/name`, so that they cannot clash with a built-in's name. A path that ends in
+`.py`, or of a folder with an `__init__.py`, is a user's plugin.
 """
 
 from __future__ import annotations
@@ -68,39 +67,53 @@ class Listing:
 
     @property
     def title(self) -> str:
-        """Its name in messages: kind and name, and its file where the name does not say it."""
+        """What messages call it: its kind and name, and its file where the name does not say it."""
         origin = "" if self.name == str(self.path) else f" ({self.path or self.origin})"
         return f"{SINGULAR[self.kind]} '{self.name}'{origin}"
 
 
 def home() -> Path:
-    """Return the folder of the plugin folders and of `leaderboards/`: the checkout's root, or `bench/` in a wheel."""
+    """The folder that holds the plugin folders and `leaderboards/`: the checkout's root, or `bench/` in a wheel."""
     package = Path(__file__).resolve().parent
     return package.parent if (package.parent / "defenses").is_dir() else package
 
 
 def names(kind: Kind) -> dict[str, Listing]:
-    """Return name -> listing of every plugin of a kind, in order. Nothing is imported."""
+    """Every plugin of a kind by name, in order. Nothing is imported."""
     return {listing.name: listing for listing in (*_ours(kind), *_theirs(kind))}
 
 
 def find(kind: Kind, name: str) -> Listing:
-    """Return the listing of one plugin. Raise `PluginError`, which names the nearest known one, where there is none."""
+    """The listing of one plugin, or a `PluginError` that names the nearest known one."""
     located = locate(kind, name)
     if located.endswith(".py"):
         path = Path(located)
         if not path.is_file():
-            raise PluginError(
-                f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
-            )
+            near = sources.file_called(name.removesuffix(".py"))
+            hint = f"did you mean '{near}'?" if near else "give a path to a Python file or a name from `bench list`"
+            raise PluginError(f"no {SINGULAR[kind]} file '{name}': {hint}")
         return Listing(kind, name, _summary(path), "file", path)
     file = _our_files(kind).get(name)
     if file:
         return Listing(kind, name, _summary(file), "built in", file)
     available = names(kind)
     if name not in available:
-        raise PluginError(unknown(SINGULAR[kind], name, available))
+        raise PluginError(unlisted(SINGULAR[kind], name, available))
     return available[name]
+
+
+def unlisted(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
+
+    Args:
+        what: the kind of plugin, in the singular, or "plugin".
+        name: as the user wrote it.
+        available: the names that there are.
+    """
+    near = sources.file_called(name)
+    if near:
+        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
+    return unknown(what, name, available)
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -121,7 +134,7 @@ def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """Return the plugin's class. Raise `PluginError` that says which plugin failed and why."""
+    """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
     compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
     try:
@@ -141,7 +154,7 @@ def load(kind: Kind, name: str) -> type[Any]:
         raise
     except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
         raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
-    raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
+    raise PluginError(unlisted(SINGULAR[kind], name, names(kind)))
 
 
 def _cause(error: BaseException) -> str:
@@ -156,29 +169,26 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__ + (f": {words}" if words else "") + ("" if isinstance(error, SyntaxError) else where)
 
 
-def build(kind: Kind, name: str, overrides: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
-    """The plugin with its parameters: the fields' defaults, then the preset's, then those given.
-
-    Raises `UsageError` for a parameter that the plugin does not have or a value of the wrong type.
-    """
+def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
+    """Build a plugin from its defaults, the preset and the given parameters. Raise `UsageError` for a bad parameter."""
     cls = load(kind, name)
-    return from_parameters(kind, name, cls, parameters(kind, name, cls, overrides, preset))
+    return from_parameters(kind, name, cls, parameters(kind, name, cls, given, preset))
 
 
 def parameters(
-    kind: Kind, name: str, cls: type[Any], overrides: Mapping[str, Any] | None = None, preset: str = "small"
+    kind: Kind, name: str, cls: type[Any], given: Mapping[str, Any] | None = None, preset: str = "small"
 ) -> dict[str, Any]:
     """The preset's parameters with those given laid over them; what is absent has the field's default."""
     if preset not in PRESETS:
         raise UsageError(unknown("preset", preset, PRESETS))
-    merged = {**cls.presets.get(preset, {}), **(overrides or {})}
+    merged = {**cls.presets.get(preset, {}), **(given or {})}
     check_parameters(kind, name, merged, [field.name for field in dataclasses.fields(cls)])
     return merged
 
 
-def check_parameters(kind: Kind, name: str, keys: Iterable[str], fields: Collection[str]) -> None:
+def check_parameters(kind: Kind, name: str, given: Iterable[str], fields: Collection[str]) -> None:
     """Raise `UsageError` for the first name that is no parameter of a plugin, with the nearest one."""
-    for key in keys:
+    for key in given:
         if key not in fields:
             raise UsageError(unknown(f"parameter of {SINGULAR[kind]} '{name}'", key, fields))
 
@@ -213,9 +223,11 @@ def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None
 def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters") -> UsageError:
     """Pydantic's first complaint as one line."""
     first = error.errors()[0]
-    location = ".".join(str(part) for part in first["loc"]) or parameter
-    message = f"{SINGULAR[kind]} '{name}': {location} = {first.get('input')!r}: {first['msg']}"
-    return UsageError(message.replace("\n", " "))
+    where = ".".join(str(part) for part in first["loc"]) or parameter
+    # What a __post_init__ raised names the parameter itself.
+    raised = first.get("ctx", {}).get("error") if not first["loc"] else None
+    message = str(raised) if raised else f"{where} = {first.get('input')!r}: {first['msg']}"
+    return UsageError(f"{SINGULAR[kind]} '{name}': {message}".replace("\n", " "))
 
 
 @functools.cache
@@ -227,7 +239,7 @@ def _validator(cls: Any) -> Any:
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
-    """Return every parameter of an instance, as records and keys use it."""
+    """Every parameter of an instance, as it goes into the record and the key."""
     return dataclasses.asdict(plugin)
 
 
@@ -244,9 +256,7 @@ def digest(kind: Kind, name: str) -> str:
 
 
 def _importable(listing: Listing) -> tuple[Path | None, str]:
-    """Return the folder of the installed package that a plugin is part of, and the name by which its modules import
-    it.
-    """
+    """The folder of the installed package that a plugin is part of, and the name by which its modules import it."""
     if listing.origin == "built in":
         return None, f"{_MOUNTED[listing.kind]}.{listing.name}"
     for point in _entry_points(listing.kind) if listing.origin != "file" else ():
@@ -293,15 +303,15 @@ def _third_party_name(point: Any) -> str:
 
 
 def _their_file(point: Any) -> Path | None:
-    """Return the file of an entry point's module, found by path alone, without importing its package."""
-    top, *submodules = point.module.split(".")
+    """The file of an entry point's module, looked up by path alone: importing its package is the loader's business."""
+    top, *rest = point.module.split(".")
     spec = importlib.util.find_spec(top)  # finding a top-level name imports nothing
     if spec is None:
         return None
-    if not submodules:
+    if not rest:
         return Path(spec.origin) if spec.origin else None
     for folder in spec.submodule_search_locations or ():
-        stem = Path(folder).joinpath(*submodules)
+        stem = Path(folder).joinpath(*rest)
         for file in (stem.with_suffix(".py"), stem / "__init__.py"):
             if file.is_file():
                 return file
@@ -325,7 +335,7 @@ def _summary_of(file: Path, changed: int) -> str:
 
 
 def _mount(kind: Kind) -> str:
-    """Make a kind's folder importable, once; return the name of its module."""
+    """The name of the module under which a kind's folder is importable; made on first use."""
     if kind == "adaptations":
         _mount("attackers")
     return _mounted(_MOUNTED[kind], home() / FOLDERS[kind])
@@ -343,12 +353,12 @@ def _mounted(name: str, folder: Path) -> str:
 
 
 def _module_from(path: Path) -> types.ModuleType:
-    """Import a user's file as a module with a unique name, once."""
+    """A user's file as a module of a name of its own, imported once."""
     name = f"bench_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    package_path = [str(path.parent)] if path.name == "__init__.py" else None
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package_path)
+    inside = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -356,23 +366,19 @@ def _module_from(path: Path) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        for imported in [
-            module_name for module_name in sys.modules if module_name == name or module_name.startswith(f"{name}.")
-        ]:
+        for imported in [other for other in sys.modules if other == name or other.startswith(f"{name}.")]:
             del sys.modules[imported]
         raise
     return module
 
 
 def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[Any]:
-    """Return the one public class that the module itself defines and that is a plugin of its kind."""
+    """The one public class of the module's own that is a plugin of its kind."""
     from bench import declarations
 
     base = declarations.BASES[kind]
-    defined = [
-        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
-    ]
-    public = [cls for cls in defined if not cls.__name__.startswith("_")]
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    public = [cls for cls in own if not cls.__name__.startswith("_")]
     fitting = [cls for cls in public if issubclass(cls, base)] or [
         cls for cls in public if declarations.looks_like(kind, cls)
     ]
@@ -383,12 +389,12 @@ def _only_class(kind: Kind, module: types.ModuleType, listing: Listing) -> type[
 
 
 def _fitting(kind: Kind, cls: Any, listing: Listing) -> type[Any]:
-    """Return the class. Raise `PluginError` where it does not fit the contract."""
+    """The class, or a `PluginError` that says what of it does not fit the contract."""
     from bench import declarations
 
-    title = listing.title
+    where = listing.title
     if not isinstance(cls, type):
-        raise PluginError(f"{title} names {cls!r}, expected a class")
+        raise PluginError(f"{where} names {cls!r}, expected a class")
     if reason := declarations.complaint(kind, cls):
-        raise PluginError(f"{title}: {reason}")
+        raise PluginError(f"{where}: {reason}")
     return cls

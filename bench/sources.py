@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-__all__ = ["SHARED", "counted_files", "digest", "folder_files", "plain_name", "summary"]
+__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary"]
 
 # The packages of bench that compute for plugins: a change of a module changes the digests of its importers.
 SHARED = ("bench.sound", "bench.notes", "bench.metrics", "bench.training")
@@ -49,6 +49,14 @@ def plain_name(path: Path) -> str:
         Its stem, or the name of the folder whose `__init__.py` it is.
     """
     return path.absolute().parent.name if path.name == _ENTRY else path.stem
+
+
+def file_called(stem: str) -> str:
+    """Return the path of the user's plugin, a file or a folder, that has a name without `.py`; "" without one."""
+    path = Path(stem).expanduser()
+    if Path(f"{path}.py").is_file():
+        return f"{stem}.py"
+    return stem if (path / "__init__.py").is_file() else ""
 
 
 def summary(file: Path) -> str:

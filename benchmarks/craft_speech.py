@@ -45,6 +45,7 @@ class Timer:
         self.spent: dict[str, list[tuple[float, float]]] = {}
 
     def __call__(self, name: str, work: Callable[[], object]) -> None:
+        """Do one turn of some work."""
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         self.spent.setdefault(name, []).append((time.process_time() - cpu, time.perf_counter() - wall))
@@ -147,6 +148,7 @@ def steps(rounds: int, count: int) -> None:
 
 
 def report(timer: Timer, ways: Sequence[str] | dict[str, Any], count: int, flop: int) -> None:
+    """Print times a step and their ratios."""
     print(f"{'':38}{'CPU ms a step':>14}{'wall ms':>10}{'steps/CPU s':>13}")
     seconds = {}
     for name in ("ours", "loop", "floor"):

@@ -38,7 +38,12 @@ FULL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Spent:
-    """Time and memory of the stages of one task on one device."""
+    """Time and memory of the stages of one task on one device.
+
+    Attributes:
+        seconds: of all stages.
+        peak_gb: most memory of the accelerator that one stage took.
+    """
 
     seconds: float
     peak_gb: float
@@ -85,6 +90,7 @@ def _ratio(seconds: Sequence[float]) -> str:
 
 
 def _peak(results: dict[str, tuple[dict[str, Spent], float]], task: str) -> str:
+    """The most memory that a stage of the task took, "" for none."""
     peak = max(spent[task].peak_gb for spent, _ in results.values())
     return f"{peak:.1f}" if peak else ""
 

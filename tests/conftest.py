@@ -13,6 +13,7 @@ from bench.results.suite import Suite, suite
 from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
+os.environ.setdefault("BENCH_IN_PROCESS", "1")  # a run of one job, a hundred times: no process is started for each
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 PARTS = {
     "dataset": ["tones"],

@@ -198,12 +198,15 @@ class _Critic(nn.Module):
 
 
 def _dense(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A linear layer, normalised and rectified."""
     return nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()
 
 
 def _conv(inputs: int, outputs: int, size: tuple[int, int]) -> nn.Module:
+    """A spectrally normalised convolution without overlap."""
     return spectral_norm(nn.Conv2d(inputs, outputs, size, size))
 
 
 def _stack(*layers: nn.Module) -> nn.Sequential:
+    """Layers, each followed by a leaky rectifier."""
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(0.2))))

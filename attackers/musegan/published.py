@@ -161,12 +161,13 @@ class _Critic(nn.Module):
 
 
 def _up(inputs: int, outputs: int, size: _Size, stride: _Size | None = None) -> list[nn.Module]:
-    # Normalised as TensorFlow does by default.
+    """A transposed convolution, normalised as TensorFlow does by default, and rectified."""
     normalisation = nn.BatchNorm3d(outputs, eps=1e-3, momentum=0.01)
     return [nn.ConvTranspose3d(inputs, outputs, size, stride or size), normalisation, nn.ReLU()]
 
 
 def _down(inputs: int, outputs: int, size: _Size, stride: _Size | None = None) -> list[nn.Module]:
+    """A convolution and a leaky rectifier."""
     return [nn.Conv3d(inputs, outputs, size, stride or size), nn.LeakyReLU(0.2)]
 
 
@@ -176,6 +177,7 @@ def _each(tracks: int, private: Callable[[], list[nn.Module]]) -> nn.ModuleList:
 
 
 def _initialised(module: nn.Module) -> None:
+    """Initialise a layer as the published code does."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.05, a=-0.1, b=0.1)
         assert module.bias is not None

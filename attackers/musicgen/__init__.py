@@ -201,12 +201,15 @@ class MusicGen(Attacker[Clips]):
         ]  # fmt: skip
 
     def _folder(self) -> Any:
+        """Find the checkpoint's folder. Raises `DataError` where there is none."""
         return weights.folder(self.size, self.path, self.download)
 
     def _tokenized(self, model: Any, clips: Clips) -> tokens.Tokens:
+        """Encode clips and their descriptions."""
         return tokens.tokenized(model, weights.tokenizer(self._folder()), clips)
 
     def _loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Compute the negative log-likelihood of encoded clips: [clip], nats a token."""
         return -self._over_frames(model, batch)[0].mean(1)
 
     def _over_frames(self, model: Any, encoded: tokens.Tokens) -> tuple[Tensor, Tensor]:

@@ -91,6 +91,7 @@ def _gradient_of(values: Tensor) -> Tensor:
 
 
 def _squared_distance(points: Tensor, entries: Tensor) -> Tensor:
+    """Compute squared distances of points [..., channel] to entries [entry, channel]."""
     return points.square().sum(-1, keepdim=True) - 2 * points @ entries.T + entries.square().sum(-1)
 
 

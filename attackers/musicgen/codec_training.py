@@ -128,11 +128,13 @@ class MelDistance:
         ]
 
     def __call__(self, decoded: Tensor, real: Tensor) -> Tensor:
+        """Compute the distance of decoded audio [clip, 1, sample] from the real one."""
         return torch.stack(
             [(a - b).abs().mean() for a, b in zip(self.spectra(decoded), self.spectra(real), strict=True)]
         ).mean()
 
     def spectra(self, audio: Tensor) -> Iterator[Tensor]:
+        """Yield half the log power in mel bands, in nepers, for every window length."""
         for size, window, bank in self.scales:
             spectrum = torch.stft(audio.flatten(0, 1), size, size // 4, window=window, return_complex=True)
             power = spectrum.real.square() + spectrum.imag.square()

@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="Pretrain the tiny MusicGen.")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, required=True, help="where intermediate results are kept")
@@ -146,6 +147,7 @@ def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
 
 
 def _joined(first: Clips, second: Clips) -> Clips:
+    """Concatenate two sets."""
     return Clips(
         audio=torch.cat([first.audio, second.audio]),
         rate=first.rate,
@@ -157,6 +159,7 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 
 def _untrained(rng: Generator) -> Any:
+    """Build the untrained model."""
     from transformers import EncodecConfig, T5Config
     from transformers.models.musicgen.configuration_musicgen import MusicgenConfig, MusicgenDecoderConfig
     from transformers.models.musicgen.modeling_musicgen import MusicgenForConditionalGeneration
@@ -175,6 +178,7 @@ def _untrained(rng: Generator) -> Any:
 
 
 def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespace) -> float:
+    """Train the codec, or load it from the work folder; processor-seconds."""
     from safetensors.torch import load_file, save_file
 
     from .codec_training import train_codec
@@ -239,6 +243,7 @@ def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, o
 
 
 def _tokens(model: Any, clips: Clips) -> Any:
+    """Encode clips and their descriptions."""
     from . import tokens, weights
 
     with torch.no_grad():
@@ -246,6 +251,7 @@ def _tokens(model: Any, clips: Clips) -> Any:
 
 
 def _by_codebook(model: Any, encoded: Any) -> list[float]:
+    """Compute the mean negative log-likelihood of each codebook."""
     from . import tokens
 
     with torch.no_grad():
@@ -278,10 +284,12 @@ def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
 
 
 def _count(module: nn.Module) -> str:
+    """Count parameters, in thousands."""
     return f"{sum(p.numel() for p in module.parameters()) / 1e3:.0f} k"
 
 
 def _say(line: str) -> None:
+    """Print a line at once."""
     print(line, flush=True)
 
 

@@ -30,13 +30,21 @@ from .codec import assign, encode, frames, waveform
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A set of clips as the language model reads it."""
+    """A set of clips as the language model reads it.
 
-    codes: Tensor  # int64 [clip, codebook, frame]
-    lengths: Tensor  # int64 [clip]
-    states: Tensor  # float32 [clip, token, channel]: the encoded descriptions
-    mask: Tensor  # int64 [clip, token]: 1 where there is a description
-    soft: Tensor | None = None  # float32 [clip, codebook, frame, entry]: assignments that carry a gradient
+    Attributes:
+        codes: int64 [clip, codebook, frame].
+        lengths: int64 [clip], frames with recording.
+        states: float32 [clip, token, channel], the encoded descriptions.
+        mask: int64 [clip, token], 1 where there is a description.
+        soft: float32 [clip, codebook, frame, entry], assignments that carry a gradient; None where none is needed.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    states: Tensor
+    mask: Tensor
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.codes)

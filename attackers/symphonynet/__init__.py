@@ -251,6 +251,7 @@ class SymphonyNet(Attacker[Rolls]):
         return tokens.crop(min(self.context, tokens.inside.shape[1]), first)
 
     def _loss(self, model: nn.Module, tokens: Tokens) -> Tensor:
+        """Compute the loss of encoded rolls: [roll], nats a note, of velocities too if they are read."""
         nats, _ = self._read(model, tokens)
         return _total(nats) + nats.get("velocity", 0.0)
 

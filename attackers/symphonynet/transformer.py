@@ -178,6 +178,7 @@ class _Layer(nn.Module):
         return output
 
     def step(self, hidden: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Compute the layer's output for one token, and its state after it."""
         query, key, value = self._split(hidden)
         query, key = functional.elu(query) + 1, functional.elu(key) + 1
         values, keys = key.mT @ value, key[:, :, 0]

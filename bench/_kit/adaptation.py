@@ -93,7 +93,7 @@ def trains_a_model(case: Case) -> None:
     better(attacker.quality(model, test), attacker.quality(untrained, test), test)
 
 
-def works_on_the_datas_device(case: Case) -> None:
+def works_on_the_device_of_its_data(case: Case) -> None:
     """transform, augment and train create every tensor on their data's device, none on the processor by default."""
     data = sets.example(case.domain)
     for hook in ("transform", "augment"):
@@ -133,7 +133,7 @@ CHECKS = (
     stays_aligned,
     adapts_by_the_generator_alone,
     trains_a_model,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 
 

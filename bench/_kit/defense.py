@@ -241,7 +241,7 @@ _TIMBRE: PerDomain[Callable[[Any], Tensor]] = PerDomain(
 )
 
 
-def works_on_the_datas_device(case: Case) -> None:
+def works_on_the_device_of_its_data(case: Case) -> None:
     """protect creates every tensor on its data's device, none on the processor by default."""
     for name in ("several", "stems") if case.domain == "audio" else ("several",):
         data = sets.example(case.domain, name)
@@ -270,7 +270,7 @@ CHECKS = (
     stays_within_epsilon,
     changes_what_an_attacker_reads,
     matches_its_reference,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",
