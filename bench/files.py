@@ -273,6 +273,8 @@ def _missing(file: Path) -> str:
         beside = [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return f"no file '{printable(file)}': there is no folder '{printable(file.parent)}'"
+    if file.is_symlink():
+        return f"'{printable(file)}' is a link to '{printable(os.readlink(file))}', which leads to no file"
     near = difflib.get_close_matches(file.name, beside, n=1, cutoff=0.6)
     hint = f": did you mean '{printable(near[0])}'?" if near else f" in the folder '{printable(file.parent)}'"
     return f"no file '{printable(file)}'{hint}"
