@@ -13,6 +13,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
+from torch import nn
+
 from bench.api import Adaptation, Attacker, Clips, Dataset, Defense, Plugin, Rolls
 from bench.vocabulary import Control, Kind
 
@@ -41,6 +43,8 @@ _RENAMED = {"gates": "validity"}  # methods of version 1
 
 def looks_like(kind: Kind, cls: type[Any]) -> bool:
     """Whether a class has the methods of a kind, inherited from a base or not."""
+    if issubclass(cls, nn.Module):  # has a method `train` of its own
+        return False
     present = [callable(getattr(cls, method, None)) for method in _METHODS[kind]]
     return any(present) if kind == "adaptations" else all(present)
 
@@ -99,10 +103,12 @@ def _complaints(base: type[Plugin], cls: type[Plugin]) -> Iterator[str]:
                 yield _unknown_method(base, name, methods)
             elif name in attributes:
                 yield f"'{name}' is an attribute of the contract, found a method"
+            elif reason := _other_parameters(base, cls, name):
+                yield reason
         elif name in methods:
             yield f"'{name}' is a method of the contract, found {value!r}"
         elif name not in attributes:
-            yield _unknown(base, name, attributes, methods)
+            yield _unknown(base, name, value, attributes, methods)
         elif reason := _mistyped(hints[name], value):
             yield f"{name} = {value!r}: {reason}"
     yield from _other_domain(cls)
@@ -126,10 +132,35 @@ def _is_method(value: Any) -> bool:
     return isinstance(value, kinds)
 
 
-def _unknown(base: type[Plugin], name: str, attributes: Mapping[str, Any], methods: set[str]) -> str:
-    near = difflib.get_close_matches(name, [*attributes, *methods], n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"{base.__name__} has {', '.join(sorted(attributes))};"
-    return f"unknown class attribute '{name}': {hint} (a parameter has an annotation, a constant's name begins with _)"
+def _unknown(base: type[Plugin], name: str, value: Any, attributes: Mapping[str, Any], methods: set[str]) -> str:
+    near = difflib.get_close_matches(name, [*attributes, *methods], n=1, cutoff=0.7)
+    rule = "a parameter has an annotation, a constant's name begins with _"
+    if near:
+        return f"unknown class attribute '{name}': did you mean '{near[0]}'? ({rule})"
+    if isinstance(value, bool | int | float | str):
+        rule = f"as a parameter write '{name}: {type(value).__name__} = {value!r}', as a constant '_{name}'"
+    return f"unknown class attribute '{name}': {rule} (attributes of {base.__name__}: {', '.join(sorted(attributes))})"
+
+
+def _other_parameters(base: type[Plugin], cls: type[Plugin], name: str) -> str:
+    """Why a method cannot be called as the contract calls it, or nothing."""
+    method, contract = inspect.getattr_static(cls, name), getattr(base, name)
+    if not (isinstance(method, types.FunctionType) and isinstance(contract, types.FunctionType)):
+        return ""
+    expected, own = inspect.signature(contract), inspect.signature(method)
+    by_name = {each.name for each in expected.parameters.values() if each.kind is each.KEYWORD_ONLY}
+    by_place = [each for each in expected.parameters if each not in by_name]
+    try:
+        own.bind(*by_place, **dict.fromkeys(by_name))
+    except TypeError:
+        return f"{name} takes ({_plainly(own)}), expected ({_plainly(expected)})"
+    return ""
+
+
+def _plainly(signature: inspect.Signature) -> str:
+    """The names of parameters, without types and defaults."""
+    bare = [each.replace(annotation=each.empty, default=each.empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
 
 
 def _unknown_method(base: type[Plugin], name: str, methods: set[str]) -> str:
@@ -150,7 +181,8 @@ def _mistyped(hint: Any, value: Any) -> str:
     except pydantic.ValidationError as error:
         if expected is Control:
             return f"expected one of {', '.join(f'Control.{item.name}' for item in Control)}, from bench.api"
-        return error.errors()[0]["msg"][:1].lower() + error.errors()[0]["msg"][1:]
+        said: str = error.errors()[0]["msg"]
+        return said[:1].lower() + said[1:].replace("'', ", "")  # the empty word is the default, not a choice
     return ""
 
 

@@ -90,17 +90,31 @@ def find(kind: Kind, name: str) -> Listing:
     if located.endswith(".py"):
         path = Path(located)
         if not path.is_file():
-            raise PluginError(
-                f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
-            )
+            near = sources.file_called(name.removesuffix(".py"))
+            hint = f"did you mean '{near}'?" if near else "give a path to a Python file or a name from `bench list`"
+            raise PluginError(f"no {SINGULAR[kind]} file '{name}': {hint}")
         return Listing(kind, name, _summary(path), "file", path)
     file = _our_files(kind).get(name)
     if file:
         return Listing(kind, name, _summary(file), "built in", file)
     available = names(kind)
     if name not in available:
-        raise PluginError(unknown(SINGULAR[kind], name, available))
+        raise PluginError(unlisted(SINGULAR[kind], name, available))
     return available[name]
+
+
+def unlisted(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
+
+    Args:
+        what: the kind of plugin, in the singular, or "plugin".
+        name: as the user wrote it.
+        available: the names that there are.
+    """
+    near = sources.file_called(name)
+    if near:
+        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
+    return unknown(what, name, available)
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -141,7 +155,7 @@ def load(kind: Kind, name: str) -> type[Any]:
         raise
     except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
         raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
-    raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
+    raise PluginError(unlisted(SINGULAR[kind], name, names(kind)))
 
 
 def _cause(error: BaseException) -> str:
@@ -214,8 +228,10 @@ def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters
     """Pydantic's first complaint as one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or parameter
-    message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
-    return UsageError(message.replace("\n", " "))
+    # What a __post_init__ raised names the parameter itself.
+    raised = first.get("ctx", {}).get("error") if not first["loc"] else None
+    message = str(raised) if raised else f"{where} = {first.get('input')!r}: {first['msg']}"
+    return UsageError(f"{SINGULAR[kind]} '{name}': {message}".replace("\n", " "))
 
 
 @functools.cache

@@ -114,7 +114,9 @@ def request(
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: expected at least 1")
     if not attackers:
-        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
+        raise UsageError(
+            f"no attacker is named, expected --attacker NAME or FILE: {', '.join(plugins.names('attackers'))}"
+        )
     controls = [name for name in controls if name != NONE]
     defended = [name for name in defenses if name not in controls]
     return {

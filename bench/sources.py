@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-__all__ = ["SHARED", "counted_files", "digest", "folder_files", "plain_name", "summary"]
+__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary"]
 
 # The packages of bench that compute for plugins: when a module changes, so does the digest of whoever imports it.
 SHARED = ("bench.sound", "bench.notes", "bench.metrics", "bench.training")
@@ -42,6 +42,14 @@ _BLOCK = 1 << 20  # bytes
 def plain_name(path: Path) -> str:
     """What a plugin's file is called: its stem, or the name of the folder whose `__init__.py` it is."""
     return path.absolute().parent.name if path.name == _ENTRY else path.stem
+
+
+def file_called(stem: str) -> str:
+    """Return the path of the user's plugin, a file or a folder, that has a name without `.py`; "" without one."""
+    path = Path(stem).expanduser()
+    if Path(f"{path}.py").is_file():
+        return f"{stem}.py"
+    return stem if (path / "__init__.py").is_file() else ""
 
 
 def summary(file: Path) -> str:

@@ -156,7 +156,7 @@ def on_the_processor(self: Any, data: Clips, knowledge: Knowledge, rng: Generato
 
 
 BROKEN: list[tuple[str, Any, str]] = [
-    ("works on the datas device", defense(on_the_processor), "makes a tensor without device= (test_check.py:"),
+    ("works on the device of its data", defense(on_the_processor), "makes a tensor without device= (test_check.py:"),
     ("leaves the padding silent", defense(unpadded), "in the padding"),
     ("stays in range", defense(loud), "peaks at"),
     ("takes silence", defense(with_nan), "NaN"),
@@ -304,13 +304,13 @@ BROKEN_ATTACKERS: list[tuple[str, Any, str]] = [
     ("builds by the generator alone", attacker(model=lambda s, like, rng: nn.Linear(2, 2)), ""),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {}), "no metric"),
     ("quality is one number an item", attacker(quality=lambda s, m, t: {"x": torch.zeros(1)}), "shape (1,)"),
-    ("works on the datas device", attacker(model=never_moved), "never moves its network"),
+    ("works on the device of its data", attacker(model=never_moved), "never moves its network"),
     (
-        "works on the datas device",
+        "works on the device of its data",
         attacker(quality=lambda s, m, t: {"x": s.inner.loss(m, t) + torch.zeros(len(t))}),
         "quality makes a tensor without device=",
     ),
-    ("learns on the datas device", attacker(learn=made_on_the_processor), "learn makes a tensor without device="),
+    ("learns on the device of its data", attacker(learn=made_on_the_processor), "learn makes a tensor without device="),
     ("learns clean data", attacker(learn=unlearning), "standard errors"),
     ("learns the same from the same seed", attacker(learn=careless), "differs"),
     ("logs its training", attacker(learn=lambda s, t, v, rng, *, log: s.inner.learn(t, v, rng)), "never called"),

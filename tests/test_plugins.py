@@ -154,6 +154,18 @@ def test_an_unknown_name_is_answered_with_the_nearest(kind: Kind, name: str, hin
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "near"), [("mine", "mine.py"), ("several.py", "several")])
+def test_a_name_of_a_file_here_is_answered_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, near: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(GOOD)
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "__init__.py").write_text(GOOD)
+    with pytest.raises(PluginError, match=rf"did you mean '{near}'\?"):
+        plugins.load("defenses", name)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

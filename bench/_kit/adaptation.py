@@ -89,7 +89,7 @@ def trains_a_model(case: Case) -> None:
     better(attacker.quality(model, test), attacker.quality(untrained, test), test)
 
 
-def works_on_the_datas_device(case: Case) -> None:
+def works_on_the_device_of_its_data(case: Case) -> None:
     """transform, augment and train make every tensor on their data's device: none is left on the processor."""
     data = sets.example(case.domain)
     for hook in ("transform", "augment"):
@@ -127,7 +127,7 @@ CHECKS = (
     stays_aligned,
     adapts_by_the_generator_alone,
     trains_a_model,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 
 

@@ -98,12 +98,12 @@ def learns_the_same_from_the_same_seed(case: Case) -> None:
         assert torch.allclose(values, second[name], atol=1e-5), f"'{name}' differs between two trainings of one seed"
 
 
-def learns_on_the_datas_device(case: Case) -> None:
+def learns_on_the_device_of_its_data(case: Case) -> None:
     """learn makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
     _trained_again(case)
 
 
-def works_on_the_datas_device(case: Case) -> None:
+def works_on_the_device_of_its_data(case: Case) -> None:
     """model, loss and its gradient, quality, prior, view and generate make every tensor on their data's device."""
     plugin, few, model = case.plugin, _few(case), _model(case)
 
@@ -294,7 +294,7 @@ def _learnt(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], in
 SLOW = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
-    learns_on_the_datas_device,
+    learns_on_the_device_of_its_data,
     logs_its_training,
     takes_as_many_steps_of_a_part,
     augments_each_batch,
@@ -307,7 +307,7 @@ CHECKS = (
     loss_can_be_descended,
     builds_by_the_generator_alone,
     quality_is_one_number_an_item,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
     *SLOW,
     views_what_it_reads,
 )

@@ -229,7 +229,7 @@ _TIMBRE: PerDomain[Callable[[Any], Tensor]] = PerDomain(
 )
 
 
-def works_on_the_datas_device(case: Case) -> None:
+def works_on_the_device_of_its_data(case: Case) -> None:
     """protect makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
     for name in ("several", "stems") if case.domain == "audio" else ("several",):
         data = sets.example(case.domain, name)
@@ -258,7 +258,7 @@ CHECKS = (
     stays_within_epsilon,
     changes_what_an_attacker_reads,
     matches_its_reference,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",

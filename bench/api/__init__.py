@@ -47,7 +47,6 @@ from bench.api.contract import (
     Knowledge,
     Log,
     Plugin,
-    Sweep,
     silent_log,
 )
 from bench.api.sets import Clips, Data, Rolls
@@ -55,5 +54,5 @@ from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "silent_log",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "silent_log",
 ]  # fmt: skip

@@ -232,7 +232,8 @@ class _Resolver:
         plugin, _ = self._suite.resolve("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
-            raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME")
+            fits = self.fitting("datasets", "", attacker).removeprefix("; ")
+            raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME or FILE; {fits}")
         return name
 
     def mismatch(self, names: Mapping[str, str]) -> str:

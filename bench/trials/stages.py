@@ -327,8 +327,8 @@ def _paired_clips(data: Clips, protected: Clips, title: str) -> None:
     if strangers := misaligned(data, protected):
         name, source = strangers[0]
         raise PluginError(
-            f"{title}: {len(strangers)} protected clips contain the wrong recording "
-            f"(first: '{name}' contains '{source}')"
+            f"{title}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than "
+            f"like their own (first: '{name}' is like '{source}'), expected the clips in their order, each changed less"
         )
 
 

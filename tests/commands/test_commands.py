@@ -73,7 +73,9 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
     [
         (["run", "--defense", "harmonycloack", "--attacker", "musicgen"], "did you mean 'harmonycloak'"),
         (["run", "--defense", "clean", "--attacker", "musicgne"], "did you mean 'musicgen'"),
-        (["run", "--defense", "clean"], "--attacker"),
+        (["run", "--defense", "clean"], "expected --attacker NAME or FILE: ast, "),
+        (["run", *SMALL, "--set", "linear.steps=2", "--set", "linear.steps=3"], "linear.steps is given twice"),
+        (["run", *MATCH[2:]], "has no default data set: give --dataset NAME or FILE; datasets for audio: "),
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),
@@ -86,6 +88,8 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["matrix", "nothing.toml"], "nothing.toml"),
         (["frobnicate"], "frobnicate"),
         (["check", "harmonicloak"], "harmonycloak"),
+        (["check", str(Path(__file__))], "must hold one public class that inherits Defense, Attacker, Adaptation or"),
+        (["check", "nowhere.py"], "no plugin file 'nowhere.py'"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
