@@ -291,6 +291,8 @@ def _missing(file: Path) -> str:
         neighbours = [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return f"no file '{printable(file)}': there is no folder '{printable(file.parent)}'"
+    if file.is_symlink():
+        return f"'{printable(file)}' is a link to '{printable(os.readlink(file))}', which leads to no file"
     nearest = difflib.get_close_matches(file.name, neighbours, n=1, cutoff=0.6)
     hint = f": did you mean '{printable(nearest[0])}'?" if nearest else f" in the folder '{printable(file.parent)}'"
     return f"no file '{printable(file)}'{hint}"
