@@ -98,22 +98,8 @@ def find(kind: Kind, name: str) -> Listing:
         return Listing(kind, name, _summary(file), "built in", file)
     available = names(kind)
     if name not in available:
-        raise PluginError(unlisted(SINGULAR[kind], name, available))
+        raise PluginError(sources.unlisted(SINGULAR[kind], name, available))
     return available[name]
-
-
-def unlisted(what: str, name: str, available: Iterable[str]) -> str:
-    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
-
-    Args:
-        what: the kind of plugin, in the singular, or "plugin".
-        name: as the user wrote it.
-        available: the names that there are.
-    """
-    near = sources.file_called(name)
-    if near:
-        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
-    return unknown(what, name, available)
 
 
 def locate(kind: Kind, name: str, folder: Path | None = None) -> str:
@@ -154,7 +140,7 @@ def load(kind: Kind, name: str) -> type[Any]:
         raise
     except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
         raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
-    raise PluginError(unlisted(SINGULAR[kind], name, names(kind)))
+    raise PluginError(sources.unlisted(SINGULAR[kind], name, names(kind)))
 
 
 def _cause(error: BaseException) -> str:

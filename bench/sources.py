@@ -26,7 +26,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary"]
+from bench.errors import unknown
+
+__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary", "unlisted"]
 
 # The packages of bench that compute for plugins: a change of a module changes the digests of its importers.
 SHARED = ("bench.sound", "bench.notes", "bench.metrics", "bench.training")
@@ -57,6 +59,20 @@ def file_called(stem: str) -> str:
     if Path(f"{path}.py").is_file():
         return f"{stem}.py"
     return stem if (path / "__init__.py").is_file() else ""
+
+
+def unlisted(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
+
+    Args:
+        what: the kind of plugin, in the singular, or "plugin".
+        name: as the user wrote it.
+        available: the names that there are.
+    """
+    near = file_called(name)
+    if near:
+        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
+    return unknown(what, name, available)
 
 
 def summary(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Spectral gating: spectrogram cells near their band's noise floor are attenuated, as in audio editors.
+"""Spectral gating: cells near their band's noise floor are attenuated, as in audio editors.
 
 The floor is a low quantile over time of the power in each band of the clip. A continuous perturbation is such a floor;
 one that follows the speech is not.

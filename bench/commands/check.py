@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from bench import plugins
+from bench import plugins, sources
 from bench.commands.options import Flag
 from bench.errors import PluginError
 from bench.exits import INCOMPLETE, OK
@@ -82,7 +82,7 @@ def kind_of(name: str) -> Kind:
         if is_file:
             raise PluginError(_refusal(name))
         names = [each for kind in plugins.FOLDERS for each in plugins.names(kind)]
-        raise PluginError(plugins.unlisted("plugin", name, names))
+        raise PluginError(sources.unlisted("plugin", name, names))
     return kinds[0]
 
 
