@@ -30,16 +30,31 @@ from bench.training.acceleration import Precision, recompute_layers
 from bench.training.learning import seeded
 
 _KIND = "audio-spectrogram-transformer"
-_KNOWN = ("MIT/ast-finetuned-speech-commands-v2", "MIT/ast-finetuned-audioset-10-10-0.4593")
+_CHECKPOINTS = ("MIT/ast-finetuned-speech-commands-v2", "MIT/ast-finetuned-audioset-10-10-0.4593")
 # What ASTFeatureExtractor takes where a checkpoint has no preprocessor_config.json: AudioSet's statistics.
-_USUAL = {"sampling_rate": 16_000, "mean": -4.2677393, "std": 4.5689974}
+_DEFAULTS = {"sampling_rate": 16_000, "mean": -4.2677393, "std": 4.5689974}
 _WINDOW = 0.025  # seconds, Kaldi's frame
 _BANDS, _PATCH, _WINDOW_MS = 40, 8, 32.0  # of the tiny one
 
 
 @dataclass(frozen=True)
 class Ast(Attacker[Clips]):
-    """Mel spectrogram in patches -> class."""
+    """A transformer on a mel spectrogram, tiny and untrained or pretrained, with one output a class.
+
+    Attributes:
+        checkpoint: "tiny", or a repository of the Hugging Face hub, looked for in the cache.
+        path: a local folder with a checkpoint, in place of `checkpoint`.
+        download: fetch `checkpoint` from the hub if it is not in the cache.
+        freeze_features: for a checkpoint, train only the head; to train all of it, set lr to about 5e-5.
+        width: width of the tiny model, a multiple of 4.
+        layers: layers of the tiny model.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+        precision: of the training loss: "float32", "bfloat16", or "auto", which is bfloat16 on an accelerator.
+        checkpointing: recompute layers for the gradient: less memory, a third more time.
+    """
 
     domains = ("audio",)
     task = "classify"
@@ -47,27 +62,29 @@ class Ast(Attacker[Clips]):
     paper = "Gong et al. 2021, arXiv:2104.01778"
     presets = {"smoke": {"epochs": 30}, "full": {"epochs": 40, "precision": "auto", "checkpointing": True}}
 
-    checkpoint: str = "tiny"  # or a repository of the Hugging Face hub, looked for in the cache
-    path: str = ""  # a local folder with a checkpoint, instead of `checkpoint`
-    download: bool = False  # fetch `checkpoint` from the hub if it is not in the cache
-    freeze_features: bool = True  # of a pretrained one, only the head learns; all of it wants an lr of about 5e-5
-    width: int = 64  # of the tiny one
+    checkpoint: str = "tiny"
+    path: str = ""
+    download: bool = False
+    freeze_features: bool = True
+    width: int = 64
     layers: int = 2
     epochs: int = 20
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 1e-2
-    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
-    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
+    precision: Precision = "float32"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
-            raise ValueError(f"width = {self.width}, expected a multiple of the 4 heads, such as 64")
+            raise ValueError(
+                f"width = {self.width}, expected a multiple of the 4 heads, such as {max(4, self.width // 4 * 4)}"
+            )
         if self.layers < 1:
-            raise ValueError(f"layers = {self.layers}, expected 1 or more")
+            raise ValueError(f"layers = {self.layers}, expected 1 or more, such as 2")
 
     def resources(self) -> Needs:
-        """A checkpoint has 86 million parameters and 1,212 patches a clip."""
+        """Return what a stage needs: more for a checkpoint of 86 million parameters and 1,212 patches a clip."""
         return self.needs if self._tiny else replace(self.needs, memory_gb=6.0, accelerator_gb=8.0)
 
     def fingerprint(self) -> str:
@@ -78,7 +95,7 @@ class Ast(Attacker[Clips]):
 
     def inventory(self) -> dict[str, str]:
         """Name two public checkpoints, with what is disabled where the Hugging Face cache lacks them."""
-        return checkpoints.inventory({name: f"checkpoint={name}" for name in _KNOWN}, "ast")
+        return checkpoints.inventory({name: f"checkpoint={name}" for name in _CHECKPOINTS}, "ast")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         """Build the network, or load the checkpoint under a new head.
@@ -108,9 +125,11 @@ class Ast(Attacker[Clips]):
 
     @property
     def _tiny(self) -> bool:
+        """Whether it is the tiny model, not a checkpoint."""
         return self.checkpoint == "tiny" and not self.path
 
     def _folder(self) -> Path:
+        """Find the checkpoint's folder. Raises `DataError` where there is none."""
         if self.path:
             return checkpoints.require_checkpoint(Path(self.path).expanduser(), "ast", "attacker.path")
         from huggingface_hub.errors import HFValidationError
@@ -119,10 +138,11 @@ class Ast(Attacker[Clips]):
             return checkpoints.from_hub(self.checkpoint, "ast", download=self.download)
         except HFValidationError as error:
             raise DataError(
-                f"ast.checkpoint = '{self.checkpoint}', expected 'tiny' or a name such as {_KNOWN[0]}"
+                f"ast.checkpoint = '{self.checkpoint}', expected 'tiny' or a name such as {_CHECKPOINTS[0]}"
             ) from error
 
     def _from_nothing(self, like: Clips, classes: int) -> nn.Module:
+        """Build the tiny model."""
         from transformers import ASTConfig, ASTForAudioClassification
 
         front_end = _LogMelFrames(like)
@@ -136,11 +156,12 @@ class Ast(Attacker[Clips]):
         return classification.WithFrontEnd(front_end, nn.Sequential(_Pooled(network), network.classifier))
 
     def _pretrained(self, like: Clips, classes: int) -> nn.Module:
+        """Load a checkpoint under a new head, behind the filter bank that it was trained with."""
         from transformers import ASTConfig, ASTForAudioClassification
 
-        where = self._folder()
-        features = _features_of(where)
-        base = _loaded(where)
+        folder = self._folder()
+        features = _features_of(folder)
+        base = _loaded(folder)
         front_end = _KaldiFrames(like.rate, base.config.num_mel_bins, base.config.max_length, **features)
         config = ASTConfig.from_dict({**base.config.to_dict(), "num_labels": classes})
         network = ASTForAudioClassification(config)
@@ -175,8 +196,8 @@ class _LogMelFrames(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         features = self.mel(functional.pad(audio, (0, self.samples - audio.shape[-1]))).mT
-        spread = (features.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
-        scaled: Tensor = (features - features.mean((1, 2), keepdim=True)) / (2 * spread)
+        deviation = (features.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
+        scaled: Tensor = (features - features.mean((1, 2), keepdim=True)) / (2 * deviation)
         return scaled
 
 
@@ -199,35 +220,33 @@ class _KaldiFrames(nn.Module):
         mono = resample(audio.mean(1), self.source_rate, self.rate)
         mono = functional.pad(mono, (0, max(0, math.ceil(_WINDOW * self.rate) - mono.shape[-1])))
 
-        def one(wave: Tensor) -> Tensor:
-            frames: Tensor = fbank(
-                wave[None], sample_frequency=self.rate, window_type="hanning", num_mel_bins=self.bands
-            )
-            return frames
+        def filter_bank(wave: Tensor) -> Tensor:
+            bank: Tensor = fbank(wave[None], sample_frequency=self.rate, window_type="hanning", num_mel_bins=self.bands)
+            return bank
 
-        features: Tensor = torch.vmap(one)(mono)
+        features: Tensor = torch.vmap(filter_bank)(mono)
         features = functional.pad(features, (0, 0, 0, self.frames - features.shape[1]))
         return (features - self.mean) / (2 * self.std)
 
 
-def _loaded(where: Path) -> Any:
+def _loaded(folder: Path) -> Any:
     """Load a checkpoint without its head, in float32. Raises `DataError` where a weight is missing."""
     from safetensors import SafetensorError
     from transformers import ASTModel
     from transformers.utils import logging
 
-    if (kind := _json(where / "config.json").get("model_type")) != _KIND:
-        raise DataError(f"ast: {where} holds a model of type {kind!r}, expected {_KIND!r}")
+    if (kind := _json(folder / "config.json").get("model_type")) != _KIND:
+        raise DataError(f"ast: {folder} holds a model of type {kind!r}, expected {_KIND!r}")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         base, report = ASTModel.from_pretrained(
-            where, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise DataError(
-            f"ast: the checkpoint in {where} cannot be read: {str(error).strip().splitlines()[0]}"
+            f"ast: the checkpoint in {folder} cannot be read: {str(error).strip().splitlines()[0]}"
         ) from error
     finally:
         logging.set_verbosity(level)
@@ -235,19 +254,19 @@ def _loaded(where: Path) -> Any:
             logging.enable_progress_bar()
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise DataError(f"ast: the checkpoint in {where} lacks {len(missing)} weights, first {missing[0]}")
+        raise DataError(f"ast: the checkpoint in {folder} lacks {len(missing)} weights, first {missing[0]}")
     return base
 
 
-def _features_of(where: Path) -> dict[str, Any]:
+def _features_of(folder: Path) -> dict[str, Any]:
     """Read the sampling rate, mean and standard deviation of the checkpoint's training features."""
-    file = where / "preprocessor_config.json"
+    file = folder / "preprocessor_config.json"
     preprocessor = _json(file) if file.is_file() else {}
     if not preprocessor.get("do_normalize", True):
         preprocessor = {**preprocessor, "mean": 0.0, "std": 0.5}  # (x - 0) / (2 * 0.5)
-    features = {name: preprocessor.get(name, usual) for name, usual in _USUAL.items()}
+    features = {name: preprocessor.get(name, default) for name, default in _DEFAULTS.items()}
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in features.values()):
-        raise DataError(f"ast: {file} holds {features}, expected numbers")
+        raise DataError(f"ast: {file} holds {features}, expected numbers such as {_DEFAULTS}")
     features["sampling_rate"] = int(features["sampling_rate"])
     if features["sampling_rate"] < 1000 or not features["std"] > 0:
         raise DataError(f"ast: {file} holds {features}, expected a rate such as 16000 and a std above 0")
@@ -255,10 +274,11 @@ def _features_of(where: Path) -> dict[str, Any]:
 
 
 def _json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `DataError` where the file holds none."""
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"ast: {file} is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise DataError(f"ast: {file} holds a {type(read).__name__}, expected an object")
-    return read
+    if not isinstance(content, dict):
+        raise DataError(f"ast: {file} holds a {type(content).__name__}, expected an object")
+    return content

@@ -33,7 +33,17 @@ _SHORTEST = 6848  # samples: four pools of four leave one frame of it
 
 @dataclass(frozen=True)
 class M5(Attacker[Clips]):
-    """Raw waveform -> class."""
+    """A convolutional network from the raw waveform to classes.
+
+    Attributes:
+        width: channels of the first two layers; the last two have twice as many.
+        shift_ms: largest random shift in time of a training clip, drawn every epoch; 0: none.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: learning rate, its peak under "one-cycle".
+        weight_decay: of the optimiser.
+        schedule: of the learning rate.
+    """
 
     domains = ("audio",)
     task = "classify"
@@ -41,8 +51,8 @@ class M5(Attacker[Clips]):
     paper = "Dai et al. 2017, ICASSP"
     presets = {"smoke": {"epochs": 8}, "full": {"epochs": 30}}
 
-    width: int = 32  # channels of the first two layers; the last two have twice as many
-    shift_ms: float = 20.0  # largest random shift in time of a training clip, drawn every epoch
+    width: int = 32
+    shift_ms: float = 20.0
     epochs: int = 12
     batch: int = 32
     lr: float = 5e-3
@@ -51,7 +61,7 @@ class M5(Attacker[Clips]):
 
     def __post_init__(self) -> None:
         if self.shift_ms < 0:
-            raise ValueError(f"shift_ms = {self.shift_ms}, expected 0 or more")
+            raise ValueError(f"shift_ms = {self.shift_ms}, expected 0 or more, such as 20")
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         with seeded(rng):
@@ -64,8 +74,8 @@ class M5(Attacker[Clips]):
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
         def with_shifts(batch: Clips, rng: Generator, model: nn.Module) -> Clips:
-            changed = shifted(batch, self.shift_ms / 1000, rng)
-            return augment(changed, rng, model) if augment else changed
+            shifted_batch = shifted(batch, self.shift_ms / 1000, rng)
+            return augment(shifted_batch, rng, model) if augment else shifted_batch
 
         schedule = classification.one_cycle if self.schedule == "one-cycle" else _constant
         augmentation = with_shifts if self.shift_ms else augment
@@ -76,6 +86,7 @@ class M5(Attacker[Clips]):
 
 
 def _constant(progress: float) -> float:
+    """Schedule of a constant learning rate."""
     return 1.0
 
 
@@ -86,10 +97,10 @@ class _Network(nn.Module):
         super().__init__()
         sizes = [(1, width, _KERNEL), (width, width, 3), (width, 2 * width, 3), (2 * width, 2 * width, 3)]
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, after, kernel, stride=_STRIDE if i == 0 else 1)
-            for i, (before, after, kernel) in enumerate(sizes)
+            nn.Conv1d(inputs, outputs, kernel, stride=_STRIDE if i == 0 else 1)
+            for i, (inputs, outputs, kernel) in enumerate(sizes)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(after) for _, after, _ in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(outputs) for _, outputs, _ in sizes)
         self.head = nn.Linear(2 * width, classes)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -119,13 +130,13 @@ def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _first(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The convolution of one channel [clip, 1, sample] as a product: [clip, width, frame]."""
+    """Compute the convolution of one channel [clip, 1, sample] as a matrix product: [clip, width, frame]."""
     windows: Tensor = _Windows.apply(x[:, 0])  # type: ignore[no-untyped-call]
     return functional.linear(windows, weight[:, 0], bias).mT
 
 
 class _Windows(torch.autograd.Function):
-    """[clip, sample] -> [clip, frame, kernel]: a view forward; backward, overlapping windows are added."""
+    """Overlapping windows: [clip, sample] -> [clip, frame, kernel], a view; backward, they are added."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

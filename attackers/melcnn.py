@@ -20,7 +20,16 @@ from bench.training.learning import seeded
 
 @dataclass(frozen=True)
 class MelCnn(Attacker[Clips]):
-    """Log-mel spectrogram -> class."""
+    """A convolutional network from the log-mel spectrogram to classes.
+
+    Attributes:
+        bands: mel bands.
+        window_ms: length of an analysis window; the hop is half of it.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of the optimiser.
+    """
 
     domains = ("audio",)
     task = "classify"
@@ -52,8 +61,8 @@ class _Network(nn.Module):
     def __init__(self, classes: int, bands: int):
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in ((1, 16), (16, 32), (32, 64), (64, 64)):
-            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for inputs, outputs in ((1, 16), (16, 32), (32, 64), (64, 64)):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
             bands = (bands + 1) // 2
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(64 * bands, classes)

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients and a small network in time: classical speech recognition.
+"""A small convolutional network on mel-frequency cepstral coefficients: classical speech recognition.
 
 20 coefficients and their deltas over 32 ms windows, minus the clip's mean over active frames; three convolutions in
 time (a TDNN, Waibel et al. 1989); the mean and the deviation over time (statistics pooling, Snyder et al. 2017). Some
@@ -21,7 +21,19 @@ from bench.training.learning import seeded
 
 @dataclass(frozen=True)
 class Mfcc(Attacker[Clips]):
-    """Cepstral coefficients -> class."""
+    """A convolutional network from cepstral coefficients to classes.
+
+    Attributes:
+        coefficients: cepstral coefficients a frame, at most `bands`.
+        bands: mel bands that they are computed from.
+        window_ms: length of an analysis window; the hop is half of it.
+        centred: subtract each clip's mean over active frames (cepstral mean normalisation).
+        width: channels of the network.
+        epochs: passes over the training set.
+        batch: clips a step.
+        lr: peak learning rate.
+        weight_decay: of the optimiser.
+    """
 
     version = 2  # the cepstral mean is taken over active frames, no longer over the padding
     domains = ("audio",)
@@ -32,7 +44,7 @@ class Mfcc(Attacker[Clips]):
     coefficients: int = 20
     bands: int = 40
     window_ms: float = 32.0
-    centred: bool = True  # cepstral mean normalisation
+    centred: bool = True
     width: int = 64
     epochs: int = 10
     batch: int = 64
@@ -41,7 +53,11 @@ class Mfcc(Attacker[Clips]):
 
     def __post_init__(self) -> None:
         if not 1 <= self.coefficients <= self.bands:
-            raise ValueError(f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands")
+            nearest = min(max(self.coefficients, 1), self.bands)
+            raise ValueError(
+                f"coefficients = {self.coefficients}, expected 1..{self.bands}, the number of mel bands, nearest is "
+                f"{nearest}"
+            )
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         front_end = Front(like.rate, self.bands, self.window_ms, self.coefficients, centred=self.centred)

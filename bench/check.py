@@ -1,20 +1,21 @@
-"""The conformance kit: does a plugin keep the contract of `bench.api`?
+"""The conformance kit: does a plugin satisfy the contract of `bench.api`?
 
-`checks(kind, plugin)` yields named checks. Three faces: `bench check NAME`; two lines in the author's own tests,
+`checks(kind, plugin)` yields named checks. They are used by `bench check NAME`, by two lines in the author's own tests,
 
     @pytest.mark.parametrize("check", checks("defenses", MyDefense()), ids=str)
     def test_contract(check): check.run()
 
-and this repository's tests, over every plugin. A check's `run` returns, or raises `AssertionError` with a sentence, or
-`Skipped` with the reason (an optional package, weights or data that are not here).
+and by this repository's tests, for every plugin. A check's `run` returns, or raises `AssertionError` with a sentence,
+or `Skipped` with the reason (an optional package, weights or data are missing).
 
-What a plugin may declare to be held to another rule, as class attributes:
+A plugin may declare class attributes that change a rule:
+
     control = "clean"       a defense that leaves the data as it is
     deterministic = True    a defense that does not use the generator
     joint = True            a defense whose noise for a clip depends on the other clips
     aligned = False         an adaptation that moves the sound in time
 
-The example sets are made by code; an attacker is tried on the data set that its attribute `dataset` names.
+The example sets are generated; an attacker is checked on the data set that its attribute `dataset` names.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from bench.vocabulary import Kind
 __all__ = ["KIT_VERSION", "Check", "Outcome", "Skipped", "checks", "outcome"]
 
 _BY_KIND = {"defenses": defense, "attackers": attacker, "adaptations": adaptation, "datasets": dataset}
-KIT_VERSION = 2  # raised when a check is added or made stricter: a plugin that passed may then fail
+KIT_VERSION = 2  # increased when a check is added or made stricter, so that a plugin that passed may fail
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,22 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
+    """The result of a check, and its reason where it did not pass."""
+
     check: Check
     status: Literal["passed", "failed", "skipped"]
     reason: str = ""
 
 
 def checks(kind: Kind, instance: Any) -> Iterator[Check]:
-    """Every check for an instance of a plugin, once for each of its domains where that matters. Nothing runs yet.
+    """Yield every check for an instance of a plugin, once for each of its domains where that matters. Nothing runs yet.
 
-    kind: "defenses", "attackers", "adaptations" or "datasets". Build the instance with the preset `smoke`.
+    Args:
+        kind: "defenses", "attackers", "adaptations" or "datasets".
+        instance: The plugin, built with the preset `smoke`.
+
+    Returns:
+        An iterator over checks.
     """
     case = Case(kind, instance)
     if not isinstance(instance, declarations.BASES[kind]):
@@ -79,7 +87,17 @@ def checks(kind: Kind, instance: Any) -> Iterator[Check]:
 
 
 def outcome(check: Check) -> Outcome:
-    """Run a check and keep what came of it. A crash of the plugin is a failure that names the exception."""
+    """Run a check and return its result. A crash of the plugin is a failure that names the exception.
+
+    Args:
+        check: The check.
+
+    Returns:
+        The result.
+
+    Raises:
+        UsageError: Python runs with -O, which removes assertions.
+    """
     try:
         check.run()
     except Skipped as reason:
@@ -99,9 +117,9 @@ def _check(function: Function, case: Case, suffix: str = "") -> Check:
 
 
 def _run(function: Function, case: Case) -> None:
-    """Make a check; a package that is not installed is a reason to skip it."""
+    """Run a check; skip it where a package is not installed."""
     if not __debug__:
-        raise UsageError("the conformance kit is made of assertions: run Python without -O")
+        raise UsageError("the conformance kit uses assertions, which python -O removes: run Python without -O")
     try:
         function(case)
     except ModuleNotFoundError as error:

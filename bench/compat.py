@@ -1,9 +1,9 @@
 """Import workarounds for torchaudio, audiocraft and frechet_audio_distance.
 
-torchaudio's wheel is a CUDA build: beside a CPU-only torch `import torchaudio` fails for want of libc10_cuda, and with
-it every class of Transformers that touches audio. Its own fallback (no compiled extension) is chosen here, when
-somebody imports it and not before. audiocraft and frechet-audio-distance import packages at their top that this project
-never calls; empty stand-ins take their places while they load.
+torchaudio's wheel is a CUDA build: with a CPU-only torch `import torchaudio` fails for lack of libc10_cuda, and with it
+every class of Transformers that uses audio. The workaround selects torchaudio's own fallback (no compiled extension)
+when it is imported. audiocraft and frechet-audio-distance import packages at their top that this project never calls;
+empty modules replace those while they are imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXTENSION = "torchaudio._extension"
 
 
 class _TorchaudioWithoutExtension(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `torchaudio._extension` as a module that says "no compiled extension" where torch has no CUDA."""
+    """Provides `torchaudio._extension` as a module without compiled extension, where torch has no CUDA."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
@@ -51,25 +51,34 @@ class _TorchaudioWithoutExtension(importlib.abc.MetaPathFinder, importlib.abc.Lo
 def _fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension; this torch is CPU-only")
+        raise RuntimeError(
+            f"{function.__name__} needs torchaudio's compiled extension, but torch is CPU-only: install a CUDA build"
+        )
 
     return refuse
 
 
 def workaround_torchaudio() -> None:
-    """Let `import torchaudio` work beside a CPU-only torch. Costs nothing until then; does nothing on a CUDA torch.
+    """Make `import torchaudio` work with a CPU-only torch. It has no effect before that import, or on a CUDA torch.
 
-    Called where something may import it next: before a plugin is loaded, and by the modules of bench that need it.
+    Called before a plugin is loaded, and by the modules of bench that import torchaudio.
     """
     if not any(isinstance(finder, _TorchaudioWithoutExtension) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TorchaudioWithoutExtension())
 
 
 def import_audiocraft() -> types.ModuleType:
-    """audiocraft, without xformers (CUDA kernels) and spacy (200 MB, wants a download) if they are not installed."""
+    """Import audiocraft without xformers (CUDA kernels) and spacy (200 MB, downloads data) if they are not installed.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: audiocraft is not installed.
+    """
 
     def without_spacy(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("this needs spacy, which is not installed")
+        raise RuntimeError("this part of audiocraft needs spacy, which is not installed: pip install spacy")
 
     _stand_in("xformers", ops={})
     _stand_in("spacy", load=without_spacy)
@@ -77,14 +86,22 @@ def import_audiocraft() -> types.ModuleType:
 
 
 def import_frechet_audio_distance() -> types.ModuleType:
-    """frechet_audio_distance, without laion_clap and encodec if they are not installed: each serves one embedding."""
+    """Import frechet_audio_distance without laion_clap and encodec if they are not installed: each serves one
+    embedding.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: frechet_audio_distance is not installed.
+    """
     _stand_in("laion_clap")
     _stand_in("encodec", EncodecModel=None)
     return importlib.import_module("frechet_audio_distance")
 
 
 def _stand_in(name: str, **attributes: Any) -> None:
-    """An empty module of that name, unless the real one is there. A dict among the attributes is a submodule."""
+    """Register an empty module of a name, unless it is installed. A dict among the attributes becomes a submodule."""
     if name in sys.modules or importlib.util.find_spec(name) is not None:
         return
     module = types.ModuleType(name)

@@ -1,6 +1,6 @@
-"""Does a plugin's class declare what the contract knows, and nothing else? Asked when a plugin is loaded.
+"""Check that a plugin's class declares only what the contract knows. Called when a plugin is loaded.
 
-An attribute that no base declares is most often a misspelled one, which would be ignored in silence.
+An attribute that no base declares is usually misspelled, and would otherwise be ignored silently.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import inspect
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+from torch import nn
 
 from bench.api import Adaptation, Attacker, Clips, Dataset, Defense, Plugin, Rolls
 from bench.vocabulary import Control, Kind
@@ -40,17 +42,27 @@ _RENAMED = {"gates": "validity"}  # methods of version 1
 
 
 def looks_like(kind: Kind, cls: type[Any]) -> bool:
-    """Whether a class has the methods of a kind, inherited from a base or not."""
+    """Return whether a class has the methods of a kind, inherited or its own.
+
+    Args:
+        kind: The kind.
+        cls: The class.
+
+    Returns:
+        Whether it has them all; for an adaptation, any of them.
+    """
+    if issubclass(cls, nn.Module):  # has a method `train` of its own
+        return False
     present = [callable(getattr(cls, method, None)) for method in _METHODS[kind]]
     return any(present) if kind == "adaptations" else all(present)
 
 
 def complaint(kind: Kind, cls: Any) -> str:
-    """Say in one line what of a class does not fit the contract.
+    """Describe in one line why a class does not fit the contract.
 
     Args:
-        kind: which base it must inherit.
-        cls: the class that a plugin's file or entry point gives.
+        kind: The kind, whose base it must inherit.
+        cls: The class of a plugin's file or entry point.
 
     Returns:
         "" if it fits, else what was found, what was expected and the nearest good name.
@@ -73,12 +85,26 @@ def complaint(kind: Kind, cls: Any) -> str:
 
 
 def abstract(cls: type[Any]) -> list[str]:
-    """The methods that a class must still define."""
+    """List the methods that a class must still define.
+
+    Args:
+        cls: The class.
+
+    Returns:
+        Their names, sorted.
+    """
     return sorted(cls.__abstractmethods__) if inspect.isabstract(cls) else []
 
 
 def kind_of(plugin: Plugin) -> Kind:
-    """The kind of an instance."""
+    """Return the kind of a plugin.
+
+    Args:
+        plugin: An instance.
+
+    Returns:
+        The kind.
+    """
     return next(kind for kind, base in BASES.items() if isinstance(plugin, base))
 
 
@@ -91,7 +117,7 @@ def _complaints(base: type[Plugin], cls: type[Plugin]) -> Iterator[str]:
             yield (
                 f"'{name}' is an attribute of the contract and no parameter: write '{name} = ...' without an annotation"
             )
-    for name, value in _own(base, cls):
+    for name, value in _defined(base, cls):
         if name in fields:
             continue
         if _is_method(value):
@@ -99,24 +125,26 @@ def _complaints(base: type[Plugin], cls: type[Plugin]) -> Iterator[str]:
                 yield _unknown_method(base, name, methods)
             elif name in attributes:
                 yield f"'{name}' is an attribute of the contract, found a method"
+            elif reason := _other_parameters(base, cls, name):
+                yield reason
         elif name in methods:
             yield f"'{name}' is a method of the contract, found {value!r}"
         elif name not in attributes:
-            yield _unknown(base, name, attributes, methods)
+            yield _unknown(base, name, value, attributes, methods)
         elif reason := _mistyped(hints[name], value):
             yield f"{name} = {value!r}: {reason}"
     yield from _other_domain(cls)
 
 
-def _own(base: type[Plugin], cls: type[Plugin]) -> Iterator[tuple[str, Any]]:
-    """The public names that the classes below the base define."""
-    for each in cls.__mro__[: cls.__mro__.index(base)]:
-        yield from ((name, value) for name, value in vars(each).items() if not name.startswith("_"))
+def _defined(base: type[Plugin], cls: type[Plugin]) -> Iterator[tuple[str, Any]]:
+    """Yield the public names that the classes below the base define, with their values."""
+    for parent in cls.__mro__[: cls.__mro__.index(base)]:
+        yield from ((name, value) for name, value in vars(parent).items() if not name.startswith("_"))
 
 
 def _declared(base: type[Plugin]) -> tuple[dict[str, Any], set[str]]:
     """The public attributes and methods of a base."""
-    names = {name: value for each in (base, Plugin) for name, value in vars(each).items() if not name.startswith("_")}
+    names = {name: value for owner in (base, Plugin) for name, value in vars(owner).items() if not name.startswith("_")}
     methods = {name for name, value in names.items() if _is_method(value)}
     return {name: value for name, value in names.items() if name not in methods}, methods
 
@@ -126,22 +154,49 @@ def _is_method(value: Any) -> bool:
     return isinstance(value, kinds)
 
 
-def _unknown(base: type[Plugin], name: str, attributes: Mapping[str, Any], methods: set[str]) -> str:
-    near = difflib.get_close_matches(name, [*attributes, *methods], n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"{base.__name__} has {', '.join(sorted(attributes))};"
-    return f"unknown class attribute '{name}': {hint} (a parameter has an annotation, a constant's name begins with _)"
+def _unknown(base: type[Plugin], name: str, value: Any, attributes: Mapping[str, Any], methods: set[str]) -> str:
+    near = difflib.get_close_matches(name, [*attributes, *methods], n=1, cutoff=0.7)
+    rule = "a parameter has an annotation, a constant's name begins with _"
+    if near:
+        return f"unknown class attribute '{name}': did you mean '{near[0]}'? ({rule})"
+    if isinstance(value, bool | int | float | str):
+        rule = f"as a parameter write '{name}: {type(value).__name__} = {value!r}', as a constant '_{name}'"
+    return f"unknown class attribute '{name}': {rule} (attributes of {base.__name__}: {', '.join(sorted(attributes))})"
+
+
+def _other_parameters(base: type[Plugin], cls: type[Plugin], name: str) -> str:
+    """Why a method cannot be called as the contract calls it, or nothing."""
+    method, contract = inspect.getattr_static(cls, name), getattr(base, name)
+    if not (isinstance(method, types.FunctionType) and isinstance(contract, types.FunctionType)):
+        return ""
+    expected, own = inspect.signature(contract), inspect.signature(method)
+    by_name = {each.name for each in expected.parameters.values() if each.kind is each.KEYWORD_ONLY}
+    by_place = [each for each in expected.parameters if each not in by_name]
+    try:
+        own.bind(*by_place, **dict.fromkeys(by_name))
+    except TypeError:
+        return f"{name} takes ({_plainly(own)}), expected ({_plainly(expected)})"
+    return ""
+
+
+def _plainly(signature: inspect.Signature) -> str:
+    """The names of parameters, without types and defaults."""
+    bare = [each.replace(annotation=each.empty, default=each.empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
 
 
 def _unknown_method(base: type[Plugin], name: str, methods: set[str]) -> str:
-    near = [_RENAMED[name]] if name in _RENAMED else difflib.get_close_matches(name, methods, n=1, cutoff=0.5)
+    nearest = [_RENAMED[name]] if name in _RENAMED else difflib.get_close_matches(name, methods, n=1, cutoff=0.5)
     hint = (
-        f"did you mean '{near[0]}'?" if near else f"{base.__name__} has {', '.join(sorted(methods - {'implements'}))};"
+        f"did you mean '{nearest[0]}'?"
+        if nearest
+        else f"{base.__name__} has {', '.join(sorted(methods - {'implements'}))};"
     )
     return f"unknown method '{name}': {hint} (the name of a helper begins with _)"
 
 
 def _mistyped(hint: Any, value: Any) -> str:
-    """Why a value is none of its declared type, or nothing."""
+    """Return why a value does not have its declared type; empty if it has."""
     import pydantic
 
     expected = get_args(hint)[0] if get_origin(hint) is ClassVar else hint
@@ -150,16 +205,17 @@ def _mistyped(hint: Any, value: Any) -> str:
     except pydantic.ValidationError as error:
         if expected is Control:
             return f"expected one of {', '.join(f'Control.{item.name}' for item in Control)}, from bench.api"
-        return error.errors()[0]["msg"][:1].lower() + error.errors()[0]["msg"][1:]
+        said: str = error.errors()[0]["msg"]
+        return said[:1].lower() + said[1:].replace("'', ", "")  # the empty word is the default, not a choice
     return ""
 
 
 def _other_domain(cls: type[Plugin]) -> Iterator[str]:
-    """Does `Defense[Rolls]` say domains = ("midi",)?"""
+    """Yield an error where the type argument, as in `Defense[Rolls]`, and the declared domains differ."""
     for original in getattr(cls, "__orig_bases__", ()):
-        kinds = [kind for given in get_args(original) for kind in (get_args(given) or (given,))]
+        kinds = [kind for argument in get_args(original) for kind in (get_args(argument) or (argument,))]
         expected = {kind.domain for kind in kinds if kind in (Clips, Rolls)}
         if expected and expected != set(cls.domains):
             name = f"{original.__origin__.__name__}[{' | '.join(kind.__name__ for kind in kinds)}]"
-            wanted = ", ".join(f'"{domain}"' for domain in sorted(expected)) + ("," if len(expected) == 1 else "")
-            yield f"domains = {cls.domains!r}, but the class is {name}: expected domains = ({wanted})"
+            listed = ", ".join(f'"{domain}"' for domain in sorted(expected)) + ("," if len(expected) == 1 else "")
+            yield f"domains = {cls.domains!r}, but the class is {name}: expected domains = ({listed})"

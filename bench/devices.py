@@ -1,14 +1,16 @@
-"""Which device stages run on: processors, or an accelerator. No torch until somebody asks for one.
+"""Devices that stages run on: processors or accelerators. torch is imported only when accelerators are looked up.
 
-`--device auto` takes accelerators where there are any, `cpu` none, `cuda` all of them, `cuda:N` that one. What a plugin
-computes may not depend on it in meaning; digits do. So the device is no part of a stage's key, records say which one
-made them, and the regression gate never compares records of different devices.
+`--device auto` uses accelerators where there are any, `cpu` none, `cuda` all of them, `cuda:N` that one. Results may
+depend on the device in their last digits only. The device is therefore not part of a stage's key, records name the
+device that was used, and the regression gate never compares records of different devices.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,18 @@ __all__ = [
     "Placement",
     "accelerators",
     "check_name",
-    "chosen",
     "first",
     "host_memory_gb",
     "name_of",
+    "selected",
 ]
 
 CPU = "cpu"
 _GIB = 2**30
-_USABLE = 0.9  # of an accelerator's memory: the rest is fragmentation and what others hold
-CONTEXT_GB = 0.5  # what CUDA holds for each process, measured on an H200
+_USABLE = 0.9  # share of an accelerator's memory; the rest is fragmentation and other processes
+CONTEXT_GB = 0.5  # memory that CUDA reserves for each process, measured on an H200
+# What the drivers of accelerators leave in /dev: NVIDIA's (of Jetson boards and WSL too) and AMD's.
+_DEVICE_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 _FORMS = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -44,7 +48,13 @@ class Accelerator:
 
 
 def accelerators() -> tuple[Accelerator, ...]:
-    """Every accelerator that torch can use here."""
+    """Return every accelerator that torch can use here.
+
+    Returns:
+        The accelerators, in torch's order; empty without CUDA.
+    """
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(map(glob.glob, _DEVICE_FILES)):
+        return ()  # without importing torch, which takes seconds
     import torch
 
     if not torch.cuda.is_available():
@@ -53,14 +63,17 @@ def accelerators() -> tuple[Accelerator, ...]:
     return tuple(Accelerator(f"cuda:{i}", p.name, p.total_memory / _GIB) for i, p in enumerate(properties))
 
 
-def chosen(device: str) -> tuple[Accelerator, ...]:
-    """The accelerators that stages may use; none means that they run on processors.
+def selected(device: str) -> tuple[Accelerator, ...]:
+    """Return the accelerators that stages may use.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
 
+    Returns:
+        The accelerators; empty for processors.
+
     Raises:
-        UsageError: there is no such device.
+        UsageError: There is no such device.
     """
     check_name(device)
     if device == CPU:
@@ -68,26 +81,52 @@ def chosen(device: str) -> tuple[Accelerator, ...]:
     available = accelerators()
     if device == "auto":
         return available
-    matching = tuple(each for each in available if device in ("cuda", each.device))
+    matching = tuple(accelerator for accelerator in available if device in ("cuda", accelerator.device))
     if not matching:
-        listed = ", ".join(each.device for each in available) or "none that torch can use"
-        raise UsageError(f"--device {device}: accelerators here: {listed}; give --device auto or --device cpu")
+        listed = ", ".join(accelerator.device for accelerator in available) or "none (torch finds none)"
+        raise UsageError(
+            f"--device {device}: there is no such accelerator, expected one of {listed}, or --device auto or cpu"
+        )
     return matching
 
 
 def check_name(device: str) -> None:
-    """Raise `UsageError` for what is no name of a device, whatever there is here; without torch."""
+    """Check the form of a device's name, without torch and whatever devices there are.
+
+    Args:
+        device: The name.
+
+    Raises:
+        UsageError: It is not one of auto, cpu, cuda and cuda:N.
+    """
     if not _FORMS.fullmatch(device):
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
 
 
 def first(device: str) -> str:
-    """The device for work that is done in this process: the first accelerator that may be used, or "cpu"."""
-    return next((each.device for each in chosen(device)), CPU)
+    """Return the device for work in this process.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The first accelerator that may be used, or "cpu".
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    return next((accelerator.device for accelerator in selected(device)), CPU)
 
 
 def name_of(device: str) -> str | None:
-    """What a record calls a device: the accelerator's name, None for processors."""
+    """Return the name of a device in records.
+
+    Args:
+        device: "cpu" or "cuda:N".
+
+    Returns:
+        The accelerator's name; None for processors.
+    """
     if device == CPU:
         return None
     import torch
@@ -96,7 +135,11 @@ def name_of(device: str) -> str | None:
 
 
 def host_memory_gb() -> float:
-    """The memory of this machine, or of the container that this process is in."""
+    """Return the memory of this machine, or of the container that this process runs in.
+
+    Returns:
+        GB.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -110,32 +153,46 @@ def host_memory_gb() -> float:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where stages fit: accelerators by their memory, the machine by its own."""
+    """Decides whether a stage fits: accelerators by their memory, the host by its own."""
 
     accelerators: tuple[Accelerator, ...]
-    memory_gb: float  # of the machine
+    memory_gb: float  # of the host
 
     def device_for(self, needed_gb: float, used_gb: Mapping[str, float]) -> str | None:
-        """The device for one more stage: the accelerator with the most room, processors, or None for "not now".
+        """Return the device for one more stage: the accelerator with the most free memory, or the processor.
 
-        A stage that no accelerator could ever hold gets an empty one to itself: what it says of its memory is an
-        estimate. Without accelerators, and for a stage that needs none of their memory, the device is the processor.
+        A stage that exceeds every accelerator gets an empty one to itself, because its stated memory is an estimate.
+        Without accelerators, and for a stage that needs none of their memory, the device is the processor.
 
         Args:
-            needed_gb: accelerator memory of the stage, without CUDA's own.
-            used_gb: device -> what is reserved there already.
+            needed_gb: Accelerator memory of the stage, without CUDA's own.
+            used_gb: Device -> memory that is reserved there already.
+
+        Returns:
+            The device; None where the stage must wait.
         """
         if not self.accelerators or needed_gb <= 0:
             return CPU
-        room = {each.device: _USABLE * each.memory_gb - used_gb.get(each.device, 0.0) for each in self.accelerators}
-        best = max(room, key=lambda device: room[device])
-        if room[best] >= needed_gb + CONTEXT_GB:
+        free_gb = {
+            accelerator.device: _USABLE * accelerator.memory_gb - used_gb.get(accelerator.device, 0.0)
+            for accelerator in self.accelerators
+        }
+        best = max(free_gb, key=lambda device: free_gb[device])
+        if free_gb[best] >= needed_gb + CONTEXT_GB:
             return best
-        empty = [each.device for each in self.accelerators if not used_gb.get(each.device)]
-        too_large = all(_USABLE * each.memory_gb < needed_gb + CONTEXT_GB for each in self.accelerators)
+        empty = [accelerator.device for accelerator in self.accelerators if not used_gb.get(accelerator.device)]
+        too_large = all(_USABLE * accelerator.memory_gb < needed_gb + CONTEXT_GB for accelerator in self.accelerators)
         return empty[0] if too_large and empty else None
 
     def holds(self, needed_gb: float, used_gb: Iterable[float]) -> bool:
-        """Whether the machine's memory holds one more stage; the first always fits."""
+        """Return whether the host's memory suffices for one more stage; the first always fits.
+
+        Args:
+            needed_gb: Memory of the stage.
+            used_gb: Memory of each running stage.
+
+        Returns:
+            Whether it fits.
+        """
         reserved = list(used_gb)
         return not reserved or sum(reserved) + needed_gb <= self.memory_gb

@@ -27,13 +27,21 @@ class UsageError(BenchError):
 
 
 def unknown(what: str, name: str, available: Iterable[str]) -> str:
-    """Say in one line that a name is unknown, with the nearest available name and all of them.
+    """Build the message for an unknown name, with the nearest available name and all of them.
 
     >>> unknown("defense", "harmonycloack", ["clean", "harmonycloak"])
     "unknown defense 'harmonycloack': did you mean 'harmonycloak'? (available: clean, harmonycloak)"
+
+    Args:
+        what: What the name should be one of, such as "defense".
+        name: The unknown name.
+        available: The known names.
+
+    Returns:
+        One line.
     """
     names = sorted(available)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f": did you mean '{near[0]}'?" if near else ""
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f": did you mean '{nearest[0]}'?" if nearest else ""
     listed = ", ".join(names) if names else "none"
     return f"unknown {what} '{name}'{hint} (available: {listed})"

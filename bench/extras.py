@@ -41,7 +41,14 @@ EXTRAS = {
 
 
 def command(extra: str) -> str:
-    """Return the shell command that installs an extra."""
+    """Return the shell command that installs an extra.
+
+    Args:
+        extra: The extra's name.
+
+    Returns:
+        The command.
+    """
     return f"pip install 'cloakbench[{extra}]'"
 
 
@@ -63,7 +70,9 @@ def explained(error: Exception) -> Exception:
 
 
 def _installed(package: str) -> bool:
-    """Whether a package is there: a folder of its name without `__init__.py`, as our `datasets/`, is none."""
+    """Return whether a package is installed; a folder of its name without `__init__.py`, such as our `datasets/`, is
+    not.
+    """
     if package in sys.modules:
         return True
     spec = importlib.util.find_spec(package)

@@ -1,8 +1,8 @@
-"""Output files: asked beforehand whether they can be written, replaced whole or not at all.
+"""Output files: checked before the work, and replaced atomically.
 
 A command checks its output with `check_output` before the work and writes it inside `replacing`: to a draft beside the
-target, which is read again by the caller, flushed to the disk and only then renamed. Whatever goes wrong, the target is
-what it was and the draft is gone; that holds for Ctrl-C and for SIGTERM and SIGHUP too.
+target, which the caller reads again, and which is flushed to the disk and renamed. On any error, Ctrl-C, SIGTERM or
+SIGHUP, the target is unchanged and the draft is removed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LONGEST_NAME = 255  # bytes of one name in every common file system
 
 
 class Terminated(SystemExit):
-    """The process was sent SIGTERM or SIGHUP while it wrote a file; the exit code is 128 + the signal, as a shell's."""
+    """The process got SIGTERM or SIGHUP while it wrote a file; the exit code is 128 + the signal, as a shell's."""
 
 
 def check_source(source: Path) -> None:
@@ -82,30 +82,30 @@ def check_output(out: Path, *, sources: Collection[Path] = (), suffixes: Collect
         UsageError: the ending is not one of `suffixes`, the folder is missing or not writable, the name is too long,
             `out` is a source, a folder or a device, or exists without `force`. One line.
     """
-    shown = printable(out)
+    name = printable(out)
     if str(out) == "-":
         raise UsageError("cannot write to standard output ('-'), expected a file name such as out.wav")
     if suffixes and out.suffix.lower() not in suffixes:
         raise UsageError(
-            f"{shown}: cannot write '{printable(out.suffix)}' files, expected {', '.join(sorted(suffixes))}"
+            f"{name}: cannot write '{printable(out.suffix)}' files, expected {', '.join(sorted(suffixes))}"
         )
     if len(os.fsencode(out.name)) > _LONGEST_NAME:
-        raise UsageError(f"{shown}: name of {len(os.fsencode(out.name))} bytes, expected at most {_LONGEST_NAME}")
+        raise UsageError(f"{name}: name of {len(os.fsencode(out.name))} bytes, expected at most {_LONGEST_NAME}")
     try:
         folder = out.resolve().parent
         if not folder.is_dir():
-            raise UsageError(f"{shown}: the folder {printable(folder)} does not exist")
+            raise UsageError(f"{name}: the folder {printable(folder)} does not exist: create it, or give another")
         if out.exists():
             if any(source.exists() and out.samefile(source) for source in sources):
-                raise UsageError(f"{shown} is the source itself: give another name")
+                raise UsageError(f"{name} is the source itself: give another name")
             if not out.is_file():
-                raise UsageError(f"{shown} is not a regular file: give another name")
+                raise UsageError(f"{name} is not a regular file: give another name")
             if not force:
-                raise UsageError(f"{shown} exists: give another name, or --force to write over it")
+                raise UsageError(f"{name} exists: give another name, or --force to write over it")
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder):
             pass
     except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"cannot write {shown}: {_reason(error)}") from error
+        raise UsageError(f"cannot write {name}: {_reason(error)}") from error
 
 
 def check_folder(out: Path) -> None:
@@ -117,20 +117,20 @@ def check_folder(out: Path) -> None:
     Raises:
         UsageError: it is a file, its name is too long, or neither it nor a folder above it can be written. One line.
     """
-    shown = printable(out)
+    name = printable(out)
     try:
-        above = out.resolve()
-        while not above.exists():
-            size = len(os.fsencode(above.name))
+        existing = out.resolve()
+        while not existing.exists():
+            size = len(os.fsencode(existing.name))
             if size > _LONGEST_NAME:
-                raise UsageError(f"{shown}: name of {size} bytes, expected at most {_LONGEST_NAME}")
-            above = above.parent
-        if not above.is_dir():
-            raise UsageError(f"{shown}: {printable(above)} is a file, expected a folder")
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=above):
+                raise UsageError(f"{name}: name of {size} bytes, expected at most {_LONGEST_NAME}")
+            existing = existing.parent
+        if not existing.is_dir():
+            raise UsageError(f"{name}: {printable(existing)} is a file, expected a folder")
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=existing):
             pass
     except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"cannot write into {shown}: {_reason(error)}") from error
+        raise UsageError(f"cannot write into {name}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -187,17 +187,28 @@ def require_space(path: Path, size: int) -> None:
 def json_text(value: Any) -> str:
     """Return a value as indented JSON with a final line feed.
 
+    Args:
+        value: What `json` can write.
+
+    Returns:
+        The text.
+
     Raises:
-        ValueError: it holds NaN or infinity.
+        ValueError: It contains NaN or infinity.
     """
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, as `write_text` writes text.
+    """Write a value as JSON, atomically as `write_text`.
+
+    Args:
+        path: The file; its folder is created where it is missing.
+        value: What `json` can write.
 
     Raises:
-        ValueError: it holds NaN or infinity; nothing is written.
+        ValueError: It contains NaN or infinity; nothing is written.
+        OSError: It cannot be written; the old file stays.
     """
     write_text(path, json_text(value))
 
@@ -262,19 +273,28 @@ def sync(path: Path) -> None:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path as one line of text: control characters and bytes that are not UTF-8 are escaped (`\\xff`)."""
+    """Return a path as one line of text; control characters and bytes that are not UTF-8 are escaped (`\\xff`).
+
+    Args:
+        path: The path.
+
+    Returns:
+        The text.
+    """
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _missing(file: Path) -> str:
-    """Say that there is no such file, with the nearest name beside it."""
+    """Build the message for a missing file, with the nearest name in its folder."""
     try:
-        beside = [entry.name for entry in file.parent.iterdir()]
+        neighbours = [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return f"no file '{printable(file)}': there is no folder '{printable(file.parent)}'"
-    near = difflib.get_close_matches(file.name, beside, n=1, cutoff=0.6)
-    hint = f": did you mean '{printable(near[0])}'?" if near else f" in the folder '{printable(file.parent)}'"
+    if file.is_symlink():
+        return f"'{printable(file)}' is a link to '{printable(os.readlink(file))}', which leads to no file"
+    nearest = difflib.get_close_matches(file.name, neighbours, n=1, cutoff=0.6)
+    hint = f": did you mean '{printable(nearest[0])}'?" if nearest else f" in the folder '{printable(file.parent)}'"
     return f"no file '{printable(file)}'{hint}"
 
 

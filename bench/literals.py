@@ -1,7 +1,7 @@
 """What a plugin's class declares, read from its source without importing it.
 
-A plugin's module imports torch, which takes seconds; which domains it is for, which parameters it has and which data
-set it takes stand in its class as literals. A question that these answer needs no import. Only the plain case is read:
+A plugin's module imports torch, which takes seconds; its domains, its parameters and its data set are literals in its
+class. A question that these answer needs no import. Only the plain case is read:
 one public class that inherits one base of the contract, its attributes literals. Anything else is left to the import.
 """
 

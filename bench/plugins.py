@@ -1,11 +1,10 @@
-"""A file is a plugin: names without import, loading by name, parameters, and the digest of what a plugin computes.
+"""Plugins are files: listing without import, loading by name, parameters, and the digest of their code.
 
-Ours lie in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it in a wheel.
-They are mounted as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have no
-`__init__.py`, so that our `datasets/` never hides the Hugging Face library of that name. Third parties use the entry
-point groups `bench.defenses`, `bench.attackers`, `bench.adaptations`, `bench.datasets`; their names are
-`distribution/name`, so that nobody can take a built-in's name. A path that ends in `.py` names a file of the user's,
-and the path of a folder with an `__init__.py` a plugin in that folder.
+Built-in plugins are in `defenses/ attackers/ attackers/adaptive/ datasets/`, beside `bench/` in a checkout, inside it
+in a wheel, and importable as `bench.defenses` and so on: empty modules whose `__path__` is the folder. The folders have
+no `__init__.py`, so that our `datasets/` never hides the Hugging Face library. Third parties use the entry point groups
+`bench.defenses`, ..., named `distribution/name`, so that they cannot clash with a built-in's name. A path that ends in
+`.py`, or of a folder with an `__init__.py`, is a user's plugin.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from bench import compat, sources
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
+from bench.files import Terminated
 from bench.guard import exit_raises, exit_sentence
 from bench.vocabulary import PRESETS, Kind
 
@@ -88,16 +89,16 @@ def find(kind: Kind, name: str) -> Listing:
     if located.endswith(".py"):
         path = Path(located)
         if not path.is_file():
-            raise PluginError(
-                f"no {SINGULAR[kind]} file '{name}': give a path to a Python file or a name from `bench list`"
-            )
+            near = sources.file_called(name.removesuffix(".py"))
+            hint = f"did you mean '{near}'?" if near else "give a path to a Python file or a name from `bench list`"
+            raise PluginError(f"no {SINGULAR[kind]} file '{name}': {hint}")
         return Listing(kind, name, _summary(path), "file", path)
     file = _our_files(kind).get(name)
     if file:
         return Listing(kind, name, _summary(file), "built in", file)
     available = names(kind)
     if name not in available:
-        raise PluginError(unknown(SINGULAR[kind], name, available))
+        raise PluginError(sources.unlisted(SINGULAR[kind], name, available))
     return available[name]
 
 
@@ -135,20 +136,27 @@ def load(kind: Kind, name: str) -> type[Any]:
                     return _fitting(kind, point.load(), listing)
     except PluginError:
         raise
-    except SystemExit as error:
-        raise PluginError(f"{listing.title} cannot be imported: {exit_sentence(error)}") from error
-    except Exception as error:
-        reason = explained(error)
-        cause = str(reason) if reason is not error else f"{type(error).__name__}: {error}"
-        raise PluginError(f"{listing.title} cannot be imported: {cause}") from error
-    raise PluginError(unknown(SINGULAR[kind], name, names(kind)))
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
+        raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
+    raise PluginError(sources.unlisted(SINGULAR[kind], name, names(kind)))
+
+
+def _cause(error: BaseException) -> str:
+    """Why a plugin's own code failed, and where, on one line."""
+    if isinstance(error, SystemExit):
+        return exit_sentence(error)
+    if isinstance(error, Exception) and (reason := explained(error)) is not error:
+        return str(reason)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    words = " ".join(str(error).split())
+    return type(error).__name__ + (f": {words}" if words else "") + ("" if isinstance(error, SyntaxError) else where)
 
 
 def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
-    """The plugin with its parameters: the fields' defaults, then the preset's, then those given.
-
-    Raises `UsageError` for a parameter that the plugin does not have or a value of the wrong type.
-    """
+    """Build a plugin from its defaults, the preset and the given parameters. Raise `UsageError` for a bad parameter."""
     cls = load(kind, name)
     return from_parameters(kind, name, cls, parameters(kind, name, cls, given, preset))
 
@@ -180,10 +188,12 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
             return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
     except pydantic.ValidationError as error:
         raise _refused(kind, name, error) from error
-    except SystemExit as error:
-        raise PluginError(f"{SINGULAR[kind]} '{name}': {exit_sentence(error)}") from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
-        raise UsageError(f"{SINGULAR[kind]} '{name}': {error}") from error
+        raise UsageError(f"{SINGULAR[kind]} '{name}': {' '.join(str(error).split())}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{SINGULAR[kind]} '{name}' cannot be built: {_cause(error)}") from error
 
 
 def check_value(kind: Kind, name: str, key: str, value: Any, type_: Any) -> None:
@@ -200,8 +210,10 @@ def _refused(kind: Kind, name: str, error: Any, parameter: str = "its parameters
     """Pydantic's first complaint as one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or parameter
-    message = f"{SINGULAR[kind]} '{name}': {where} = {first.get('input')!r}: {first['msg']}"
-    return UsageError(message.replace("\n", " "))
+    # What a __post_init__ raised names the parameter itself.
+    raised = first.get("ctx", {}).get("error") if not first["loc"] else None
+    message = str(raised) if raised else f"{where} = {first.get('input')!r}: {first['msg']}"
+    return UsageError(f"{SINGULAR[kind]} '{name}': {message}".replace("\n", " "))
 
 
 @functools.cache

@@ -1,8 +1,8 @@
-"""The gate as tests: `pytest --bench-suite ci.toml` gives an item a cell, which fails with the gate's sentence.
+"""The gate as tests: `pytest --bench-suite ci.toml` collects one item a cell, which fails with the gate's sentence.
 
-For the repository of a defense of your own, beside its other tests. Without the option it does nothing and imports
-nothing but pytest. The suite runs once a session, when the first cell is due; what the store holds is not done again.
-The fixture `bench_row` serves assertions without a baseline:
+For the repository of a defense, beside its other tests. Without the option it does nothing and imports only pytest. The
+suite runs once a session, when the first cell is tested; what the store has is not computed again. The fixture
+`bench_row` serves assertions without a baseline:
 
     def test_my_defense_still_denies_learning(bench_row):
         assert bench_row("mine.toml", "hum").best.denied.low > 0.2
@@ -28,6 +28,11 @@ __all__ = ["bench_row"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the gate.
+
+    Args:
+        parser: Pytest's parser.
+    """
     group = parser.getgroup("bench", "unlearnability, judged by bench gate")
     group.addoption("--bench-suite", metavar="FILE", help="a suite: one test a cell, judged against its baseline")
     group.addoption("--bench-baseline", metavar="FILE", help="default: baseline.json beside the suite")
@@ -35,10 +40,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the suite's file collected beside whatever else is."""
+    """Collect the suite's file beside the other arguments.
+
+    Args:
+        config: Pytest's configuration.
+    """
     suite = config.getoption("--bench-suite")
     if suite:
-        # Without xdist nobody else registers the mark of the cells.
+        # Without xdist the mark of the cells would be unregistered.
         config.addinivalue_line(
             "markers", "xdist_group(name): runs in one worker with its like, under --dist loadgroup"
         )
@@ -48,6 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect a suite's file.
+
+    Args:
+        file_path: A file.
+        parent: Its folder's collector.
+
+    Returns:
+        A collector of the suite; None for any other file.
+    """
     suite = parent.config.getoption("--bench-suite")
     if suite and file_path == _suite_file(suite):
         return _SuiteFile.from_parent(parent, path=file_path)
@@ -55,7 +73,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class CellFailed(Exception):
-    """A cell's verdict is one that fails. The message is the gate's sentence and what it leads to."""
+    """A cell failed the gate. The message is the gate's sentence and its details."""
 
 
 class _SuiteFile(pytest.File):
@@ -71,24 +89,24 @@ class _SuiteFile(pytest.File):
         baseline_file = Path(named) if named else self.path.with_name("baseline.json")
         try:
             self.suite: Suite = suites.read(self.path)
-            self.held: Baseline = baseline.read_accepted(baseline_file, self.suite, str(self.path))
+            self.accepted: Baseline = baseline.read_accepted(baseline_file, self.suite, str(self.path))
             self.due = [(trial.cell, trial.seed) for trial in expanded(self.suite)]
         except BenchError as error:
             raise self.CollectError(str(error)) from error
         self._report: Report | Exception | None = None
-        for cell in sorted({cell for cell, _ in self.due} | {cell.cell for cell in self.held.cells}):
+        for cell in sorted({cell for cell, _ in self.due} | {cell.cell for cell in self.accepted.cells}):
             yield _CellItem.from_parent(self, name=str(cell), cell=cell)
 
     def report(self) -> Report:
-        """The verdicts; the suite is run by whoever asks first."""
+        """Return the verdicts; the suite runs at the first call."""
         from bench.commands.execution import gate_records
         from bench.regression.gate import judge
 
         if self._report is None:
             try:
                 measured = gate_records(self.suite, _silent(self.config))
-                self._report = judge(self.held, measured, self.suite.gate, self.due)
-            except Exception as error:  # kept, so that the next cell fails alike instead of running it all again
+                self._report = judge(self.accepted, measured, self.suite.gate, self.due)
+            except Exception as error:  # cached, so that the next cell fails alike instead of running it all again
                 self._report = error
         if isinstance(self._report, Exception):
             raise self._report
@@ -109,7 +127,7 @@ class _CellItem(pytest.Item):
 
         assert isinstance(self.parent, _SuiteFile)
         store = Store(self.config.getoption("--bench-store") or default_url())
-        for verdict in (verdict_ for verdict_ in self.parent.report().verdicts if verdict_.cell == self._cell):
+        for verdict in (item for item in self.parent.report().verdicts if item.cell == self._cell):
             lines = [f"{verdict.word}: {verdict.sentence}", *details(verdict, store.locate)]
             if verdict.exit:
                 raise CellFailed("\n  ".join(lines))
@@ -124,9 +142,15 @@ class _CellItem(pytest.Item):
 
 @pytest.fixture(scope="session")
 def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
-    """A function: a suite's file and a defense's row of it -> the row with its best response.
+    """Return a function from a suite's file and a row's name to the row, with its best response.
 
-    Runs what the store lacks. Raises `UsageError` for a row that the suite does not have.
+    The function runs what the store lacks, and raises `UsageError` for a row that the suite does not have.
+
+    Args:
+        pytestconfig: Pytest's configuration.
+
+    Returns:
+        The function.
     """
 
     def row(suite: str | Path, defense: str) -> Row:
@@ -146,7 +170,7 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
 
 
 def _silent(config: pytest.Config) -> Execution:
-    """Where the stages run: here, without a display."""
+    """Return the execution of stages on this machine, without a display."""
     from bench.commands.options import Execution
 
     return Execution(store=config.getoption("--bench-store"), display="none")

@@ -1,7 +1,7 @@
-"""Numbers that follow from a name: the same on every machine, in every process and for ever.
+"""Random numbers that depend on a name alone: the same on every machine and in every process.
 
-Data sets split by them and draw by them; attackers shuffle an item by its id, so that it is shuffled alike whatever
-else is in the set.
+Data sets are split and drawn by them; attackers shuffle an item by its id, so that its order does not depend on the
+other items.
 """
 
 from __future__ import annotations

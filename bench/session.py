@@ -39,37 +39,37 @@ def run(
     jobs: int | None = None,
     device: str = "auto",
 ) -> Results:
-    """Put defenses against attackers and return the results. What the store holds is not done again.
+    """Run defenses against attackers and return the results. Stages that the store has are not computed again.
+
+    >>> results = bench.run(defense="noise", attacker="m5", preset="smoke", seeds=2)  # doctest: +SKIP
 
     Args:
-        defense: Defenses by name, or Python files that hold one; the clean control runs beside them.
+        defense: Defenses by name or Python file; the clean control runs beside them.
         attacker: Attackers by name or file.
         dataset: Data sets by name or file; none for each attacker's own.
-        adaptation: What the attacker does to win anyway, beside doing nothing.
+        adaptation: Adaptations of the attacker, beside none.
         knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
         expects: The adaptations that the defender prepares for.
-        share: How much of the training set is protected, 0 to 1; or the class that alone is.
+        share: The protected share of the training set, 0 to 1; or the only class that is protected.
         control: Matched controls; () for none.
         preset: The budget: smoke, small or full.
         published: Items that each seed draws and publishes; None for the whole training set. With `granted`,
             `results.worths` says what they are worth in clean items.
         granted: Clean items that the attacker has anyway.
         replacement: A data set of other material that the attacker trains on as well.
-        seeds: How many seeds.
+        seeds: Number of seeds.
         parameters: Name of a plugin -> its parameters.
-        store: Folder or fsspec URL of the artefacts; by default $BENCH_STORE, else the user's cache.
-        records: Folder of the records; by default one of the run's own in the store.
-        jobs: Processes; by default one a core.
+        store: Folder or fsspec URL of the artefacts; None: $BENCH_STORE, else the user's cache.
+        records: Folder of the records; None: one of the run's own in the store.
+        jobs: Processes; None: one a core.
         device: auto (an accelerator where there is one), cpu, cuda or cuda:N.
 
     Returns:
         The results: `print(results)` shows the table, `results.to_pandas()` is a data frame with a row a trial.
 
     Raises:
-        UsageError: A name, a parameter or a value does not make sense.
-        DataError: A data set is not there.
-
-    >>> results = bench.run(defense="noise", attacker="m5", preset="smoke", seeds=2)  # doctest: +SKIP
+        UsageError: A name, a parameter or a value is invalid.
+        DataError: A data set is missing.
     """
     from bench.trials.expand import expand
     from bench.trials.run import execute, prepare
@@ -113,9 +113,24 @@ def request(
     seeds: int,
     threat: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what a run asks for as a suite's mapping.
+    """Return the suite's mapping of a run.
 
-    The clean control stands beside the defenses, and no adaptation beside the adaptations.
+    The clean control is added to the defenses, and no adaptation to the adaptations.
+
+    Args:
+        defenses: Defenses by name or file.
+        attackers: Attackers by name or file.
+        datasets: Data sets by name or file.
+        adaptations: Adaptations by name or file.
+        knowledge: What the defender knows.
+        expects: The adaptations that the defender prepares for.
+        shares: The protected shares.
+        controls: Matched controls.
+        preset: The budget.
+        seeds: Number of seeds.
+
+    Returns:
+        The mapping, as `bench.results.suite.suite` reads it.
 
     Raises:
         UsageError: There is no attacker, or no seed.
@@ -123,7 +138,9 @@ def request(
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: expected at least 1")
     if not attackers:
-        raise UsageError(f"name an attacker: --attacker {next(iter(plugins.names('attackers')), 'NAME')}")
+        raise UsageError(
+            f"no attacker is named, expected --attacker NAME or FILE: {', '.join(plugins.names('attackers'))}"
+        )
     controls = [name for name in controls if name != NONE]
     defended = [name for name in defenses if name not in controls]
     return {
@@ -155,21 +172,36 @@ def threat(published: int | None, granted: int | None, replacement: str | None) 
 
 
 def default_datasets(attackers: Sequence[str]) -> list[str]:
-    """Return the data sets that attackers name as their own."""
+    """Return the data sets that attackers name as their default.
+
+    Args:
+        attackers: Attackers by name or file.
+
+    Returns:
+        Names, each once.
+    """
     from bench.trials.facts import facts
 
-    own = [facts("attackers", name).dataset for name in attackers]
-    return [name for name in dict.fromkeys(own) if name]
+    defaults = [facts("attackers", name).dataset for name in attackers]
+    return [name for name in dict.fromkeys(defaults) if name]
 
 
 def run_folder(root: Path, suite: Suite) -> Path:
-    """Return the folder of a run's records in a store."""
+    """Return the folder of a run's records in a store.
+
+    Args:
+        root: The store's folder.
+        suite: The run's suite.
+
+    Returns:
+        The folder, named by the suite's digest.
+    """
     return root / "records" / f"run-{digest(suite.model_dump())[:12]}"
 
 
 @contextmanager
 def _workers_ignore_main() -> Iterator[None]:
-    """Keep workers, which are spawned, from running a script that has no main guard once more."""
+    """Keep spawned workers from running a script without a main guard again."""
     main = sys.modules["__main__"]
     names = [name for name in ("__file__", "__spec__") if name in vars(main)]
     hidden: dict[str, Any] = {name: vars(main).pop(name) for name in names}
@@ -180,7 +212,7 @@ def _workers_ignore_main() -> Iterator[None]:
         vars(main).update(hidden)
 
 
-def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _tables(definition: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return parameters by kind of plugin and name, as a suite has them.
 
     Raises:
@@ -188,19 +220,19 @@ def _tables(asked: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]
     """
     names = {
         "dataset": [
-            *(asked["datasets"] or default_datasets(asked["attackers"])),
-            *filter(None, [asked.get("threat", {}).get("replacement")]),
+            *(definition["datasets"] or default_datasets(definition["attackers"])),
+            *filter(None, [definition.get("threat", {}).get("replacement")]),
         ],
-        "defense": [*asked["defenses"], *asked["controls"]],
-        "attacker": list(asked["attackers"]),
-        "adaptation": [*asked["adaptations"], *asked["expects"]],
+        "defense": [*definition["defenses"], *definition["controls"]],
+        "attacker": list(definition["attackers"]),
+        "adaptation": [*definition["adaptations"], *definition["expects"]],
     }
     tables: dict[str, dict[str, Any]] = {}
     for name, values in parameters.items():
         kinds = [kind for kind, listed in names.items() if name in listed]
         if not kinds:
-            every = [one for listed in names.values() for one in listed if one != NONE]
-            raise UsageError(f"parameters: {unknown('plugin of this run', name, every)}")
+            available = [item for listed in names.values() for item in listed if item != NONE]
+            raise UsageError(f"parameters: {unknown('plugin of this run', name, available)}")
         for kind in kinds:
             tables.setdefault(kind, {})[name] = dict(values)
     return tables

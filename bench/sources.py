@@ -1,17 +1,17 @@
-"""What a plugin's source is: which files count, and their digest.
+"""What belongs to a plugin's source, and its digest.
 
-Of a plugin that is one file, that file counts; of a plugin in a folder (`NAME/__init__.py`):
+For a plugin that is one file, that file counts; for a plugin in a folder (`NAME/__init__.py`):
 
-* Python: `__init__.py` and every module of the folder that it imports, directly or through another of them; an import
-  inside a function counts, and so does a script that one of them names (`"speak.py"`, to run it). Where one of them
-  imports by a name that only the running program knows (`importlib`, `__import__`), every module of the folder counts.
-  A script that none of them imports or names does not.
-* Data: every other file, weights and configurations above all. Documentation (`.md`, `.rst`, a licence), hidden files,
+* Python: `__init__.py` and every module of the folder that it imports, directly or indirectly; an import inside a
+  function counts, and so does a script that one of them names (`"speak.py"`, to run it). Where one of them imports by a
+  computed name (`importlib`, `__import__`), every module of the folder counts. A script that none of them imports or
+  names does not.
+* Data: every other file, such as weights and configurations. Documentation (`.md`, `.rst`, a licence), hidden files,
   editors' copies and `__pycache__` do not count.
 
-A plugin of an installed package also counts the modules of its package that it imports. Of every plugin the modules of
-bench count that compute for it (`SHARED`): the contract and the engine are versioned by the schema of the keys. Of
-Python neither comments nor docstrings nor blank lines count.
+For a plugin of an installed package, the modules of its package that it imports count too. For every plugin, the
+modules of bench count that compute for it (`SHARED`); the contract and the engine are versioned by the schema of the
+keys instead. Comments, docstrings and blank lines of Python do not count.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-__all__ = ["SHARED", "counted_files", "digest", "folder_files", "plain_name", "summary"]
+from bench.errors import unknown
 
-# The packages of bench that compute for plugins: when a module changes, so does the digest of whoever imports it.
+__all__ = ["SHARED", "counted_files", "digest", "file_called", "folder_files", "plain_name", "summary", "unlisted"]
+
+# The packages of bench that compute for plugins: a change of a module changes the digests of its importers.
 SHARED = ("bench.sound", "bench.notes", "bench.metrics", "bench.training")
 _ENTRY = "__init__.py"
 _PROSE = {".md", ".rst"}
@@ -40,12 +42,48 @@ _BLOCK = 1 << 20  # bytes
 
 
 def plain_name(path: Path) -> str:
-    """What a plugin's file is called: its stem, or the name of the folder whose `__init__.py` it is."""
+    """Return the name of a plugin's file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its stem, or the name of the folder whose `__init__.py` it is.
+    """
     return path.absolute().parent.name if path.name == _ENTRY else path.stem
 
 
+def file_called(stem: str) -> str:
+    """Return the path of the user's plugin, a file or a folder, that has a name without `.py`; "" without one."""
+    path = Path(stem).expanduser()
+    if Path(f"{path}.py").is_file():
+        return f"{stem}.py"
+    return stem if (path / "__init__.py").is_file() else ""
+
+
+def unlisted(what: str, name: str, available: Iterable[str]) -> str:
+    """Say in one line that no plugin has a name; where a file or folder here is called so, say to give its path.
+
+    Args:
+        what: the kind of plugin, in the singular, or "plugin".
+        name: as the user wrote it.
+        available: the names that there are.
+    """
+    near = file_called(name)
+    if near:
+        return f"unknown {what} '{name}': did you mean '{near}'? A plugin in a file of your own is named by its path"
+    return unknown(what, name, available)
+
+
 def summary(file: Path) -> str:
-    """The first line of a module's docstring, or why the file cannot be read as Python."""
+    """Return the first line of a module's docstring.
+
+    Args:
+        file: The module.
+
+    Returns:
+        The line, "" without a docstring; or why the file cannot be read as Python.
+    """
     try:
         docstring = ast.get_docstring(ast.parse(file.read_bytes()))
     except (SyntaxError, ValueError, OSError) as error:
@@ -54,15 +92,18 @@ def summary(file: Path) -> str:
 
 
 def digest(entry: Path, package: Path | None = None, name: str = "") -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of what counts of a plugin.
+    """Return the digest of a plugin's source.
 
     Args:
-        entry: the plugin's file; `__init__.py` of a plugin in a folder.
-        package: the folder of the installed package that the plugin is part of, if any.
-        name: under which the package, or else the folder, is imported by its own modules.
+        entry: The plugin's file; `__init__.py` of a plugin in a folder.
+        package: The folder of the installed package that the plugin is part of, if any.
+        name: The name by which the package, or else the folder, is imported by its own modules.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: A file cannot be read.
     """
     sha = hashlib.sha256()
     files = counted_files(entry, package, name)
@@ -79,19 +120,35 @@ def digest(entry: Path, package: Path | None = None, name: str = "") -> str:
 
 
 def counted_files(entry: Path, package: Path | None = None, name: str = "") -> list[Path]:
-    """The files of a plugin that its digest covers, in order; see `digest` for the arguments."""
+    """Return the files of a plugin that its digest covers.
+
+    Args:
+        entry: See `digest`.
+        package: See `digest`.
+        name: See `digest`.
+
+    Returns:
+        The files, sorted.
+    """
     data = [] if entry.name != _ENTRY else [file for file in folder_files(entry.parent) if _is_data(file)]
     return sorted({*_modules(entry, package, name), *data})
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """Every file of a folder that may be part of a plugin: none that is hidden, cached or an editor's copy."""
-    inside = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(folder / file for file in inside if not any(_is_hidden(part) for part in file.parts))
+    """Return every file of a folder that may be part of a plugin: none that is hidden, cached or an editor's copy.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The files, sorted.
+    """
+    relative = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(folder / file for file in relative if not any(_is_hidden(part) for part in file.parts))
 
 
 def _root(entry: Path, package: Path | None) -> Path:
-    """The folder that the paths in a digest start from."""
+    """Return the folder that the paths in a digest are relative to."""
     return entry.parent if package is None else package
 
 
@@ -100,12 +157,12 @@ def _is_hidden(part: str) -> bool:
 
 
 def _is_data(file: Path) -> bool:
-    """Whether a file of a plugin's folder is neither Python nor documentation."""
+    """Return whether a file of a plugin's folder is neither Python nor documentation."""
     return not (file.suffix in {".py", *_PROSE} or file.name.startswith(_LICENCES))
 
 
 def _modules(entry: Path, package: Path | None, name: str) -> set[Path]:
-    """The Python files that a plugin imports of its own folder or package, its own among them."""
+    """Return the Python files of a plugin's own folder or package that it imports, including its own."""
     root = _root(entry, package)
     if entry.name != _ENTRY and package is None:
         return {entry}
@@ -124,9 +181,9 @@ def _modules(entry: Path, package: Path | None, name: str) -> set[Path]:
 
 
 def _own_paths(module: str, file: Path, root: Path, name: str) -> Iterator[Path]:
-    """The file behind an imported name, if it lies below `root`: a module, or a package's `__init__.py`.
+    """Yield the file behind an imported name, if it lies below `root`: a module, or a package's `__init__.py`.
 
-    module: absolute, or with one dot for the folder of `file` and one more for each folder above.
+    `module` is absolute, or has one dot for the folder of `file` and one more for each folder above.
     """
     parts = module.lstrip(".")
     dots = len(module) - len(parts)
@@ -144,7 +201,7 @@ def _own_paths(module: str, file: Path, root: Path, name: str) -> Iterator[Path]
 
 
 def _content(file: Path) -> Iterator[bytes]:
-    """What counts of a file: of Python neither comments nor docstrings nor blank lines, which compute nothing."""
+    """Yield the part of a file that counts; for Python without comments, docstrings and blank lines."""
     if file.suffix == ".py":
         yield _code(file.read_bytes().decode("utf-8-sig", "replace")).encode()
     elif file.suffix in _TEXT:
@@ -156,9 +213,9 @@ def _content(file: Path) -> Iterator[bytes]:
 
 
 def _code(source: str) -> str:
-    """The lines of a program that compute, as they stand; of one that cannot be parsed, all of it.
+    """Return the lines of a program without comments, docstrings and blank lines; all of it if it cannot be parsed.
 
-    The same under every version of Python, which the dump of a syntax tree is not.
+    The result is the same under every version of Python, unlike the dump of a syntax tree.
     """
     try:
         docstrings = [node.body[0] for node in ast.walk(ast.parse(source)) if _documented(node)]
@@ -176,17 +233,17 @@ def _code(source: str) -> str:
 
 
 def _documented(node: ast.AST) -> TypeGuard[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Whether a docstring stands here, on lines of its own."""
+    """Return whether a node has a docstring on lines of its own."""
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
         return False
-    first, own = node.body[0], getattr(node, "lineno", 0)
-    after = node.body[1].lineno if len(node.body) > 1 else math.inf
+    first, definition_line = node.body[0], getattr(node, "lineno", 0)
+    next_line = node.body[1].lineno if len(node.body) > 1 else math.inf
     text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    return text and first.lineno > own and (first.end_lineno or first.lineno) < after
+    return text and first.lineno > definition_line and (first.end_lineno or first.lineno) < next_line
 
 
 def _bench_modules(files: Iterable[Path]) -> set[str]:
-    """The modules of bench that are part of what a plugin computes, followed through their own imports."""
+    """Return the modules of bench that a plugin's files import, directly or indirectly."""
     modules: set[str] = set()
     queue = list(files)
     while queue:
@@ -199,16 +256,16 @@ def _bench_modules(files: Iterable[Path]) -> set[str]:
 
 
 def _bench_file(module: str) -> Path:
-    """The file of a module of bench, or of a package."""
+    """Return the file of a module or package of bench."""
     path = Path(__file__).resolve().parent.joinpath(*module.split(".")[1:])
     return path / _ENTRY if path.is_dir() else path.with_suffix(".py")
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """The names that a file imports, each also as `module.name`, and the scripts that it names; relative ones begin
-    with their dots.
+    """Yield the names that a file imports, each also as `module.name`, and the scripts that it names; relative ones
+    begin with their dots.
 
-    A name that a package of bench only passes on (`from bench.sound import snr`) is followed to its module.
+    A name that a package of bench re-exports (`from bench.sound import snr`) is followed to its module.
     """
     try:
         tree = ast.parse(file.read_bytes())
@@ -232,7 +289,9 @@ def _imports(file: Path) -> Iterator[str]:
 
 
 def _passed_on(package: str, name: str) -> Iterator[str]:
-    """The module that a package of bench takes a name from; all that it imports where the name does not tell."""
+    """Yield the module from which a package of bench re-exports a name; all that it imports where that cannot be
+    told.
+    """
     tree = ast.parse(_bench_file(package).read_bytes())
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     named = [node for node in imported if name in {alias.asname or alias.name for alias in node.names}]

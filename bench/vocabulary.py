@@ -1,4 +1,4 @@
-"""Words and small values that the contract and the results share: kinds, domains, controls, presets, validity checks.
+"""Terms and small values shared by the contract and the results: kinds, domains, controls, presets, validity checks.
 
 Imports no torch.
 """
@@ -19,7 +19,7 @@ __all__ = [
 Kind = Literal["defenses", "attackers", "adaptations", "datasets"]
 DomainName = Literal["audio", "midi"]
 Preset = Literal["smoke", "small", "full"]
-Per = Literal["", "clip", "class", "set"]  # what one perturbation is made for; "" where that has no meaning
+Per = Literal["", "clip", "class", "set"]  # the items that share one perturbation; "" where that has no meaning
 Task = Literal["", "classify"]
 Content = Literal["", "speech"]
 Status = Literal["passed", "failed", "skipped"]  # of one check of the conformance kit
@@ -31,12 +31,12 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 class Control(StrEnum):
-    """What a defense is a control for, if it is one. Its value is what records hold."""
+    """The kind of control that a defense is, if it is one. Its value is that in records."""
 
     NONE = ""  # a defense of its own
     CLEAN = "clean"  # returns the data as it is
     MATCHED = "matched"  # as audible as another defense, whose protected set is `Knowledge.reference`
-    SCRAMBLE = "scramble"  # destroys what there is to learn: must score about 1
+    SCRAMBLE = "scramble"  # destroys the content, so it must score about 1
 
     @property
     def is_clean(self) -> bool:
@@ -51,13 +51,13 @@ class Control(StrEnum):
 
 @dataclass(frozen=True)
 class Needs:
-    """What one stage of a plugin occupies: the executors reserve it, and set torch's threads to `cpus`.
+    """The resources of one stage of a plugin: the executors reserve them, and set torch's threads to `cpus`.
 
-    Several stages share an accelerator as long as the sum of what they need fits into its memory.
+    Several stages share an accelerator as long as the sum of their needs fits into its memory.
     """
 
     cpus: int = 1
-    memory_gb: float = 2.0  # of the machine
+    memory_gb: float = 2.0  # of the host
     accelerator_gb: float = 2.0  # of an accelerator, where there is one; 0: it always runs on processors
 
 
@@ -91,16 +91,16 @@ T = TypeVar("T")
 
 
 class PerDomain(Generic[T]):
-    """One value for each kind of data; asking for a kind that is not known is an error, never the last branch.
+    """One value for each domain of data; an unknown domain is an error and never falls into a default branch.
 
-    Every place where audio and MIDI differ is such a table, so that a third kind of data fails at once where it is not
-    yet provided for.
+    Every difference between audio and MIDI is such a table, so that a third domain fails at once where it is not
+    supported yet.
 
     Args:
-        values: domain -> value, for every domain that there is.
+        values: Domain -> value, for every domain.
 
     Raises:
-        TypeError: if a domain is missing or unknown.
+        TypeError: A domain is missing or unknown.
     """
 
     def __init__(self, **values: T):
@@ -109,11 +109,18 @@ class PerDomain(Generic[T]):
         self._values = values
 
     def __getitem__(self, domain: str) -> T:
-        """The value for a domain by name. Raises `UsageError` for one that is not known."""
+        """Return the value for a domain by name. Raise `UsageError` for an unknown one."""
         if domain not in self._values:
             raise UsageError(unknown("domain", domain, DOMAINS))
         return self._values[domain]
 
     def of(self, data: _OfDomain) -> T:
-        """The value for the domain of a set."""
+        """Return the value for the domain of a set.
+
+        Args:
+            data: A set of items, or its class.
+
+        Returns:
+            The value.
+        """
         return self[data.domain]

@@ -1,8 +1,10 @@
-"""How fast sound is judged and coded on one core: audio-seconds per second of processor time.
+"""Speed of codecs and of audibility measures on one core: audio-seconds per second of processor time.
 
     python benchmarks/codecs_and_masking.py
 
-Noise at -20 dB with a noise 20 dB under it; 5 s clips, mono. The best of three rounds.
+Noise at -20 dB with a noise 20 dB under it; 5 s clips, mono. The best of three rounds. The figures are ratios to real
+time. Expected: over 50 in every row at 44.1 kHz (the slowest, MP3, had 57; all of audibility 163), and over 150 at
+16 kHz (157 and 550).
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from bench.sound.resampling import resample
 
 
 def pair(rate: int, seconds: int, clips: int) -> tuple[Clips, Clips]:
+    """A clean and a noisy set."""
     rng = torch.Generator().manual_seed(0)
     clean, noise = (0.1 * torch.randn(clips, 1, rate * seconds, generator=rng) for _ in range(2))
     return Clips.of(clean.clamp(-1, 1), rate), Clips.of((clean + 0.1 * noise).clamp(-1, 1), rate)
 
 
 def speed(work: Callable[[], object], seconds: float) -> float:
+    """Audio-seconds per processor-second, the best of three."""
     best = float("inf")
     for _ in range(3):
         start = time.process_time()

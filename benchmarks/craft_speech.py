@@ -1,4 +1,4 @@
-"""What crafting noise for speech costs: sign steps against M5, beside a loop over clips and segments, on one core.
+"""Cost of crafting noise for speech: sign steps against M5, beside a loop over clips and segments, on one core.
 
     python benchmarks/craft_speech.py
     BENCH_DATA=... python benchmarks/craft_speech.py --whole
@@ -8,8 +8,9 @@
 of every clip and the network layer by layer; and the floor, nothing but the network's loss and its gradient with
 respect to the audio. Medians of processor time; wall time beside it.
 
-Bars: at least 2 times the loop; at most 15 % over the floor; with --whole, `dynamic_epsilon` with its defaults on the
-2,700 training clips of the spoken digits in at most 20 s of processor time.
+Expected: loop / ours of at least 2 (2.0 to 2.5 measured, on a busy machine too); ours at most 15 % over the floor on an
+idle machine (5 % to 26 % measured on a busy one); with --whole, `dynamic_epsilon` with its defaults on the 2,700
+training clips of the spoken digits in at most 20 s of processor time.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Timer:
         self.spent: dict[str, list[tuple[float, float]]] = {}
 
     def __call__(self, name: str, work: Callable[[], object]) -> None:
+        """Do one turn of some work."""
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         self.spent.setdefault(name, []).append((time.process_time() - cpu, time.perf_counter() - wall))
@@ -80,16 +82,16 @@ def loop(model: Any, data: Clips, bound: Tensor, steps: int) -> list[list[Tensor
     labels = data.labels
     assert labels is not None
     for _ in range(steps):
-        added = torch.stack([torch.cat(segments, dim=1) for segments in noise])
-        audio = (data.audio + added).clamp(-1, 1).requires_grad_()
+        perturbation = torch.stack([torch.cat(segments, dim=1) for segments in noise])
+        audio = (data.audio + perturbation).clamp(-1, 1).requires_grad_()
         loss = functional.cross_entropy(plain(model, audio), labels, reduction="sum")
         loss.backward()
         assert audio.grad is not None
         for i, segments in enumerate(noise):
             for j, edge in enumerate(edges):
                 epsilon = epsilons[i][j]
-                moved = segments[j] - STEP * epsilon * audio.grad[i, :, edge : edge + SEGMENT].sign()
-                segments[j] = moved.clamp(-epsilon, epsilon)
+                updated = segments[j] - STEP * epsilon * audio.grad[i, :, edge : edge + SEGMENT].sign()
+                segments[j] = updated.clamp(-epsilon, epsilon)
     return noise
 
 
@@ -141,11 +143,12 @@ def steps(rounds: int, count: int) -> None:
 
     looped = torch.stack([torch.cat(segments, dim=1) for segments in loop(model, data, bound, count)])
     noise = ours()
-    same = (noise.bound * noise.unit - looped).abs() < 1e-6
-    print(f"{'samples on which loop and ours agree':38}{100 * float(same.float().mean()):8.2f} %")
+    agrees = (noise.bound * noise.unit - looped).abs() < 1e-6
+    print(f"{'samples on which loop and ours agree':38}{100 * float(agrees.float().mean()):8.2f} %")
 
 
 def report(timer: Timer, ways: Sequence[str] | dict[str, Any], count: int, flop: int) -> None:
+    """Print times a step and their ratios."""
     print(f"{'':38}{'CPU ms a step':>14}{'wall ms':>10}{'steps/CPU s':>13}")
     seconds = {}
     for name in ("ours", "loop", "floor"):
@@ -193,12 +196,12 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="craft the training set of the spoken digits")
     parser.add_argument("--rounds", type=int, default=0, help="turns that are counted (5; with --whole 1)")
     parser.add_argument("--steps", type=int, default=20, help="sign steps a turn; 20 are a pass of the published code")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    if given.whole:
-        whole(given.rounds or 1)
+    if options.whole:
+        whole(options.rounds or 1)
     else:
-        steps(given.rounds or 5, given.steps)
+        steps(options.rounds or 5, options.steps)
 
 
 if __name__ == "__main__":

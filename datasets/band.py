@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.render import render
 from bench.notes.rolls import DRUMS, Notes, grid
 from bench.seeds import name_generator
@@ -34,7 +35,6 @@ ACTIVE = (0.97, 0.92, 0.8, 0.96, 0.64)  # chance that a track plays in a section
 SPLITS = ("train", "validation", "test")
 STYLES = ("ballad", "pop", "rock", "funk")
 TEMPI = ((62.0, 82.0), (96.0, 124.0), (112.0, 146.0), (88.0, 112.0))
-LOWEST, PITCHES = 24, 84  # C1..B7
 BAR = 16  # steps, sixteenths
 SECTION = 4  # bars
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor
@@ -86,7 +86,7 @@ LONGEST_MOTIF = max(map(len, MOTIFS))
 
 @dataclass(frozen=True)
 class Band(Dataset[Data]):
-    """Songs for five tracks as rolls or clips with five stems; groups are songs, classes are styles.
+    """Songs for five tracks as rolls, or as clips with five stems; groups are songs, classes are styles.
 
     Attributes:
         domain: "audio" or "midi".
@@ -166,14 +166,16 @@ class Band(Dataset[Data]):
         return render(rolls, self.rate, channels=self.channels, seconds=self.seconds, keep_stems=self.stems)
 
     def _rolls(self, split: str, items: int, bars: int) -> Rolls:
-        """The first `items` items of `bars` bars."""
+        """Write the first `items` items of `bars` bars."""
         songs = _songs(f"{self.seed}/{split}", -(-items // self.per_song), bars * self.per_song)
         notes = songs.notes
         steps = bars * BAR
         item = notes.roll * self.per_song + notes.start // steps
         # No note crosses a bar line, so none crosses the seam between two items.
-        cut = Notes(item, notes.track, notes.start % steps, notes.duration, notes.pitch, notes.velocity)[item < items]
-        velocity, onset = grid(cut, items, len(TRACKS), steps, LOWEST, PITCHES)
+        item_notes = Notes(item, notes.track, notes.start % steps, notes.duration, notes.pitch, notes.velocity)[
+            item < items
+        ]
+        velocity, onset = grid(item_notes, items, len(TRACKS), steps, LOWEST, PITCHES)
         song = torch.arange(items) // self.per_song
         names = [f"{split}-{number:05d}" for number in song.tolist()]
         texts = [
@@ -197,32 +199,41 @@ class Band(Dataset[Data]):
 
 
 class _Songs(NamedTuple):
-    notes: Notes  # roll = song
-    style: Tensor  # int64 [song]
-    mode: Tensor  # int64 [song]
-    tempo: Tensor  # float32 [song]
+    """Songs in a batch.
+
+    Attributes:
+        notes: of all songs; the roll is the song.
+        style: int64 [song].
+        mode: int64 [song].
+        tempo: float32 [song], beats a minute.
+    """
+
+    notes: Notes
+    style: Tensor
+    mode: Tensor
+    tempo: Tensor
 
 
 class _Draws:
-    """Columns of one uniform table [song, number], handed out from left to right."""
+    """Columns of one table of uniform numbers [song, number], taken from left to right."""
 
     def __init__(self, name: str, songs: int, numbers: int) -> None:
         self._table = torch.rand(songs, numbers, generator=name_generator(name))
         self._used = 0
 
     def uniform(self, *shape: int) -> Tensor:
-        """[song, *shape] in 0..1."""
-        taken = self._table[:, self._used : self._used + math.prod(shape)]
+        """Take numbers in 0..1: [song, *shape]."""
+        numbers = self._table[:, self._used : self._used + math.prod(shape)]
         self._used += math.prod(shape)
-        return taken.reshape(-1, *shape)
+        return numbers.reshape(-1, *shape)
 
-    def below(self, most: int, *shape: int) -> Tensor:
-        """int64 [song, *shape] in 0..most - 1."""
-        return (self.uniform(*shape) * most).long().clamp(max=most - 1)
+    def below(self, count: int, *shape: int) -> Tensor:
+        """Take integers in 0..count - 1: int64 [song, *shape]."""
+        return (self.uniform(*shape) * count).long().clamp(max=count - 1)
 
 
 def _songs(name: str, songs: int, bars: int) -> _Songs:
-    """Songs of that many bars, all at once."""
+    """Write songs of `bars` bars."""
     sections = -(-bars // SECTION)
     steps = bars * BAR
     draws = _Draws(name, songs, 64 + 32 * sections + len(TRACKS) * steps)
@@ -234,8 +245,8 @@ def _songs(name: str, songs: int, bars: int) -> _Songs:
     progression = torch.tensor(PROGRESSIONS)[mode, draws.below(len(PROGRESSIONS[0]))]
     chord = progression[:, bar % SECTION]  # [song, bar]: degree of its root
     scale = torch.tensor(SCALES)[mode]  # [song, 7]
-    plays = draws.uniform(sections, len(TRACKS)) < torch.tensor(ACTIVE)
-    plays[..., 3] |= ~plays.any(-1)  # somebody plays: the bass
+    active = draws.uniform(sections, len(TRACKS)) < torch.tensor(ACTIVE)
+    active[..., 3] |= ~active.any(-1)  # somebody plays: the bass
     parts = [
         _drums(draws, style, bars, sections),
         _chords(PIANO, draws, style, chord, scale, key, sections, octave=4),
@@ -247,12 +258,12 @@ def _songs(name: str, songs: int, bars: int) -> _Songs:
     jitter = 4 * torch.special.ndtri(draws.uniform(len(TRACKS), steps).clamp(1e-4, 1 - 1e-4))
     columns = []
     for track, (song, start, duration, pitch) in enumerate(parts):
-        heard = plays[song, start // (SECTION * BAR), track]
-        song, start, duration, pitch = (column[heard] for column in (song, start, duration, pitch))
+        is_active = active[song, start // (SECTION * BAR), track]
+        song, start, duration, pitch = (column[is_active] for column in (song, start, duration, pitch))
         accent = torch.where(start % 4 == 0, 4.0, 0.0)
         accent[start % BAR == 0] = 10.0
-        loud = (base[song, track] + accent + jitter[song, track, start]).clamp(30, 120) / 127
-        columns.append((song, torch.full_like(song, track), start, duration, pitch, loud))
+        velocity = (base[song, track] + accent + jitter[song, track, start]).clamp(30, 120) / 127
+        columns.append((song, torch.full_like(song, track), start, duration, pitch, velocity))
     return _Songs(Notes(*(torch.cat(column) for column in zip(*columns, strict=True))), style, mode, tempo)
 
 
@@ -260,7 +271,7 @@ _Columns = tuple[Tensor, Tensor, Tensor, Tensor]  # song, start, duration, pitch
 
 
 def _drums(draws: _Draws, style: Tensor, bars: int, sections: int) -> _Columns:
-    """The style's groove, one variant a section, a few strokes added or left out, a fill and a crash at the seams."""
+    """Write drums: the style's groove, one variant a section, random strokes, fills and crashes at the seams."""
     pitches = (KICK, SNARE, CLOSED, OPEN, CRASH)
     grooves = torch.tensor(
         [
@@ -271,29 +282,29 @@ def _drums(draws: _Draws, style: Tensor, bars: int, sections: int) -> _Columns:
     fill = torch.tensor([[stroke == "x" for stroke in FILL.get(pitch, "." * BAR)] for pitch in pitches])
     section = torch.arange(bars) // SECTION
     variant = draws.below(2, sections)[:, section]
-    struck = grooves[style[:, None], variant]  # [song, bar, pitch, step]
-    last = torch.arange(bars) % SECTION == SECTION - 1
-    fills = (draws.uniform(sections) < 0.5)[:, section] & last
-    struck = struck | (fills[..., None, None] & fill)
+    strokes = grooves[style[:, None], variant]  # [song, bar, pitch, step]
+    is_last_bar = torch.arange(bars) % SECTION == SECTION - 1
+    fills = (draws.uniform(sections) < 0.5)[:, section] & is_last_bar
+    strokes = strokes | (fills[..., None, None] & fill)
     crash = (draws.uniform(sections) < 0.5)[:, section] & (torch.arange(bars) % SECTION == 0)
-    struck[:, :, pitches.index(CRASH), 0] |= crash
+    strokes[:, :, pitches.index(CRASH), 0] |= crash
     ghost = draws.below(BAR, sections)[:, section, None] == torch.arange(BAR)  # one more stroke on the snare ...
-    struck[:, :, 1] |= ghost & (draws.uniform(sections) < 0.25)[:, section, None]  # ... in a quarter of the sections
-    song, bar, pitch, step = struck.nonzero(as_tuple=True)
+    strokes[:, :, 1] |= ghost & (draws.uniform(sections) < 0.25)[:, section, None]  # ... in a quarter of the sections
+    song, bar, pitch, step = strokes.nonzero(as_tuple=True)
     return song, bar * BAR + step, torch.ones_like(step), torch.tensor(pitches)[pitch]
 
 
 def _chords(
     patterns: Any, draws: _Draws, style: Tensor, chord: Tensor, scale: Tensor, key: Tensor, sections: int, octave: int
 ) -> _Columns:
-    """A pattern of chord tones, one variant a section, on the chord of the bar."""
+    """Write a pattern of chord tones, one variant a section, on the chord of each bar."""
     events = [
         [[(step, duration, tone) for step, duration, tones in bar for tone in tones] for bar in pair]
         for pair in patterns
     ]
-    most = max(len(bar) for pair in events for bar in pair)
+    longest = max(len(bar) for pair in events for bar in pair)
     # Padded with duration 0, which is no note.
-    table = torch.tensor([[bar + [(0, 0, 0)] * (most - len(bar)) for bar in pair] for pair in events])
+    table = torch.tensor([[bar + [(0, 0, 0)] * (longest - len(bar)) for bar in pair] for pair in events])
     section = torch.arange(chord.shape[1]) // SECTION
     rows = table[style[:, None], draws.below(2, sections)[:, section]]  # [song, bar, event, 3]
     song, bar, event = (rows[..., 1] > 0).nonzero(as_tuple=True)
@@ -304,19 +315,19 @@ def _chords(
 
 
 def _motif(draws: _Draws, chord: Tensor, scale: Tensor, key: Tensor) -> _Columns:
-    """Two bars of melody, moved with the chord of its first bar; every other time the last note is another."""
+    """Write two bars of melody, transposed with the chord of the first; every other time the last note varies."""
     table = torch.tensor([motif + [(0, 0)] * (LONGEST_MOTIF - len(motif)) for motif in MOTIFS])
     rhythm = table[draws.below(len(MOTIFS))]  # [song, event, 2]
     leap = draws.below(5, LONGEST_MOTIF) - 2  # degrees, from note to note
     leap[:, 0] = 2 * draws.below(3)  # begins on a tone of the chord
     line = leap.cumsum(1).clamp(-4, 8)
-    varied = draws.below(3) - 1
+    variation = draws.below(3) - 1
     times = -(-chord.shape[1] // 2)
     song, time, event = (rhythm[:, None, :, 1] > 0).expand(-1, times, -1).nonzero(as_tuple=True)
     step, duration = rhythm[song, event].unbind(-1)
     degree = chord[song, 2 * time] + line[song, event]
     final = (event == (rhythm[..., 1] > 0).sum(1)[song] - 1) & (time % 2 == 1)
-    degree = degree + varied[song] * final
+    degree = degree + variation[song] * final
     start = 2 * time * BAR + step
     inside = start < chord.shape[1] * BAR
     pitch = _pitch(degree, scale[song], key[song], octave=4)
@@ -324,6 +335,6 @@ def _motif(draws: _Draws, chord: Tensor, scale: Tensor, key: Tensor) -> _Columns
 
 
 def _pitch(degree: Tensor, scale: Tensor, key: Tensor, octave: int) -> Tensor:
-    """MIDI pitch of a degree of each note's own scale; degree 0 in octave 4 is C4 (60) plus the key, -5..6."""
+    """Compute the MIDI pitch of scale degrees; degree 0 in octave 4 is C4 (60) plus the key, -5..6."""
     tone = scale.gather(1, (degree % 7)[:, None])[:, 0]
     return 12 * (octave + 1) + key + tone + 12 * degree.div(7, rounding_mode="floor")

@@ -31,6 +31,7 @@ from torch import Generator, Tensor
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, PluginError, UsageError, unknown
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.render import render
 from bench.notes.rolls import Notes, grid
 from bench.seeds import name_generator, unit_hash
@@ -49,7 +50,6 @@ TIMBRES = {
 }
 BOUNDS = {"pretrain": 0.5, "train": 0.7, "validation": 0.82, "test": 1.0}  # upper ends of the hash, 0..1
 STEPS_PER_BEAT = 4
-LOWEST, PITCHES = 24, 84  # C1..B7, the range of MuseGAN; the chorales lie in 36..81
 TEMPO = (66.0, 108.0)
 # Names without "bwv"; "=" joins the pieces of one tune, whose first gives it its name.
 TUNES = """
@@ -126,11 +126,15 @@ class Chorales(Dataset[Data]):
             if timbre not in TIMBRES:
                 raise UsageError(unknown("timbre", timbre, TIMBRES))
         if shared := sorted(set(self.timbres) & set(self.pretrain_timbres)):
-            raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}: they must be disjoint")
+            raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}, expected different ones")
         if not (self.timbres and self.pretrain_timbres):
-            raise UsageError("timbres and pretrain_timbres must name at least one timbre each")
+            raise UsageError(
+                f"timbres = {self.timbres}, pretrain_timbres = {self.pretrain_timbres}: expected at least one each"
+            )
         if self.seconds <= 0 or self.bars < 1 or self.rate < 1:
-            raise UsageError(f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0")
+            raise UsageError(
+                f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0, as 6, 8, 8000"
+            )
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.
@@ -146,14 +150,16 @@ class Chorales(Dataset[Data]):
         return self._audio(split) if self.domain == "audio" else self._midi(split)
 
     def _splits(self) -> list[str]:
+        """List the splits of the domain."""
         return [split for split in BOUNDS if self.domain == "audio" or split != "pretrain"]
 
     def _audio(self, split: str) -> Clips:
-        wanted = {"train": self.clips, "validation": self.validation_clips, "test": self.test_clips}
-        excerpts = _taken(
+        """Render a split."""
+        sizes = {"train": self.clips, "validation": self.validation_clips, "test": self.test_clips}
+        excerpts = _take(
             lambda piece: _spans(piece, self.seconds * _tempo(piece, self.seed) / 60),
             _turns((split,)),
-            wanted.get(split, self.pretrain_clips),
+            sizes.get(split, self.pretrain_clips),
             f"{split} clips of {self.seconds:g} s",
         )
         timbres = self.pretrain_timbres if split == "pretrain" else self.timbres
@@ -170,11 +176,12 @@ class Chorales(Dataset[Data]):
         )
 
     def _midi(self, split: str) -> Rolls:
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
-        excerpts = _taken(
+        """Assemble the rolls of a split."""
+        sizes = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
+        excerpts = _take(
             lambda piece: _whole_bars(piece, self.bars),
             _turns(("pretrain", "train") if split == "train" else (split,)),
-            wanted[split],
+            sizes[split],
             f"{split} rolls of {self.bars} bars",
         )
         texts = tuple(_text(excerpt.piece, self.seed) for excerpt in excerpts)
@@ -183,84 +190,90 @@ class Chorales(Dataset[Data]):
 
 @dataclass(frozen=True)
 class _Piece:
-    name: str
+    """A score on the grid."""
+
+    name: str  # with "bwv"
     tune: str
     notes: Tensor  # int64 [note, 4]: part, start, duration, pitch; in steps
     downs: tuple[int, ...]  # steps of the down-beats, ascending
     end: int  # steps
-    beats: int  # in a bar, quarter notes
-    common: bool  # 4/4 throughout
-    tempo: float | None  # quarter notes a minute, where the score marks it
-    mode: str | None  # of the key signature, where the score states it
+    beats: int  # quarter notes of a bar
+    common: bool  # in 4/4 throughout
+    tempo: float | None  # quarter notes a minute, where the score states them
+    mode: str | None  # of the key signature, where the score has one
 
 
 @dataclass(frozen=True)
 class _Excerpt:
+    """A part of a piece."""
+
     piece: _Piece
-    number: int
+    number: int  # among the excerpts of the piece
     start: int  # steps
     steps: int
 
 
 def _tunes(split: str) -> list[list[str]]:
-    """The tunes of a split, each a list of pieces, in the order of their hashes."""
+    """List the tunes of a split, each a list of pieces, in the order of their hashes."""
     lower = max((bound for bound in BOUNDS.values() if bound < BOUNDS[split]), default=0.0)
     tunes = [entry.split("=") for entry in TUNES.split()]
-    hashed = sorted((unit_hash(tune[0]), tune) for tune in tunes)
-    return [tune for share, tune in hashed if lower <= share < BOUNDS[split]]
+    by_hash = sorted((unit_hash(tune[0]), tune) for tune in tunes)
+    return [tune for share, tune in by_hash if lower <= share < BOUNDS[split]]
 
 
 def _turns(splits: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(tune, piece): the first piece of every tune, then the second of every tune that has one, and so on."""
+    """List (tune, piece): the first piece of every tune, then the second of every tune that has one, and so on."""
     tunes = [tune for split in splits for tune in _tunes(split)]
-    most = max(map(len, tunes))
-    return [(f"bwv{tune[0]}", f"bwv{tune[turn]}") for turn in range(most) for tune in tunes if turn < len(tune)]
+    longest = max(map(len, tunes))
+    return [(f"bwv{tune[0]}", f"bwv{tune[turn]}") for turn in range(longest) for tune in tunes if turn < len(tune)]
 
 
-def _taken(spans: Any, turns: list[tuple[str, str]], wanted: int, what: str) -> list[_Excerpt]:
-    """The first `wanted` excerpts (0: all). No more pieces are read than that takes."""
+def _take(spans: Any, turns: list[tuple[str, str]], count: int, what: str) -> list[_Excerpt]:
+    """Take the first `count` excerpts (0: all), reading no more pieces than that needs."""
     corpus = _corpus()
     by_piece: list[list[_Excerpt]] = []
     for tune, name in turns:
-        if wanted and sum(bool(excerpts) for excerpts in by_piece) == wanted:
+        if count and sum(bool(excerpts) for excerpts in by_piece) == count:
             break
         piece = _read(corpus, name, tune)
         excerpts = [_Excerpt(piece, number, *span) for number, span in enumerate(spans(piece))]
         by_piece.append(excerpts)
-    most = max(map(len, by_piece), default=0)
-    order = [excerpts[turn] for turn in range(most) for excerpts in by_piece if turn < len(excerpts)]
-    if len(order) < max(wanted, 1):
-        raise DataError(f"{wanted} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
-    return order[: wanted or None]
+    longest = max(map(len, by_piece), default=0)
+    order = [excerpts[turn] for turn in range(longest) for excerpts in by_piece if turn < len(excerpts)]
+    if len(order) < max(count, 1):
+        raise DataError(f"{count} {what}: the chorales hold {len(order)}; ask for at most that many, or 0 for all")
+    return order[: count or None]
 
 
 def _spans(piece: _Piece, beats: float) -> Iterator[tuple[int, int]]:
-    """(start, steps) of excerpts that do not overlap; the last may be cut short by the end, but not below half."""
+    """Yield (start, steps) of disjoint excerpts; the last one may end early, but not before half its length."""
     steps = math.ceil(beats * STEPS_PER_BEAT)
-    free = 0
+    earliest = 0
     for start in piece.downs:
-        if start >= free and piece.end - start >= steps / 2 and _sounds(piece, start):
+        if start >= earliest and piece.end - start >= steps / 2 and _sounds(piece, start):
             yield start, min(steps, piece.end - start)
-            free = start + steps
+            earliest = start + steps
 
 
 def _whole_bars(piece: _Piece, bars: int) -> Iterator[tuple[int, int]]:
-    """(start, steps) of excerpts of that many bars of 4/4, none of them divided by a repeat's pick-up."""
+    """Yield (start, steps) of excerpts of `bars` bars of 4/4 that no repeat's pick-up interrupts."""
     bar = piece.beats * STEPS_PER_BEAT
-    free, downs = 0, set(piece.downs) | {piece.end}
+    earliest, downs = 0, set(piece.downs) | {piece.end}
     for start in piece.downs if piece.common else ():
         stop = start + bars * bar
-        if start >= free and stop <= piece.end and all(at in downs for at in range(start, stop, bar)):
+        if start >= earliest and stop <= piece.end and all(step in downs for step in range(start, stop, bar)):
             yield start, stop - start
-            free = stop
+            earliest = stop
 
 
 def _sounds(piece: _Piece, step: int) -> bool:
+    """Tell whether a note sounds at a step."""
     start, duration = piece.notes[:, 1], piece.notes[:, 2]
     return bool(((start <= step) & (step < start + duration)).any())
 
 
 def _corpus() -> Path:
+    """Find the folder of scores. Raises `PluginError` or `DataError` where packages or scores are missing."""
     spec = importlib.util.find_spec("music21")  # found, not imported
     folder = Path(spec.origin).parent / "corpus" / "bach" if spec and spec.origin else None
     if folder is None or importlib.util.find_spec("muspy") is None:
@@ -273,7 +286,7 @@ def _corpus() -> Path:
 
 
 def _read(corpus: Path, name: str, tune: str) -> _Piece:
-    """One score on the grid. Raises `DataError` where it is missing, damaged or has not four parts."""
+    """Read a score onto the grid. Raises `DataError` where it is missing, damaged, or has other than four parts."""
     import muspy
 
     path = next((path for path in (corpus / f"{name}.mxl", corpus / f"{name}.xml") if path.is_file()), None)
@@ -297,7 +310,7 @@ def _read(corpus: Path, name: str, tune: str) -> _Piece:
     bar = first.numerator * 4 * STEPS_PER_BEAT // first.denominator
     bars = [round(line.time * STEPS_PER_BEAT / ticks) for line in music.barlines] + [end]
     # A bar of less than half its length is a pick-up, at the beginning or after a repeat.
-    downs = tuple(at for at, following in pairwise(bars) if 2 * (following - at) >= bar)
+    downs = tuple(step for step, next_bar in pairwise(bars) if 2 * (next_bar - step) >= bar)
     key = music.key_signatures[0] if music.key_signatures else None
     return _Piece(
         name=name,
@@ -313,15 +326,17 @@ def _read(corpus: Path, name: str, tune: str) -> _Piece:
 
 
 def _steps(ticks: Tensor, resolution: int) -> Tensor:
+    """Round ticks to steps."""
     return (2 * ticks * STEPS_PER_BEAT + resolution).div(2 * resolution, rounding_mode="floor")
 
 
 def _generator(*names: object) -> Generator:
-    """A generator seeded by names, so that a clip is the same whatever else is loaded with it."""
+    """Seed a generator by names, so that a clip is the same whatever else is loaded with it."""
     return name_generator("/".join(map(str, names)))
 
 
 def _tempo(piece: _Piece, seed: int) -> float:
+    """Return the score's tempo, or draw one."""
     if piece.tempo is not None:
         return piece.tempo
     low, high = TEMPO
@@ -338,16 +353,16 @@ def _text(piece: _Piece, seed: int, timbre: str = "") -> str:
 
 
 def _velocity(excerpt: _Excerpt, notes: Tensor, seed: int) -> Tensor:
-    """float32 [note] in 0..1, by the model at the head of this file."""
+    """Draw velocities by the model at the head of this module: float32 [note] in 0..1."""
     piece, start = excerpt.piece, notes[:, 1].contiguous()
     rng = _generator(seed, piece.name, excerpt.number, "velocity")
     base = 60 + 25 * torch.rand(len(PARTS), generator=rng)
     phase = 2 * math.pi * torch.rand((), generator=rng)
     jitter = 3 * torch.randn(len(notes), generator=rng)
     downs = torch.tensor(piece.downs)
-    last = downs[(torch.searchsorted(downs, start, right=True) - 1).clamp(min=0)]
+    down_beat = downs[(torch.searchsorted(downs, start, right=True) - 1).clamp(min=0)]
     bar = piece.beats * STEPS_PER_BEAT
-    position = (start - last) % bar
+    position = (start - down_beat) % bar
     accent = torch.where(position % STEPS_PER_BEAT == 0, 2.0, 0.0)
     accent[2 * position == bar] = 4.0
     accent[position == 0] = 8.0
@@ -356,16 +371,16 @@ def _velocity(excerpt: _Excerpt, notes: Tensor, seed: int) -> Tensor:
 
 
 def _rolls(excerpts: list[_Excerpt], seed: int, programs: tuple[int, ...] = (0, 0, 0, 0), **more: Any) -> Rolls:
-    """The excerpts as a set, each moved to begin at step 0."""
+    """Assemble excerpts as a set, each starting at step 0."""
     columns = []
     for number, excerpt in enumerate(excerpts):
         notes = excerpt.piece.notes
         start, stop = notes[:, 1], notes[:, 1] + notes[:, 2]
         notes = notes[(stop > excerpt.start) & (start < excerpt.start + excerpt.steps)]
-        moved = torch.stack([torch.full_like(notes[:, 0], number), notes[:, 0], notes[:, 1] - excerpt.start], 1)
-        ends = (moved[:, 2] + notes[:, 2]).clamp(max=excerpt.steps)
+        positions = torch.stack([torch.full_like(notes[:, 0], number), notes[:, 0], notes[:, 1] - excerpt.start], 1)
+        ends = (positions[:, 2] + notes[:, 2]).clamp(max=excerpt.steps)
         velocity = _velocity(excerpt, notes, seed)
-        columns.append((*moved.unbind(1), ends - moved[:, 2], notes[:, 3], velocity))
+        columns.append((*positions.unbind(1), ends - positions[:, 2], notes[:, 3], velocity))
     notes_of_all = Notes(*(torch.cat(column) for column in zip(*columns, strict=True)))
     lengths = torch.tensor([excerpt.steps for excerpt in excerpts])
     velocity, onset = grid(notes_of_all, len(excerpts), len(PARTS), int(lengths.max()), LOWEST, PITCHES)

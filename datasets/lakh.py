@@ -1,4 +1,4 @@
-"""Lakh: MIDI files of all kinds, as piano rolls (LPD-5) or as they are, in five tracks.
+"""The Lakh MIDI Dataset, from piano rolls (LPD-5) or MIDI files, in five tracks.
 
 Looked for in `$BENCH_DATA/lpd_5`, `lpd_5_cleansed`, `lmd_matched` or `lmd_full`, the first that exists, or in the
 parameter `path`: a folder of .npz files as pypianoroll saves them, or of MIDI files, at any depth.
@@ -104,13 +104,13 @@ class Lakh(Dataset[Rolls]):
         """
         if split not in SHARES:
             raise DataError(unknown("split of Lakh", split, SHARES))
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        size = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         root, files = self._files()
         pieces: list[list[Window]] = []
         damaged: list[str] = []
-        tried = 0
+        file_count = 0
         for piece in in_split(files, str, SHARES, split):
-            tried += 1
+            file_count += 1
             try:
                 windows = self._windows(root / files[piece], piece)
             except DataError as error:
@@ -118,15 +118,16 @@ class Lakh(Dataset[Rolls]):
                 continue
             if windows:
                 pieces.append(windows)
-            if wanted and len(pieces) == wanted:  # no more files are read than that takes
+            if size and len(pieces) == size:  # no more files are read than that takes
                 break
-        _judge(root, damaged, tried)
+        _report_damaged(root, damaged, file_count)
         return rolls_in_turn(
-            pieces, wanted, self.bars, self.steps_per_beat, TRACKS, PROGRAMS,
+            pieces, size, self.bars, self.steps_per_beat, TRACKS, PROGRAMS,
             split=split, source=str(root), unit="files",
         )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the files are here."""
         try:
             root = self._root()
         except DataError as error:
@@ -134,69 +135,70 @@ class Lakh(Dataset[Rolls]):
         return {f"files in {root}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of the names of all files, most of which are MD5 sums of their content; "" where there are none."""
+        """Digest the names of all files, most of which are MD5 sums of their content; "" where there are none."""
         try:
             return hashlib.sha256(os.fsencode("\n".join(self._files()[1].values()))).hexdigest()[:16]
         except DataError:
             return ""
 
     def _root(self) -> Path:
+        """Find the folder of files. Raises `DataError` where there is none."""
         data = os.environ.get("BENCH_DATA", "")
         if not (self.path or data):
             raise DataError(f"Lakh: BENCH_DATA is not set; download files from {SOURCE}, then set it or give path")
         folders = [Path(self.path).expanduser()] if self.path else [Path(data) / name for name in FOLDERS]
         root = next((folder for folder in folders if folder.is_dir()), None)
         if root is None:
-            where = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
-            raise DataError(f"Lakh: no folder {where}; download files from {SOURCE}")
+            expected = f"{folders[0]} (from path)" if self.path else f"{', '.join(FOLDERS)} in {data} (from BENCH_DATA)"
+            raise DataError(f"Lakh: no folder {expected}; download files from {SOURCE}")
         return root
 
     def _files(self) -> tuple[Path, dict[str, str]]:
-        """The root and piece -> file, in order of the paths: .npz files where there are any, else MIDI files."""
+        """Return the root, and piece -> file in order of the paths: .npz files where there are any, else MIDI files."""
         root = self._root()
         names = sorted(
             (Path(folder) / name).relative_to(root).as_posix()
-            for folder, _, found in os.walk(root, onerror=_refuse)
-            for name in found
+            for folder, _, file_names in os.walk(root, onerror=_refuse)
+            for name in file_names
         )
         rolls = [name for name in names if name.endswith(".npz")]
         files: dict[str, str] = {}
-        known: set[str] = set()
+        matched_stems: set[str] = set()
         for name in rolls or [name for name in names if name.lower().endswith(MIDI_SUFFIXES)]:
             path = Path(name)
-            matched = _PIECE.fullmatch(path.parent.name)
-            if matched is None or path.stem not in known:
-                files.setdefault(path.parent.name if matched else printable(path.with_suffix("").as_posix()), name)
-            if matched:
-                known.add(path.stem)
+            match = _PIECE.fullmatch(path.parent.name)
+            if match is None or path.stem not in matched_stems:
+                files.setdefault(path.parent.name if match else printable(path.with_suffix("").as_posix()), name)
+            if match:
+                matched_stems.add(path.stem)
         if not files:
             raise DataError(f"{root}: no .npz or MIDI files in it; download them from {SOURCE}")
         return root, files
 
     def _windows(self, file: Path, piece: str) -> list[Window]:
-        """The first `per_piece` windows of a file, by hash, in which something sounds."""
+        """Cut the first `per_piece` windows of a file, by hash, in which something sounds."""
         notes, tempo = (_from_rolls if file.suffix == ".npz" else _from_midi)(file, self.steps_per_beat)
         notes = cut(notes, self.bars * BEATS * self.steps_per_beat)
         return windows_of(notes, piece, tempo, 4, self.per_piece)
 
 
 def _refuse(error: OSError) -> None:
-    """Raise a `DataError` for a folder that cannot be read, whose files would be left out unseen."""
+    """Raise a `DataError` for a folder that cannot be read, whose files would be left out silently."""
     raise DataError(f"{printable(error.filename)}: {error.strerror}") from error
 
 
-def _judge(root: Path, damaged: list[str], tried: int) -> None:
-    """Warn of a few damaged files, or raise a `DataError` for many."""
+def _report_damaged(root: Path, damaged: list[str], file_count: int) -> None:
+    """Warn about a few damaged files, or raise a `DataError` for many."""
     if damaged:
         more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-        text = f"{root}: {len(damaged)} of {tried} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
-        if len(damaged) > MOST_DAMAGED * tried:
+        text = f"{root}: {len(damaged)} of {file_count} files cannot be used: {'; '.join(damaged[:SHOWN])}{more}"
+        if len(damaged) > MOST_DAMAGED * file_count:
             raise DataError(f"{text} (more than {MOST_DAMAGED:.0%})")
         warnings.warn(text, stacklevel=3)
 
 
 def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
-    """Notes in the five tracks from the first bar with notes on, and the tempo; none if bars are not of 4 quarters."""
+    """Read notes in the five tracks from the first bar with notes on, and the tempo; none unless in 4/4."""
     score = read_piece(file)
     notes = quantised(score, steps_per_beat)
     if score.beats_per_bar != BEATS:
@@ -208,13 +210,15 @@ def _from_midi(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
 
 
 def _from_rolls(file: Path, steps_per_beat: int) -> tuple[Notes, float]:
-    """Notes from the bar of the first one, in the five tracks, and the tempo."""
+    """Read notes in the five tracks from the bar of the first one on, and the tempo."""
     rolls = read_pianorolls(file)
     notes, bar = rolls.notes, BEATS * rolls.steps_per_beat
     origin = rolls.downbeat + (int(notes.start.min()) - rolls.downbeat) // bar * bar
     start, stop = (
-        (2 * (at - origin) * steps_per_beat + rolls.steps_per_beat).div(2 * rolls.steps_per_beat, rounding_mode="floor")
-        for at in (notes.start, notes.end)
+        (2 * (steps - origin) * steps_per_beat + rolls.steps_per_beat).div(
+            2 * rolls.steps_per_beat, rounding_mode="floor"
+        )
+        for steps in (notes.start, notes.end)
     )
     track = families(rolls.programs)[notes.track]
     return replace(notes, track=track, start=start, duration=(stop - start).clamp(min=1)), rolls.tempo

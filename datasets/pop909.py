@@ -88,19 +88,20 @@ class Pop909(Dataset[Rolls]):
         """
         if split not in SHARES:
             raise DataError(unknown("split of POP909", split, SHARES))
-        wanted = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
+        size = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}[split]
         songs: list[list[Window]] = []
         for file in self._files(split):
             if windows := self._windows(file):
                 songs.append(windows)
-            if wanted and len(songs) == wanted:  # no more songs are read than that takes
+            if size and len(songs) == size:  # no more songs are read than that takes
                 break
         return rolls_in_turn(
-            songs, wanted, self.bars, self.steps_per_beat, TRACKS, (0,) * len(TRACKS),
+            songs, size, self.bars, self.steps_per_beat, TRACKS, (0,) * len(TRACKS),
             split=split, source="POP909", unit="songs",
         )  # fmt: skip
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the songs are here."""
         try:
             songs = len(self._songs())
         except DataError as error:
@@ -108,7 +109,7 @@ class Pop909(Dataset[Rolls]):
         return {f"{songs} songs in {self._folder()}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of the songs' names and sizes, "" where there are none."""
+        """Digest the songs' names and sizes; "" where there are none."""
         try:
             lines = [f"{printable(file.name)} {file.stat().st_size}" for file in self._songs()]
         except (DataError, OSError):
@@ -116,18 +117,20 @@ class Pop909(Dataset[Rolls]):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def _files(self, split: str) -> list[Path]:
-        """The songs of a split, in the order of their hashes."""
+        """List the songs of a split, in the order of their hashes."""
         return in_split(self._songs(), lambda file: file.stem, SHARES, split)
 
     def _songs(self) -> list[Path]:
+        """List all songs. Raises `DataError` where there are none."""
         folder = self._folder()
         files = list(folder.glob("*.mid")) or [file for file in folder.rglob("*.mid") if file.stem == file.parent.name]
         if not files:
-            where = "path" if self.path else "BENCH_DATA"
-            raise DataError(f"POP909: no songs in {folder} (from {where}); download them from {SOURCE}")
+            setting = "path" if self.path else "BENCH_DATA"
+            raise DataError(f"POP909: no songs in {folder} (from {setting}); download them from {SOURCE}")
         return sorted(files, key=lambda file: file.stem)
 
     def _folder(self) -> Path:
+        """Return the folder of songs. Raises `DataError` where none is named."""
         root = os.environ.get("BENCH_DATA", "")
         if not (self.path or root):
             raise DataError(
@@ -136,19 +139,19 @@ class Pop909(Dataset[Rolls]):
         return Path(self.path).expanduser() if self.path else Path(root) / "pop909"
 
     def _windows(self, file: Path) -> list[Window]:
-        """The whole windows of one song in which something sounds, in the order of their hashes."""
+        """Cut the whole windows of a song in which something sounds, in the order of their hashes."""
         score = read_piece(file)
         track = _tracks(score)
         if _metre(score) in OTHER_METRES:
             return []
-        origin, off = bar_line(score, track)
-        if off > MOST_OFF:
+        origin, off_share = bar_line(score, track)
+        if off_share > MOST_OFF:
             return []
         notes = quantised(score, self.steps_per_beat, origin)
         bar = BEATS * self.steps_per_beat
-        whole = -(-int(notes.end.max()) // bar) // self.bars
+        window_count = -(-int(notes.end.max()) // bar) // self.bars
         notes = cut(replace(notes, track=track[notes.track]), self.bars * bar)
-        return windows_of(notes[notes.roll < whole], printable(file.stem), score.tempo, 3)
+        return windows_of(notes[notes.roll < window_count], printable(file.stem), score.tempo, 3)
 
 
 def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
@@ -166,23 +169,25 @@ def bar_line(score: Score, track: Tensor) -> tuple[int, float]:
     turn = onset * (2 * math.pi / step)
     phase = float(torch.atan2(turn.sin().mean(), turn.cos().mean())) * step / (2 * math.pi)
     position = (onset - phase) / step
-    off = float(((position - position.round()).abs() > 0.25).double().mean())
+    off_share = float(((position - position.round()).abs() > 0.25).double().mean())
     length = (end - begin).clamp(max=16 * round(step)).double()
     weight = length * (track[part] == TRACKS.index("piano"))
     first = int(torch.bincount(position.round().long() % 16, weight, minlength=16).argmax())
     line = phase + first * step
     bar = 16 * step
-    return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off
+    return round(line - bar * math.ceil((line - float(onset.min())) / bar)), off_share
 
 
 def _tracks(score: Score) -> Tensor:
-    """int64 [part]: which of the three. Raises `DataError` where a part is none of them."""
+    """Match parts to `TRACKS`: int64 [part]. Raises `DataError` where a part is none of them."""
     names = [name.strip().lower() for name in score.names]
-    if odd := [name for name in names if name not in TRACKS]:
-        raise DataError(f"{printable(score.path)}: a track is called '{odd[0]}', expected {', '.join(TRACKS)}")
+    if unknown_names := [name for name in names if name not in TRACKS]:
+        raise DataError(
+            f"{printable(score.path)}: a track is called '{unknown_names[0]}', expected {', '.join(TRACKS)}"
+        )
     return torch.tensor([TRACKS.index(name) for name in names])
 
 
 def _metre(score: Score) -> tuple[int, int]:
-    """Numerator and denominator of the first time signature, 4/4 where there is none."""
+    """Return numerator and denominator of the first time signature, 4/4 where there is none."""
     return score.metres[0] if score.metres else (4, 4)

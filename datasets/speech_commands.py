@@ -50,9 +50,18 @@ _RECORDING = re.compile(r"([0-9a-f]+)_nohash_\d+\.wav")
 
 @dataclass(frozen=True)
 class SpeechCommands(Dataset[Clips]):
-    """Spoken commands; the label is the word. A limit counts recordings of each word in a split, 0: all.
+    """Spoken commands; the class is the word.
 
-    Raises `DataError` where recordings are missing or cannot be used, naming the file or how to get them.
+    Attributes:
+        path: the folder of the words, or one above it; "" looks in `$BENCH_DATA`.
+        words: 13 (the first in alphabetical order), 35 (all), or their names.
+        limit, validation_limit, test_limit: recordings of each word, 0 for all.
+        peak: each recording is scaled to this peak; 0: its level is kept.
+        download: fetch missing recordings, 2.4 GB.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; recordings are missing or cannot be used. Names the file, or says how to get them.
     """
 
     version = 1
@@ -64,13 +73,13 @@ class SpeechCommands(Dataset[Clips]):
         "full": {"limit": 0, "validation_limit": 0, "test_limit": 0},
     }
 
-    path: str = ""  # "" looks in $BENCH_DATA
+    path: str = ""
     words: Literal[13, 35] | tuple[str, ...] = 13
     limit: int = 200
     validation_limit: int = 30
     test_limit: int = 30
-    peak: float = 0.5  # of each recording; 0 leaves the level as it is
-    download: bool = False  # fetch what is missing, 2.4 GB
+    peak: float = 0.5
+    download: bool = False
 
     def __post_init__(self) -> None:
         for word in self._words():
@@ -78,13 +87,23 @@ class SpeechCommands(Dataset[Clips]):
                 raise UsageError(unknown("word of Speech Commands", word, WORDS))
         if len(set(self._words())) < max(2, len(self._words())):
             raise UsageError(f"words = {', '.join(self._words()) or 'none'}: expected two or more different ones")
-        if min(self.limit, self.validation_limit, self.test_limit) < 0:
-            raise UsageError("a limit is below 0, expected 0 (all) or recordings of each word")
+        for name in ("limit", "validation_limit", "test_limit"):
+            if getattr(self, name) < 0:
+                raise UsageError(
+                    f"{name} = {getattr(self, name)}, expected 0 (all) or recordings of each word, such as 30"
+                )
         if not 0 <= self.peak <= 1:
             raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, 1, 16000].
+        """
         if split not in SPLITS:
             raise DataError(unknown("split of Speech Commands", split, SPLITS))
         folder = self._folder()
@@ -112,6 +131,7 @@ class SpeechCommands(Dataset[Clips]):
         )
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the recordings are here."""
         try:
             folder = self._words_folder()
         except DataError as error:
@@ -119,7 +139,7 @@ class SpeechCommands(Dataset[Clips]):
         return {f"recordings in {folder}": ""}
 
     def fingerprint(self) -> str:
-        """A digest of names, sizes and times of the lists and the words' folders, "" where there are none."""
+        """Digest names, sizes and times of the lists and the words' folders; "" where there are none."""
         try:
             folder = self._words_folder()
             states = [(folder / name).stat() for name in (*LISTS.values(), *self._words())]
@@ -129,32 +149,34 @@ class SpeechCommands(Dataset[Clips]):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def _words(self) -> tuple[str, ...]:
+        """Return the chosen words."""
         return WORDS[: self.words] if isinstance(self.words, int) else self.words
 
     def _chosen(self, folder: Path, split: str) -> list[str]:
-        """Names relative to the folder. Words turn first, so that the first n hold all of them evenly."""
+        """Choose names relative to the folder, word by word in turn, so that the first n hold all words evenly."""
         limit = {"train": self.limit, "validation": self.validation_limit, "test": self.test_limit}[split]
-        placed = _placed(folder, self._words())
-        ranked = []
+        recordings = _recordings_by_split(folder, self._words())
+        ranked_names = []
         for word in self._words():
-            mine = [name for name in placed[split] if name.startswith(f"{word}/")]
-            if not mine:
+            word_names = [name for name in recordings[split] if name.startswith(f"{word}/")]
+            if not word_names:
                 raise DataError(f"{folder}: no recording of '{word}' falls to {split}; expected the lists of v0.02")
-            mine.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
-            ranked += [(rank, name) for rank, name in enumerate(mine[: limit or None])]
-        return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
+            word_names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+            ranked_names += [(rank, name) for rank, name in enumerate(word_names[: limit or None])]
+        return [name for _, name in sorted(ranked_names, key=lambda pair: pair[0])]
 
     def _words_folder(self) -> Path:
-        """The folder of the words. Raises `DataError` where there is none."""
+        """Find the folder of the words. Raises `DataError` where there is none."""
         root = self._root()
         for folder in (root, root / FOLDER.name, root / FOLDER):
             if (folder / LISTS["test"]).is_file():
                 return folder
-        where = "path" if self.path else "BENCH_DATA"
+        setting = "path" if self.path else "BENCH_DATA"
         how = f"unpack {ARCHIVE} there, or set download = true"
-        raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {where}); {how}")
+        raise DataError(f"speech commands: no {LISTS['test']} in {root / FOLDER} (from {setting}); {how}")
 
     def _folder(self) -> Path:
+        """Find or fetch the folder of the words. Raises `DataError` where there is none."""
         try:
             return self._words_folder()
         except DataError:
@@ -165,6 +187,7 @@ class SpeechCommands(Dataset[Clips]):
         return self._words_folder()
 
     def _root(self) -> Path:
+        """Return the folder to look in. Raises `DataError` where none is named."""
         root = self.path or os.environ.get("BENCH_DATA", "")
         if not root:
             how = "set it to a folder of data sets (download = true then fetches them), or give path"
@@ -173,15 +196,15 @@ class SpeechCommands(Dataset[Clips]):
 
 
 def _sound(file: Path) -> Tensor:
-    """float32 [sample]. Raises `DataError` for what is damaged, silent, or not one channel at 16 kHz."""
+    """Read a recording: float32 [sample]. Raises `DataError` if it is damaged, silent, or not mono at 16 kHz."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read '{file}': {error.strerror or error}") from error
     # The form that every file of the archive should have is read many times quicker than libsndfile can.
     size = len(data) - len(_HEADER) - 4
-    plain = data[:4] == b"RIFF" and data[8:40] == _HEADER[8:] and data[40:44] == size.to_bytes(4, "little")
-    if plain and size % 2 == 0 and size > 0:
+    is_plain = data[:4] == b"RIFF" and data[8:40] == _HEADER[8:] and data[40:44] == size.to_bytes(4, "little")
+    if is_plain and size % 2 == 0 and size > 0:
         samples = torch.frombuffer(bytearray(data[44:]), dtype=torch.int16)
         if samples.any():
             return samples / 32768
@@ -192,45 +215,48 @@ def _sound(file: Path) -> Tensor:
 
 
 def _speaker(name: str) -> str:
+    """Return the speaker that a recording's name states."""
     return name.rsplit("/", 1)[1].split("_nohash_")[0]
 
 
-def _placed(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
-    """split -> the recordings of the words. Raises `DataError` where lists and files contradict each other."""
-    placed: dict[str, list[str]] = {"train": []}
+def _recordings_by_split(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
+    """List the recordings of the words by split. Raises `DataError` where lists and files contradict each other."""
+    recordings: dict[str, list[str]] = {"train": []}
     listed: set[str] = set()
     for split, file in LISTS.items():
         try:
             lines = (folder / file).read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{folder / file} cannot be read: {getattr(error, 'strerror', '') or error}") from error
-        placed[split] = []
+        recordings[split] = []
         for line in lines:
             word, _, take = line.partition("/")
             if word not in WORDS or not _RECORDING.fullmatch(take):
                 raise DataError(f"{folder / file}: '{line[:80]}', expected WORD/SPEAKER_nohash_TAKE.wav")
             if word in words:
-                placed[split].append(line)
-        listed.update(placed[split])
+                recordings[split].append(line)
+        listed.update(recordings[split])
     present: set[str] = set()
     for word in words:
         if not (folder / word).is_dir():
             raise DataError(f"{folder}: no folder '{word}', expected the words of v0.02")
         takes = [name for name in os.listdir(folder / word) if name.endswith(".wav")]
-        odd = [take for take in takes if not _RECORDING.fullmatch(take)]
-        if odd:
-            raise DataError(f"{folder / word / min(odd)}: expected a name like SPEAKER_nohash_TAKE.wav")
+        misnamed = [take for take in takes if not _RECORDING.fullmatch(take)]
+        if misnamed:
+            raise DataError(f"{folder / word / min(misnamed)}: expected a name like SPEAKER_nohash_TAKE.wav")
         present.update(f"{word}/{take}" for take in takes)
     if missing := sorted(listed - present):
         raise DataError(f"{folder}: {len(missing)} of {len(listed)} listed recordings are missing, first {missing[0]}")
-    placed["train"] = sorted(present - listed)
-    where: dict[str, str] = {}
-    for split, names in placed.items():
+    recordings["train"] = sorted(present - listed)
+    split_of_speaker: dict[str, str] = {}
+    for split, names in recordings.items():
         for name in names:
-            if where.setdefault(_speaker(name), split) != split:
-                both = f"{where[_speaker(name)]} and in {split}"
-                raise DataError(f"{folder}: speaker {_speaker(name)} is in {both}, such as {name}; expected one split")
-    return placed
+            if split_of_speaker.setdefault(_speaker(name), split) != split:
+                splits = f"{split_of_speaker[_speaker(name)]} and in {split}"
+                raise DataError(
+                    f"{folder}: speaker {_speaker(name)} is in {splits}, such as {name}; expected one split"
+                )
+    return recordings
 
 
 def _fetch(folder: Path, address: str) -> None:
@@ -269,15 +295,15 @@ def _fetch(folder: Path, address: str) -> None:
 
 
 def _unpack(members: Any, folder: Path, address: str) -> None:
-    """Plain files, at most one folder deep. Raises `DataError` at a link or a path that could lead elsewhere."""
+    """Write plain files, at most one folder deep. Raises `DataError` at a link or a path that could lead elsewhere."""
     import shutil
 
     for member in members:
         parts = member.name.removeprefix("./").split("/")
         if member.isdir():
             continue
-        plain = all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
-        if not (member.isfile() and plain and len(parts) <= 2):
+        is_plain = all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
+        if not (member.isfile() and is_plain and len(parts) <= 2):
             raise DataError(f"{address}: refused '{member.name}' in it, expected WORD/FILE; nothing was kept")
         target = folder.joinpath(*parts)
         target.parent.mkdir(exist_ok=True)

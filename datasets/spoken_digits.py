@@ -39,9 +39,20 @@ RECORDINGS = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
 
 @dataclass(frozen=True)
 class SpokenDigits(Dataset[Clips]):
-    """Spoken digits; the label is the digit. `takes` counts recordings of each digit by each speaker, 0 for all.
+    """Spoken digits; the class is the digit.
 
-    Raises `DataError` where recordings are missing, naming where it looked and how to get them.
+    Attributes:
+        path: the folder of recordings; "" looks in `$BENCH_DATA`.
+        split_by: "take", the official test split with the same speakers everywhere, or "speaker".
+        takes, validation_takes, test_takes: recordings of each digit by each speaker, 0 for all.
+        rate: samples a second; the recordings have 8000.
+        seconds: length of a clip.
+        peak: each recording is scaled to this peak; 0: its level is kept.
+        download: fetch missing recordings.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; recordings are missing. Says where they were looked for and how to get them.
     """
 
     version = 2  # 2: a peak of 0.5, all training takes
@@ -53,15 +64,15 @@ class SpokenDigits(Dataset[Clips]):
         "full": {},  # `small` already holds every recording
     }
 
-    path: str = ""  # the folder of recordings; "" looks in $BENCH_DATA
+    path: str = ""
     split_by: Literal["take", "speaker"] = "take"
     takes: int = 0
     validation_takes: int = 0
     test_takes: int = 0
-    rate: int = 8000  # samples a second; the recordings have 8000
+    rate: int = 8000
     seconds: float = 1.0
-    peak: float = 0.5  # of each recording; 0 leaves the level as it is
-    download: bool = False  # fetch what is missing
+    peak: float = 0.5
+    download: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.peak <= 1:
@@ -70,7 +81,14 @@ class SpokenDigits(Dataset[Clips]):
             raise UsageError(f"seconds = {self.seconds}, rate = {self.rate}: expected more than 0")
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Raises `DataError`."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, 1, sample].
+        """
         if split not in TAKES:
             raise DataError(unknown("split of the spoken digits", split, TAKES))
         folder = self._folder()
@@ -91,12 +109,12 @@ class SpokenDigits(Dataset[Clips]):
         if self.peak > 0:
             audio *= self.peak / audio.abs().amax((1, 2), keepdim=True)
         parts = [name.split("_") for name in names]
-        within = f"-{split}" if self.split_by == "take" else ""
+        suffix = f"-{split}" if self.split_by == "take" else ""
         return Clips(
             audio=audio.clamp(-1, 1),  # resampling may overshoot
             rate=self.rate,
             ids=tuple(names),
-            groups=tuple(f"{speaker}{within}" for _, speaker, _ in parts),
+            groups=tuple(f"{speaker}{suffix}" for _, speaker, _ in parts),
             lengths=lengths,
             labels=torch.tensor([int(digit) for digit, _, _ in parts]),
             classes=CLASSES,
@@ -104,6 +122,7 @@ class SpokenDigits(Dataset[Clips]):
         )
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the recordings are here."""
         try:
             folder = self._folder()
         except DataError as error:
@@ -111,18 +130,19 @@ class SpokenDigits(Dataset[Clips]):
         return {f"recordings in {folder}": ""}
 
     def _names(self, split: str) -> Iterator[str]:
-        """Takes turn first, so that the first n names of a smaller set hold every digit and speaker evenly."""
-        wanted = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]
+        """Yield names take by take, so that a smaller set holds every digit and speaker evenly."""
+        count = {"train": self.takes, "validation": self.validation_takes, "test": self.test_takes}[split]
         by_take = self.split_by == "take"
         takes = TAKES[split] if by_take else range(50)
-        if wanted < 0 or wanted > len(takes):
-            raise UsageError(f"{wanted} takes of {split}, expected 0 (all) to {len(takes)}")
-        for take in takes[: wanted or None]:
+        if count < 0 or count > len(takes):
+            raise UsageError(f"{count} takes of {split}, expected 0 (all) to {len(takes)}")
+        for take in takes[: count or None]:
             for speaker in SPEAKERS if by_take else HELD_OUT[split]:
                 for digit in range(10):
                     yield f"{digit}_{speaker}_{take}"
 
     def _folder(self) -> Path:
+        """Find or fetch the folder of recordings. Raises `DataError` where there is none."""
         root = os.environ.get("BENCH_DATA", "")
         if not (self.path or root):
             how = "set it to a folder of data sets (download = true then fetches them), or give path"
@@ -137,7 +157,7 @@ class SpokenDigits(Dataset[Clips]):
 
 
 def digest(folder: Path) -> str:
-    """The digest of a folder of recordings, as `RECORDINGS` states it."""
+    """Digest a folder of recordings, as `RECORDINGS` states it."""
     sums = ((file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in sorted(folder.glob("*.wav")))
     return hashlib.sha256("".join(f"{value}  {name}\n" for name, value in sums).encode()).hexdigest()
 
@@ -173,7 +193,7 @@ def _fetch(folder: Path, address: str) -> None:
 
 
 def _unpack(members: Any, folder: Path) -> None:
-    """Plain files called like recordings, and nothing else, whatever paths the archive states."""
+    """Write plain files named like recordings, and nothing else, whatever paths the archive states."""
     pattern = re.compile(rf"recordings/(\d_(?:{'|'.join(SPEAKERS)})_\d{{1,2}}\.wav)$")
     for member in members:
         name = pattern.search(member.name)

@@ -9,7 +9,7 @@ from bench.api import Control, Data, Defense, Knowledge
 
 @dataclass(frozen=True)
 class Clean(Defense[Data]):
-    """The items unchanged."""
+    """Return the items unchanged."""
 
     domains = ("audio", "midi")
     control = Control.CLEAN

@@ -23,7 +23,21 @@ from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surro
 
 @dataclass(frozen=True)
 class ConstantEpsilon(Defense[Data]):
-    """min over the model, min over |noise| <= epsilon, of the training loss."""
+    """Lower the training loss of surrogates by noise within +-epsilon (Huang et al. 2021, eq. 2).
+
+    Attributes:
+        epsilon: bound on |noise|, full scale 1; for rolls, on the change of velocity, 0..1.
+        per: one noise for each "clip", or for each "class".
+        padding: allow noise in the zero padding.
+        rounds: passes over the set, at most; each trains the surrogates, then the noise.
+        learner_steps: optimiser steps of the surrogates a round.
+        noise_steps: sign steps of the noise, a batch and round.
+        step: size of a sign step, relative to epsilon.
+        stop: loss of the surrogates, in nats, at which to stop.
+        batch: clips a step.
+        lr: learning rate of the surrogates; 0: their own.
+        alternation: update surrogates and noise in turn ("alternating"), or by one backward pass ("joint").
+    """
 
     domains = ("audio", "midi")
     joint = True
@@ -36,14 +50,19 @@ class ConstantEpsilon(Defense[Data]):
     rounds: int = 6
     learner_steps: int = 20
     noise_steps: int = 4
-    step: float = 0.35  # of epsilon
-    stop: float = 0.01  # nats
+    step: float = 0.35
+    stop: float = 0.01
     batch: int = 128
-    lr: float = 0.0  # of the surrogates; 0: their own
+    lr: float = 0.0
     alternation: Literal["alternating", "joint"] = "alternating"
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
-        """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
+        """Add noise that surrogates learn from as fast as possible.
+
+        Raises:
+            UsageError: there is no surrogate.
+            DataError: noise per class needs labels, and there are none.
+        """
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), self.per)
         schedule = Schedule(
             rounds=self.rounds, learner_steps=self.learner_steps, noise_steps=self.noise_steps, step=self.step,

@@ -1,4 +1,4 @@
-"""Adversarial examples as training data: noise that misleads a model that has learnt the clean clips.
+"""Error-maximising noise: adversarial examples against models of the clean clips, as training data.
 
 Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021. Targeted, the noise makes each clip look like the
 class after its own, and whoever trains on it learns the wrong features for every class; untargeted, it only leads away
@@ -16,7 +16,17 @@ from bench.training.crafting import Descent, Noise, mislead, noise_bound, surrog
 
 @dataclass(frozen=True)
 class ErrorMaximizing(Defense[Clips]):
-    """max over |noise| <= epsilon of the loss of pretrained models, or min of that of a wrong class."""
+    """Raise the loss of models trained on the clean clips, or lower that of a wrong class, by noise within +-epsilon.
+
+    Attributes:
+        epsilon: bound on |noise|, full scale 1.
+        targeted: lower the loss of a wrong class; False: raise that of the true one.
+        shift: the wrong class is this many places after the true one.
+        steps: sign steps; 1 with step = 1 is FGSM, more are PGD.
+        step: size of a sign step, relative to epsilon.
+        padding: allow noise in the zero padding.
+        batch: clips a step.
+    """
 
     domains = ("audio",)
     per = "clip"
@@ -26,14 +36,19 @@ class ErrorMaximizing(Defense[Clips]):
 
     epsilon: float = 0.01
     targeted: bool = True
-    shift: int = 1  # the target is the class that many places on
-    steps: int = 12  # 1, with step = 1, is FGSM
-    step: float = 0.2  # of epsilon
+    shift: int = 1
+    steps: int = 12
+    step: float = 0.2
     padding: bool = False
     batch: int = 128
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """Raises `UsageError` without a surrogate, `DataError` where targets are asked for and there are no labels."""
+        """Add noise that misleads the surrogates.
+
+        Raises:
+            UsageError: there is no surrogate.
+            DataError: targets need labels, and there are none.
+        """
         against = surrogates(knowledge, "error_maximizing")
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), "clip")
         descent = Descent(self.steps, self.step, self.batch)

@@ -1,9 +1,9 @@
-"""A look-ahead code: every velocity says which note comes next, changed by no more than a few units.
+"""A code in the velocities: each encodes the pitch class of the next note, within a few MIDI units.
 
-Shortcut noise for whoever reads velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
-class of the next note, shifted by a key. A model that learns to read the code need not learn music, and on clean music
-reads nonsense. It needs no surrogate, alters no onset, pitch or duration, and is about one decibel loud; who drops
-velocities has never seen it.
+A shortcut for models that read velocities: v' is the velocity nearest to v whose remainder by `modulus` is the pitch
+class of the next note, plus a key. A model that learns the code need not learn music, and clean music has no such
+code. It needs no surrogate, changes no onset, pitch or duration, and changes loudness by about one decibel; models
+that do not read velocities are unaffected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class Lookahead(Defense[Rolls]):
-    """The next note is that of the roll in the order of onset, track, pitch. The last one keeps its velocity."""
+    """Encode in each velocity the pitch class of the next note in the order of onset, track, pitch.
+
+    The last note of a roll keeps its velocity.
+
+    Attributes:
+        modulus: of the code, 12..64; velocities change by up to half of it.
+        key: is added to the pitch class.
+    """
 
     domains = ("midi",)
     deterministic = True
 
-    modulus: int = 17  # the larger, the louder: velocities change by up to half of it
+    modulus: int = 17
     key: int = 0
 
     def __post_init__(self) -> None:
@@ -37,12 +44,16 @@ class Lookahead(Defense[Rolls]):
         _, tracks, steps, _ = data.velocity.shape
         order = (((notes.roll * steps + notes.start) * tracks + notes.track) * 128 + notes.pitch).argsort()
         notes = notes[order]
-        followed = notes.roll[1:] == notes.roll[:-1]
+        has_next = notes.roll[1:] == notes.roll[:-1]
         code = (notes.pitch[1:] % 12 + self.key) % self.modulus
-        plain = (notes.velocity[:-1] * 127).round().long().clamp(1, 127)
+        original = (notes.velocity[:-1] * 127).round().long().clamp(1, 127)
         half = self.modulus // 2
-        coded = plain + (code - plain + half) % self.modulus - half
-        coded = torch.where(coded < 1, coded + self.modulus, torch.where(coded > 127, coded - self.modulus, coded))
+        coded_velocity = original + (code - original + half) % self.modulus - half
+        coded_velocity = torch.where(
+            coded_velocity < 1,
+            coded_velocity + self.modulus,
+            torch.where(coded_velocity > 127, coded_velocity - self.modulus, coded_velocity),
+        )
         velocity = notes.velocity.clone()
-        velocity[:-1] = torch.where(followed, coded / 127, velocity[:-1])
+        velocity[:-1] = torch.where(has_next, coded_velocity / 127, velocity[:-1])
         return to_rolls(replace(notes, velocity=velocity), data)

@@ -30,7 +30,20 @@ _WARM = 20  # steps that new surrogates learn before the template is updated
 
 @dataclass(frozen=True)
 class Loop(Defense[Clips]):
-    """One periodic template a class, `snr_db` under each clip, its level as the clip's envelope to the `follow`."""
+    """Add one periodic noise template a class to its clips, `snr_db` below each.
+
+    Attributes:
+        snr_db: signal-to-noise ratio of each clip.
+        loop_ms: period of the template.
+        follow: 0: constant level over the recording; 1: level of the clip's envelope, less audible and less effective.
+        window_ms: window of the envelope.
+        lowest: lowest frequency as a share of half the sampling rate; 0.0375 is 150 Hz at 8 kHz.
+        highest: highest frequency as a share of half the sampling rate; below 0.5 it survives halving the rate.
+        steps: optimiser steps.
+        restart: steps after which the surrogates are initialised again.
+        rate: learning rate of Adam for a template with a root mean square of 1; falls to a tenth.
+        batch: clips a step.
+    """
 
     domains = ("audio",)
     per = "class"
@@ -40,13 +53,13 @@ class Loop(Defense[Clips]):
 
     snr_db: float = 20.0
     loop_ms: float = 200.0
-    follow: float = 0.0  # 0: one level over the recording; 1: its envelope, which is heard less and denies less
-    window_ms: float = 50.0  # of the envelope
-    lowest: float = 0.0375  # of half the rate: 150 Hz at 8 kHz
-    highest: float = 0.475  # below a quarter of the rate
+    follow: float = 0.0
+    window_ms: float = 50.0
+    lowest: float = 0.0375
+    highest: float = 0.475
     steps: int = 600
-    restart: int = 300  # steps after which the surrogates begin anew
-    rate: float = 0.05  # Adam's, of a template with a root mean square of 1; falls to a tenth
+    restart: int = 300
+    rate: float = 0.05
     batch: int = 96
 
     def __post_init__(self) -> None:
@@ -57,58 +70,65 @@ class Loop(Defense[Clips]):
             )
         if self.steps < 0 or self.restart < 1 or self.batch < 1:
             raise ValueError(
-                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1"
+                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1, "
+                "such as 600, 300 and 96"
             )
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """Raises `UsageError` without a surrogate, `DataError` where the clips have no labels."""
+        """Optimise the templates against surrogates, and add them at random phases.
+
+        Raises:
+            UsageError: there is no surrogate.
+            DataError: the clips have no labels.
+        """
         against = surrogates(knowledge, "loop")
         size = max(2, round(self.loop_ms * data.rate / 1000))
         template = (
             torch.randn(len(classes(data)), size, generator=rng, device=rng.device).to(data.device).requires_grad_()
         )
-        mover = torch.optim.Adam([template], self.rate)
+        template_optimizer = torch.optim.Adam([template], self.rate)
         order = batches(len(data), self.batch, rng)
         with seeded(rng):  # the surrogates' dropout
             for step in range(self.steps):
                 if step % self.restart == 0:
                     models, learners = init_surrogates(against, data, rng)
-                mover.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
+                template_optimizer.param_groups[0]["lr"] = self.rate * (1 - 0.9 * step / self.steps)
                 batch = apply_expected_adaptation(
                     self._looped(data.select(next(order).to(data.device)), template, rng), knowledge.expects, rng
                 )
                 losses = torch.stack([a.loss(m, batch).mean() for a, m in zip(against, models, strict=True)])
-                for optimizer in (mover, *learners):
+                for optimizer in (template_optimizer, *learners):
                     optimizer.zero_grad(set_to_none=True)
-                weighed = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
-                weighed.sum().backward()
+                weighted = losses * losses.detach() / losses.detach().sum().clamp_min(1e-12)
+                weighted.sum().backward()
                 for learner in learners:
                     learner.step()
                 if step % self.restart >= min(_WARM, self.restart - 1):
-                    mover.step()
+                    template_optimizer.step()
         with torch.no_grad():
             return self._looped(data, template, rng)
 
     def _looped(self, clips: Clips, template: Tensor, rng: Generator) -> Clips:
-        """The clips over their classes' loops, each from a random phase; differentiable in the template."""
+        """Add to each clip its class's template at a random phase; differentiable in the template."""
         size, samples = template.shape[-1], clips.audio.shape[-1]
         start = torch.randint(size, (len(clips), 1), generator=rng, device=rng.device).to(clips.device)
-        at = (start + torch.arange(samples, device=clips.device)) % size
-        loop = self._in_band(template)[labels(clips)].gather(1, at)[:, None] * self._envelope(clips)
-        wanted = energy(clips.audio) * 10 ** (-self.snr_db / 10)
-        ratio = wanted / (energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
-        level = ratio.where(wanted > 0, 1.0).sqrt() * (wanted > 0)  # the root's slope at 0 is no number
+        index = (start + torch.arange(samples, device=clips.device)) % size
+        loop = self._in_band(template)[labels(clips)].gather(1, index)[:, None] * self._envelope(clips)
+        target_energy = energy(clips.audio) * 10 ** (-self.snr_db / 10)
+        ratio = target_energy / (energy(loop) * clips.audio.shape[1]).clamp_min(1e-20)
+        level = ratio.where(target_energy > 0, 1.0).sqrt() * (target_energy > 0)  # the root's slope at 0 is no number
         return clips.with_audio((clips.audio + level * loop).clamp(-1.0, 1.0))
 
     def _in_band(self, template: Tensor) -> Tensor:
+        """Remove what lies outside `lowest` .. `highest`."""
         spectrum = torch.fft.rfft(template)
         frequency = torch.linspace(0, 1, spectrum.shape[-1], device=template.device)
-        inside = (frequency >= self.lowest) & (frequency <= self.highest)
-        filtered: Tensor = torch.fft.irfft(spectrum * inside, template.shape[-1])
+        is_in_band = (frequency >= self.lowest) & (frequency <= self.highest)
+        filtered: Tensor = torch.fft.irfft(spectrum * is_in_band, template.shape[-1])
         return filtered
 
     def _envelope(self, clips: Clips) -> Tensor:
-        """[clip, 1, sample], 1 at the loudest moment, 0 in the padding."""
+        """Compute the level of the loop: [clip, 1, sample], 1 at the loudest moment, 0 in the padding."""
         size = round(self.window_ms * clips.rate / 1000) | 1
         power = clips.audio.square().mean(1, keepdim=True)
         level = functional.avg_pool1d(power, size, 1, size // 2, count_include_pad=False).sqrt()

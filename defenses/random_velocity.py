@@ -20,13 +20,13 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class RandomVelocity(Defense[Rolls]):
-    """Raise the velocity of dominant notes; notes of other pitches keep theirs, and all notes their ticks.
+    """Raise the velocity of dominant notes at random; other notes, and all onsets and durations, stay.
 
     Attributes:
-        bound: the upper bound, "paper" or "masked".
-        masking_offset_db: how far below the masking note the bound "masked" lies.
+        bound: upper bound, "paper" (the velocity of the dominant note) or "masked" (below it by the offset).
+        masking_offset_db: how far below the dominant note the bound "masked" lies.
         level_127_db: dB SPL at the listener of a note of velocity 127.
-        window_beats: length of a window, 0 for a bar.
+        window_beats: length of a window; 0: a bar.
     """
 
     domains = ("midi",)
@@ -41,7 +41,7 @@ class RandomVelocity(Defense[Rolls]):
         offset = 0.0 if self.bound == "paper" else self.masking_offset_db
         bounds = maskers(data, max(1, round(beats * data.steps_per_beat)), self.level_127_db, offset)
         notes = notes_of(data)
-        chosen, low, high = bounds.at_notes(notes, data.lowest)
-        between = torch.rand(len(notes), generator=rng, device=rng.device).to(data.device)
-        louder = ((notes.velocity + low + (high - low) * between) * 127).round().clamp(max=127) / 127
-        return to_rolls(replace(notes, velocity=torch.where(chosen, louder, notes.velocity)), data)
+        is_dominant, low, high = bounds.at_notes(notes, data.lowest)
+        share = torch.rand(len(notes), generator=rng, device=rng.device).to(data.device)
+        velocity = ((notes.velocity + low + (high - low) * share) * 127).round().clamp(max=127) / 127
+        return to_rolls(replace(notes, velocity=torch.where(is_dominant, velocity, notes.velocity)), data)

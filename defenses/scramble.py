@@ -1,12 +1,13 @@
-"""Scrambled music: pieces of it in random order, a control: what is learned from it is not the order.
+"""Segments of recordings, or notes of rolls, in random order: the control without musical order.
 
-Recordings: short segments, shuffled within their clip. What is left is their spectrum: an attacker who still learns
-from it learns timbre, not music. What does not fill a segment at the end of a recording stays where it is.
-Rolls: every track's steps, with what begins in each, in an order of its own, and its pitches dealt anew among its
-notes. What is left is how often each pitch and duration occurs in a track. Beats in place of steps leave rhythm, and
-that is much: on few chorales the recurrent network is denied .68 by beats and .74 by steps, SymphonyNet .11 and .64; on
-the band the former .30 and 1.04. Where two notes of a pitch would begin together, pitches are dealt again, and what
-then still coincides is one note: of the band's drums one in a hundred.
+Recordings: short segments are shuffled within their clip, and the incomplete segment at a recording's end stays. Their
+spectrum remains, so an attacker who still learns from them learns timbre, not music.
+Rolls: the steps of every track, with the notes that begin in each, are shuffled in an order of their own, and the
+track's pitches are permuted among its notes. How often each pitch and duration occurs in a track remains. Shuffling
+beats instead of steps would keep rhythm, which is much: on few chorales, learning denied to the recurrent network is
+.68 with beats and .74 with steps, to SymphonyNet .11 and .64; on the band, to the recurrent network .30 and 1.04.
+Where two notes of one pitch would begin together, pitches are permuted again; those that still coincide become one
+note, one in a hundred of the band's drums.
 """
 
 from dataclasses import dataclass, replace
@@ -21,10 +22,15 @@ from bench.notes.rolls import Notes, notes_of
 
 @dataclass(frozen=True)
 class Scramble(Defense[Data]):
-    """Segments of each item in random order."""
+    """Shuffle segments of recordings, and segments and pitches of rolls.
 
-    segment_seconds: float = 0.05  # of recordings
-    segment_steps: int = 1  # of rolls
+    Attributes:
+        segment_seconds: length of a segment of recordings.
+        segment_steps: length of a segment of rolls.
+    """
+
+    segment_seconds: float = 0.05
+    segment_steps: int = 1
 
     domains = ("audio", "midi")
     control = Control.SCRAMBLE
@@ -32,33 +38,42 @@ class Scramble(Defense[Data]):
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         if isinstance(data, Rolls):
             notes = notes_of(data)
-            return to_rolls(_dealt(_shuffled(notes, data, self.segment_steps, rng), rng), data)
+            return to_rolls(_deal_pitches(_shuffle_segments(notes, data, self.segment_steps, rng), rng), data)
         size = max(1, round(self.segment_seconds * data.rate))
-        whole = data.audio.shape[-1] // size
-        order = _orders(data.lengths // size, (len(data), whole), rng)
-        segments = data.audio[..., : whole * size].reshape(*data.audio.shape[:-1], whole, size)
+        segment_count = data.audio.shape[-1] // size
+        order = _orders(data.lengths // size, (len(data), segment_count), rng)
+        segments = data.audio[..., : segment_count * size].reshape(*data.audio.shape[:-1], segment_count, size)
         shuffled = segments.gather(2, order[:, None, :, None].expand_as(segments)).flatten(-2)
-        return data.with_audio(torch.cat([shuffled, data.audio[..., whole * size :]], dim=-1))
+        return data.with_audio(torch.cat([shuffled, data.audio[..., segment_count * size :]], dim=-1))
 
 
-def _orders(full: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
-    """int64 of `shape` [item, ..., place]: the first `full` [item] in random order, the others where they are."""
-    index = torch.arange(shape[-1], device=full.device)
+def _orders(shuffled_count: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
+    """Draw orders in which the first segments are shuffled and the others stay.
+
+    Args:
+        shuffled_count: int64 [item], how many are shuffled.
+        shape: [item, ..., segment], of the result.
+        rng: the only source of random numbers.
+
+    Returns:
+        int64 of `shape`.
+    """
+    index = torch.arange(shape[-1], device=shuffled_count.device)
     # Full segments draw a key below 1 and so come first, in random order; the others keep their places behind them.
-    keys = torch.rand(shape, generator=rng, device=full.device)
-    return torch.where(index < full.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + index).argsort(dim=-1)
+    keys = torch.rand(shape, generator=rng, device=shuffled_count.device)
+    return torch.where(index < shuffled_count.view(-1, *[1] * (len(shape) - 1)), keys, 1.0 + index).argsort(dim=-1)
 
 
-def _shuffled(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
-    """The notes of every track with its whole segments in an order of its own; a note moves with that it begins in."""
+def _shuffle_segments(notes: Notes, like: Rolls, size: int, rng: Generator) -> Notes:
+    """Shuffle the whole segments of every track; a note moves with the segment that it begins in."""
     segments = -(-like.velocity.shape[2] // size)
     order = _orders(like.lengths // size, (len(like), len(like.programs), segments), rng)
-    to = order.argsort(-1)[notes.roll, notes.track, notes.start // size]
-    return replace(notes, start=to * size + notes.start % size)
+    position = order.argsort(-1)[notes.roll, notes.track, notes.start // size]
+    return replace(notes, start=position * size + notes.start % size)
 
 
-def _dealt(notes: Notes, rng: Generator) -> Notes:
-    """The notes with the pitches of every track dealt anew, few of which begin together with their like."""
+def _deal_pitches(notes: Notes, rng: Generator) -> Notes:
+    """Permute the pitches of every track among its notes, avoiding notes of one pitch that begin together."""
     tracks = int(notes.track.max()) + 1 if len(notes) else 1
     group = notes.roll * tracks + notes.track
     order = dealt(group, rng, lambda permuted: _coinciding(replace(notes, pitch=notes.pitch[permuted]), group))
@@ -66,10 +81,10 @@ def _dealt(notes: Notes, rng: Generator) -> Notes:
 
 
 def _coinciding(notes: Notes, group: Tensor) -> Tensor:
-    """bool [note]: it begins together with another of the same pitch, and is not the first of them."""
+    """Mark notes that begin together with an earlier one of the same pitch: bool [note]."""
     span = int(notes.start.max()) + 1 if len(notes) else 1
     key = (group * span + notes.start) * 128 + notes.pitch
     order = key.argsort(stable=True)
-    twice = torch.zeros_like(key, dtype=torch.bool)
-    twice[order[1:]] = key[order[1:]] == key[order[:-1]]
-    return twice
+    is_duplicate = torch.zeros_like(key, dtype=torch.bool)
+    is_duplicate[order[1:]] = key[order[1:]] == key[order[:-1]]
+    return is_duplicate

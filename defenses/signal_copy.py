@@ -1,4 +1,4 @@
-"""What the published code of the dynamic mask really computes: a clipped copy of the recording.
+"""The dynamic mask's released code as it runs: noise that starts from a clipped copy of the recording.
 
 The released implementation hands x + delta to a function that expects delta. Every pass of the descent therefore begins
 from clip(x + delta, +-bound), and since 20 steps of bound / 25 cannot undo a whole bound, the noise keeps the sign of
@@ -20,7 +20,21 @@ from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surro
 
 @dataclass(frozen=True)
 class SignalCopy(Defense[Clips]):
-    """Min-min noise that is reset to a clipped copy of the recording before every pass."""
+    """Add error-minimising noise that is reset to a clipped copy of the recording before every pass.
+
+    Attributes:
+        epsilon: largest bound on |noise|, full scale 1.
+        mask: "table", the six levels of the paper's Table 1, or "constant", none.
+        segment_ms: length of a segment of the mask.
+        padding: allow noise in the zero padding; published: True, where the copy of silence is optimised noise.
+        rounds: passes over the set, at most.
+        learner_steps: optimiser steps of the surrogates a round.
+        noise_steps: sign steps of the noise, a batch and round.
+        step: size of a sign step, relative to the bound.
+        stop: loss of the surrogates, in nats, at which to stop.
+        batch: clips a step.
+        lr: learning rate of the surrogates.
+    """
 
     domains = ("audio",)
     per = "clip"
@@ -31,11 +45,11 @@ class SignalCopy(Defense[Clips]):
     epsilon: float = 0.13
     mask: Literal["table", "constant"] = "table"
     segment_ms: float = 50.0
-    padding: bool = False  # published: true, where the copy of silence is optimised noise
+    padding: bool = False
     rounds: int = 4
     learner_steps: int = 20
     noise_steps: int = 20
-    step: float = 0.04  # of the bound
+    step: float = 0.04
     stop: float = 0.08
     batch: int = 256
     lr: float = 0.01
@@ -45,7 +59,11 @@ class SignalCopy(Defense[Clips]):
             raise ValueError(f"segment_ms = {self.segment_ms}, expected more than 0, such as 50")
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """Raises `UsageError` without a surrogate."""
+        """Add the noise of the released code.
+
+        Raises:
+            UsageError: there is no surrogate.
+        """
         bound = noise_bound(data, self.epsilon, padding=self.padding)
         if self.mask == "table":
             bound = bound * stepped_mask(data.audio, max(1, round(self.segment_ms * data.rate / 1000)))

@@ -1,4 +1,4 @@
-"""One perturbation for all clips, or one for each class, that misleads a model of the clean clips.
+"""Universal perturbation: one noise for all clips, or one a class, that misleads trained models.
 
 Universal adversarial perturbations (Moosavi-Dezfooli et al., CVPR 2017; of audio classifiers, Abdoli et al. 2019), by
 sign steps on random batches in place of the published per-clip search. A single
@@ -16,7 +16,17 @@ from bench.training.crafting import Descent, Noise, mislead, noise_bound, surrog
 
 @dataclass(frozen=True)
 class Universal(Defense[Clips]):
-    """max over one |noise| <= epsilon for all (`per = "set"`) or for each class of the loss of pretrained models."""
+    """Raise the loss of models trained on the clean clips by one noise within +-epsilon for all, or for each class.
+
+    Attributes:
+        epsilon: bound on |noise|, full scale 1.
+        per: one noise for the whole "set", or for each "class".
+        targeted: lower the loss of the next class, which only noise for one class can do.
+        steps: sign steps, one batch each.
+        step: size of a sign step, relative to epsilon.
+        padding: allow noise in the zero padding.
+        batch: clips a step.
+    """
 
     domains = ("audio",)
     joint = True
@@ -25,14 +35,19 @@ class Universal(Defense[Clips]):
 
     epsilon: float = 0.01
     per: Literal["set", "class"] = "set"
-    targeted: bool = False  # towards the next class, which a noise for one class can do and one for all cannot
+    targeted: bool = False
     steps: int = 40
-    step: float = 0.1  # of epsilon
+    step: float = 0.1
     padding: bool = False
     batch: int = 64
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
-        """Raises `UsageError` without a surrogate, `DataError` where classes are asked for and there are none."""
+        """Add noise that misleads the surrogates.
+
+        Raises:
+            UsageError: there is no surrogate.
+            DataError: noise per class needs labels, and there are none.
+        """
         against = surrogates(knowledge, "universal")
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=self.padding), self.per)
         descent = Descent(self.steps, self.step, self.batch)

@@ -13,6 +13,7 @@ from bench.results.suite import Suite, suite
 from bench.trials.expand import expand
 from bench.trials.trial import Trial
 
+os.environ.setdefault("BENCH_IN_PROCESS", "1")  # a run of one job, a hundred times: no process is started for each
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 PARTS = {
     "dataset": ["tones"],
@@ -20,6 +21,15 @@ PARTS = {
     "attacker": ["linear"],
     "adaptation": ["quieter", "halves", "apart"],
 }
+SLOW_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give slow tests an hour, by whatever command they are started; the 300 s of the others end them half-way."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 @pytest.fixture(scope="session")

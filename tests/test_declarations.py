@@ -48,6 +48,17 @@ def refusal(tmp_path: Path, text: str, kind: Kind = "defenses") -> str:
         ("domain = ('audio',)", "unknown class attribute 'domain': did you mean 'domains'?"),
         ("pers = 'class'", "unknown class attribute 'pers': did you mean 'per'?"),
         ("LIMIT = 3", "unknown class attribute 'LIMIT'"),
+        (
+            "bands = 64",
+            "unknown class attribute 'bands': as a parameter write 'bands: int = 64', as a constant '_bands'",
+        ),
+        ("per = 'song'", "per = 'song': input should be 'clip', 'class' or 'set'"),
+        (
+            "def protect(self, data, knowledge): ...",
+            "protect takes (self, data, knowledge), expected (self, data, knowl",
+        ),
+        ("def protect(self, clips, known, generator): ...", ""),
+        ("def fingerprint(self, deep): ...", "fingerprint takes (self, deep), expected (self)"),
         ("class Inner: ...", "unknown class attribute 'Inner'"),
         ("control = 'clean'", "control = 'clean': expected one of Control.NONE, Control.CLEAN"),
         ("joint = 'yes'", "joint = 'yes': input should be a valid boolean"),
@@ -144,10 +155,18 @@ def test_controls_are_words_of_records() -> None:
     assert set(DOMAINS) == {"audio", "midi"}
 
 
+@pytest.mark.parametrize(("last", "fits"), [("", False), (", **more", True), (", *, log, more=1", True)])
+def test_a_method_that_lacks_a_keyword_of_the_contract_is_refused(tmp_path: Path, last: str, fits: bool) -> None:
+    train = f"    def train(self, attacker, train, validation, rng{last}): ...\n"
+    answer = refusal(tmp_path, HEAD + "class Mine(Adaptation[Clips]):\n" + train, "adaptations")
+    assert ("expected (self, attacker, train, validation, rng, *, log)" in answer) != fits
+    assert fits == (not answer)
+
+
 @pytest.mark.parametrize("error", ["ValueError", "UsageError"])
 def test_a_refused_parameter_names_the_plugin_whatever_it_raises(tmp_path: Path, error: str) -> None:
     file = tmp_path / "mine.py"
     post = f"    def __post_init__(self):\n        raise {error}('level is too high')\n"
     file.write_text("from bench.errors import UsageError\n" + DEFENSE.format(PROTECT + post))
-    with pytest.raises(UsageError, match=r"^defense '.*mine.py': .*level is too high$"):
+    with pytest.raises(UsageError, match=r"^defense '[^']*mine.py': level is too high$"):
         plugins.build("defenses", str(file))

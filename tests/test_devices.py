@@ -24,21 +24,23 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_takes_every_accelerator_and_a_name_the_one_that_is_named(two: None) -> None:
-    assert devices.chosen("auto") == devices.chosen("cuda") == TWO
-    assert devices.chosen("cuda:1") == TWO[1:]
-    assert devices.chosen("cpu") == ()
+    assert devices.selected("auto") == devices.selected("cuda") == TWO
+    assert devices.selected("cuda:1") == TWO[1:]
+    assert devices.selected("cpu") == ()
     assert devices.first("auto") == "cuda:0"
-    with pytest.raises(UsageError, match=r"--device cuda:2: accelerators here: cuda:0, cuda:1; give"):
-        devices.chosen("cuda:2")
+    with pytest.raises(
+        UsageError, match=r"--device cuda:2: there is no such accelerator, expected one of cuda:0, cuda:1"
+    ):
+        devices.selected("cuda:2")
 
 
 def test_without_an_accelerator_auto_is_the_processor_and_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert devices.chosen("auto") == ()
+    assert devices.selected("auto") == ()
     assert devices.first("auto") == CPU
-    for device, message in (("cuda", "none that torch can use"), ("gpu", "expected auto, cpu, cuda or cuda:N")):
+    for device, message in (("cuda", "torch finds none"), ("gpu", "expected auto, cpu, cuda or cuda:N")):
         with pytest.raises(UsageError, match=message):
-            devices.chosen(device)
+            devices.selected(device)
 
 
 def test_stages_share_an_accelerator_while_their_sum_fits() -> None:

@@ -153,3 +153,11 @@ def test_names_that_are_no_utf_8_or_hold_line_breaks_are_shown_in_one_line(tmp_p
     with pytest.raises(BenchError) as caught:
         check_source(odd)
     str(caught.value).encode()
+
+
+def test_a_link_that_leads_nowhere_is_told_from_a_misspelled_name(tmp_path: Path) -> None:
+    for name, target in (("song.wav", "gone.wav"), ("loop.wav", "loop.wav")):
+        link = tmp_path / name
+        link.symlink_to(target)
+        with pytest.raises(DataError, match=rf"{name}' is a link to '{target}', which leads to no file"):
+            check_source(link)

@@ -16,6 +16,7 @@ from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
 from bench.results.suite import Suite
+from bench.trials import scheduler
 from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
@@ -91,6 +92,53 @@ def test_an_exception_of_a_plugin_that_is_no_error_fails_its_stage(
     assert (record.error["type"], record.error["message"]) == (name, "stopped")
 
 
+def test_a_plugin_that_ends_the_process_of_a_single_job_fails_its_trials_alone(
+    small_suite: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No handler catches these in the process where they happen: the driver must be another one."""
+    monkeypatch.setenv("BENCH_IN_PROCESS", "0")
+    monkeypatch.setattr(scheduler, "MOST_ATTEMPTS", 1)
+    left = "a plugin ended its process with exit code 0"
+    ways = {
+        "crashes": ("import ctypes; ctypes.string_at(0)", "WorkerLost: the worker was killed by SIGSEGV"),
+        "leaves": ("import posix; posix._exit(0)", f"WorkerLost: {left}"),
+        "becomes": ("import os; os.execv('/bin/true', ['true'])", f"WorkerLost: {left}"),
+        "interrupts": ("raise KeyboardInterrupt('mine')", "KeyboardInterrupt: mine"),
+    }
+    files = {name: ending(tmp_path / name, protected=way) for name, (way, _) in ways.items()}
+    tables = {name: {"plugin": str(file)} for name, file in files.items()}
+    suite = small_suite(defenses=["clean", *ways], seeds=[0]).model_copy(update={"defense": tables})
+    work = prepare(expand(suite).trials, Store(tmp_path / "store"))
+    records = {record.trial.row: record for record in execute(work, tmp_path / "records", lambda event: None, jobs=1)}
+    assert records.pop("clean").status == "ok"
+    assert records.keys() == ways.keys()
+    for name, record in records.items():
+        assert record.error is not None
+        assert f"{record.error['type']}: {record.error['message']}".startswith(ways[name][1])
+
+
+@pytest.mark.parametrize("when", ["imported", "built"])
+@pytest.mark.parametrize(
+    ("way", "line"),
+    [
+        ("raise BaseException('a\\nb')", "BaseException: a b ("),
+        ("raise GeneratorExit", "GeneratorExit ("),
+        ("raise TypeError('one\\n  two')", "TypeError: one two ("),
+        ("1 / 0", "ZeroDivisionError: division by zero ("),
+    ],
+)
+def test_any_exception_of_loading_it_is_one_line_with_its_place(
+    way: str, line: str, when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = ending(tmp_path / "plugin", **{when: way})
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--attacker", "m5", "--defense", str(file)])
+    err = capsys.readouterr().err
+    assert left.value.code == 2
+    assert f"cannot be {when}: {line}{file}, line " in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("when", ["imported", "built"])
 def test_loading_it_is_one_line(way: str, when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +154,19 @@ def test_a_command_that_it_ends_is_not_a_success(way: str, tmp_path: Path, capsy
         main(["check", str(ending(tmp_path / "plugin", protected=way))])
     assert left.value.code == 3
     assert "a plugin called exit(" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_not_taken_for_an_exit_of_a_plugin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*anything: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plugins, "names", interrupt)
+    with pytest.raises(SystemExit) as left:
+        main(["list"])
+    assert left.value.code == 130
+    assert "plugin" not in capsys.readouterr().err
 
 
 def test_os_exit_is_itself_again_afterwards_and_for_other_threads() -> None:

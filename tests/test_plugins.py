@@ -40,7 +40,14 @@ class Whisper(Defense[Clips]):
 
 
 # Optimised for so long at most: what the contract asks of a defense does not depend on it.
-QUICK: dict[str, dict[str, Any]] = {"loop": {"steps": 6}}
+QUICK: dict[str, dict[str, Any]] = {
+    "constant_epsilon": {"rounds": 2},
+    "dynamic_epsilon": {"rounds": 1, "learner_steps": 5},
+    "error_maximizing": {"steps": 2},
+    "loop": {"steps": 2},
+    "signal_copy": {"noise_steps": 4},
+    "universal": {"steps": 3},
+}
 
 
 def every_check() -> Iterator[object]:
@@ -145,6 +152,18 @@ def test_an_unknown_name_is_answered_with_the_nearest(kind: Kind, name: str, hin
         plugins.load(kind, name)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "near"), [("mine", "mine.py"), ("several.py", "several")])
+def test_a_name_of_a_file_here_is_answered_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, near: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(GOOD)
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "__init__.py").write_text(GOOD)
+    with pytest.raises(PluginError, match=rf"did you mean '{near}'\?"):
+        plugins.load("defenses", name)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""White noise at a random level on every clip of a batch.
+"""White noise at a random level, on every clip of every batch.
 
 The level is relative to the recording, so that soft speakers stay intelligible; silence stays silent.
 """
@@ -15,7 +15,12 @@ from bench.sound.augmentation import noisy
 
 @dataclass(frozen=True)
 class AddNoise(Adaptation[Clips]):
-    """A signal-to-noise ratio drawn evenly between `lowest_db` and `highest_db`."""
+    """Add white noise at a signal-to-noise ratio drawn uniformly for each clip.
+
+    Attributes:
+        lowest_db: lowest signal-to-noise ratio.
+        highest_db: highest signal-to-noise ratio.
+    """
 
     domains = ("audio",)
 
@@ -25,7 +30,8 @@ class AddNoise(Adaptation[Clips]):
     def __post_init__(self) -> None:
         if self.lowest_db > self.highest_db:
             raise ValueError(
-                f"lowest_db = {self.lowest_db} over highest_db = {self.highest_db}, expected the lower first"
+                f"lowest_db = {self.lowest_db} over highest_db = {self.highest_db}, expected the lower first, "
+                "such as 10 and 30"
             )
 
     def augment(self, batch: Clips, rng: Generator) -> Clips:

@@ -18,11 +18,15 @@ from bench.training import hardening
 
 @dataclass(frozen=True)
 class AdversarialTraining(Adaptation[Clips]):
-    """Projected gradient ascent of the attacker's own loss: `steps` signed steps within `epsilon` (full scale 1).
+    """Train on noise found by projected gradient ascent of the attacker's own loss.
 
-    Noise lies in the recording only, and starts at random. Each clip is learnt in the iterate with the highest loss,
-    or clean where that is higher: with noise, a pause may be easier to predict.
-    step: the size of a step, relative to `epsilon`; 0: 2.5 / `steps`.
+    Noise lies in the recording only, and starts at random. Each clip is learned at the step with the highest loss, or
+    clean where that is higher: with noise, a pause may be easier to predict.
+
+    Attributes:
+        epsilon: bound on |noise|, full scale 1.
+        steps: signed gradient steps a batch.
+        step: size of a step, relative to `epsilon`; 0: 2.5 / `steps`.
     """
 
     domains = ("audio",)
@@ -51,7 +55,7 @@ class AdversarialTraining(Adaptation[Clips]):
         start = torch.rand(sound.shape, generator=rng, device=rng.device).to(sound.device)
         noise = (2 * start - 1) * self.epsilon
         with hardening.evaluating(model):
-            worst, highest = sound, _losses(attacker, model, batch, sound)
+            worst_audio, highest_loss = sound, _losses(attacker, model, batch, sound)
             for step in range(self.steps + 1):
                 noisy = ((sound + noise) * batch.support).clamp(-1.0, 1.0)
                 if step == self.steps:
@@ -62,12 +66,13 @@ class AdversarialTraining(Adaptation[Clips]):
                     (gradient,) = torch.autograd.grad(losses.sum(), noisy)
                     noisy, losses = noisy.detach(), losses.detach()
                     noise = (noise + size * gradient.sign()).clamp(-self.epsilon, self.epsilon)
-                risen = losses > highest
-                worst = torch.where(risen[:, None, None], noisy, worst)
-                highest = torch.where(risen, losses, highest)
-        return batch.with_audio(worst)
+                is_higher = losses > highest_loss
+                worst_audio = torch.where(is_higher[:, None, None], noisy, worst_audio)
+                highest_loss = torch.where(is_higher, losses, highest_loss)
+        return batch.with_audio(worst_audio)
 
 
 def _losses(attacker: Attacker[Clips], model: nn.Module, batch: Clips, audio: Tensor) -> Tensor:
+    """Compute the loss of the batch at other audio, without a gradient: [clip]."""
     with torch.no_grad():
         return attacker.loss(model, batch.with_audio(audio))

@@ -1,11 +1,11 @@
-"""A filter of the training set: outliers are left out.
+"""Outlier removal: the items that lie farthest from the rest of the training set are left out.
 
-Where a part of the set is protected, its clips differ from the others in bands, pauses and peaks. The distance is that
-of twelve features under a robust covariance.
+In a partly protected set, protected clips differ from the others in bands, pauses and peaks. The distance is that of
+twelve features under a robust covariance.
 
-For rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, how tracks
-fit. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space of
-gradients; here it is that of the data, so that one filtered set serves every model.
+For rolls the features are those of `bench.metrics.symbolic.features`: rhythms, pitch classes, durations, tonal distance
+between tracks. EPIc (Yang et al., "Not All Poisons are Created Equal", ICML 2022) drops what is isolated in the space
+of gradients; here it is the space of features, so that one filtered set serves every model.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ _AT_ONCE = 1 << 22  # samples
 
 @dataclass(frozen=True)
 class AnomalyFilter(Adaptation[Data]):
-    """Leaves out `share` of the clips, those of the largest robust Mahalanobis distance; one of each class stays.
+    """Leave out the items of the largest robust Mahalanobis distance; at least one of each class stays.
 
-    Mean and covariance are those of the half of the set that lies closest together, by concentration steps.
+    Mean and covariance are those of the half of the set that lies closest together, found by concentration steps.
+
+    Attributes:
+        share: share of the items that is left out, 0 to under 1.
     """
 
     domains = ("audio", "midi")
@@ -57,10 +60,14 @@ class AnomalyFilter(Adaptation[Data]):
 
 
 def features(data: Clips) -> Tensor:
-    """[clip, 12], float64; none depends on the gain: shares of six bands, flatness, pauses, peaks, crossings, kurtosis.
+    """Compute twelve features of each clip, none of which depends on its gain.
 
-    In this order, decibels where they are ratios of power; the last are the crest factor, the peak of the mean spectrum
-    over its mean, zero crossings a sample and the kurtosis.
+    In this order: shares of six frequency bands, spectral flatness, power of pauses and crest factor (decibels), peak
+        over
+    mean of the mean spectrum (decibels), zero crossings a sample, and kurtosis.
+
+    Returns:
+        float64 [clip, 12].
     """
     size = max(1, _AT_ONCE // max(1, data.audio[:1].numel()))
     return torch.cat(
@@ -69,25 +76,36 @@ def features(data: Clips) -> Tensor:
 
 
 def distances(values: Tensor) -> Tensor:
-    """The robust distance of every row [clip, feature] from the bulk: [clip], float64."""
-    middle = values.median(0).values
-    spread = 1.4826 * (values - middle).abs().median(0).values
-    rows = (values - middle) / torch.where(spread > 1e-9, spread, 1.0)
-    far = rows.square().sum(1)
+    """Compute the robust squared Mahalanobis distance of every row from the bulk of the set.
+
+    The minimum covariance determinant by concentration steps (Rousseeuw and Van Driessen, Technometrics 41, 1999); with
+    fewer than four rows a feature, the covariance is left out.
+
+    Args:
+        values: float64 [item, feature].
+
+    Returns:
+        float64 [item].
+    """
+    median = values.median(0).values
+    spread = 1.4826 * (values - median).abs().median(0).values
+    rows = (values - median) / torch.where(spread > 1e-9, spread, 1.0)
+    squared_distance = rows.square().sum(1)
     count, size = rows.shape
     if count < 4 * size:
-        return far  # too few for a covariance
-    half = (count + size + 1) // 2
+        return squared_distance  # too few for a covariance
+    bulk_size = (count + size + 1) // 2
     for _ in range(_ROUNDS):
-        bulk = rows[far.argsort(stable=True)[:half]]
+        bulk = rows[squared_distance.argsort(stable=True)[:bulk_size]]
         centred = bulk - bulk.mean(0)
-        covariance = centred.T @ centred / half + 1e-6 * torch.eye(size, dtype=rows.dtype, device=rows.device)
-        away = rows - bulk.mean(0)
-        far = (away * torch.linalg.solve(covariance, away.T).T).sum(1)
-    return far
+        covariance = centred.T @ centred / bulk_size + 1e-6 * torch.eye(size, dtype=rows.dtype, device=rows.device)
+        deviation = rows - bulk.mean(0)
+        squared_distance = (deviation * torch.linalg.solve(covariance, deviation.T).T).sum(1)
+    return squared_distance
 
 
 def _features(data: Clips) -> Tensor:
+    """Compute the features of clips that fit in memory together."""
     sound = data.audio.detach().double().mean(1)
     support = data.support[:, 0]
     count = data.lengths.clamp_min(1)
@@ -103,15 +121,15 @@ def _features(data: Clips) -> Tensor:
     hz = torch.linspace(0, data.rate / 2, mean.shape[1], device=data.device, dtype=mean.dtype)
     band = (hz_to_mel(hz) / hz_to_mel(hz[-1]) * _BANDS).long().clamp(max=_BANDS - 1)
     shares = torch.zeros(len(data), _BANDS, dtype=mean.dtype, device=data.device).index_add(1, band, mean)
-    flat = (mean + _LEAST).log().mean(1).exp()
+    geometric_mean = (mean + _LEAST).log().mean(1).exp()
     loudness = cells.sum(1)
     quiet = loudness.masked_fill(~inside[:, 0, 0], torch.inf).sort(-1).values
-    at = (inside[:, 0, 0].sum(-1) // 10)[:, None]
-    pause = torch.where(inside.any((1, 2, 3)), quiet.gather(1, at)[:, 0], 0.0)
+    index = (inside[:, 0, 0].sum(-1) // 10)[:, None]
+    pause = torch.where(inside.any((1, 2, 3)), quiet.gather(1, index)[:, 0], 0.0)
     return torch.cat(
         [
             _db(shares, mean.sum(1, keepdim=True)),
-            torch.stack([_db(flat, mean.mean(1)), _db(pause, loudness.amax(-1)), crest], 1),
+            torch.stack([_db(geometric_mean, mean.mean(1)), _db(pause, loudness.amax(-1)), crest], 1),
             torch.stack([_db(mean.amax(1), mean.mean(1)), crossings, kurtosis.clamp(max=1e3)], 1),
         ],
         1,
@@ -119,4 +137,5 @@ def _features(data: Clips) -> Tensor:
 
 
 def _db(part: Tensor, whole: Tensor) -> Tensor:
+    """Express a ratio of powers in decibels."""
     return 10.0 * torch.log10((part + _LEAST) / (whole + _LEAST))

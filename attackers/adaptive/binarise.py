@@ -41,6 +41,6 @@ class Binarise(Adaptation[Rolls]):
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
         notes = notes_of(data)
-        kept = notes[notes.velocity * 127 >= self.threshold - 0.5]
-        kept.velocity.fill_(self.velocity / 127)
-        return to_rolls(kept, data)
+        loud_notes = notes[notes.velocity * 127 >= self.threshold - 0.5]
+        loud_notes.velocity.fill_(self.velocity / 127)
+        return to_rolls(loud_notes, data)

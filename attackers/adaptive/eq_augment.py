@@ -15,7 +15,12 @@ from bench.sound.augmentation import equalised
 
 @dataclass(frozen=True)
 class EqAugment(Adaptation[Clips]):
-    """Up to `decibels` either way at `bands` points, evenly spread in Mel, linear in between; zero phase."""
+    """Apply a random zero-phase equaliser to each clip, linear in decibels between points evenly spread in mel.
+
+    Attributes:
+        decibels: largest gain in either direction.
+        bands: points of the equaliser.
+    """
 
     domains = ("audio",)
 

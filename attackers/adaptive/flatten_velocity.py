@@ -1,4 +1,4 @@
-"""Flat velocities: every note gets the same velocity, which removes all that was encoded in loudness.
+"""Flat velocities: every note gets the same velocity, which removes all that loudness encodes.
 
 The published MuseGAN and SymphonyNet do not read velocities; this gives a model that does the same input. It defeats
 every defense that changes velocities alone, and makes added notes as loud as all others.

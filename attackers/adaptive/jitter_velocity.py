@@ -19,7 +19,7 @@ class JitterVelocity(Adaptation[Rolls]):
     """Add Gaussian noise to velocities, clipped to 1..127.
 
     Attributes:
-        sd: its standard deviation, MIDI velocities.
+        sd: standard deviation of the noise, MIDI velocities.
     """
 
     domains = ("midi",)

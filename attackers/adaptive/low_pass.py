@@ -17,9 +17,13 @@ from bench.sound.spectra import filtered
 
 @dataclass(frozen=True)
 class LowPass(Adaptation[Clips]):
-    """Half the amplitude at `hz`, all of it 10 % below, none 10 % above. 0: a quarter of the clips' rate.
+    """Filter clips: full amplitude 10 % below the cutoff, half of it there, none from 10 % above.
 
-    Raises `DataError` where `hz` is not under half the rate.
+    Attributes:
+        hz: cutoff frequency; 0: a quarter of the clips' sampling rate.
+
+    Raises:
+        DataError: when applied, the cutoff is not under half the sampling rate.
     """
 
     domains = ("audio",)
@@ -29,7 +33,7 @@ class LowPass(Adaptation[Clips]):
 
     def __post_init__(self) -> None:
         if self.hz < 0:
-            raise ValueError(f"hz = {self.hz}, expected more than 0, or 0 for a quarter of the rate")
+            raise ValueError(f"hz = {self.hz}, expected 0 (a quarter of the rate) or more, such as 2000")
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cutoff = self.hz or data.rate / 4

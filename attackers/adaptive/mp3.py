@@ -16,11 +16,15 @@ from bench.sound.codecs import highest_kbps, mp3
 
 @dataclass(frozen=True)
 class Mp3(Adaptation[Clips]):
-    """An MP3 round trip by LAME.
+    """Encode clips as MP3 with LAME, and decode them.
 
-    `kbps` is for all channels together and must exist at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to 160 below
-    32 kHz, 32 to 320 from there on. 0: the highest there is up to 128, which is 64 below 16 kHz. Another one, or more
-    than two channels, is a `DataError` that names the nearest.
+    Attributes:
+        kbps: bit rate for all channels together, one that exists at the clips' rate: 8 to 64 kbit/s below 16 kHz, 8 to
+            160 below 32 kHz, 32 to 320 from there on. 0: the highest up to 128, which is 64 below 16 kHz.
+
+    Raises:
+        DataError: when applied, the rate has no such bit rate (the message names the nearest), or clips have more than
+            two channels.
     """
 
     domains = ("audio",)

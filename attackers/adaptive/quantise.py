@@ -17,7 +17,12 @@ from bench.api import Adaptation, Clips
 
 @dataclass(frozen=True)
 class Quantise(Adaptation[Clips]):
-    """2^bits - 1 levels, symmetric about zero. law: "linear", or "mu" with mu = 2^bits - 1 (ITU-T G.711 at 8 bits)."""
+    """Round samples to 2^bits - 1 levels, symmetric about zero.
+
+    Attributes:
+        bits: bits of a sample, 2..16.
+        law: "linear" levels, or "mu", with mu = 2^bits - 1 (ITU-T G.711 at 8 bits).
+    """
 
     domains = ("audio",)
     preprocess = True
@@ -33,7 +38,9 @@ class Quantise(Adaptation[Clips]):
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         sound = data.audio.detach()
-        rounded = self._rounded(sound) if self.law == "linear" else _expanded(self._rounded(self._pressed(sound)), self)
+        rounded = (
+            self._rounded(sound) if self.law == "linear" else _expanded(self._rounded(self._compressed(sound)), self)
+        )
         return data.with_audio(data.audio + (rounded - sound) if data.audio.requires_grad else rounded)
 
     @property
@@ -42,13 +49,16 @@ class Quantise(Adaptation[Clips]):
         return int(2**self.bits) - 1
 
     def _rounded(self, sound: Tensor) -> Tensor:
+        """Round samples in -1..1 to the nearest level."""
         top = 2 ** (self.bits - 1) - 1
         rounded: Tensor = (sound * top).round() / top
         return rounded
 
-    def _pressed(self, sound: Tensor) -> Tensor:
+    def _compressed(self, sound: Tensor) -> Tensor:
+        """Compress samples by the mu-law."""
         return sound.sign() * torch.log1p(self._mu * sound.abs()) / math.log1p(self._mu)
 
 
-def _expanded(pressed: Tensor, law: Quantise) -> Tensor:
-    return pressed.sign() * torch.expm1(pressed.abs() * math.log1p(law._mu)) / law._mu
+def _expanded(compressed: Tensor, law: Quantise) -> Tensor:
+    """Expand compressed samples by the inverse of the mu-law."""
+    return compressed.sign() * torch.expm1(compressed.abs() * math.log1p(law._mu)) / law._mu

@@ -18,12 +18,12 @@ from bench.notes.rolls import notes_of
 
 @dataclass(frozen=True)
 class QuantiseGrid(Adaptation[Rolls]):
-    """Move begins and ends to the nearest multiple of a number of steps, halves to the later one.
+    """Move starts and ends of notes to the nearest multiple of some steps, halves to the later one.
 
-    No note is shorter than that, none begins after the end of the music.
+    No note gets shorter than that, and none starts after the end of the music.
 
     Attributes:
-        steps: of the coarser grid.
+        steps: steps of the coarser grid.
     """
 
     domains = ("midi",)

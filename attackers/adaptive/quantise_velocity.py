@@ -16,10 +16,10 @@ from bench.notes.velocities import beginnings
 
 @dataclass(frozen=True)
 class QuantiseVelocity(Adaptation[Rolls]):
-    """Set each velocity to the middle of its band, in whole MIDI velocities.
+    """Set each velocity to the centre of its band, rounded to a MIDI velocity.
 
     Attributes:
-        levels: how many bands of equal width over 1..127.
+        levels: bands of equal width over 1..127.
     """
 
     domains = ("midi",)

@@ -16,7 +16,11 @@ from bench.sound.resampling import resample
 
 @dataclass(frozen=True)
 class Resample(Adaptation[Clips]):
-    """Through `fraction` of the clips' rate, 0.5 by default: 16 kHz -> 8 kHz -> 16 kHz."""
+    """Resample clips to a lower rate and back.
+
+    Attributes:
+        fraction: the lower rate relative to the clips' rate, between 0 and 1; 0.5 takes 16 kHz to 8 kHz.
+    """
 
     domains = ("audio",)
     preprocess = True
@@ -30,6 +34,6 @@ class Resample(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         samples = data.audio.shape[-1]
         lower = max(1, round(data.rate * self.fraction))
-        back = resample(resample(data.audio, data.rate, lower), lower, data.rate)[..., :samples]
-        whole = functional.pad(back, (0, samples - back.shape[-1]))
-        return data.with_audio(whole.clamp(-1.0, 1.0) * data.support)  # the filter rings beyond the recording's end
+        restored = resample(resample(data.audio, data.rate, lower), lower, data.rate)[..., :samples]
+        padded = functional.pad(restored, (0, samples - restored.shape[-1]))
+        return data.with_audio(padded.clamp(-1.0, 1.0) * data.support)  # the filter rings beyond the recording's end

@@ -15,7 +15,12 @@ from bench.sound.augmentation import amplified, shifted
 
 @dataclass(frozen=True)
 class ShiftGain(Adaptation[Clips]):
-    """Up to `milliseconds` earlier or later within the window, up to `decibels` louder or softer; lengths follow."""
+    """Shift clips in time within their window, and change their level; lengths are updated.
+
+    Attributes:
+        milliseconds: largest shift in either direction.
+        decibels: largest gain in either direction.
+    """
 
     domains = ("audio",)
 

@@ -15,7 +15,14 @@ from bench.sound.augmentation import band_stopped, interrupted
 
 @dataclass(frozen=True)
 class SpecAugment(Adaptation[Clips]):
-    """`bands` band-stops up to `band_share` of the Mel range wide, `gaps` up to `gap_share` of the recording long."""
+    """Remove random frequency bands and random intervals from each clip.
+
+    Attributes:
+        bands: how many frequency bands.
+        band_share: widest band, as a share of the mel range.
+        gaps: how many intervals.
+        gap_share: longest interval, as a share of the recording.
+    """
 
     domains = ("audio",)
     paper = "Park et al. 2019, Interspeech"

@@ -1,4 +1,4 @@
-"""Spectral gating: cells near their band's noise floor are attenuated, as audio editors do.
+"""Spectral gating: cells near their band's noise floor are attenuated, as in audio editors.
 
 The floor is a low quantile over time of the power in each band of the clip. A continuous perturbation is such a floor;
 one that follows the speech is not.
@@ -20,10 +20,15 @@ _WIDTH_DB = 2.0  # of the mask's slope
 
 @dataclass(frozen=True)
 class SpectralGate(Adaptation[Clips]):
-    """Cells less than `threshold` dB over their band's `quantile` over time are turned down by `reduction` dB.
+    """Attenuate cells of the spectrogram that are hardly above their band's noise floor.
 
     The mask is soft, and smoothed over three bands and three frames against musical noise. The defaults raise spoken
-    digits in white noise from an SNR of 10.4 dB to 14.3, and cost nothing at 20 dB.
+    digits in white noise from an SNR of 10.4 dB to 14.3, and change nothing at 20 dB.
+
+    Attributes:
+        quantile: the noise floor of a band is this quantile of its power over time, 0..1.
+        threshold: cells less than this many decibels above the floor are attenuated.
+        reduction: attenuation, dB.
     """
 
     domains = ("audio",)
@@ -42,9 +47,9 @@ class SpectralGate(Adaptation[Clips]):
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cells, energy, floor = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
-        over = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
-        mask = torch.sigmoid((over - self.threshold) / _WIDTH_DB)
-        smooth = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
-        least = 10.0 ** (-self.reduction / 20.0)
-        clean = istft(cells * (least + (1.0 - least) * smooth), data.rate, data.audio.shape[-1])
+        excess_db = 10.0 * torch.log10(energy.clamp_min(1e-12) / floor)
+        mask = torch.sigmoid((excess_db - self.threshold) / _WIDTH_DB)
+        smooth_mask = functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
+        least_gain = 10.0 ** (-self.reduction / 20.0)
+        clean = istft(cells * (least_gain + (1.0 - least_gain) * smooth_mask), data.rate, data.audio.shape[-1])
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)

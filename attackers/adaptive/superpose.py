@@ -1,4 +1,4 @@
-"""Superposed rolls: each roll is mixed with others and with Laplace noise, DP-InstaHide for music.
+"""Mixed rolls: each roll of a batch is mixed with others, plus Laplace noise, as in DP-InstaHide.
 
 Borgnia et al., "DP-InstaHide: Provably Defusing Poisoning and Backdoor Attacks with Differentially Private Data
 Augmentations", arXiv:2103.02079: mixing k examples and adding Laplace noise hides what is specific to one of them. For
@@ -22,8 +22,8 @@ class Superpose(Adaptation[Rolls]):
     """Mix rolls of a batch and add noise to the velocities.
 
     Attributes:
-        mixed: how many rolls are mixed.
-        laplace: scale of the noise, MIDI velocities.
+        mixed: how many rolls are mixed into each.
+        laplace: scale of the Laplace noise, MIDI velocities.
     """
 
     domains = ("midi",)
@@ -34,15 +34,17 @@ class Superpose(Adaptation[Rolls]):
 
     def __post_init__(self) -> None:
         if self.mixed < 1 or self.laplace < 0:
-            raise ValueError(f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more")
+            raise ValueError(
+                f"mixed = {self.mixed}, laplace = {self.laplace}: expected 1 or more, and 0 or more, such as 2 and 8"
+            )
 
     def augment(self, batch: Rolls, rng: Generator) -> Rolls:
         """Return the batch with every roll mixed with others; what lies beyond a roll's own length is silent."""
         velocity, onset = batch.velocity / self.mixed, beginnings(batch)
         for _ in range(self.mixed - 1):
-            other = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)
-            velocity = velocity + batch.velocity[other] / self.mixed * batch.support
-            onset = onset | (beginnings(batch)[other] & batch.support)
+            partner = torch.randperm(len(batch), generator=rng, device=rng.device).to(batch.device)
+            velocity = velocity + batch.velocity[partner] / self.mixed * batch.support
+            onset = onset | (beginnings(batch)[partner] & batch.support)
         uniform = torch.rand(velocity.shape, generator=rng, device=rng.device).to(batch.device) - 0.5
         noise = -uniform.sign() * (1 - 2 * uniform.abs()).clamp(min=1e-6).log() * self.laplace / 127
         mixture = replace(batch, velocity=velocity, onset=onset)

@@ -34,12 +34,12 @@ _PACKAGE = "basic-pitch"
 
 @dataclass(frozen=True)
 class Transcribe(Adaptation[Rolls]):
-    """Transcribe by Basic Pitch.
+    """Transcribe rolls by Basic Pitch.
 
     Attributes:
-        onset: its threshold for onsets, 0..1.
-        frame: its threshold for frames, 0..1.
-        shortest_ms: the shortest note, milliseconds.
+        onset: threshold of Basic Pitch for onsets, 0..1.
+        frame: threshold of Basic Pitch for frames, 0..1.
+        shortest_ms: shortest note, milliseconds.
     """
 
     domains = ("midi",)
@@ -51,50 +51,58 @@ class Transcribe(Adaptation[Rolls]):
     shortest_ms: float = 127.7
 
     def inventory(self) -> dict[str, str]:
-        """Basic Pitch: "" where it is installed, else what its lack disables."""
+        """Say whether Basic Pitch is installed."""
         installed = importlib.util.find_spec("basic_pitch") is not None
         return {_PACKAGE: "" if installed else f"the adaptation transcribe (pip install {_PACKAGE})"}
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
-        """Raises `UsageError` where Basic Pitch is not installed."""
-        hear = self._listener()
-        rows = [row for roll in range(len(data)) for row in self._heard(data.select([roll]), roll, hear)]
-        heard, kept = Notes.of(rows), notes_of(data.to("cpu"))
-        drums = torch.tensor([program == DRUMS for program in data.programs])
-        kept = kept[drums[kept.track]]
-        columns = (torch.cat([getattr(part, name) for part in (kept, heard)]) for name in Notes.__dataclass_fields__)
+        """Replace all notes but drums by those that are transcribed from the rendered tracks.
+
+        Raises:
+            UsageError: Basic Pitch is not installed.
+        """
+        transcribe = self._listener()
+        rows = [
+            row for roll in range(len(data)) for row in self._transcribed_rows(data.select([roll]), roll, transcribe)
+        ]
+        transcription, notes = Notes.of(rows), notes_of(data.to("cpu"))
+        is_drums = torch.tensor([program == DRUMS for program in data.programs])
+        parts = (notes[is_drums[notes.track]], transcription)
+        columns = (torch.cat([getattr(part, name) for part in parts]) for name in Notes.__dataclass_fields__)
         return to_rolls(Notes(*columns), data.to("cpu")).to(data.device)
 
     def _listener(self) -> Callable[[Path], Any]:
-        """A function from a sound file to (begin, end, pitch, amplitude, bends), in seconds, of each note heard."""
+        """Load Basic Pitch: sound file -> (start, end, pitch, amplitude, bends) of each note, in seconds."""
         if any(self.inventory().values()):
             raise UsageError(f"transcribe needs the package '{_PACKAGE}': pip install {_PACKAGE}")
         library = importlib.import_module("basic_pitch.inference")
         model = library.Model(importlib.import_module("basic_pitch").ICASSP_2022_MODEL_PATH)
 
-        def hear(path: Path) -> Any:
+        def transcribe(path: Path) -> Any:
             with contextlib.redirect_stdout(io.StringIO()):  # it tells every file
                 return library.predict(
                     path, model, onset_threshold=self.onset, frame_threshold=self.frame,
                     minimum_note_length=self.shortest_ms,
                 )[2]  # fmt: skip
 
-        return hear
+        return transcribe
 
-    def _heard(self, one: Rolls, number: int, hear: Callable[[Path], Any]) -> Iterator[tuple[float, ...]]:
-        """Rows (roll, track, start, duration, pitch, velocity) of one roll, in steps; within its range of pitches."""
-        clips = render(one, _RATE)
+    def _transcribed_rows(
+        self, rolls: Rolls, number: int, transcribe: Callable[[Path], Any]
+    ) -> Iterator[tuple[float, ...]]:
+        """Transcribe one roll: rows (roll, track, start, duration, pitch, velocity), in steps, of pitches in range."""
+        clips = render(rolls, _RATE)
         assert clips.stems is not None
-        step = 60.0 / float(one.tempo[0]) / one.steps_per_beat
-        highest = one.lowest + one.velocity.shape[3] - 1
-        for track, program in enumerate(one.programs):
+        step = 60.0 / float(rolls.tempo[0]) / rolls.steps_per_beat
+        highest = rolls.lowest + rolls.velocity.shape[3] - 1
+        for track, program in enumerate(rolls.programs):
             sound = clips.stems[0, track]
             if program == DRUMS or not sound.any():
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "track.wav"
                 write(path, sound, _RATE)
-                for begin, end, pitch, amplitude, *_ in hear(path):
+                for begin, end, pitch, amplitude, *_ in transcribe(path):
                     start, duration = round(begin / step), max(1, round((end - begin) / step))
-                    if one.lowest <= pitch <= highest:
+                    if rolls.lowest <= pitch <= highest:
                         yield number, track, start, duration, pitch, min(max(round(127 * amplitude), 1), 127) / 127

@@ -1,4 +1,4 @@
-"""Transposition: every roll of a batch in another key, drawn anew each time.
+"""Random transposition: every roll of a batch is moved to another key.
 
 The usual augmentation of symbolic models (Huang et al., "Music Transformer", ICLR 2019). A pattern that is tied to a
 pitch, such as a look-ahead code, differs in every key.
@@ -17,10 +17,10 @@ from bench.notes.rolls import DRUMS
 
 @dataclass(frozen=True)
 class Transpose(Adaptation[Rolls]):
-    """Transpose all tracks but drums by one interval, less where a note would leave the range.
+    """Transpose all tracks but drums by one interval, reduced where a note would leave the range of pitches.
 
     Attributes:
-        semitones: the largest interval in either direction.
+        semitones: largest interval in either direction.
     """
 
     domains = ("midi",)
@@ -35,16 +35,16 @@ class Transpose(Adaptation[Rolls]):
     def augment(self, batch: Rolls, rng: Generator) -> Rolls:
         melodic = torch.tensor([program != DRUMS for program in batch.programs], device=batch.device)
         pitch = torch.arange(batch.velocity.shape[3], device=batch.device)
-        used = (batch.velocity.detach() > 0)[:, melodic].any(2).any(1)  # [roll, pitch]
-        lowest = torch.where(used, pitch, len(pitch)).amin(1)
-        highest = torch.where(used, pitch, -1).amax(1)
-        drawn = torch.randint(2 * self.semitones + 1, (len(batch),), generator=rng, device=rng.device).to(batch.device)
-        by = (drawn - self.semitones).maximum(-lowest).minimum(len(pitch) - 1 - highest)
-        source = pitch - by[:, None, None] * melodic[:, None]  # [roll, track, pitch]
-        inside = ((source >= 0) & (source < len(pitch)))[:, :, None]
-        at = source.clamp(0, len(pitch) - 1)[:, :, None].expand_as(batch.velocity)
+        is_used = (batch.velocity.detach() > 0)[:, melodic].any(2).any(1)  # [roll, pitch]
+        lowest = torch.where(is_used, pitch, len(pitch)).amin(1)
+        highest = torch.where(is_used, pitch, -1).amax(1)
+        draw = torch.randint(2 * self.semitones + 1, (len(batch),), generator=rng, device=rng.device).to(batch.device)
+        interval = (draw - self.semitones).maximum(-lowest).minimum(len(pitch) - 1 - highest)
+        source = pitch - interval[:, None, None] * melodic[:, None]  # [roll, track, pitch]
+        in_range = ((source >= 0) & (source < len(pitch)))[:, :, None]
+        source_index = source.clamp(0, len(pitch) - 1)[:, :, None].expand_as(batch.velocity)
 
-        def moved(cells: Tensor) -> Tensor:
-            return cells.gather(3, at) * inside
+        def transposed(cells: Tensor) -> Tensor:
+            return cells.gather(3, source_index) * in_range
 
-        return replace(batch, velocity=moved(batch.velocity), onset=moved(batch.onset))
+        return replace(batch, velocity=transposed(batch.velocity), onset=transposed(batch.onset))

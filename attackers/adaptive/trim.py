@@ -16,10 +16,14 @@ from bench.api import Adaptation, Clips
 
 @dataclass(frozen=True)
 class Trim(Adaptation[Clips]):
-    """Frames whose mean |x| is under `threshold` of the loudest frame's become zero, in all channels.
+    """Silence frames, in all channels, whose mean |x| is below a share of the loudest frame's.
 
-    0.1 is 20 dB under the loudest frame. On spoken digits it costs a classifier nothing, and under class-wise noise of
-    0.01 over the whole window brings accuracy back from 11 % to 94 %, where 0.05 brings it to 43 %.
+    0.1 is 20 dB below the loudest frame. On spoken digits it costs a classifier nothing, and under class-wise noise of
+    0.01 over the whole window it restores accuracy from 11 % to 94 %, where 0.05 restores it to 43 %.
+
+    Attributes:
+        threshold: share of the loudest frame's level below which a frame is silenced, 0..1.
+        milliseconds: length of a frame.
     """
 
     domains = ("audio",)
@@ -38,9 +42,9 @@ class Trim(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         samples = data.audio.shape[-1]
         size = max(1, round(self.milliseconds / 1000 * data.rate))
-        spare = -samples % size
-        level = functional.pad(data.audio.detach().abs().mean(1), (0, spare)).view(len(data), -1, size).sum(-1)
-        count = functional.pad(data.support[:, 0], (0, spare)).view(len(data), -1, size).sum(-1)
+        padding = -samples % size
+        level = functional.pad(data.audio.detach().abs().mean(1), (0, padding)).view(len(data), -1, size).sum(-1)
+        count = functional.pad(data.support[:, 0], (0, padding)).view(len(data), -1, size).sum(-1)
         level = level / count.clamp_min(1)  # the last frame of a recording may be a part of one
         keep = level >= self.threshold * level.amax(1, keepdim=True)
         return data.with_audio(data.audio * keep.repeat_interleave(size, 1)[:, None, :samples])

@@ -24,11 +24,11 @@ from bench.notes.rolls import DRUMS, Notes, notes_of
 
 @dataclass(frozen=True)
 class Unhold(Adaptation[Rolls]):
-    """In tracks of one note at a time, remove soft overlapping notes and cut the others.
+    """In monophonic tracks, remove soft overlapping notes and end each note where the next begins.
 
     Attributes:
-        share: of the steps with onsets that begin just one note, from which on a track counts as such.
-        softer: share of the median velocity of the track below which an overlapping note is removed.
+        share: a track counts as monophonic if at least this share of its steps with onsets has a single one.
+        softer: overlapping notes are removed below this share of the track's median velocity.
     """
 
     domains = ("midi",)
@@ -39,58 +39,61 @@ class Unhold(Adaptation[Rolls]):
 
     def __post_init__(self) -> None:
         if not (0.0 < self.share <= 1.0 and 0.0 <= self.softer <= 1.0):
-            raise ValueError(f"share = {self.share}, softer = {self.softer}: expected more than 0 up to 1, and 0..1")
+            raise ValueError(
+                f"share = {self.share}, softer = {self.softer}: expected more than 0 up to 1, and 0..1, "
+                "such as 0.6 and 0.5"
+            )
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
         notes = notes_of(data)
         tracks, steps = data.velocity.shape[1:3]
-        struck = _struck(notes, data)
-        single = (struck == 1).sum(2) >= self.share * (struck > 0).sum(2)  # [roll, track]
+        onset_count = _onset_counts(notes, data)
+        single = (onset_count == 1).sum(2) >= self.share * (onset_count > 0).sum(2)  # [roll, track]
         drums = torch.tensor([program == DRUMS for program in data.programs], device=data.device)
         single = (single & ~drums)[notes.roll, notes.track]
         drum = drums[notes.track]
 
         median = medians(notes.velocity, notes.roll * tracks + notes.track)
-        kept = ~(single & (notes.velocity < self.softer * median) & _overlaps(notes, data))
-        notes, single, drum = notes[kept], single[kept], drum[kept]
-        first = _loudest(notes, tracks, steps) | ~single
-        notes, single, drum = notes[first], single[first], drum[first]
+        keep = ~(single & (notes.velocity < self.softer * median) & _overlaps(notes, data))
+        notes, single, drum = notes[keep], single[keep], drum[keep]
+        is_loudest = _loudest(notes, tracks, steps) | ~single
+        notes, single, drum = notes[is_loudest], single[is_loudest], drum[is_loudest]
 
         duration = torch.where(single, torch.minimum(notes.duration, _until_next(notes, data)), notes.duration)
         duration = torch.where(drum, 1, duration)
         velocity = data.velocity[notes.roll, notes.track, notes.start, notes.pitch - data.lowest]
-        cut = replace(notes, duration=duration, velocity=velocity)
-        return to_rolls(cut, data)
+        shortened_notes = replace(notes, duration=duration, velocity=velocity)
+        return to_rolls(shortened_notes, data)
 
 
-def _struck(notes: Notes, data: Rolls) -> Tensor:
-    """int64 [roll, track, step]: how many notes begin."""
+def _onset_counts(notes: Notes, data: Rolls) -> Tensor:
+    """Count the notes that begin: int64 [roll, track, step]."""
     count, tracks, steps, _ = data.velocity.shape
     cell = (notes.roll * tracks + notes.track) * steps + notes.start
     return torch.bincount(cell, minlength=count * tracks * steps).view(count, tracks, steps)
 
 
 def _overlaps(notes: Notes, data: Rolls) -> Tensor:
-    """bool [note]: another note of its track sounds while it does."""
-    several = (data.velocity.detach() > 0).sum(3) > 1
-    before = functional.pad(several.cumsum(2), (1, 0))  # [roll, track, step]: such steps before each
-    return before[notes.roll, notes.track, notes.end] > before[notes.roll, notes.track, notes.start]
+    """Tell which notes sound together with another of their track: bool [note]."""
+    is_polyphonic = (data.velocity.detach() > 0).sum(3) > 1
+    count_before = functional.pad(is_polyphonic.cumsum(2), (1, 0))  # [roll, track, step]: such steps before each
+    return count_before[notes.roll, notes.track, notes.end] > count_before[notes.roll, notes.track, notes.start]
 
 
 def _loudest(notes: Notes, tracks: int, steps: int) -> Tensor:
-    """bool [note]: of the notes of its track that begin with it, it is the loudest; of equals the first."""
+    """Select the loudest, or first of equals, of the notes that begin together in a track: bool [note]."""
     cell = (notes.roll * tracks + notes.track) * steps + notes.start
     order = notes.velocity.argsort(descending=True, stable=True)
     order = order[cell[order].argsort(stable=True)]
-    new = torch.ones_like(order, dtype=torch.bool)
-    new[1:] = cell[order][1:] != cell[order][:-1]
-    return torch.zeros_like(new).scatter(0, order, new)
+    is_first = torch.ones_like(order, dtype=torch.bool)
+    is_first[1:] = cell[order][1:] != cell[order][:-1]
+    return torch.zeros_like(is_first).scatter(0, order, is_first)
 
 
 def _until_next(notes: Notes, data: Rolls) -> Tensor:
-    """int64 [note]: steps to the next step where its track begins a note."""
+    """Count the steps to the next onset of the same track: int64 [note]."""
     steps = data.velocity.shape[2]
     step = torch.arange(steps, device=data.device)
-    begins = torch.where(_struck(notes, data) > 0, step, steps)
-    following = functional.pad(begins, (0, 1), value=steps)[..., 1:].flip(2).cummin(2).values.flip(2)
-    return following[notes.roll, notes.track, notes.start] - notes.start
+    onset_step = torch.where(_onset_counts(notes, data) > 0, step, steps)
+    next_onset = functional.pad(onset_step, (0, 1), value=steps)[..., 1:].flip(2).cummin(2).values.flip(2)
+    return next_onset[notes.roll, notes.track, notes.start] - notes.start

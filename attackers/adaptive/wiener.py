@@ -17,11 +17,16 @@ from bench.sound.spectra import istft, spectrum_with_floor
 
 @dataclass(frozen=True)
 class Wiener(Adaptation[Clips]):
-    """The noise estimate is `strength` times the `quantile` of the power over time.
+    """Filter clips by the decision-directed Wiener gain.
 
-    memory: the weight of the previous frame. least: the smallest factor, dB. The defaults raise spoken digits in white
-    noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength, recordings cut closely to the speech lose
-    speech.
+    The defaults raise spoken digits in white noise from an SNR of 10.4 dB to 14.8; with a higher quantile or strength,
+    recordings that are cut closely to the speech lose speech.
+
+    Attributes:
+        quantile: the noise of a band is this quantile of its power over time, 0..1 ...
+        strength: ... times this factor.
+        memory: weight of the previous frame in the estimated signal-to-noise ratio, 0 to under 1.
+        least: smallest gain, dB.
     """
 
     domains = ("audio",)
@@ -47,13 +52,13 @@ class Wiener(Adaptation[Clips]):
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
 
     def _gain(self, posterior: Tensor) -> Tensor:
-        """The factors, from power over noise [clip, channel, bin, frame]; only frames need to follow each other."""
-        least = 10.0 ** (self.least / 20.0)
-        before = torch.ones_like(posterior[..., 0])
+        """Compute gains from power over noise, [clip, channel, bin, frame] each."""
+        least_gain = 10.0 ** (self.least / 20.0)
+        previous_power = torch.ones_like(posterior[..., 0])
         gains = []
         for current in posterior.unbind(-1):
-            prior = self.memory * before + (1 - self.memory) * (current - 1).clamp_min(0)
-            gain = (prior / (1 + prior)).clamp_min(least)
-            before = gain.square() * current
+            prior = self.memory * previous_power + (1 - self.memory) * (current - 1).clamp_min(0)
+            gain = (prior / (1 + prior)).clamp_min(least_gain)
+            previous_power = gain.square() * current
             gains.append(gain)
         return torch.stack(gains, -1)

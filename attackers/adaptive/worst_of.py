@@ -1,4 +1,4 @@
-"""Worst of k: each clip is learnt in the random version, of k, with the highest loss.
+"""Worst of k: of k random versions of each clip, the one with the highest loss is trained on.
 
 Error-maximising augmentation (UEraser-max): a shortcut lowers the loss of the versions that it survives in, so training
 uses the others. It costs k more forward passes per batch.
@@ -19,9 +19,17 @@ from bench.training import hardening
 
 @dataclass(frozen=True)
 class WorstOf(Adaptation[Clips]):
-    """Of `k` versions of every clip, each shifted, amplified, equalised and noisy at random, that of the largest loss.
+    """Train on the version with the highest loss of `k` random versions of every clip.
 
-    The ranges are those of the adaptations `shift_gain`, `eq_augment` and `add_noise`.
+    Each version is shifted, amplified, equalised and noisy at random, as by `shift_gain`, `eq_augment` and `add_noise`.
+
+    Attributes:
+        k: versions of each clip.
+        milliseconds: largest shift in either direction.
+        decibels: largest gain in either direction.
+        equaliser_db: largest gain of the equaliser in either direction.
+        lowest_db: lowest signal-to-noise ratio.
+        highest_db: highest signal-to-noise ratio.
     """
 
     domains = ("audio",)
@@ -47,17 +55,17 @@ class WorstOf(Adaptation[Clips]):
         return hardening.learn(attacker, functools.partial(self._worst, attacker, rng=rng), train, validation, rng, log)
 
     def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
-        """Each clip of the batch in its hardest version."""
+        """Select for each clip its version with the highest loss."""
         versions = [self._variant(batch, rng) for _ in range(self.k)]
         with hardening.evaluating(model), torch.no_grad():
             losses = torch.stack([attacker.loss(model, version) for version in versions])
-        at = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
+        version_index = losses.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(0)
         clip = torch.arange(len(batch), device=batch.device)
-        audio = torch.stack([version.audio for version in versions])[at, clip]
-        lengths = torch.stack([version.lengths for version in versions])[at, clip]
+        audio = torch.stack([version.audio for version in versions])[version_index, clip]
+        lengths = torch.stack([version.lengths for version in versions])[version_index, clip]
         return replace(batch.with_audio(audio), lengths=lengths)
 
     def _variant(self, batch: Clips, rng: Generator) -> Clips:
-        """One random version of every clip."""
-        moved = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
-        return noisy(equalised(moved, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)
+        """Draw a random version of every clip."""
+        shifted_batch = amplified(shifted(batch, self.milliseconds / 1000, rng), self.decibels, rng)
+        return noisy(equalised(shifted_batch, self.equaliser_db, 12, rng), self.lowest_db, self.highest_db, rng)

@@ -1,4 +1,4 @@
-"""MuseGAN, an adversarial network that draws whole bars of several tracks at once as piano rolls.
+"""MuseGAN, an adversarial network that generates bars of several tracks at once, as piano rolls.
 
 `size="full"` is the published one (`published.py`); `size="small"` (`networks.py`) plays the same game in less than a
 minute on one processor. What is scored is what it generates: the energy score of held-out music in symbolic features.
@@ -22,13 +22,14 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.training.learning import seeded
 
 from .networks import Gan, small
 from .published import full, wasserstein
 from .scoring import energy, scale
 from .training import Peak, game, warm_start
-from .windows import LOWEST, PITCHES, binary, by_roll, cut, shuffled, sounding
+from .windows import binary, by_roll, cut, shuffled, with_velocity
 
 _SAMPLES, _SEED = 256, 20180202  # windows that a generator is scored by, and the seed that they are drawn from
 _AT_ONCE = 64  # windows that are drawn together
@@ -37,18 +38,31 @@ _MEZZO_FORTE = 0.5  # velocity of what networks without velocities generate
 
 @dataclass(frozen=True)
 class MuseGan(Attacker[Rolls]):
-    """A generator and its critic, the defaults the preset `small`."""
+    """A generator of bars and its critic; the defaults are the preset `small`.
+
+    Attributes:
+        size: "small", or the published networks and training, "full".
+        bars: bars of a window, the unit that the networks read and generate.
+        velocity: read and generate velocities; published: False, a cell only sounds or not.
+        output: how the probability of a cell becomes a cell: "threshold" at 1/2, or a "bernoulli" draw.
+        warm: steps of the autoencoder that initialises the generator; small size only.
+        steps: steps of the adversarial training; of the full size, updates of the critic.
+        batch: windows a step.
+        lr: learning rate of the autoencoder; of the full size, that of generator and critic.
+        evaluations: how often the generator is scored on the validation set during adversarial training.
+        generated: the most rolls that `generate` returns; 0: as many as are asked for.
+    """
 
     size: Literal["small", "full"] = "small"
-    bars: int = 2  # of a window
-    velocity: bool = False  # published: it reads whether a cell sounds, and no more
-    output: Literal["threshold", "bernoulli"] = "threshold"  # how a chance becomes a cell
-    warm: int = 600  # steps of the autoencoder, which only the small size has
-    steps: int = 140  # of the game
+    bars: int = 2
+    velocity: bool = False
+    output: Literal["threshold", "bernoulli"] = "threshold"
+    warm: int = 600
+    steps: int = 140
     batch: int = 24
-    lr: float = 2e-3  # of the autoencoder; of the full size, of both players
+    lr: float = 2e-3
     evaluations: int = 7
-    generated: int = 64  # how many rolls it generates when asked for more; 0: all
+    generated: int = 64
 
     domains = ("midi",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -65,45 +79,58 @@ class MuseGan(Attacker[Rolls]):
     def __post_init__(self) -> None:
         for name in ("bars", "warm", "steps", "batch", "evaluations"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more")
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
-        """Networks for windows of `like`'s tracks and metre, at random; `DataError` for a metre that is not theirs."""
+        """Build randomly initialised networks for windows of the tracks and the metre of `like`.
+
+        Raises:
+            DataError: size "full" does not support the metre.
+        """
         shape = (len(like.programs), self.bars, like.beats_per_bar, like.steps_per_beat)
         with seeded(rng):
             gan = (small if self.size == "small" else full)(shape, self.velocity)
         return gan.to(like.device)
 
     def prior(self, model: nn.Module, train: Rolls) -> None:
-        """Every cell by itself, as frequent as in the training set at that track, step of the bar and pitch."""
+        """Make every cell independent, with its frequency in `train` at that track, step of the bar and pitch."""
         assert isinstance(model, Gan)
         with torch.no_grad():
             model.count(self._read(cut(train, self.bars)[0]))
 
     def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
-        """[roll]: what the networks lose on it as real music, the mean of its windows.
+        """Compute the networks' losses with the rolls as real music.
 
-        Small: the autoencoder's nats a step (minus its evidence lower bound), plus the critic's max(0, 1 - D). Full:
-        the critic's -D. All fall where the roll is easier to learn: noise that descends this loss raises D(x + noise),
-        the opposite of noise that looks generated. The value is that of the bits that are read; the gradient passes
-        straight through them. Descended without a generator's samples, as by a surrogate, the critic's term soon ends.
+        Small: the negative evidence lower bound of the autoencoder in nats a step (Kingma and Welling, ICLR 2014), plus
+            the
+        critic's hinge loss max(0, 1 - D). Full: the critic's -D (Gulrajani et al., NIPS 2017). All are lower where the
+        roll is easier to learn: noise that descends this loss raises D(x + noise), the opposite of noise that looks
+        generated. Values are those of the binary cells; the gradient is straight-through. Without a generator's
+        samples, as a surrogate has none, the critic's term soon saturates.
+
+        Returns:
+            float [roll], the mean over each roll's windows.
         """
         assert isinstance(model, Gan)
         windows, owner = cut(batch, self.bars)
-        read = self._read(windows)
+        cells = self._read(windows)
         if model.encoder is None:
-            return by_roll(-model.critic(2 * read - 1), owner, len(batch))
-        likelihood, divergence = model.bound(read)
-        unreal = functional.relu(1 - model.critic(read))
-        return by_roll((divergence - likelihood) / read.shape[2] + unreal, owner, len(batch))
+            return by_roll(-model.critic(2 * cells - 1), owner, len(batch))
+        likelihood, divergence = model.bound(cells)
+        critic_loss = functional.relu(1 - model.critic(cells))
+        return by_roll((divergence - likelihood) / cells.shape[2] + critic_loss, owner, len(batch))
 
     def learn(
         self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        """Counting, then (small) the autoencoder, then the game; what was nearest to clean music on the way is kept."""
+        """Count cells, then train the autoencoder (small size) and then the generator against the critic.
+
+        Returns:
+            The state with the best energy score on `validation`.
+        """
         model = self.model(train, rng)
         assert isinstance(model, Gan)
-        windows, held_out = cut(train, self.bars)[0], self._heard(cut(validation, self.bars)[0])
+        windows, held_out = cut(train, self.bars)[0], self._network_view(cut(validation, self.bars)[0])
         moments = scale(held_out)
         peak = Peak(model, lambda gan: float(energy(held_out, self._samples(gan, held_out), moments).mean()), log)
 
@@ -111,51 +138,59 @@ class MuseGan(Attacker[Rolls]):
             return self._read(augment(batch, rng, model) if augment else batch)
 
         self.prior(model, train)
-        peak.look(0)
+        peak.evaluate(0)
         model.counted.fill_(False)
-        every = max(1, self.steps // self.evaluations)
+        interval = max(1, self.steps // self.evaluations)
         with seeded(rng):
             if self.size == "full":
                 wasserstein(
-                    peak, windows, read, rng, steps=self.steps, batch=self.batch, lr=self.lr, every=every
+                    peak, windows, read, rng, steps=self.steps, batch=self.batch, lr=self.lr, interval=interval
                 )  # fmt: skip
-                return peak.back()
+                return peak.restore()
             warm_start(peak, windows, read, rng, steps=self.warm, batch=self.batch, lr=self.lr)
-            peak.look(self.warm)
+            peak.evaluate(self.warm)
             game(
                 peak, windows, read, rng, first=self.warm, steps=self.steps, batch=self.batch,
-                every=every, bernoulli=self.output == "bernoulli",
+                interval=interval, bernoulli=self.output == "bernoulli",
             )  # fmt: skip
-        return peak.back()
+        return peak.restore()
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
-        """[roll] each: minus the energy score of its windows under 256 generated ones (scored), and of the same windows
-        with the beats of every track in disorder, to which a generator of the right notes at any time is as near.
+        """Score 256 generated windows against the windows of `test`.
+
+        Returns:
+            float [roll] each: "energy", minus the energy score (scored), and "energy_shuffled", the same for the
+            windows with the beats of every track shuffled, which is as high for a generator of the right notes at
+            random times.
         """
         assert isinstance(model, Gan)
         windows, owner = cut(test, self.bars)
-        real = self._heard(windows)
+        real = self._network_view(windows)
         moments, samples = scale(real), self._samples(model, real)
         scores = {"energy": energy(real, samples, moments), "energy_shuffled": energy(shuffled(real), samples, moments)}
         return {name: by_roll(values, owner, len(test)) for name, values in scores.items()}
 
     def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
-        """New music, as many rolls (up to `generated`) as `like` and as long, window after window."""
+        """Generate rolls of the length of `like`, window after window.
+
+        Returns:
+            As many rolls as `like` has, at most `generated`.
+        """
         assert isinstance(model, Gan)
         like = like.select(range(min(len(like), self.generated or len(like))))
         count, tracks, steps = like.velocity.shape[:3]
-        each = -(-steps // (self.bars * model.bar))
-        windows = self._drawn(model, count * each, rng).view(count, each, tracks, -1, PITCHES)
-        below, above = LOWEST - like.lowest, like.lowest + like.velocity.shape[-1] - LOWEST - PITCHES
-        whole = functional.pad(windows.transpose(1, 2).flatten(2, 3)[:, :, :steps], (below, above))
-        return sounding(like, whole * like.support)
+        per_roll = -(-steps // (self.bars * model.bar))
+        windows = self._generate_windows(model, count * per_roll, rng).view(count, per_roll, tracks, -1, PITCHES)
+        low_padding, high_padding = LOWEST - like.lowest, like.lowest + like.velocity.shape[-1] - LOWEST - PITCHES
+        cells = functional.pad(windows.transpose(1, 2).flatten(2, 3)[:, :, :steps], (low_padding, high_padding))
+        return with_velocity(like, cells * like.support)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Whether the clean arm learned more than counting, and music: what it makes is not as near to disorder.
+        """Check that the clean arm beats independent cells, and generates music nearer to music than to shuffled beats.
 
-        The structure gate's margin on `band`: 2.4 for the real training set as the generator, 1.3 to 1.6 for clean
-        runs, -0.8 for the training set in disorder, -1.0 for counting. On `chorales`, whose beats are much alike: 0.06,
-        0.1 to 0.2, -0.2, -0.4.
+        Measured margins of the check "structure", on `band`: 2.4 with the training set itself as the generator, 1.3 to
+        1.6 for clean runs, -0.8 for the shuffled training set, -1.0 for independent cells. On `chorales`, whose beats
+        are more alike: 0.06, 0.1 to 0.2, -0.2, -0.4.
         """
         gain = clean["energy"] - untrained["energy"]
         margin = clean["energy"] - clean["energy_shuffled"]
@@ -167,36 +202,43 @@ class MuseGan(Attacker[Rolls]):
         ]  # fmt: skip
 
     def view(self, data: Rolls) -> Tensor:
-        """(roll, track, step, pitch, velocity) of every cell that sounds in a window; without velocities, 1."""
+        """List the cells that the networks read.
+
+        Returns:
+            int64 [cell, 5]: roll, track, step, pitch, and MIDI velocity, or 1 where velocities are not read.
+        """
         windows, owner = cut(data, self.bars)
         cells = (windows.velocity > 0).nonzero()
         roll = owner[cells[:, 0]]
         first = torch.searchsorted(owner, roll)  # the number of the roll's first window
         step = (cells[:, 0] - first) * windows.velocity.shape[2] + cells[:, 2]
-        loud = (windows.velocity[windows.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(step)
-        return torch.stack([roll, cells[:, 1], step, cells[:, 3] + LOWEST, loud], 1)
+        velocity = (
+            (windows.velocity[windows.velocity > 0] * 127).round().long() if self.velocity else torch.ones_like(step)
+        )
+        return torch.stack([roll, cells[:, 1], step, cells[:, 3] + LOWEST, velocity], 1)
 
     def _read(self, windows: Rolls) -> Tensor:
+        """Return cells [window, track, step, pitch] in the form that the networks read."""
         return windows.velocity if self.velocity else binary(windows.velocity)
 
-    def _heard(self, windows: Rolls) -> Rolls:
-        """The windows as the networks know them."""
-        return sounding(windows, self._read(windows).detach())
+    def _network_view(self, windows: Rolls) -> Rolls:
+        """Return the windows with what the networks do not read removed."""
+        return with_velocity(windows, self._read(windows).detach())
 
-    def _drawn(self, model: Gan, count: int, rng: Generator) -> Tensor:
-        """So many windows of velocities."""
+    def _generate_windows(self, model: Gan, count: int, rng: Generator) -> Tensor:
+        """Generate `count` windows as velocities [window, track, step, pitch]."""
         chance = rng if self.output == "bernoulli" or model.counted else None
         with torch.no_grad():
-            windows = torch.cat([model.drawn(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
+            windows = torch.cat([model.sample(z, chance) for z in torch.split(model.prior(count, rng), _AT_ONCE)])
         return windows if self.velocity else windows * _MEZZO_FORTE
 
     def _samples(self, model: Gan, like: Rolls) -> Rolls:
-        """The windows that a generator is scored by, of every generator from the same z."""
-        velocity = self._drawn(model, _SAMPLES, Generator().manual_seed(_SEED))
+        """Generate the windows that are scored, for every generator from the same z."""
+        velocity = self._generate_windows(model, _SAMPLES, Generator().manual_seed(_SEED))
         names = tuple(map(str, range(_SAMPLES)))
         lengths, tempo = like.lengths.new_full((_SAMPLES,), velocity.shape[2]), like.tempo.new_full((_SAMPLES,), 120.0)
         windows = replace(
             like, velocity=velocity, onset=velocity > 0, ids=names, groups=names, lengths=lengths, tempo=tempo,
             labels=None, texts=(),
         )  # fmt: skip
-        return sounding(windows, velocity)
+        return with_velocity(windows, velocity)

@@ -17,7 +17,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .windows import PITCHES, binary
+from bench.notes.pitches import PITCHES
+
+from .windows import binary
 
 __all__ = ["Gan", "Shape", "small"]
 
@@ -27,7 +29,7 @@ Shape = tuple[int, int, int, int]  # tracks, bars, beats a bar, steps a beat
 
 
 class Gan(nn.Module):
-    """A generator with its critic, an encoder where it has one, and the frequencies that counting gives."""
+    """A generator, its critic, an optional encoder, and the marginal log odds of every cell."""
 
     marginal: Tensor
     counted: Tensor
@@ -36,6 +38,17 @@ class Gan(nn.Module):
         self, generator: nn.Module, critic: nn.Module, encoder: nn.Module | None, shape: Shape, latent: int,
         velocity: bool,
     ) -> None:  # fmt: skip
+        """Assemble the networks.
+
+        Args:
+            generator: z [window, latent] -> log odds [window, track, step, pitch]; with an encoder, added to the
+                marginal.
+            critic: windows -> float [window], higher for real ones.
+            encoder: windows -> mean and log variance of z, [window, 2 * latent]; None for the published size.
+            shape: tracks, bars, beats a bar, steps a beat.
+            latent: width of z.
+            velocity: whether to read and generate velocities.
+        """
         super().__init__()
         self.tracks, self.bars, beats, steps = shape
         self.latent, self.bar = latent, beats * steps
@@ -45,71 +58,99 @@ class Gan(nn.Module):
         self.register_buffer("counted", torch.tensor(False))  # true: every cell is drawn by `marginal` alone
 
     def logits(self, z: Tensor) -> Tensor:
-        """Log odds [window, track, step, pitch] that a cell sounds."""
+        """Compute the log odds that a cell sounds.
+
+        Returns:
+            float [window, track, step, pitch].
+        """
         marginal = self.marginal.repeat(1, self.bars, 1)
         if self.counted:
             return marginal.expand(len(z), -1, -1, -1)
         residual: Tensor = self.generator(z)
         return residual if self.encoder is None else residual + marginal
 
-    def loud(self, z: Tensor) -> Tensor:
-        """Velocities [window, track, step, 1] of what sounds, or 1 where the networks read none."""
+    def velocities(self, z: Tensor) -> Tensor:
+        """Compute the velocity of what sounds.
+
+        Returns:
+            float [window, track, step, 1] in 0..1; a scalar 1 where velocities are not used.
+        """
         if self.loudness is None:
             return z.new_ones(())
         return torch.sigmoid(self.loudness(z)).view(len(z), self.tracks, -1, 1)
 
     def generator_parameters(self) -> list[nn.Parameter]:
-        """What the generator draws with: its own, and those of its velocities."""
+        """Return the parameters of the generator and of its velocities."""
         return [*self.generator.parameters(), *(self.loudness.parameters() if self.loudness is not None else ())]
 
     def count(self, windows: Tensor) -> None:
-        """Know how frequent every cell of a bar is in these windows, add 1/2, and nothing else."""
-        played = (windows > 0).to(windows.dtype).view(-1, self.tracks, self.bars, self.bar, PITCHES).sum((0, 2))
-        self.marginal.copy_(((played + 0.5) / (len(windows) * self.bars + 1.0)).logit())
+        """Set the marginal log odds to the frequencies in some windows, plus 1/2, and use nothing else from then on.
+
+        Args:
+            windows: cells [window, track, step, pitch].
+        """
+        onsets = (windows > 0).to(windows.dtype).view(-1, self.tracks, self.bars, self.bar, PITCHES).sum((0, 2))
+        self.marginal.copy_(((onsets + 0.5) / (len(windows) * self.bars + 1.0)).logit())
         self.counted.fill_(True)
 
     def prior(self, count: int, rng: Generator) -> Tensor:
-        """z of so many windows to come."""
+        """Draw z from the standard normal distribution.
+
+        Returns:
+            float [window, latent] for `count` windows.
+        """
         return torch.randn(count, self.latent, generator=rng, device=rng.device).to(self.marginal.device)
 
-    def drawn(self, z: Tensor, rng: Generator | None) -> Tensor:
-        """Windows of whole notes: a cell sounds by chance, or without `rng` where it is more likely than not.
+    def sample(self, z: Tensor, rng: Generator | None) -> Tensor:
+        """Generate windows, with a straight-through gradient through the binary cells.
 
-        Binary neurons: the gradient is that of the chance (straight-through).
+        Args:
+            z: float [window, latent].
+            rng: draws each cell by its probability; None: a cell sounds where its probability exceeds 1/2.
+
+        Returns:
+            Velocities [window, track, step, pitch].
         """
         logits = self.logits(z)
         chance = logits.sigmoid()
         if rng is None:
-            on = logits > 0
+            is_on = logits > 0
         else:
-            on = torch.rand(chance.shape, generator=rng, device=rng.device).to(chance.device) < chance
-        return (chance + (on.to(chance.dtype) - chance).detach()) * self.loud(z)
+            is_on = torch.rand(chance.shape, generator=rng, device=rng.device).to(chance.device) < chance
+        return (chance + (is_on.to(chance.dtype) - chance).detach()) * self.velocities(z)
 
     def bound(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """[window] each: log-likelihood, and divergence of the posterior from the prior, in nats.
+        """Compute both terms of the evidence lower bound (Kingma and Welling, ICLR 2014, eq. 3), in nats.
 
-        z is drawn in training mode (from torch's global generator, as dropout is), and the posterior's mean otherwise.
+        z is drawn in training mode (from torch's global generator, as dropout is); otherwise it is the posterior's
+        mean.
+
+        Args:
+            windows: cells [window, track, step, pitch].
+
+        Returns:
+            Log-likelihood, and divergence of the posterior from the prior, float [window] each.
         """
         assert self.encoder is not None
         mean, log_variance = self.encoder(windows).chunk(2, 1)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
-        played = binary(windows)
-        error = functional.binary_cross_entropy_with_logits(self.logits(z), played, reduction="none")
+        cells = binary(windows)
+        error = functional.binary_cross_entropy_with_logits(self.logits(z), cells, reduction="none")
         likelihood = -error.flatten(1).sum(1)
         if self.loudness is not None:
-            wrong = (windows - self.loud(z)) / _SPREAD
-            likelihood = likelihood - 0.5 * (wrong.square() * played.detach()).flatten(1).sum(1)
+            velocity_error = (windows - self.velocities(z)) / _SPREAD
+            likelihood = likelihood - 0.5 * (velocity_error.square() * cells.detach()).flatten(1).sum(1)
         return likelihood, 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
 def small(shape: Shape, velocity: bool) -> Gan:
-    """The networks of the small size; about 6.7 million parameters for five tracks and two bars of 16 steps."""
+    """Build the networks of the small size: 6.7 million parameters for five tracks and two bars of 16 steps."""
     latent = 64
     return Gan(_LowRank(shape, latent), _Critic(shape), _Encoder(shape, latent), shape, latent, velocity)
 
 
 class _LowRank(nn.Module):
-    """z -> log odds, less the marginal ones."""
+    """z -> log odds relative to the marginal: rhythm [step, rank] times pitch [rank, pitch] for each track and bar."""
 
     def __init__(self, shape: Shape, latent: int, width: int = 256, rank: int = 12) -> None:
         super().__init__()
@@ -127,7 +168,7 @@ class _LowRank(nn.Module):
 
 
 class _Encoder(nn.Sequential):
-    """Windows -> mean and log variance of z."""
+    """Windows [window, track, step, pitch] -> mean and log variance of z, [window, 2 * latent]."""
 
     def __init__(self, shape: Shape, latent: int, width: int = 256) -> None:
         tracks, bars, beats, steps = shape
@@ -138,7 +179,7 @@ class _Encoder(nn.Sequential):
 
 
 class _Critic(nn.Module):
-    """Windows -> [window], higher for what looks real."""
+    """Windows [window, track, step, pitch] -> float [window], higher for real ones."""
 
     def __init__(self, shape: Shape, width: int = 32) -> None:
         super().__init__()
@@ -157,12 +198,15 @@ class _Critic(nn.Module):
 
 
 def _dense(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A linear layer, normalised and rectified."""
     return nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()
 
 
 def _conv(inputs: int, outputs: int, size: tuple[int, int]) -> nn.Module:
+    """A spectrally normalised convolution without overlap."""
     return spectral_norm(nn.Conv2d(inputs, outputs, size, size))
 
 
 def _stack(*layers: nn.Module) -> nn.Sequential:
+    """Layers, each followed by a leaky rectifier."""
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(0.2))))

@@ -25,11 +25,11 @@ from torch.nn import functional
 
 from bench.api import Rolls
 from bench.errors import DataError
+from bench.notes.pitches import PITCHES
 from bench.training.learning import batches
 
 from .networks import Gan, Shape
 from .training import BETAS, Peak, Read, descend
-from .windows import PITCHES
 
 __all__ = ["full", "wasserstein"]
 
@@ -39,65 +39,85 @@ _Size = tuple[int, int, int]  # bars, steps, pitches
 
 
 def full(shape: Shape, velocity: bool) -> Gan:
-    """The published networks. Raises `DataError` for a bar that they cannot draw."""
+    """Build the published networks.
+
+    Args:
+        shape: tracks, bars, beats a bar, steps a beat.
+        velocity: whether to read and generate velocities.
+
+    Raises:
+        DataError: a bar has not 4 beats, or the steps of a beat are no multiple of 4.
+    """
     tracks, bars, beats, steps = shape
     if beats != 4 or steps % 4:
         raise DataError(
-            f"a bar of {beats} beats, {steps} steps each: size 'full' of musegan draws bars of 4 beats whose steps "
-            "are a multiple of 4, such as 4 or 12"
+            f"musegan: a bar of {beats} beats of {steps} steps, expected for size 'full' 4 beats whose steps are a "
+            "multiple of 4, such as 4 or 12"
         )
-    fine = steps // 4  # steps of a sixteenth
-    return Gan(_Generator(tracks, bars, fine), _Critic(tracks, bars, fine), None, shape, _LATENT, velocity)
+    substeps = steps // 4  # steps of a sixteenth
+    return Gan(_Generator(tracks, bars, substeps), _Critic(tracks, bars, substeps), None, shape, _LATENT, velocity)
 
 
 def wasserstein(
-    peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float, every: int
+    peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float, interval: int
 ) -> None:
-    """`steps` updates of the critic, in place, and one of the generator for every five of them.
+    """Train generator and critic in place as WGAN-GP (Gulrajani et al., NIPS 2017).
 
-    Logs the critic's loss and looks `every` so many steps.
+    Args:
+        peak: the model, its evaluation and its log; keeps the best state.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        steps: updates of the critic; every fifth is followed by one of the generator.
+        batch: windows a step.
+        lr: learning rate of both, falling to 0 over the last tenth of the steps.
+        interval: steps between evaluations.
     """
     model = peak.model
     generator, critic = model.generator_parameters(), list(model.critic.parameters())
-    plays, judges = (torch.optim.Adam(trained, lr=lr, betas=BETAS) for trained in (generator, critic))
+    generator_optimizer, critic_optimizer = (
+        torch.optim.Adam(parameters, lr=lr, betas=BETAS) for parameters in (generator, critic)
+    )
     model.train()
     for step, index in enumerate(islice(batches(len(train), batch, rng), steps), start=1):
-        for group in (*plays.param_groups, *judges.param_groups):
+        for group in (*generator_optimizer.param_groups, *critic_optimizer.param_groups):
             group["lr"] = lr * min(1.0, (1 - (step - 1) / steps) / (1 - _DECAY))
         real = 2 * read(train.select(index)) - 1
         with torch.no_grad():
-            fake = _played(model, len(real), rng)
-        loss = (model.critic(fake) - model.critic(real)).mean() + _PENALTY * _steepness(model.critic, real, fake, rng)
-        descend(loss, judges, critic)
+            fake = _sample(model, len(real), rng)
+        loss = (model.critic(fake) - model.critic(real)).mean() + _PENALTY * _gradient_penalty(
+            model.critic, real, fake, rng
+        )
+        descend(loss, critic_optimizer, critic)
         peak.losses.append(loss.detach())
         if step % _CRITIC_UPDATES == 0:
-            descend(-model.critic(_played(model, len(real), rng)).mean(), plays, generator)
-        if step % every == 0 or step == steps:
-            peak.look(step)
+            descend(-model.critic(_sample(model, len(real), rng)).mean(), generator_optimizer, generator)
+        if step % interval == 0 or step == steps:
+            peak.evaluate(step)
 
 
-def _played(model: Gan, count: int, rng: Generator) -> Tensor:
+def _sample(model: Gan, count: int, rng: Generator) -> Tensor:
     """Windows in -1..1 as the critic reads them: without binary neurons, as published."""
     z = model.prior(count, rng)
-    return 2 * model.logits(z).sigmoid() * model.loud(z) - 1
+    return 2 * model.logits(z).sigmoid() * model.velocities(z) - 1
 
 
-def _steepness(critic: nn.Module, real: Tensor, fake: Tensor, rng: Generator) -> Tensor:
+def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: Generator) -> Tensor:
     """The mean square of how far the critic's slope is from 1, between real windows and generated ones."""
     share = torch.rand(len(real), 1, 1, 1, generator=rng, device=rng.device).to(real.device)
-    between = (share * real + (1 - share) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    mixture = (share * real + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(mixture).sum(), mixture, create_graph=True)
     return ((1e-8 + slope.square().flatten(1).sum(1)).sqrt() - 1).square().mean()
 
 
 class _Generator(nn.Module):
     """z -> log odds [window, track, step, pitch]: twice what the published one puts into tanh."""
 
-    def __init__(self, tracks: int, bars: int, fine: int) -> None:
+    def __init__(self, tracks: int, bars: int, substeps: int) -> None:
         super().__init__()
-        whole, octave, steps = (bars, 1, 1), (1, 1, 12), (1, fine, 1)
+        all_bars, octave, steps = (bars, 1, 1), (1, 1, 12), (1, substeps, 1)
         self.shared = nn.Sequential(
-            *_up(_LATENT, 512, whole), *_up(512, 256, (1, 4, 3)), *_up(256, 128, (1, 4, 3), (1, 4, 2))
+            *_up(_LATENT, 512, all_bars), *_up(512, 256, (1, 4, 3)), *_up(256, 128, (1, 4, 3), (1, 4, 2))
         )  # [128, bar, 16, 7]
         self.pitch_time = _each(tracks, lambda: [*_up(128, 32, octave), *_up(32, 16, steps)])
         self.time_pitch = _each(tracks, lambda: [*_up(128, 32, steps), *_up(32, 16, octave)])
@@ -114,10 +134,10 @@ class _Generator(nn.Module):
 class _Critic(nn.Module):
     """Windows in -1..1 -> [window], higher for what looks real."""
 
-    def __init__(self, tracks: int, bars: int, fine: int) -> None:
+    def __init__(self, tracks: int, bars: int, substeps: int) -> None:
         super().__init__()
-        octave, steps = (1, 1, 12), (1, fine, 1)
-        self.bars, self.beat = bars, 4 * fine
+        octave, steps = (1, 1, 12), (1, substeps, 1)
+        self.bars, self.beat = bars, 4 * substeps
         self.pitch_time = _each(tracks, lambda: [*_down(tracks, 16, octave), *_down(16, 32, steps)])
         self.time_pitch = _each(tracks, lambda: [*_down(tracks, 16, steps), *_down(16, 32, octave)])
         self.merged = _each(tracks, lambda: _down(64, 64, (1, 1, 1)))  # [64, bar, 16, 7]
@@ -141,12 +161,13 @@ class _Critic(nn.Module):
 
 
 def _up(inputs: int, outputs: int, size: _Size, stride: _Size | None = None) -> list[nn.Module]:
-    # Normalised as TensorFlow does by default.
+    """A transposed convolution, normalised as TensorFlow does by default, and rectified."""
     normalisation = nn.BatchNorm3d(outputs, eps=1e-3, momentum=0.01)
     return [nn.ConvTranspose3d(inputs, outputs, size, stride or size), normalisation, nn.ReLU()]
 
 
 def _down(inputs: int, outputs: int, size: _Size, stride: _Size | None = None) -> list[nn.Module]:
+    """A convolution and a leaky rectifier."""
     return [nn.Conv3d(inputs, outputs, size, stride or size), nn.LeakyReLU(0.2)]
 
 
@@ -156,6 +177,7 @@ def _each(tracks: int, private: Callable[[], list[nn.Module]]) -> nn.ModuleList:
 
 
 def _initialised(module: nn.Module) -> None:
+    """Initialise a layer as the published code does."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.05, a=-0.1, b=0.1)
         assert module.bias is not None

@@ -15,16 +15,32 @@ Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [feature] each
 
 
 def scale(real: Rolls) -> Scale:
-    """What features are standardised by: those of the real set."""
+    """Compute the mean and standard deviation that features are standardised by.
+
+    Args:
+        real: windows.
+
+    Returns:
+        float [feature] each; deviations are at least 0.05.
+    """
     values = features(real)
     return values.mean(0), values.std(0, correction=0).clamp(min=_FLOOR)
 
 
 def energy(real: Rolls, generated: Rolls, by: Scale) -> Tensor:
-    """[window]: minus the energy score of each real window under the generated ones; higher is nearer.
+    """Compute minus the energy score of real windows under generated ones; higher is better.
 
-    ES(G, x) = E |f(x) - f(g)| - 1/2 E |f(g) - f(g')| is least in the mean over x if G is where x comes from (a proper
-    score: Gneiting and Raftery, JASA 2007, section 4.3), so that neither blurred nor repeated music is rewarded.
+    ES(G, x) = E |f(x) - f(g)| - 1/2 E |f(g) - f(g')|, a proper score (Gneiting and Raftery, JASA 2007, section 4.3):
+    its mean over x is lowest for a generator with the distribution of x, so neither blurred nor repeated music is
+    rewarded.
+
+    Args:
+        real: windows x.
+        generated: windows g.
+        by: mean and deviation of the features f, as `scale` returns them.
+
+    Returns:
+        float [window], one for each real window.
     """
     mean, deviation = by
     x, g = (((features(rolls) - mean) / deviation).clamp(-_CLIP, _CLIP) for rolls in (real, generated))

@@ -36,7 +36,16 @@ Read = Callable[[Rolls], Tensor]  # a batch of windows -> what the networks read
 
 @dataclass
 class Peak:
-    """The state of the model at which clean validation data was nearest."""
+    """Evaluates a model on validation data during training, and keeps its best state.
+
+    Attributes:
+        model: the model in training.
+        quality: model -> quality on the validation set, higher is better.
+        log: called at every evaluation.
+        best: the highest quality so far.
+        state: the state dict of that quality.
+        losses: training losses since the last evaluation; their mean is logged.
+    """
 
     model: Gan
     quality: Callable[[Gan], float]
@@ -45,8 +54,8 @@ class Peak:
     state: dict[str, Tensor] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)  # since the last look
 
-    def look(self, step: int) -> None:
-        """Ask for the quality, log it, and keep the state if it is the best so far."""
+    def evaluate(self, step: int) -> None:
+        """Measure and log the quality after `step` steps, and keep the state if it is the best so far."""
         self.model.eval()
         with torch.no_grad():
             quality = self.quality(self.model)
@@ -58,17 +67,27 @@ class Peak:
             self.state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.train()
 
-    def back(self) -> Gan:
-        """The model, at its peak, in evaluation mode."""
+    def restore(self) -> Gan:
+        """Return the model in its best state, in evaluation mode."""
         self.model.load_state_dict(self.state)
         return self.model.eval()
 
 
 def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: int, batch: int, lr: float) -> None:
-    """The generator and its encoder, in place, as an autoencoder of the training windows; logs nats a step."""
+    """Train generator and encoder in place as a variational autoencoder.
+
+    Args:
+        peak: the model and its log, which gets the negative evidence lower bound in nats a step.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        steps: optimiser steps.
+        batch: windows a step.
+        lr: peak learning rate of Adam, on a cosine schedule.
+    """
     model = peak.model
-    trained = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
-    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    parameters = [p for name, p in model.named_parameters() if not name.startswith("critic.")]
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
     model.train()
     for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
         for group in optimizer.param_groups:
@@ -76,63 +95,73 @@ def warm_start(peak: Peak, train: Rolls, read: Read, rng: Generator, *, steps: i
         windows = read(train.select(index))
         likelihood, divergence = model.bound(windows)
         loss = (min(1.0, step / WARMUP) * divergence - likelihood).mean() / windows.shape[2]
-        descend(loss, optimizer, trained)
+        descend(loss, optimizer, parameters)
         peak.losses.append((divergence - likelihood).mean().detach() / windows.shape[2])
 
 
 def game(
-    peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, every: int,
+    peak: Peak, train: Rolls, read: Read, rng: Generator, *, first: int, steps: int, batch: int, interval: int,
     bernoulli: bool,
 ) -> None:  # fmt: skip
-    """The generator against the critic, in place; logs the critic's loss and looks `every` so many steps.
+    """Train the generator against the critic in place, with hinge losses (Lim and Ye, arXiv:1705.02894).
 
-    first: the number of the step before the first one. bernoulli: cells are drawn by chance, not by the threshold.
+    Args:
+        peak: the model, its evaluation and its log, which gets the critic's loss; keeps the best state.
+        train: windows.
+        read: a batch of windows -> cells in 0..1.
+        rng: the only source of random numbers.
+        first: steps before this training, for the log.
+        steps: optimiser steps of each player.
+        batch: windows a step.
+        interval: steps between evaluations.
+        bernoulli: draw cells by their probability, not by the threshold.
     """
     model = peak.model
     generator, critic = model.generator_parameters(), list(model.critic.parameters())
-    plays = torch.optim.Adam(generator, lr=_GENERATOR_LR, betas=BETAS, fused=True)
-    judges = torch.optim.Adam(critic, lr=_CRITIC_LR, betas=BETAS, fused=True)
+    generator_optimizer = torch.optim.Adam(generator, lr=_GENERATOR_LR, betas=BETAS, fused=True)
+    critic_optimizer = torch.optim.Adam(critic, lr=_CRITIC_LR, betas=BETAS, fused=True)
     mean = [p.detach().clone() for p in generator]
-    draws = rng if bernoulli else None
+    cell_rng = rng if bernoulli else None
 
-    def judged(windows: Tensor) -> Tensor:
+    def score(windows: Tensor) -> Tensor:
         noise = torch.randn(windows.shape, generator=rng, device=rng.device).to(windows.device)
-        score: Tensor = model.critic(windows + _INSTANCE_NOISE * noise)
-        return score
+        values: Tensor = model.critic(windows + _INSTANCE_NOISE * noise)
+        return values
 
     model.train()
     for step, index in zip(range(1, steps + 1), batches(len(train), batch, rng), strict=False):
         real = read(train.select(index))
         with torch.no_grad():
-            fake = model.drawn(model.prior(len(real), rng), draws)
-        scores = judged(torch.cat([real, fake]))
+            fake = model.sample(model.prior(len(real), rng), cell_rng)
+        scores = score(torch.cat([real, fake]))
         loss = functional.relu(1 - scores[: len(real)]).mean() + functional.relu(1 + scores[len(real) :]).mean()
-        descend(loss, judges, critic)
+        descend(loss, critic_optimizer, critic)
         peak.losses.append(loss.detach())
 
         for parameter in critic:
             parameter.requires_grad_(False)
-        descend(-judged(model.drawn(model.prior(len(real), rng), draws)).mean(), plays, generator)
+        descend(-score(model.sample(model.prior(len(real), rng), cell_rng)).mean(), generator_optimizer, generator)
         for parameter in critic:
             parameter.requires_grad_(True)
         torch._foreach_lerp_(mean, [p.detach() for p in generator], 1 - _AVERAGED)
 
-        if step % every == 0 or step == steps:
+        if step % interval == 0 or step == steps:
             current = [p.detach().clone() for p in generator]
-            _put(generator, mean)
-            peak.look(first + step)
-            _put(generator, current)
+            _assign(generator, mean)
+            peak.evaluate(first + step)
+            _assign(generator, current)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """A step, unless its gradient is not finite: one poisoned roll must not end the training."""
+    """Take an optimiser step, unless the gradient is not finite: one such roll must not end the training."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite():
         optimizer.step()
 
 
-def _put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+def _assign(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    """Copy values into parameters."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)

@@ -28,24 +28,43 @@ from . import codec, tokens, weights
 
 @dataclass(frozen=True)
 class MusicGen(Attacker[Clips]):
-    """Fine-tuning of a pretrained MusicGen."""
+    """Fine-tuning of a pretrained MusicGen.
+
+    Attributes:
+        size: "tiny", which is shipped, or one of Meta's checkpoints.
+        path: a local folder with a checkpoint, in place of `size`.
+        download: fetch `size` from the Hugging Face hub if it is not in the cache.
+        method: train all weights ("full"), or low-rank adapters ("lora") that are merged into them afterwards.
+        rank: rank of the adapters.
+        steps: optimiser steps.
+        batch: clips a step.
+        lr: peak learning rate, for "tiny"; Meta's checkpoints need about 1e-4.
+        evaluations: how often the model is scored on the validation set.
+        seconds: the context; longer clips are cut into windows.
+        generated: the most clips that `generate` returns; 0: as many as are asked for.
+        temperature: of sampling.
+        top_k: sample from the k most likely codes; 0: from all.
+        guidance: weight of classifier-free guidance in sampling; 1: none; Meta's setting is 3.
+        precision: of the training loss: "float32", "bfloat16", or "auto", which is bfloat16 on an accelerator.
+        checkpointing: recompute layers for the gradient: less memory, a third more time.
+    """
 
     size: Literal["tiny", "small", "medium", "melody"] = "tiny"
-    path: str = ""  # a local folder with a checkpoint, instead of `size`
-    download: bool = False  # fetch `size` from the Hugging Face hub if it is not in the cache
-    method: Literal["full", "lora"] = "full"  # LoRA: rank `rank`, merged into the weights after training
+    path: str = ""
+    download: bool = False
+    method: Literal["full", "lora"] = "full"
     rank: int = 16
     steps: int = 60
     batch: int = 4
-    lr: float = 3e-3  # for "tiny"; Meta's checkpoints want about 1e-4
+    lr: float = 3e-3
     evaluations: int = 6
-    seconds: float = 10.0  # the context; longer clips are cut into windows
-    generated: int = 12  # how many clips it generates when asked for more; 0: all
+    seconds: float = 10.0
+    generated: int = 12
     temperature: float = 1.0
     top_k: int = 0
-    guidance: float = 1.0  # classifier-free guidance when generating; Meta's own setting is 3
-    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
-    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
+    guidance: float = 1.0
+    precision: Precision = "float32"
+    checkpointing: bool = False
 
     domains = ("audio",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -58,8 +77,20 @@ class MusicGen(Attacker[Clips]):
     dataset = "chorales"
     paper = "Copet et al. 2023, arXiv:2306.05284"
 
+    def __post_init__(self) -> None:
+        for name in ("rank", "steps", "batch", "evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        if self.seconds <= 0 or self.temperature <= 0:
+            raise ValueError(
+                f"seconds = {self.seconds}, temperature = {self.temperature}: expected more than 0, such as 10 and 1"
+            )
+
     def resources(self) -> Needs:
-        """Weights, gradients and two moments of Adam in float32, 16 bytes a parameter, and about as much besides."""
+        """Return what a stage needs.
+
+        Weights, gradients and two moments of Adam in float32 take 16 bytes a parameter; activations about as much.
+        """
         memory = {"tiny": 2.0, "small": 16.0, "medium": 56.0, "melody": 56.0}[self.size]
         host = self.needs.memory_gb if self.size == "tiny" else memory / 2 + self.needs.memory_gb
         return replace(self.needs, memory_gb=host, accelerator_gb=memory)
@@ -73,31 +104,40 @@ class MusicGen(Attacker[Clips]):
         return weights.inventory()
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
-        """Load the pretrained model. Raises `DataError` where its weights are missing or unreadable."""
-        loaded: Any = weights.load(self._folder(), rng)
+        """Load the pretrained model.
+
+        Raises:
+            DataError: its weights are missing or cannot be read.
+        """
+        network: Any = weights.load(self._folder(), rng)
         if self.checkpointing:
-            recompute_layers(loaded.decoder)
-        moved: nn.Module = loaded.to(like.device)
+            recompute_layers(network.decoder)
+        moved: nn.Module = network.to(like.device)
         return moved
 
     def loss(self, model: nn.Module, batch: Clips) -> Tensor:
-        """Return the mean negative log-likelihood in nats per token, [clip].
+        """Compute the negative log-likelihood; where the audio requires a gradient, it is straight-through.
 
-        Where the audio requires a gradient, quantisation is straight-through; the value is the same.
+        Returns:
+            float [clip], nats a token.
         """
         return self._loss(model, self._tokenized(model, batch))
 
     def learn(
         self, train: Clips, validation: Clips, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        """Fine-tune the language model. Sets are encoded once, unless each batch is augmented."""
+        """Fine-tune the language model. Sets are encoded once, unless batches are augmented.
+
+        Returns:
+            The state of the highest likelihood on `validation`.
+        """
         model: Any = self.model(train, rng)
         adapter = _lora(model.decoder, self.rank, rng) if self.method == "lora" else None
-        once = augment is None
+        encode_once = augment is None
         fit(
             model,
-            self._loss if once else self.loss,
-            self._tokenized(model, train) if once else train,
+            self._loss if encode_once else self.loss,
+            self._tokenized(model, train) if encode_once else train,
             self._tokenized(model, validation),
             rng,
             Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
@@ -111,47 +151,48 @@ class MusicGen(Attacker[Clips]):
         return trained
 
     def quality(self, model: nn.Module, test: Clips) -> Mapping[str, Tensor]:
-        """Return log-likelihoods in nats per token, and top-1 accuracy, [clip] each.
+        """Measure log-likelihoods in nats a token, and top-1 accuracy.
 
-        "nll" is over all codebooks and is scored; "nll_codebook_K" is of one. "nll_shuffled" is of the same codes
-        shuffled in time, which a model that knows timbres but no order predicts as well.
+        Returns:
+            float [clip] each: "nll", over all codebooks (scored); "nll_codebook_K", of one; "nll_shuffled", of the
+            codes with their frames shuffled, as high for a model that knows timbres but no order; "accuracy".
         """
-        real = self._tokenized(model, test)
-        log_likelihood, right = self._over_frames(model, real)
-        shuffled, _ = self._over_frames(model, _shuffled(real, test.ids))
+        encoded = self._tokenized(model, test)
+        log_likelihood, accuracy = self._over_frames(model, encoded)
+        shuffled_likelihood, _ = self._over_frames(model, _shuffled(encoded, test.ids))
         by_codebook = {f"nll_codebook_{k}": log_likelihood[:, k] for k in range(log_likelihood.shape[1])}
         return {
             "nll": log_likelihood.mean(1),
             **by_codebook,
-            "nll_shuffled": shuffled.mean(1),
-            "accuracy": right.mean(1),
+            "nll_shuffled": shuffled_likelihood.mean(1),
+            "accuracy": accuracy.mean(1),
         }
 
     def generate(self, model: nn.Module, like: Clips, rng: Generator) -> Clips:
         """Generate music under the descriptions of the first `generated` clips of `like`, of their lengths."""
         like = like.select(range(min(len(like), self.generated or len(like))))
-        loaded: Any = model
-        state, mask = tokens.described(loaded, weights.tokenizer(self._folder()), like.texts, len(like))
-        lengths = codec.frames(like, loaded.audio_encoder)
-        shape = (len(like), loaded.config.decoder.num_codebooks, int(lengths.max()))
+        network: Any = model
+        state, mask = tokens.described(network, weights.tokenizer(self._folder()), like.texts, len(like))
+        lengths = codec.frames(like, network.audio_encoder)
+        shape = (len(like), network.config.decoder.num_codebooks, int(lengths.max()))
         conditions = tokens.Tokens(torch.zeros(shape, dtype=torch.int64, device=like.device), lengths, state, mask)
         codes = tokens.sampled(
             model, conditions, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
         )  # fmt: skip
-        return codec.rendered(loaded.audio_encoder, codes, like)
+        return codec.rendered(network.audio_encoder, codes, like)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Check that the base model predicts, and that the clean arm learns order in time and not timbre alone."""
         entries = weights.config(self._folder())["decoder"]["vocab_size"]
         uniform = math.log(entries)
-        worst = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
+        worst_codebook = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
         gain = clean["nll"] - untrained["nll"]
         by_shuffling = clean["nll_shuffled"] - untrained["nll_shuffled"]
         ratio = by_shuffling / gain if gain > 0 else math.inf
         return [
             ValidityCheck("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
                  f"Before fine-tuning, the model needs well below ln {entries} = {uniform:.2f} nats a token."),
-            ValidityCheck("every codebook", worst < uniform, worst, uniform,
+            ValidityCheck("every codebook", worst_codebook < uniform, worst_codebook, uniform,
                  "No codebook is predicted worse than by chance: the codes are delayed as in pretraining."),
             ValidityCheck("clean beats base", gain > 0, gain, 0.0,
                  "Fine-tuning on clean music lowers the nats a token of held-out music."),
@@ -160,32 +201,35 @@ class MusicGen(Attacker[Clips]):
         ]  # fmt: skip
 
     def _folder(self) -> Any:
+        """Find the checkpoint's folder. Raises `DataError` where there is none."""
         return weights.folder(self.size, self.path, self.download)
 
     def _tokenized(self, model: Any, clips: Clips) -> tokens.Tokens:
+        """Encode clips and their descriptions."""
         return tokens.tokenized(model, weights.tokenizer(self._folder()), clips)
 
     def _loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Compute the negative log-likelihood of encoded clips: [clip], nats a token."""
         return -self._over_frames(model, batch)[0].mean(1)
 
-    def _over_frames(self, model: Any, whole: tokens.Tokens) -> tuple[Tensor, Tensor]:
-        """[clip, codebook]: mean log-likelihood a token, and top-1 accuracy."""
+    def _over_frames(self, model: Any, encoded: tokens.Tokens) -> tuple[Tensor, Tensor]:
+        """Compute mean log-likelihood and top-1 accuracy of a token: [clip, codebook] each."""
         size = round(self.seconds * model.config.audio_encoder.frame_rate)
-        return tokens.clip_means(model, whole, size)
+        return tokens.clip_means(model, encoded, size)
 
 
-def _shuffled(whole: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
+def _shuffled(encoded: tokens.Tokens, ids: Sequence[str]) -> tokens.Tokens:
     """Shuffle each clip's frames in an order seeded by its id; the codebooks of a frame stay together."""
-    codes = whole.codes.clone()
-    for i, order in enumerate(name_orders(ids, whole.lengths.tolist())):
+    codes = encoded.codes.clone()
+    for i, order in enumerate(name_orders(ids, encoded.lengths.tolist())):
         codes[i, :, : len(order)] = codes[i, :, order.to(codes.device)]
-    return tokens.Tokens(codes, whole.lengths, whole.states, whole.mask)
+    return tokens.Tokens(codes, encoded.lengths, encoded.states, encoded.mask)
 
 
 def _lora(decoder: nn.Module, rank: int, rng: Generator) -> Any:
-    """The decoder under low-rank adapters on all projections and heads, as MusicGen is fine-tuned in practice."""
+    """Add low-rank adapters to all projections and heads of the decoder."""
     from peft import LoraConfig, get_peft_model
 
-    adapted = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"
+    target_modules = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2|lm_heads\.\d+)"
     with seeded(rng):  # PEFT initialises from the global generator
-        return get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=rank, target_modules=adapted))
+        return get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=rank, target_modules=target_modules))

@@ -46,8 +46,8 @@ def waveform(clips: Clips, codec: Any) -> Tensor:
 def frames(clips: Clips, codec: Any) -> Tensor:
     """Count the frames of each clip, int64 [clip], without padding."""
     samples = -(-clips.lengths * codec.config.sampling_rate // clips.rate)
-    counted: Tensor = -(-samples // codec.config.hop_length)
-    return counted
+    count: Tensor = -(-samples // codec.config.hop_length)
+    return count
 
 
 @torch.no_grad()
@@ -91,6 +91,7 @@ def _gradient_of(values: Tensor) -> Tensor:
 
 
 def _squared_distance(points: Tensor, entries: Tensor) -> Tensor:
+    """Compute squared distances of points [..., channel] to entries [entry, channel]."""
     return points.square().sum(-1, keepdim=True) - 2 * points @ entries.T + entries.square().sum(-1)
 
 

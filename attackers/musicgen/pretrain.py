@@ -89,13 +89,14 @@ def main(arguments: list[str] | None = None) -> None:
     model = _untrained(rng(1))
     _say(f"{_count(model.audio_encoder)} codec, {_count(model.decoder)} decoder, {_count(model.text_encoder)} text")
 
-    spent = {"codec": _codec(model.audio_encoder, train.audio, rng(2), options)}
-    spent["language_model"] = _language_model(model, train, held_out, rng(3), options)
+    cpu_seconds = {"codec": _codec(model.audio_encoder, train.audio, rng(2), options)}
+    cpu_seconds["language_model"] = _language_model(model, train, held_out, rng(3), options)
     model.half().save_pretrained(options.out)
-    _say(json.dumps({"cpu_seconds": spent, **_figures(options.out, train, held_out)}, indent=1))
+    _say(json.dumps({"cpu_seconds": cpu_seconds, **_figures(options.out, train, held_out)}, indent=1))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="Pretrain the tiny MusicGen.")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, required=True, help="where intermediate results are kept")
@@ -114,9 +115,9 @@ def _recordings(work: Path, rng: Generator) -> tuple[Clips, Clips]:
     folder = work / "clips"
     if not (folder / "set.json").is_file():
         folder.mkdir(exist_ok=True)
-        split = plugins.build("datasets", "chorales", {"seconds": SECONDS, "pretrain_clips": 0, "rate": RATE})
-        own: Clips = split.load("pretrain")
-        save_data(folder, _joined(own, _in_other_timbres(set(own.groups), rng)))
+        dataset = plugins.build("datasets", "chorales", {"seconds": SECONDS, "pretrain_clips": 0, "rate": RATE})
+        original: Clips = dataset.load("pretrain")
+        save_data(folder, _joined(original, _in_other_timbres(set(original.groups), rng)))
         _say(f"rendered in {time.process_time():.0f} s")
     clips: Any = load_data(folder)
     tunes = sorted(set(clips.groups))[:HELD_OUT]
@@ -146,6 +147,7 @@ def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
 
 
 def _joined(first: Clips, second: Clips) -> Clips:
+    """Concatenate two sets."""
     return Clips(
         audio=torch.cat([first.audio, second.audio]),
         rate=first.rate,
@@ -157,6 +159,7 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 
 def _untrained(rng: Generator) -> Any:
+    """Build the untrained model."""
     from transformers import EncodecConfig, T5Config
     from transformers.models.musicgen.configuration_musicgen import MusicgenConfig, MusicgenDecoderConfig
     from transformers.models.musicgen.modeling_musicgen import MusicgenForConditionalGeneration
@@ -175,39 +178,40 @@ def _untrained(rng: Generator) -> Any:
 
 
 def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespace) -> float:
+    """Train the codec, or load it from the work folder; processor-seconds."""
     from safetensors.torch import load_file, save_file
 
     from .codec_training import train_codec
 
-    done = options.work / "codec.safetensors"
-    started = time.process_time()
-    if done.is_file():
-        codec.load_state_dict(load_file(done))
+    file = options.work / "codec.safetensors"
+    start = time.process_time()
+    if file.is_file():
+        codec.load_state_dict(load_file(file))
     else:
         errors: list[float] = []
         for step, error in train_codec(codec, audio, rng, steps=options.codec_steps):
             errors.append(error)
             if step % 100 == 0:
-                _say(f"codec {step}: {8.686 * sum(errors) / len(errors):.2f} dB, {time.process_time() - started:.0f} s")
+                _say(f"codec {step}: {8.686 * sum(errors) / len(errors):.2f} dB, {time.process_time() - start:.0f} s")
                 errors.clear()
-        save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, done)
+        save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, file)
     codec.half().float()  # the language model reads the codes of the codec that is shipped
     codec.eval().requires_grad_(False)
-    return round(time.process_time() - started)
+    return round(time.process_time() - start)
 
 
 def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, options: argparse.Namespace) -> float:
     """AdamW on random windows; the text encoder learns along."""
     from . import codec, tokens, weights
 
-    started = time.process_time()
-    whole = codec.encode(model.audio_encoder, train.audio)
+    begin = time.process_time()
+    all_codes = codec.encode(model.audio_encoder, train.audio)
     lengths = codec.frames(train, model.audio_encoder)
-    checked = _tokens(model, held_out.select(range(min(48, len(held_out)))))
-    _say(f"encoded in {time.process_time() - started:.0f} s")
+    held_out_tokens = _tokens(model, held_out.select(range(min(48, len(held_out)))))
+    _say(f"encoded in {time.process_time() - begin:.0f} s")
     tokenizer = weights.tokenizer(weights.TINY)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
     losses: list[float] = []
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
@@ -216,61 +220,63 @@ def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, o
             )
         clip = torch.randint(len(train), (options.batch,), generator=rng)
         start = (torch.rand(options.batch, generator=rng) * (lengths[clip] - WINDOW).clamp_min(0)).long()
-        codes = torch.stack([whole[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
-        silent = torch.rand(options.batch, generator=rng) < NO_TEXT
-        texts = ["" if s else train.texts[int(c)] for c, s in zip(clip, silent, strict=True)]
+        codes = torch.stack([all_codes[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
+        undescribed = torch.rand(options.batch, generator=rng) < NO_TEXT
+        texts = ["" if s else train.texts[int(c)] for c, s in zip(clip, undescribed, strict=True)]
         states, mask = tokens.described(model, tokenizer, texts, options.batch)
         batch = tokens.Tokens(codes, (lengths[clip] - start).clamp(max=WINDOW), states, mask)
 
         loss = -tokens.clip_means(model.train(), batch, WINDOW)[0].mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
         if step % 100 == 0:
-            nats_of = _by_codebook(model.eval(), checked)
+            nats_of = _by_codebook(model.eval(), held_out_tokens)
             _say(
                 f"model {step}: train {sum(losses) / len(losses):.3f}, held out {sum(nats_of) / CODEBOOKS:.3f} "
-                f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {time.process_time() - started:.0f} s"
+                f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {time.process_time() - begin:.0f} s"
             )
             losses.clear()
-    return round(time.process_time() - started)
+    return round(time.process_time() - begin)
 
 
 def _tokens(model: Any, clips: Clips) -> Any:
+    """Encode clips and their descriptions."""
     from . import tokens, weights
 
     with torch.no_grad():
         return tokens.tokenized(model, weights.tokenizer(weights.TINY), clips)
 
 
-def _by_codebook(model: Any, read: Any) -> list[float]:
+def _by_codebook(model: Any, encoded: Any) -> list[float]:
+    """Compute the mean negative log-likelihood of each codebook."""
     from . import tokens
 
     with torch.no_grad():
-        means: list[float] = (-tokens.clip_means(model, read, WINDOW)[0].mean(0)).tolist()
+        means: list[float] = (-tokens.clip_means(model, encoded, WINDOW)[0].mean(0)).tolist()
     return means
 
 
 def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
-    """What the model card states, of the checkpoint as it is shipped: in half precision, read back."""
+    """Compute the figures of the model card from the checkpoint as shipped, in half precision."""
     from . import codec, weights
     from .codec_training import MelDistance
 
     model = weights.load(out, Generator().manual_seed(0))
-    read = _tokens(model, held_out)
+    encoded = _tokens(model, held_out)
     with torch.no_grad():
-        decoded = codec.decode(model.audio_encoder, read.codes)[..., : held_out.audio.shape[-1]]
+        decoded = codec.decode(model.audio_encoder, encoded.codes)[..., : held_out.audio.shape[-1]]
         error = 8.686 * float(MelDistance(RATE)(decoded, held_out.audio))
-    shift = codec.encode(model.audio_encoder, held_out.audio.roll(1, -1)) != read.codes
-    used = [torch.bincount(read.codes[:, k].flatten(), minlength=ENTRIES).float() for k in range(CODEBOOKS)]
-    shares = [counts / counts.sum() for counts in used]
+    shift = codec.encode(model.audio_encoder, held_out.audio.roll(1, -1)) != encoded.codes
+    code_counts = [torch.bincount(encoded.codes[:, k].flatten(), minlength=ENTRIES).float() for k in range(CODEBOOKS)]
+    shares = [counts / counts.sum() for counts in code_counts]
     return {
         "megabytes": round(sum(file.stat().st_size for file in out.glob("*.safetensors")) / 1e6, 2),
         "clips": len(train),
         "held_out_clips": len(held_out),
-        "held_out_nll_by_codebook": [round(nats, 3) for nats in _by_codebook(model, read)],
+        "held_out_nll_by_codebook": [round(nats, 3) for nats in _by_codebook(model, encoded)],
         "entropy_of_codes": [round(-float((p * p.clamp_min(1e-9).log()).sum()), 3) for p in shares],
         "log_mel_error_db": round(error, 2),
         "codes_changed_by_one_sample_of_delay": [round(x, 3) for x in shift.float().mean((0, 2)).tolist()],
@@ -278,10 +284,12 @@ def _figures(out: Path, train: Clips, held_out: Clips) -> dict[str, Any]:
 
 
 def _count(module: nn.Module) -> str:
+    """Count parameters, in thousands."""
     return f"{sum(p.numel() for p in module.parameters()) / 1e3:.0f} k"
 
 
 def _say(line: str) -> None:
+    """Print a line at once."""
     print(line, flush=True)
 
 

@@ -30,26 +30,42 @@ from .codec import assign, encode, frames, waveform
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A set of clips as the language model reads it."""
+    """A set of clips as the language model reads it.
 
-    codes: Tensor  # int64 [clip, codebook, frame]
-    lengths: Tensor  # int64 [clip]
-    states: Tensor  # float32 [clip, token, channel]: the encoded descriptions
-    mask: Tensor  # int64 [clip, token]: 1 where there is a description
-    soft: Tensor | None = None  # float32 [clip, codebook, frame, entry]: assignments that carry a gradient
+    Attributes:
+        codes: int64 [clip, codebook, frame].
+        lengths: int64 [clip], frames with recording.
+        states: float32 [clip, token, channel], the encoded descriptions.
+        mask: int64 [clip, token], 1 where there is a description.
+        soft: float32 [clip, codebook, frame, entry], assignments that carry a gradient; None where none is needed.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    states: Tensor
+    mask: Tensor
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def select(self, index: Tensor | Sequence[int]) -> Tokens:
-        """The clips at `index`, in that order."""
-        at = torch.as_tensor(index, dtype=torch.int64, device=self.codes.device)
-        soft = None if self.soft is None else self.soft[at]
-        return Tokens(self.codes[at], self.lengths[at], self.states[at], self.mask[at], soft)
+        """Select clips, in the order of `index`."""
+        positions = torch.as_tensor(index, dtype=torch.int64, device=self.codes.device)
+        soft = None if self.soft is None else self.soft[positions]
+        return Tokens(
+            self.codes[positions], self.lengths[positions], self.states[positions], self.mask[positions], soft
+        )
 
 
 def tokenized(model: Any, tokenizer: Any, clips: Clips) -> Tokens:
-    """The clips' codes and descriptions; with assignments that reach the waveform where that asks for a gradient."""
+    """Encode clips and their descriptions; where the audio requires a gradient, with soft assignments that carry it.
+
+    Args:
+        model: a MusicGen.
+        tokenizer: that of its text encoder.
+        clips: at any rate.
+    """
     codec = model.audio_encoder.eval()
     audio = waveform(clips, codec)
     states, mask = described(model, tokenizer, clips.texts, len(clips))
@@ -60,131 +76,171 @@ def tokenized(model: Any, tokenizer: Any, clips: Clips) -> Tokens:
 
 
 def described(model: Any, tokenizer: Any, texts: Sequence[str], clips: int) -> tuple[Tensor, Tensor]:
-    """Descriptions as the decoder reads them: states [clip, token, channel] and their mask [clip, token].
+    """Encode descriptions as the decoder reads them.
 
     Without texts, and for an empty one, the states are zeros: MusicGen's unconditional case.
+
+    Args:
+        model: a MusicGen.
+        tokenizer: that of its text encoder.
+        texts: one a clip, or none.
+        clips: how many.
+
+    Returns:
+        States [clip, token, channel] and their mask [clip, token].
     """
     weight = model.decoder.lm_heads[0].weight
     if not any(texts):
         states = torch.zeros(clips, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)
         return states, torch.ones(clips, 1, dtype=torch.int64, device=weight.device)
-    read = tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt").to(weight.device)
-    states = model.text_encoder.eval()(**read).last_hidden_state
+    encoding = tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt").to(
+        weight.device
+    )
+    states = model.text_encoder.eval()(**encoding).last_hidden_state
     if hasattr(model, "enc_to_dec_proj"):
         states = model.enc_to_dec_proj(states)
-    has_text = torch.tensor([bool(text) for text in texts], device=weight.device)
-    return states * read.attention_mask[..., None] * has_text[:, None, None], read.attention_mask
+    is_described = torch.tensor([bool(text) for text in texts], device=weight.device)
+    return states * encoding.attention_mask[..., None] * is_described[:, None, None], encoding.attention_mask
 
 
 def delayed(values: Tensor, fill: float) -> Tensor:
-    """[clip, codebook, frame, ...] -> [clip, codebook, frame + codebooks - 1, ...]: codebook k is k steps late."""
+    """Apply the delay pattern: codebook k is k steps late (Copet et al. 2023, section 2.2).
+
+    Args:
+        values: [clip, codebook, frame, ...].
+        fill: value where a codebook has no code.
+
+    Returns:
+        [clip, codebook, frame + codebooks - 1, ...].
+    """
     clips, codebooks, count, *rest = values.shape
-    late = values.new_full((clips, codebooks, count + codebooks - 1, *rest), fill)
+    output = values.new_full((clips, codebooks, count + codebooks - 1, *rest), fill)
     for k in range(codebooks):
-        late[:, k, k : k + count] = values[:, k]
-    return late
+        output[:, k, k : k + count] = values[:, k]
+    return output
 
 
-def on_time(late: Tensor) -> Tensor:
-    """The inverse of `delayed`: [clip, codebook, step, ...] -> [clip, codebook, step - codebooks + 1, ...]."""
-    codebooks, count = late.shape[1], late.shape[2] - late.shape[1] + 1
-    return torch.stack([late[:, k, k : k + count] for k in range(codebooks)], dim=1)
+def on_time(values: Tensor) -> Tensor:
+    """Invert `delayed`: [clip, codebook, step, ...] -> [clip, codebook, step - codebooks + 1, ...]."""
+    codebooks, count = values.shape[1], values.shape[2] - values.shape[1] + 1
+    return torch.stack([values[:, k, k : k + count] for k in range(codebooks)], dim=1)
 
 
 def log_likelihood(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Log-probability of every token given the ones before it, and whether it was the likeliest one.
+    """Compute the log-probability of every token given those before it, and whether it is the most likely one.
 
-    Both [clip, codebook, frame]; meaningless beyond a clip's length. Where the tokens carry assignments, the value is
-    the same and the gradient reaches them, as the decoder's input and as its target.
+    Where tokens carry assignments, the value is the same and the gradient reaches them as the decoder's input and
+    target.
+
+    Returns:
+        [clip, codebook, frame] each; meaningless beyond a clip's length.
     """
     special = model.config.decoder.vocab_size
-    late = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
-    inputs = F.pad(late[..., :-1], (1, 0), value=special)
+    codes = delayed(tokens.codes.masked_fill(_padding(tokens.codes, tokens.lengths)[:, None], special), special)
+    inputs = F.pad(codes[..., :-1], (1, 0), value=special)
     with _straight_through(model, tokens):
         logits = on_time(_logits(model, inputs, tokens)).float()  # in bfloat16 under autocast
     log_probability = logits.log_softmax(-1)
-    picked = log_probability.gather(-1, tokens.codes[..., None]).squeeze(-1)
+    token_likelihood = log_probability.gather(-1, tokens.codes[..., None]).squeeze(-1)
     if tokens.soft is not None:
-        picked = picked + ((tokens.soft - tokens.soft.detach()) * log_probability).sum(-1)
-    return picked, logits.detach().argmax(-1) == tokens.codes
+        token_likelihood = token_likelihood + ((tokens.soft - tokens.soft.detach()) * log_probability).sum(-1)
+    return token_likelihood, logits.detach().argmax(-1) == tokens.codes
 
 
 def mean_over_frames(values: Tensor, lengths: Tensor) -> Tensor:
-    """[clip, codebook, frame] -> [clip, codebook], padding left out."""
+    """Average over the frames with recording: [clip, codebook, frame] -> [clip, codebook]."""
     inside = ~_padding(values, lengths)[:, None]
     return (values * inside).sum(-1) / lengths[:, None].clamp_min(1)
 
 
 def windows(tokens: Tokens, size: int) -> tuple[Tokens, Tensor]:
-    """Clips cut into windows of at most `size` frames, and the clip of each window: the model's context is finite."""
+    """Cut clips into windows of at most `size` frames, the model's context.
+
+    Returns:
+        The windows, and int64 [window], the clip of each.
+    """
     clips, codebooks, count = tokens.codes.shape
     if count <= size:
         return tokens, torch.arange(clips, device=tokens.codes.device)
     parts = -(-count // size)
-    spare = parts * size - count
+    padding = parts * size - count
 
     def cut(values: Tensor) -> Tensor:  # [clip, codebook, frame, ...] -> [clip * part, codebook, size, ...]
-        whole = torch.cat([values, values[:, :, :1].expand(-1, -1, spare, *values.shape[3:])], dim=2)
-        split = whole.reshape(clips, codebooks, parts, size, *values.shape[3:]).transpose(1, 2)
-        return split.reshape(clips * parts, codebooks, size, *values.shape[3:])
+        padded = torch.cat([values, values[:, :, :1].expand(-1, -1, padding, *values.shape[3:])], dim=2)
+        pieces = padded.reshape(clips, codebooks, parts, size, *values.shape[3:]).transpose(1, 2)
+        return pieces.reshape(clips * parts, codebooks, size, *values.shape[3:])
 
     starts = torch.arange(parts, device=tokens.codes.device) * size
-    left = (tokens.lengths[:, None] - starts).clamp(0, size).flatten()
-    nonempty = (left > 0).nonzero().flatten()
+    remaining = (tokens.lengths[:, None] - starts).clamp(0, size).flatten()
+    nonempty = (remaining > 0).nonzero().flatten()
     clip = nonempty // parts
     soft = None if tokens.soft is None else cut(tokens.soft)[nonempty]
-    return Tokens(cut(tokens.codes)[nonempty], left[nonempty], tokens.states[clip], tokens.mask[clip], soft), clip
+    return Tokens(cut(tokens.codes)[nonempty], remaining[nonempty], tokens.states[clip], tokens.mask[clip], soft), clip
 
 
 def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
-    """Log-likelihood and accuracy a token, [clip, codebook] each, in windows of at most `size` frames."""
-    cut, clip = windows(tokens, size)
-    picked, right = log_likelihood(model, cut)
-    share = (cut.lengths / tokens.lengths[clip].clamp_min(1))[:, None]
+    """Compute mean log-likelihood and accuracy of a token, in windows of at most `size` frames.
+
+    Returns:
+        [clip, codebook] each.
+    """
+    window_tokens, clip = windows(tokens, size)
+    likelihood, correct = log_likelihood(model, window_tokens)
+    share = (window_tokens.lengths / tokens.lengths[clip].clamp_min(1))[:, None]
 
     def over_windows(values: Tensor) -> Tensor:
-        means = mean_over_frames(values, cut.lengths)
+        means = mean_over_frames(values, window_tokens.lengths)
         return means.new_zeros(len(tokens), means.shape[1]).index_add(0, clip, means * share)
 
-    return over_windows(picked), over_windows(right.to(picked.dtype))
+    return over_windows(likelihood), over_windows(correct.to(likelihood.dtype))
 
 
 @torch.no_grad()
 def sampled(
     model: Any, tokens: Tokens, rng: Generator, *, temperature: float, top_k: int, guidance: float
 ) -> Tensor:  # fmt: skip
-    """Codes drawn from the model, of the shape of `tokens.codes` and under its descriptions.
+    """Sample codes from the model.
 
-    guidance: classifier-free guidance, the weight of the described logits over those without a description (Copet et
-    al. 2023, section 3.2); 1 leaves it out. top_k: 0 draws from all codes.
+    Args:
+        model: a MusicGen.
+        tokens: gives the shape of the codes and the descriptions.
+        rng: the only source of random numbers.
+        temperature: divides the logits.
+        top_k: sample from the k most likely codes; 0: from all.
+        guidance: classifier-free guidance (Copet et al. 2023, section 3.2): weight of the logits with a description
+            over those without; 1: none.
+
+    Returns:
+        int64 [clip, codebook, frame].
     """
     from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
     special = model.config.decoder.vocab_size
     clips, codebooks, count = tokens.codes.shape
-    guided = guidance != 1.0
-    states = torch.cat([tokens.states, torch.zeros_like(tokens.states)]) if guided else tokens.states
-    mask = torch.cat([tokens.mask, tokens.mask]) if guided else tokens.mask
+    is_guided = guidance != 1.0
+    states = torch.cat([tokens.states, torch.zeros_like(tokens.states)]) if is_guided else tokens.states
+    mask = torch.cat([tokens.mask, tokens.mask]) if is_guided else tokens.mask
     conditions = Tokens(tokens.codes, tokens.lengths, states, mask)
 
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     steps = count + codebooks - 1
-    late = torch.full((clips, codebooks, steps + 1), special, device=tokens.codes.device)
+    codes = torch.full((clips, codebooks, steps + 1), special, device=tokens.codes.device)
     for step in range(steps):
-        inputs = late[:, :, step : step + 1]
-        logits = _logits(model, torch.cat([inputs, inputs]) if guided else inputs, conditions, cache)[:, :, -1]
-        if guided:
-            described_, plain = logits.chunk(2)
-            logits = plain + guidance * (described_ - plain)
+        inputs = codes[:, :, step : step + 1]
+        logits = _logits(model, torch.cat([inputs, inputs]) if is_guided else inputs, conditions, cache)[:, :, -1]
+        if is_guided:
+            conditional, unconditional = logits.chunk(2)
+            logits = unconditional + guidance * (conditional - unconditional)
         first, last = max(0, step - count + 1), min(codebooks, step + 1)  # the codebooks that have a code at this step
-        late[:, first:last, step + 1] = _drawn(logits[:, first:last] / temperature, top_k, rng)
-    return on_time(late[..., 1:])
+        codes[:, first:last, step + 1] = _drawn(logits[:, first:last] / temperature, top_k, rng)
+    return on_time(codes[..., 1:])
 
 
 def _drawn(logits: Tensor, top_k: int, rng: Generator) -> Tensor:
+    """Draw codes from logits, of the `top_k` most likely ones."""
     if 0 < top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
+        threshold = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < threshold, float("-inf"))
     chances = logits.softmax(-1)
     return torch.multinomial(chances.flatten(0, -2), 1, generator=rng).view(logits.shape[:-1])
 
@@ -196,20 +252,20 @@ def _logits(model: Any, inputs: Tensor, tokens: Tokens, cache: Any = None) -> Te
     mask: Tensor | None = tokens.mask
     if model.config.model_type == "musicgen_melody":
         states, mask = _melody_prefix(model, tokens.states, cache), None
-    with _python_random_kept():
-        out = model.decoder(
+    with _python_random_restored():
+        output = model.decoder(
             input_ids=inputs.reshape(clips * codebooks, steps),
             encoder_hidden_states=states,
             encoder_attention_mask=mask,
             use_cache=cache is not None,
             **{_cache_argument(type(model.decoder)): cache},
         )
-    logits: Tensor = out.logits.view(clips, codebooks, -1, out.logits.shape[-1])[:, :, -steps:]
+    logits: Tensor = output.logits.view(clips, codebooks, -1, output.logits.shape[-1])[:, :, -steps:]
     return logits
 
 
 def _cache_argument(decoder: type[nn.Module]) -> str:
-    """What this version of Transformers calls the decoder's cache; it warns at every call under the former name."""
+    """Name the decoder's cache as this version of Transformers does, which warns at the former name."""
     return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 
@@ -240,13 +296,13 @@ def _straight_through(model: Any, tokens: Tokens) -> Iterator[None]:
     terms = F.pad(delayed((tokens.soft - tokens.soft.detach()) * within, 0.0)[:, :, :-1], (0, 0, 1, 0))
     tables = model.decoder.model.decoder.embed_tokens
 
-    def added(term: Tensor) -> Any:
+    def add_term(term: Tensor) -> Any:
         def hook(table: nn.Embedding, inputs: Any, output: Tensor) -> Tensor:
             return output + term @ table.weight[: term.shape[-1]]
 
         return hook
 
-    handles = [table.register_forward_hook(added(terms[:, k])) for k, table in enumerate(tables)]
+    handles = [table.register_forward_hook(add_term(terms[:, k])) for k, table in enumerate(tables)]
     try:
         yield
     finally:
@@ -260,8 +316,8 @@ def _padding(codes: Tensor, lengths: Tensor) -> Tensor:
 
 
 @contextmanager
-def _python_random_kept() -> Iterator[None]:
-    """Transformers' decoder draws from Python's global generator at every layer (LayerDrop), in evaluation too."""
+def _python_random_restored() -> Iterator[None]:
+    """Restore Python's global generator: Transformers' decoder draws from it in evaluation mode too (LayerDrop)."""
     state = random.getstate()
     try:
         yield

@@ -35,7 +35,7 @@ def folder(size: str, path: str, download: bool) -> Path:
     return checkpoints.from_hub(HUB[size], "musicgen", download=download, more=("spiece.model",))
 
 
-def load(where: Path, rng: Generator) -> Any:
+def load(checkpoint: Path, rng: Generator) -> Any:
     """Load a checkpoint in float32 and evaluation mode, with codec and text encoder frozen.
 
     Args:
@@ -47,19 +47,19 @@ def load(where: Path, rng: Generator) -> Any:
     """
     from safetensors import SafetensorError
 
-    kind = config(where).get("model_type")
+    kind = config(checkpoint).get("model_type")
     with seeded(rng), _quiet():  # Transformers initialises before it loads
         try:
-            model = _class(where, kind).from_pretrained(
-                where, use_safetensors=True, local_files_only=True, dtype=torch.float32
+            model = _class(checkpoint, kind).from_pretrained(
+                checkpoint, use_safetensors=True, local_files_only=True, dtype=torch.float32
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise DataError(f"musicgen: the checkpoint in {where} cannot be read: {reason}") from error
+            raise DataError(f"musicgen: the checkpoint in {checkpoint} cannot be read: {reason}") from error
     codec = model.config.audio_encoder
     if model.config.decoder.audio_channels != 1 or codec.normalize or codec.chunk_length_s is not None:
         raise DataError(
-            f"musicgen: {where} has a stereo or chunked codec, expected a mono one such as musicgen-small's"
+            f"musicgen: {checkpoint} has a stereo or chunked codec, expected a mono one such as musicgen-small's"
         )
     model.requires_grad_(False)
     model.decoder.requires_grad_(True)
@@ -67,33 +67,34 @@ def load(where: Path, rng: Generator) -> Any:
 
 
 def inventory() -> dict[str, str]:
-    """Checkpoint -> "" where the Hugging Face cache has it, else what its lack disables."""
+    """Return "" for each checkpoint in the Hugging Face cache, else what its absence disables."""
     return checkpoints.inventory({repository: f"size={size}" for size, repository in HUB.items()}, "musicgen")
 
 
 @functools.lru_cache(maxsize=4)
-def tokenizer(where: Path) -> Any:
+def tokenizer(checkpoint: Path) -> Any:
     """Load the tokenizer of a checkpoint's text encoder."""
-    if (where / "tokenizer_config.json").is_file():
+    if (checkpoint / "tokenizer_config.json").is_file():
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(where, local_files_only=True)
+        return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
     return ByT5Tokenizer()
 
 
 @functools.lru_cache(maxsize=4)
-def config(where: Path) -> dict[str, Any]:
+def config(checkpoint: Path) -> dict[str, Any]:
     """Read a checkpoint's `config.json`. Raises `DataError` where it is not JSON."""
     try:
-        read: dict[str, Any] = json.loads((where / "config.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"musicgen: {where / 'config.json'} is not JSON: {error}") from error
-    return read
+        raise DataError(f"musicgen: {checkpoint / 'config.json'} is not JSON: {error}") from error
+    return content
 
 
-def _class(where: Path, kind: Any) -> Any:
+def _class(checkpoint: Path, kind: Any) -> Any:
+    """Return the class of Transformers for a type of model. Raises `DataError` for another type."""
     if kind == "musicgen":
         from transformers.models.musicgen.modeling_musicgen import MusicgenForConditionalGeneration
 
@@ -102,7 +103,7 @@ def _class(where: Path, kind: Any) -> Any:
         from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyForConditionalGeneration
 
         return MusicgenMelodyForConditionalGeneration
-    raise DataError(f"musicgen: {where} holds a model of type {kind!r}, expected 'musicgen' or 'musicgen_melody'")
+    raise DataError(f"musicgen: {checkpoint} holds a model of type {kind!r}, expected 'musicgen' or 'musicgen_melody'")
 
 
 class _quiet:

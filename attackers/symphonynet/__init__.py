@@ -42,23 +42,41 @@ _SIZES = {"tiny": (64, 2, 4), "small": (96, 2, 4), "base": (512, 12, 16)}  # wid
 
 @dataclass(frozen=True)
 class SymphonyNet(Attacker[Rolls]):
-    """The transformer; its defaults are the preset `small`."""
+    """A transformer trained from scratch; its defaults are the preset `small`.
+
+    Attributes:
+        size: "tiny", "small", or the published "base": width 512, 12 layers, 16 heads.
+        encoding: "mmr", the published tokens, or "octuple", one token a note.
+        velocity: read and predict velocities; published: False.
+        velocity_bins: values of a velocity.
+        merges: pitch merges of the BPE, learned from the attacker's own data; published: 700. Not for octuples.
+        context: tokens of a window, 256 for some 180 notes of four parts; published: 4096.
+        permute: renumber the tracks of every training window at random; published: True.
+        dropout: published: 0.1; short trainings do better without.
+        steps: optimiser steps.
+        batch: rolls a step, one window of each.
+        lr: peak learning rate of AdamW; published: 3e-4, at width 512, 12 layers and a batch of 128.
+        evaluations: how often the model is scored on the validation set.
+        generated: the most rolls that `generate` returns; 0: as many as are asked for.
+        precision: of the training loss: "float32", "bfloat16", or "auto", which is bfloat16 on an accelerator.
+        checkpointing: recompute layers for the gradient: less memory, a third more time.
+    """
 
     size: Literal["tiny", "small", "base"] = "small"
     encoding: Literal["mmr", "octuple"] = "mmr"
-    velocity: bool = False  # read and predict velocities; published: no
+    velocity: bool = False
     velocity_bins: int = 32
-    merges: int = 0  # of the BPE, learnt from the attacker's own data; published: 700
-    context: int = 256  # tokens, some 180 notes of four parts; published: 4096
-    permute: bool = False  # tracks get new numbers in every training window; published: yes
-    dropout: float = 0.0  # published: 0.1, which short trainings do better without
+    merges: int = 0
+    context: int = 256
+    permute: bool = False
+    dropout: float = 0.0
     steps: int = 300
     batch: int = 8
-    lr: float = 3e-3  # published: 3e-4, at 512 x 12 and a batch of 128
+    lr: float = 3e-3
     evaluations: int = 6
-    generated: int = 16  # how many rolls it generates when asked for more; 0: all
-    precision: Precision = "float32"  # of the training loss: "bfloat16", or "auto", bfloat16 on an accelerator alone
-    checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more time
+    generated: int = 16
+    precision: Precision = "float32"
+    checkpointing: bool = False
 
     domains = ("midi",)
     needs = Needs(cpus=1, memory_gb=3.0)
@@ -75,34 +93,37 @@ class SymphonyNet(Attacker[Rolls]):
     }  # fmt: skip
 
     def resources(self) -> Needs:
-        """The size "base" with its context of 4096 tokens takes more than the small ones."""
+        """Return what a stage needs: more for the size "base" with its context of 4096 tokens."""
         return replace(self.needs, memory_gb=8.0, accelerator_gb=16.0) if self.size == "base" else self.needs
 
     def __post_init__(self) -> None:
+        for name in ("context", "steps", "batch", "evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
         if self.encoding == "octuple" and self.merges:
             raise ValueError(f"merges = {self.merges} with octuples, expected 0: each of their tokens is one note")
         if self.velocity and self.velocity_bins < 2:
-            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more")
+            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more, such as 32")
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
-        """A network that expects all values of every field about alike."""
+        """Build a network whose predictions are nearly uniform over the values of every field."""
         width, layers, heads = _SIZES[self.size]
         bar, tracks = like.steps_per_beat * like.beats_per_bar, len(like.programs)
         if self.encoding == "octuple":
-            read = octuple.vocabulary(bar, tracks)
-            predicted = {name: read[name] for name in octuple.FIELDS}
+            inputs = octuple.vocabulary(bar, tracks)
+            outputs = {name: inputs[name] for name in octuple.FIELDS}
         else:
-            read = {"event": encoding.events(bar, self.merges), "duration": encoding.LONGEST, "track": tracks}
-            predicted = {**read, "instrument": encoding.INSTRUMENTS}  # never read, as published
+            inputs = {"event": encoding.events(bar, self.merges), "duration": encoding.LONGEST, "track": tracks}
+            outputs = {**inputs, "instrument": encoding.INSTRUMENTS}  # never read, as published
         with seeded(rng):
             network = Network(
-                read, predicted, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
+                inputs, outputs, bar=bar, merges=self.merges, width=width, layers=layers, heads=heads,
                 dropout=self.dropout, bins=self.velocity_bins if self.velocity else 0, checkpointing=self.checkpointing,
             )  # fmt: skip
         return network.to(like.device)
 
     def prior(self, model: nn.Module, train: Rolls) -> None:
-        """How often every value of every field stands in the training set, add 1/2, whatever was before it."""
+        """Predict every field by the frequencies of its values in `train`, plus 1/2, whatever the past."""
         assert isinstance(model, Network)
         self._count(model, train)
         with torch.no_grad():
@@ -110,57 +131,69 @@ class SymphonyNet(Attacker[Rolls]):
                 head.weight.zero_()
 
     def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
-        """[roll]: nats a note, those of velocities included if it reads them: differentiable in these, else in none."""
+        """Compute the negative log-likelihood of all fields, and of velocities if they are read.
+
+        Returns:
+            float [roll], nats a note; differentiable in velocities if they are read, else in nothing.
+        """
         assert isinstance(model, Network)
         return self._loss(model, self._encoded(model, batch))
 
     def learn(
         self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log
     ) -> nn.Module:
-        """AdamW with a cosine, from the frequencies of its own data on; what predicts clean music best is kept.
+        """Train by AdamW on a cosine schedule, starting from the frequencies of `train`.
 
-        Every set is encoded once, unless each batch is augmented anew: then all windows of its rolls are trained on.
+        Every set is encoded once, unless batches are augmented; then all windows of a batch's rolls are trained on.
+
+        Returns:
+            The state of the highest likelihood on `validation`.
         """
         model = self.model(train, rng)
         assert isinstance(model, Network)
         self._count(model, train)
-        once = augment is None
+        encode_once = augment is None
         return fit(
             model,
-            self._loss if once else self.loss,
-            self._encoded(model, train) if once else train,
+            self._loss if encode_once else self.loss,
+            self._encoded(model, train) if encode_once else train,
             self._encoded(model, validation),
             rng,
             Budget(self.steps, self.batch, self.lr, max(1, self.steps // self.evaluations), precision=self.precision),
             lambda model, held_out: -float(_total(self._read(model, held_out)[0]).mean()),
-            augment=self._window if once else augment, log=log,
+            augment=self._window if encode_once else augment, log=log,
         )  # fmt: skip
 
     def quality(self, model: nn.Module, test: Rolls) -> Mapping[str, Tensor]:
-        """[roll] each, minus nats a note: of all fields (scored), of each, of velocities (never scored).
+        """Measure log-likelihoods in nats a note, and accuracy.
 
-        "nll_shuffled" is of the same notes at one another's times, which a model that knows which notes there are and
-        nothing else predicts as well. "accuracy": how often the likeliest event (of octuples: pitch) is the true one.
+        Returns:
+            float [roll] each: "nll", of all fields but velocity (scored); "nll_FIELD", of one; "nll_shuffled", of the
+            notes with start times and durations permuted, as high for a model that knows only which notes there are;
+            "accuracy", how often the most likely event (of octuples: pitch) is right.
         """
         assert isinstance(model, Network)
-        mixed = encoding.shuffled(test)
+        shuffled_rolls = encoding.shuffled(test)
         with torch.no_grad():
             nats, accuracy = self._read(model, self._encoded(model, test))
-            shuffled, _ = self._read(model, self._encoded(model, mixed))
+            shuffled_nats, _ = self._read(model, self._encoded(model, shuffled_rolls))
         each = {f"nll_{name}": -values for name, values in nats.items()}
-        return {"nll": -_total(nats), **each, "nll_shuffled": -_total(shuffled), "accuracy": accuracy}
+        return {"nll": -_total(nats), **each, "nll_shuffled": -_total(shuffled_nats), "accuracy": accuracy}
 
     def generate(self, model: nn.Module, like: Rolls, rng: Generator) -> Rolls:
-        """New music, as many rolls (up to `generated`) as `like` and as long; without velocities, every note is mf.
+        """Generate rolls of the length of `like`; without velocities, every note is mezzo-forte.
 
-        All that was generated is remembered, beyond `context` too, where training never was.
+        The whole past is used, beyond `context` too, which training never sees.
+
+        Returns:
+            As many rolls as `like` has, at most `generated`.
         """
         assert isinstance(model, Network)
         with torch.no_grad():
             return generation.sampled(model, like.select(range(min(len(like), self.generated or len(like)))), rng)
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Whether the clean arm learned something, and order in time too: notes at wrong times gain less."""
+        """Check that the clean arm beats symbol frequencies, and that it gains little on notes at permuted times."""
         gain = clean["nll"] - untrained["nll"]
         ratio = (clean["nll_shuffled"] - untrained["nll_shuffled"]) / gain if gain > 0 else math.inf
         return [
@@ -171,7 +204,12 @@ class SymphonyNet(Attacker[Rolls]):
         ]  # fmt: skip
 
     def view(self, data: Rolls) -> Tensor:
-        """(roll, measure, position, track, program, pitch, duration, velocity 1..127 if it reads it) of every note."""
+        """List the notes as the model reads them.
+
+        Returns:
+            int64 [note, 7 or 8]: roll, measure, position, track, program, pitch, duration, and MIDI velocity if it is
+            read.
+        """
         notes, bar = notes_of(data), data.steps_per_beat * data.beats_per_bar
         programs = torch.tensor(data.programs, device=data.device)[notes.track]
         rows = [notes.roll, notes.start // bar, notes.start % bar, notes.track, programs, notes.pitch,
@@ -179,77 +217,85 @@ class SymphonyNet(Attacker[Rolls]):
         return torch.stack([*rows, (notes.velocity * 127).round().long()] if self.velocity else rows, 1)
 
     def _encoded(self, model: Network, rolls: Rolls) -> Tokens:
+        """Encode rolls for a model. Raises `DataError` where measure or tracks are not those of the model."""
         shape = (rolls.steps_per_beat * rolls.beats_per_bar, len(rolls.programs))
         expected = (model.bar, model.heads["track"].out_features)
         if shape != expected:
             raise DataError(
-                f"measures of {shape[0]} steps in {shape[1]} tracks, expected {expected[0]} in {expected[1]}, "
-                "as the model was made for"
+                f"symphonynet: measures of {shape[0]} steps in {shape[1]} tracks, expected {expected[0]} in "
+                f"{expected[1]}, "
+                "as the model was built for"
             )
         return octuple.encoded(rolls) if self.encoding == "octuple" else encoding.encoded(rolls, model.merges)
 
     def _count(self, model: Network, train: Rolls) -> None:
-        """Learn the merges, and how frequent each value of each field is: the biases of the heads."""
+        """Learn the merges, and set the biases of the heads to the log frequencies of each field's values."""
         if self.merges:
             model.merges.copy_(bpe.learned(notes_of(train), self.merges))
         tokens = self._encoded(model, train)
-        loud = torch.where(tokens.notes > 0, (tokens.velocity.detach() * (self.velocity_bins - 1)).round().long(), -1)
+        velocity_bin = torch.where(
+            tokens.notes > 0, (tokens.velocity.detach() * (self.velocity_bins - 1)).round().long(), -1
+        )
         with torch.no_grad():
             for name, head in model.heads.items():
-                values = loud if name == "velocity" else tokens.says[name]
+                values = velocity_bin if name == "velocity" else tokens.fields[name]
                 counts = torch.bincount(values[values >= 0], minlength=head.out_features) + 0.5
                 head.bias.copy_((counts / counts.sum()).log())
 
     def _window(self, tokens: Tokens, rng: Generator, model: nn.Module) -> Tokens:
-        """A window at random of every sequence."""
-        latest = (tokens.inside.sum(1) - self.context).clamp(min=0)
-        first = (torch.rand(len(tokens), generator=rng, device=rng.device).to(latest.device) * (latest + 1)).long()
+        """Take a random window of every sequence."""
+        latest_start = (tokens.inside.sum(1) - self.context).clamp(min=0)
+        first = (
+            torch.rand(len(tokens), generator=rng, device=rng.device).to(latest_start.device) * (latest_start + 1)
+        ).long()
         return tokens.crop(min(self.context, tokens.inside.shape[1]), first)
 
     def _loss(self, model: nn.Module, tokens: Tokens) -> Tensor:
+        """Compute the loss of encoded rolls: [roll], nats a note, of velocities too if they are read."""
         nats, _ = self._read(model, tokens)
         return _total(nats) + nats.get("velocity", 0.0)
 
     def _read(self, model: nn.Module, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
-        """Nats a note of every field, [roll] each, and the accuracy.
+        """Compute the negative log-likelihood of every field in nats a note, [roll] each, and the accuracy.
 
-        Of a velocity: the mean over the two bins that it lies between, in proportion.
+        The target of a velocity is the two bins next to it, weighted by nearness.
         """
         assert isinstance(model, Network)
-        windows, counted = tokens.windows(min(self.context, tokens.inside.shape[1]))
+        windows, is_counted = tokens.windows(min(self.context, tokens.inside.shape[1]))
         if model.training and self.permute:
             windows = _permuted(windows, model.heads["track"].out_features)
         logs = model(windows)
 
         def of_roll(values: Tensor) -> Tensor:
-            return (values * counted).view(len(tokens), -1).sum(1)
+            return (values * is_counted).view(len(tokens), -1).sum(1)
 
         count = of_roll(windows.notes).clamp(min=1)
         nats = {}
         for name in (name for name in logs if name != "velocity"):
-            target = windows.says[name]
+            target = windows.fields[name]
             nats[name] = -of_roll(_picked(logs[name], target.clamp(min=0)) * (target >= 0)) / count
         if "velocity" in logs:
             low, high, share = two_bins(windows.velocity, self.velocity_bins)
             mean = _picked(logs["velocity"], low) * (1 - share) + _picked(logs["velocity"], high) * share
             nats["velocity"] = -of_roll(mean * (windows.notes > 0)) / count
         first = "event" if self.encoding == "mmr" else "pitch"
-        right = of_roll((logs[first].detach().argmax(2) == windows.says[first]).float())
-        return nats, right / of_roll(torch.ones_like(counted)).clamp(min=1)
+        correct = of_roll((logs[first].detach().argmax(2) == windows.fields[first]).float())
+        return nats, correct / of_roll(torch.ones_like(is_counted)).clamp(min=1)
 
 
 def _total(nats: Mapping[str, Tensor]) -> Tensor:
-    """[roll]: of the fields that are scored."""
+    """Sum the fields that are scored: [roll]."""
     return torch.stack([values for name, values in nats.items() if name != "velocity"]).sum(0)
 
 
-def _picked(logs: Tensor, at: Tensor) -> Tensor:
-    return logs.gather(2, at[..., None])[..., 0]
+def _picked(logs: Tensor, index: Tensor) -> Tensor:
+    """Select the value at `index` [sequence, token] from [sequence, token, value]."""
+    return logs.gather(2, index[..., None])[..., 0]
 
 
 def _permuted(tokens: Tokens, tracks: int) -> Tokens:
-    """New numbers for the tracks of every sequence; drawn, like dropout, from the generator that `fit` lends."""
+    """Renumber the tracks of every sequence at random, from the global generator, which `fit` seeds as for dropout."""
     numbers = torch.rand(len(tokens), tracks, device=tokens.inside.device).argsort(1)
-    track = tokens.says["track"]
-    new = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
-    return replace(tokens, says={**tokens.says, "track": new})
+    track = tokens.fields["track"]
+    renumbered = torch.where(track >= 0, numbers.gather(1, track.clamp(min=0)), -1)
+    return replace(tokens, fields={**tokens.fields, "track": renumbered})

@@ -1,4 +1,4 @@
-"""Sampling: token after token, all rolls at once, until every roll is as long as it should be."""
+"""Sampling of SymphonyNet: one token at a time, for all rolls at once, until every roll has its length."""
 
 from __future__ import annotations
 
@@ -14,102 +14,126 @@ from . import octuple as octuples
 from .encoding import MEASURE, Tokens, decoded
 from .transformer import Network, State
 
-_MF = 0.5  # the velocity of notes whose model has none
-_MOST = 96  # tokens a measure
+_MEZZO_FORTE = 0.5  # velocity of notes from a model without velocities
+_MAX_TOKENS = 96  # tokens a measure
 
 
-class _Place(NamedTuple):
-    """int64 [roll]: where music is written. Measure -1: before the first; position -1: a measure was just opened."""
+class _Cursor(NamedTuple):
+    """Where each roll's next token stands, int64 [roll] each.
+
+    Attributes:
+        measure: -1 before the first.
+        position: step within the measure; -1 where the measure was just opened.
+    """
 
     measure: Tensor
     position: Tensor
 
 
 def sampled(model: Network, like: Rolls, rng: Generator) -> Rolls:
-    """Rolls of the lengths of `like`, all notes at mf where the model has no velocities."""
-    return decoded(written(model, like, rng), like, model.merges)
+    """Generate rolls of the lengths of `like`; without velocities, every note is mezzo-forte.
+
+    Args:
+        model: a trained network.
+        like: gives lengths, programs, tempo and ids.
+        rng: the only source of random numbers.
+    """
+    return decoded(write_tokens(model, like, rng), like, model.merges)
 
 
-def written(model: Network, like: Rolls, rng: Generator) -> Tokens:
-    """The tokens of rolls that are as long as those of `like`.
+def write_tokens(model: Network, like: Rolls, rng: Generator) -> Tokens:
+    """Sample the tokens of rolls of the lengths of `like`.
 
-    Only what the encoding allows is drawn: no note before the first measure, positions in order. A roll that takes
-    more than 96 tokens a measure ends there.
+    Only what the encoding allows is drawn: no note before the first measure, positions in order. A roll with more than
+    96 tokens a measure ends there.
+
+    Args:
+        model: a trained network.
+        like: gives lengths, programs and tempo.
+        rng: the only source of random numbers.
     """
     bar, count, device = like.steps_per_beat * like.beats_per_bar, len(like), like.device
     measures = (like.lengths + bar - 1) // bar
     octuple = "pitch" in model.heads
-    at = _Place(*torch.full((2, count), 0 if octuple else -1, dtype=torch.int64, device=device))
-    of_rolls = octuples.of_roll(like) if octuple else {}
+    cursor = _Cursor(*torch.full((2, count), 0 if octuple else -1, dtype=torch.int64, device=device))
+    roll_fields = octuples.of_roll(like) if octuple else {}
     programs = torch.tensor(like.programs, device=device)
-    before = torch.full((count, len(like.programs)), -1, dtype=torch.int64, device=device)
+    last_order = torch.full((count, len(like.programs)), -1, dtype=torch.int64, device=device)
     states: list[State | None] = [None] * len(model.layers)
-    last: Tokens | None = None
+    last_token: Tokens | None = None
     tokens: list[Tokens] = []
-    for _ in range(int(measures.max()) * _MOST):
-        logs, states = model.step(last, count, states)
+    for _ in range(int(measures.max()) * _MAX_TOKENS):
+        logs, states = model.step(last_token, count, states)
         logs = {name: values[:, 0] for name, values in logs.items()}
-        says, played, following = (_octuple if octuple else _mmr)(logs, at, bar, rng)
-        says = {name: torch.where(played, values, -1) if name != "event" else values for name, values in says.items()}
+        fields, is_note, next_cursor = (_octuple if octuple else _mmr)(logs, cursor, bar, rng)
+        fields = {
+            name: torch.where(is_note, values, -1) if name != "event" else values for name, values in fields.items()
+        }
         if octuple:
-            says["instrument"] = programs[says["track"]]
+            fields["instrument"] = programs[fields["track"]]
         # Notes of a track that stand at its last position, counted from 0.
-        moved = (following.measure != at.measure) | (following.position != at.position)
-        before = torch.where(moved[:, None], -1, before)
-        before = before.scatter_add(1, says["track"].clamp(min=0)[:, None], played.long()[:, None])
-        order = before.gather(1, says["track"].clamp(min=0)[:, None]) * played[:, None]
-        last = Tokens(
-            {name: values[:, None] for name, values in {**says, **of_rolls}.items()},
-            velocity=_loudness(logs, count, rng, device)[:, None],
-            notes=played.long()[:, None],
+        has_moved = (next_cursor.measure != cursor.measure) | (next_cursor.position != cursor.position)
+        last_order = torch.where(has_moved[:, None], -1, last_order)
+        last_order = last_order.scatter_add(1, fields["track"].clamp(min=0)[:, None], is_note.long()[:, None])
+        order = last_order.gather(1, fields["track"].clamp(min=0)[:, None]) * is_note[:, None]
+        last_token = Tokens(
+            {name: values[:, None] for name, values in {**fields, **roll_fields}.items()},
+            velocity=_draw_velocity(logs, count, rng, device)[:, None],
+            notes=is_note.long()[:, None],
             order=order,
-            position=following.position.clamp(min=0)[:, None],
-            measure=following.measure.clamp(min=0)[:, None],
-            inside=(following.measure < measures)[:, None],
+            position=next_cursor.position.clamp(min=0)[:, None],
+            measure=next_cursor.measure.clamp(min=0)[:, None],
+            inside=(next_cursor.measure < measures)[:, None],
         )
-        tokens.append(last)
-        at = following
-        if bool((at.measure >= measures).all()):
+        tokens.append(last_token)
+        cursor = next_cursor
+        if bool((cursor.measure >= measures).all()):
             break
-    return _joined(tokens)
+    return _concatenate(tokens)
 
 
-def _mmr(logs: Mapping[str, Tensor], at: _Place, bar: int, rng: Generator) -> tuple[dict[str, Tensor], Tensor, _Place]:
-    """What the next token says, whether it is a note, and where it stands."""
-    event = torch.arange(logs["event"].shape[1], device=at.measure.device)
-    later = (event > MEASURE) & (event <= bar) & (event - 1 > at.position[:, None]) & (at.measure >= 0)[:, None]
-    allowed = (event == MEASURE) | later | (event > bar) & (at.position >= 0)[:, None]
-    drawn = _drawn(logs["event"].masked_fill(~allowed, -torch.inf), rng)
-    opens, played = drawn == MEASURE, drawn > bar
-    position = torch.where(opens, -1, torch.where(played, at.position, drawn - 1))
-    says = {"event": drawn, "track": _drawn(logs["track"], rng), "duration": _drawn(logs["duration"], rng)}
-    return says, played, _Place(at.measure + opens, position)
+def _mmr(
+    logs: Mapping[str, Tensor], cursor: _Cursor, bar: int, rng: Generator
+) -> tuple[dict[str, Tensor], Tensor, _Cursor]:
+    """Draw the next MMR token: its fields, whether it is a note, and the cursor after it."""
+    event = torch.arange(logs["event"].shape[1], device=cursor.measure.device)
+    is_later = (
+        (event > MEASURE) & (event <= bar) & (event - 1 > cursor.position[:, None]) & (cursor.measure >= 0)[:, None]
+    )
+    is_allowed = (event == MEASURE) | is_later | (event > bar) & (cursor.position >= 0)[:, None]
+    chosen_event = _draw(logs["event"].masked_fill(~is_allowed, -torch.inf), rng)
+    is_measure, is_note = chosen_event == MEASURE, chosen_event > bar
+    position = torch.where(is_measure, -1, torch.where(is_note, cursor.position, chosen_event - 1))
+    fields = {"event": chosen_event, "track": _draw(logs["track"], rng), "duration": _draw(logs["duration"], rng)}
+    return fields, is_note, _Cursor(cursor.measure + is_measure, position)
 
 
 def _octuple(
-    logs: Mapping[str, Tensor], at: _Place, bar: int, rng: Generator
-) -> tuple[dict[str, Tensor], Tensor, _Place]:
-    says = {name: _drawn(logs[name], rng) for name in ("advance", "pitch", "duration", "track")}
-    back = torch.arange(bar, device=at.position.device) < at.position[:, None]
-    earlier = back & (says["advance"] == 0)[:, None]
-    says["position"] = _drawn(logs["position"].masked_fill(earlier, -torch.inf), rng)
-    return says, torch.ones_like(earlier[:, 0]), _Place(at.measure + says["advance"], says["position"])
+    logs: Mapping[str, Tensor], cursor: _Cursor, bar: int, rng: Generator
+) -> tuple[dict[str, Tensor], Tensor, _Cursor]:
+    """Draw the next octuple: its fields, True (it is a note), and the cursor after it."""
+    fields = {name: _draw(logs[name], rng) for name in ("advance", "pitch", "duration", "track")}
+    is_before = torch.arange(bar, device=cursor.position.device) < cursor.position[:, None]
+    is_forbidden = is_before & (fields["advance"] == 0)[:, None]
+    fields["position"] = _draw(logs["position"].masked_fill(is_forbidden, -torch.inf), rng)
+    return fields, torch.ones_like(is_forbidden[:, 0]), _Cursor(cursor.measure + fields["advance"], fields["position"])
 
 
-def _joined(tokens: list[Tokens]) -> Tokens:
-    says = {name: torch.cat([token.says[name] for token in tokens], 1) for name in tokens[0].says}
+def _concatenate(tokens: list[Tokens]) -> Tokens:
+    """Concatenate tokens in time."""
+    fields = {name: torch.cat([token.fields[name] for token in tokens], 1) for name in tokens[0].fields}
     rest = ("velocity", "notes", "order", "position", "measure", "inside")
-    return Tokens(says, *(torch.cat([getattr(token, name) for token in tokens], 1) for name in rest))
+    return Tokens(fields, *(torch.cat([getattr(token, name) for token in tokens], 1) for name in rest))
 
 
-def _loudness(logs: Mapping[str, Tensor], count: int, rng: Generator, device: torch.device) -> Tensor:
-    """float32 [roll]: the middle of a bin, above silence."""
+def _draw_velocity(logs: Mapping[str, Tensor], count: int, rng: Generator, device: torch.device) -> Tensor:
+    """Draw a velocity above silence, the centre of a bin: float32 [roll]."""
     if "velocity" not in logs:
-        return torch.full((count,), _MF, device=device)
-    return _drawn(logs["velocity"], rng).clamp(min=1) / (logs["velocity"].shape[1] - 1)
+        return torch.full((count,), _MEZZO_FORTE, device=device)
+    return _draw(logs["velocity"], rng).clamp(min=1) / (logs["velocity"].shape[1] - 1)
 
 
-def _drawn(logs: Tensor, rng: Generator) -> Tensor:
-    """int64 [roll]: one value each, by its log probability."""
+def _draw(logs: Tensor, rng: Generator) -> Tensor:
+    """Draw a value by its log probability (Gumbel-max): int64 [roll]."""
     uniform = torch.rand(logs.shape, generator=rng, device=rng.device).to(logs.device).clamp(1e-12, 1 - 1e-7)
     return (logs - (-uniform.log()).log()).argmax(-1)

@@ -1,1 +1,1 @@
-"""The checks behind `bench.check`: a function's name is the check's name, its docstring the check's meaning."""
+"""The checks behind `bench.check`. A function's name is the check's name, its docstring the meaning that users read."""

@@ -1,4 +1,4 @@
-"""Checks of an adaptation: what `transform` and `augment` must keep, and that `train` trains."""
+"""Checks of an adaptation: what `transform` and `augment` must preserve, and that `train` trains."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from bench._kit.case import (
     same_set,
     valid,
 )
-from bench._kit.device import elsewhere
+from bench._kit.device import require_data_device
 from bench.api import Clips, Data, Epoch, Log
 from bench.errors import BenchError
 
 
 def keeps_clips_whole(case: Case) -> None:
-    """transform and augment: same rate and kind of data; ids (fewer, if it filters) keep their groups and labels."""
+    """transform and augment keep the rate and kind of data; ids (fewer, if it filters) keep their groups and labels."""
     data = sets.example(case.domain)
     for hook in ("transform", "augment"):
         changed = _hooked(case, hook, data)
         assert type(changed) is type(data), f"{hook} gave {type(changed).__name__}, expected {type(data).__name__}"
         index_of = {name: i for i, name in enumerate(data.ids)}
         unknown = [name for name in changed.ids if name not in index_of]
-        assert not unknown, f"{hook} invented clip '{unknown[0]}'"
+        assert not unknown, f"{hook} returned clip '{unknown[0]}', which the set that it was given does not have"
         expected = data.select([index_of[name] for name in changed.ids])
         same_set(expected, changed, leaving=("lengths", "texts"))
 
 
 def adapted_clips_are_valid(case: Case) -> None:
-    """What transform and augment give is in range, finite and silent in the padding, whatever they are given: one item,
-    stereo, short, silent, full scale, unlabelled.
+    """transform and augment return data in range, finite and silent in the padding, for one item, stereo, short,
+    silent, full-scale and unlabelled sets.
     """
     for name in sets.CASES:
         data = sets.example(case.domain, name)
@@ -57,18 +57,22 @@ def adapted_clips_are_valid(case: Case) -> None:
 
 
 def stays_aligned(case: Case) -> None:
-    """transform keeps the sound in its place to one sample, unless `aligned = False`."""
+    """transform does not delay the sound by more than one sample, unless `aligned = False`."""
     sweep = _sweep()
     changed = case.plugin.transform(sweep, Generator().manual_seed(0))
     assert changed.audio.shape[-1] == sweep.audio.shape[-1], "transform changed the length: declare aligned = False"
     spectra = [torch.fft.rfft(x.audio[0].mean(0), 2 * x.audio.shape[-1]) for x in (changed, sweep)]
     peak = int(torch.fft.irfft(spectra[0] * spectra[1].conj()).abs().argmax())
     lag = (peak + sweep.audio.shape[-1]) % (2 * sweep.audio.shape[-1]) - sweep.audio.shape[-1]
-    assert abs(lag) <= 1, f"transform delays the sound by {lag} samples, expected at most 1: undo it"
+    assert abs(lag) <= 1, (
+        f"transform delays the sound by {lag} samples, expected at most 1: undo it, or declare aligned = False"
+    )
 
 
 def adapts_by_the_generator_alone(case: Case) -> None:
-    """Same generator, same bits; global generators, the set handed in and the network are left alone."""
+    """The same generator gives the same bits; global generators, the input set and the network are not used or
+    changed.
+    """
     data = sets.example(case.domain)
     for hook in ("transform", "augment"):
         with global_generators_unmoved(), offline():
@@ -80,7 +84,7 @@ def adapts_by_the_generator_alone(case: Case) -> None:
 
 
 def trains_a_model(case: Case) -> None:
-    """train gives a model that the attacker can judge, better on clean data than the untrained one."""
+    """train returns a model that the attacker can evaluate, and that is better on clean data than the untrained one."""
     attacker, (train, validation, test) = sets.Reader(), sets.material(case.domain)
     lines: list[Epoch] = []
     with global_generators_unmoved(), offline():
@@ -90,15 +94,15 @@ def trains_a_model(case: Case) -> None:
     better(attacker.quality(model, test), attacker.quality(untrained, test), test)
 
 
-def works_on_the_datas_device(case: Case) -> None:
-    """transform, augment and train make every tensor on their data's device: none is left on the processor."""
+def works_on_the_device_of_its_data(case: Case) -> None:
+    """transform, augment and train create every tensor on their data's device, none on the processor by default."""
     data = sets.example(case.domain)
     for hook in ("transform", "augment"):
-        with elsewhere(case.plugin, hook):
+        with require_data_device(case.plugin, hook):
             _hooked(case, hook, data)
     if hook := next(filter(case.plugin.implements, ("train_with_granted", "train")), ""):
         train, validation, _ = sets.material(case.domain)
-        with elsewhere(case.plugin, hook):
+        with require_data_device(case.plugin, hook):
             _trained(case, sets.Reader(epochs=1), train, validation, lambda epoch: None)
 
 
@@ -115,17 +119,19 @@ def _trained(case: Case, attacker: Any, train: Data, validation: Data, log: Log)
 
 
 def _hooked(case: Case, hook: str, data: Data) -> Data:
-    """What a hook makes of a set; a hook that the plugin lacks does nothing. What is not installed cannot be tried."""
+    """Apply a hook to a set. Skip the check if an optional package or file is missing."""
     inventory: Mapping[str, str] = case.plugin.inventory()
-    if lost := [f"{thing} is not here: {loss}" for thing, loss in inventory.items() if loss]:
-        raise Skipped(lost[0])
+    if missing := [f"{thing} is not here: {loss}" for thing, loss in inventory.items() if loss]:
+        raise Skipped(missing[0])
     change = case.plugin.transform if hook == "transform" else case.plugin.augment
     changed: Data = change(data, Generator().manual_seed(0))
     return changed
 
 
 def _sweep() -> Clips:
-    """Two seconds that are like themselves at no other place: a tone from 100 Hz to 7 kHz, rising exponentially."""
+    """Return two seconds of a tone that rises exponentially from 100 Hz to 7 kHz: its autocorrelation has one sharp
+    peak.
+    """
     time = torch.arange(32_000) / 16_000
     rate = torch.log(torch.tensor(70.0)) / 2
     phase = 2 * torch.pi * 100 * (torch.exp(rate * time) - 1) / rate
@@ -138,7 +144,7 @@ CHECKS = (
     stays_aligned,
     adapts_by_the_generator_alone,
     trains_a_model,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 
 

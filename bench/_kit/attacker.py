@@ -1,4 +1,4 @@
-"""Checks of an attacker: a model, a loss to descend, a training that learns clean data and repeats itself."""
+"""Checks of an attacker: its model, its loss, and that its training learns clean data reproducibly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench._kit.case import (
     offline,
     valid,
 )
-from bench._kit.device import elsewhere
+from bench._kit.device import require_data_device
 from bench.api import Data, Epoch, ValidityCheck
 from bench.errors import BenchError
 from bench.metrics.learning import view_change
@@ -31,15 +31,15 @@ from bench.metrics.learning import view_change
 
 def makes_a_model(case: Case) -> None:
     """model gives a module with parameters to train; the same generator gives the same weights."""
-    model, again = _model(case), case.plugin.model(_few(case), Generator().manual_seed(0))
+    model, second_model = _model(case), case.plugin.model(_few(case), Generator().manual_seed(0))
     assert isinstance(model, nn.Module), f"model gave {type(model).__name__}, expected a torch.nn.Module"
     assert any(p.requires_grad for p in model.parameters()), "the model has no parameter that requires a gradient"
-    for (name, a), (_, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
+    for (name, a), (_, b) in zip(model.state_dict().items(), second_model.state_dict().items(), strict=True):
         assert torch.equal(a, b), f"the same generator gave other weights in '{name}'"
 
 
 def loss_is_one_number_an_item(case: Case) -> None:
-    """loss gives [item], finite."""
+    """loss returns [item], finite."""
     few = _few(case)
     loss = case.plugin.loss(_model(case), few)
     assert loss.shape == (len(few),), f"loss has shape {tuple(loss.shape)}, expected ({len(few)},)"
@@ -47,22 +47,22 @@ def loss_is_one_number_an_item(case: Case) -> None:
 
 
 def loss_can_be_descended(case: Case) -> None:
-    """loss is differentiable in the batch's audio or velocity, for every item: what surrogate-based defenses need.
+    """loss is differentiable in the batch's audio or velocity, for every item, as surrogate-based defenses need it.
 
-    An attacker whose view holds no velocities has nothing to descend.
+    An attacker whose view has no velocities is exempt.
     """
     few = _few(case)
     if not _reads_loudness(case):
-        raise Skipped("it reads neither audio nor velocities, as its view shows: there is nothing to descend")
-    given = few.signal.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), few.with_signal(given)).sum(), given)
-    assert slope.isfinite().all(), "the gradient holds NaN or infinity"
+        raise Skipped("by its view it reads neither audio nor velocities, so its loss has no gradient in them")
+    signal = few.signal.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(case.plugin.loss(_model(case), few.with_signal(signal)).sum(), signal)
+    assert slope.isfinite().all(), "the gradient has NaN or infinity, expected finite numbers"
     flat = [few.ids[i] for i in (slope.flatten(1).abs().amax(1) == 0).nonzero().flatten().tolist()]
-    assert not flat, f"the gradient of item '{flat[0]}' is zero everywhere: the loss does not read it"
+    assert not flat, f"the gradient of item '{flat[0]}' is zero everywhere, expected one that depends on the item"
 
 
 def builds_by_the_generator_alone(case: Case) -> None:
-    """model and loss leave the global generators and the network alone."""
+    """model and loss do not use the global generators or the network."""
     few = _few(case)
     _model(case)
     with global_generators_unmoved(), offline():
@@ -70,10 +70,10 @@ def builds_by_the_generator_alone(case: Case) -> None:
 
 
 def quality_is_one_number_an_item(case: Case) -> None:
-    """quality gives named metrics, each [item] and finite."""
+    """quality returns named metrics, each [item] and finite."""
     few = _few(case)
     quality = case.plugin.quality(_model(case), few)
-    assert quality, "quality names no metric"
+    assert quality, "quality returned no metric, expected at least one"
     for name, values in quality.items():
         assert values.shape == (len(few),), f"{name} has shape {tuple(values.shape)}, expected ({len(few)},)"
         assert values.isfinite().all(), f"{name} is {values.tolist()}, expected finite numbers"
@@ -82,7 +82,7 @@ def quality_is_one_number_an_item(case: Case) -> None:
 def learns_clean_data(case: Case) -> None:
     """Training on clean data raises the scored quality on held-out data by more than 3 standard errors.
 
-    Without this positive control "unlearnable" means nothing.
+    Without this positive control the score of a defense has no meaning.
     """
     train, _, test = _material(case)
     untrained = case.plugin.quality(_untrained(case, train), test)
@@ -90,7 +90,7 @@ def learns_clean_data(case: Case) -> None:
 
 
 def learns_the_same_from_the_same_seed(case: Case) -> None:
-    """Two trainings with the same generator give the same quality, whatever the global generators are at."""
+    """Two trainings with the same generator give the same quality, whatever the state of the global generators."""
     test = _material(case)[2]
     first = case.plugin.quality(_trained(case)[0], test)
     second = case.plugin.quality(_trained_again(case), test)
@@ -98,20 +98,20 @@ def learns_the_same_from_the_same_seed(case: Case) -> None:
         assert torch.allclose(values, second[name], atol=1e-5), f"'{name}' differs between two trainings of one seed"
 
 
-def learns_on_the_datas_device(case: Case) -> None:
-    """learn makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
+def learns_on_the_device_of_its_data(case: Case) -> None:
+    """learn creates every tensor on its data's device, none on the processor by default."""
     _trained_again(case)
 
 
-def works_on_the_datas_device(case: Case) -> None:
-    """model, loss and its gradient, quality, prior, view and generate make every tensor on their data's device."""
+def works_on_the_device_of_its_data(case: Case) -> None:
+    """model, loss and its gradient, quality, prior, view and generate create every tensor on their data's device."""
     plugin, few, model = case.plugin, _few(case), _model(case)
 
     def descend() -> None:
-        given = few.signal.clone().requires_grad_()
-        loss = plugin.loss(model, few.with_signal(given)).sum()
+        signal = few.signal.clone().requires_grad_()
+        loss = plugin.loss(model, few.with_signal(signal)).sum()
         if loss.requires_grad:
-            torch.autograd.grad(loss, given, allow_unused=True)
+            torch.autograd.grad(loss, signal, allow_unused=True)
 
     def rng() -> Generator:
         return Generator().manual_seed(0)
@@ -126,19 +126,19 @@ def works_on_the_datas_device(case: Case) -> None:
     }
     for name, call in calls.items():
         if name in ("model", "loss", "quality") or plugin.implements(name):
-            with elsewhere(plugin, name):
+            with require_data_device(plugin, name):
                 call()
-    moved: list[Any] = []
+    calls_of_to: list[Any] = []
     real = nn.Module.to
 
     def moves(network: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        moved.append((args, kwargs))
+        calls_of_to.append((args, kwargs))
         return real(network, *args, **kwargs)
 
     with mock.patch.object(nn.Module, "to", moves):
         plugin.model(few, rng())
-    assert any(few.device in (*args, *kwargs.values()) for args, kwargs in moved), (
-        "model never moves its network to the data's device: .to(like.device)"
+    assert any(few.device in (*args, *kwargs.values()) for args, kwargs in calls_of_to), (
+        "model never moves its network to the data's device, expected a call of .to(like.device)"
     )
 
 
@@ -153,14 +153,15 @@ def logs_its_training(case: Case) -> None:
 
 
 def takes_as_many_steps_of_a_part(case: Case) -> None:
-    """learn takes as many optimiser steps of a part of a set as of the whole: it counts `epoch_items`, not items."""
+    """learn takes as many optimiser steps for a part of a set as for the whole: it counts `epoch_items`, not items."""
     train = _material(case)[0]
     part = dataclasses.replace(train.select(range((len(train) + 1) // 2)), whole=len(train))
-    steps = [_trained(case)[2], _learnt(case, part)[2]]
+    steps = [_trained(case)[2], _train(case, part)[2]]
     if not any(steps):
-        raise Skipped("it uses no optimiser of torch, whose steps could be counted")
+        raise Skipped("it uses no optimiser of torch, so its steps cannot be counted")
     assert steps[0] == steps[1], (
-        f"{steps[0]} steps of {len(train)} items, {steps[1]} of {len(part)} of them: an epoch has `train.epoch_items`"
+        f"{steps[0]} steps for {len(train)} items, but {steps[1]} for {len(part)} of them, expected as many: "
+        f"count `train.epoch_items` items an epoch"
     )
 
 
@@ -180,19 +181,19 @@ def augments_each_batch(case: Case) -> None:
         assert isinstance(rng, Generator), f"augment was given {type(rng).__name__}, expected the generator"
         assert isinstance(model, nn.Module), f"augment was given {type(model).__name__}, expected the model"
     else:
-        raise AssertionError("learn never called the augment that it was given: adaptations could not reach it")
+        raise AssertionError("learn never called `augment`, expected a call for every batch, for adaptations to work")
 
 
 def generates(case: Case) -> None:
-    """generate gives valid new data, as many items as asked for."""
+    """generate returns valid new data, as many items as requested."""
     few = _few(case)
     samples = case.plugin.generate(_trained(case)[0], few, Generator().manual_seed(0))
-    assert len(samples) == len(few), f"{len(samples)} items for {len(few)}"
+    assert len(samples) == len(few), f"generate returned {len(samples)} items, expected {len(few)}"
     valid(samples, "generated")
 
 
 def names_its_validity_checks(case: Case) -> None:
-    """validity gives `ValidityCheck`s for the two arms' mean qualities, and clean data passes them."""
+    """validity returns `ValidityCheck`s for the mean qualities of two arms, and clean data passes them."""
     train, _, test = _material(case)
     models = (_trained(case)[0], _untrained(case, train))
     means = [{name: float(v.mean()) for name, v in case.plugin.quality(model, test).items()} for model in models]
@@ -202,7 +203,7 @@ def names_its_validity_checks(case: Case) -> None:
 
 
 def views_what_it_reads(case: Case) -> None:
-    """view gives int64 rows, the item first; the same set gives the same rows, and half of it those of that half."""
+    """view returns int64 rows whose first column is the item; the rows of an item do not depend on the other items."""
     few = _few(case)
     rows = case.plugin.view(few)
     assert rows.dtype == torch.int64, f"view gave {rows.dtype}, expected torch.int64"
@@ -210,7 +211,9 @@ def views_what_it_reads(case: Case) -> None:
     items = rows[:, 0].unique().tolist()
     assert items == list(range(len(few))), f"the first column names items {items}, expected 0..{len(few) - 1}"
     first = case.plugin.view(few.select([0]))
-    assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, "an item alone is read in another way"
+    assert view_change(rows[rows[:, 0] == 0], first, 1).item() == 0.0, (
+        "view gives an item other rows when it is alone in a set, expected the same"
+    )
 
 
 class _Reached(Exception):
@@ -218,7 +221,7 @@ class _Reached(Exception):
 
 
 def _untrained(case: Case, train: Data) -> nn.Module:
-    """The untrained arm of the score: the model as it comes, or what counting symbols makes of it."""
+    """Return the untrained arm of the score: the initial model, or the `prior` where there is one."""
     model: nn.Module = case.plugin.model(train, Generator().manual_seed(0))
     if case.plugin.implements("prior"):
         case.plugin.prior(model, train)
@@ -226,8 +229,8 @@ def _untrained(case: Case, train: Data) -> nn.Module:
 
 
 def _material(case: Case) -> tuple[Data, Data, Data]:
-    """Train, validation and test set: of the data set that the attacker names, or made by code."""
-    return case.once("material", lambda: _loaded(case))  # type: ignore[no-any-return]
+    """Return train, validation and test sets of the data set that the attacker names, else generated ones."""
+    return case.cached("material", lambda: _loaded(case))  # type: ignore[no-any-return]
 
 
 def _loaded(case: Case) -> tuple[Data, Data, Data]:
@@ -235,8 +238,8 @@ def _loaded(case: Case) -> tuple[Data, Data, Data]:
     if not name:
         return sets.material(case.domain)
     fields = {item.name for item in dataclasses.fields(plugins.load("datasets", name))}
-    given = {"domain": case.domain} if "domain" in fields else {}
-    dataset = plugins.build("datasets", name, given, preset="smoke")
+    parameters = {"domain": case.domain} if "domain" in fields else {}
+    dataset = plugins.build("datasets", name, parameters, preset="smoke")
     try:
         return dataset.load("train"), dataset.load("validation"), dataset.load("test")
     except BenchError as error:
@@ -249,43 +252,49 @@ def _few(case: Case) -> Data:
 
 
 def _model(case: Case) -> nn.Module:
-    """The untrained model, without dropout."""
-    return case.once("model", lambda: _made(case)).eval()  # type: ignore[no-any-return]
+    """Return the untrained model in evaluation mode."""
+    return case.cached("model", lambda: _build_model(case)).eval()  # type: ignore[no-any-return]
 
 
-def _made(case: Case) -> nn.Module:
+def _build_model(case: Case) -> nn.Module:
+    """Build the untrained model; skip the check where that is impossible here."""
     try:
         return case.plugin.model(_few(case), Generator().manual_seed(0))  # type: ignore[no-any-return]
     except BenchError as error:
-        raise Skipped(f"its model cannot be made here: {error}") from error
+        raise Skipped(f"its model cannot be built here: {error}") from error
 
 
 def _trained(case: Case) -> tuple[nn.Module, list[Epoch], int]:
     _model(case)
-    return case.once("trained", lambda: _learnt(case))  # type: ignore[no-any-return]
+    return case.cached("trained", lambda: _train(case))  # type: ignore[no-any-return]
 
 
 def _trained_again(case: Case) -> nn.Module:
-    """A second training by the same generator, all else elsewhere: global generators, the network, the device."""
+    """Train again with the same generator, other global states, no network and another default device."""
 
     def learn() -> nn.Module:
-        with global_generators_elsewhere(), global_generators_unmoved(), offline(), elsewhere(case.plugin, "learn"):
-            return _learnt(case)[0]  # type: ignore[no-any-return]
+        with (
+            global_generators_elsewhere(),
+            global_generators_unmoved(),
+            offline(),
+            require_data_device(case.plugin, "learn"),
+        ):
+            return _train(case)[0]  # type: ignore[no-any-return]
 
     _model(case)
-    return case.once("trained again", learn)  # type: ignore[no-any-return]
+    return case.cached("trained again", learn)  # type: ignore[no-any-return]
 
 
-def _learnt(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], int]:
-    """A training: the model, what it logged, and how many steps optimisers took."""
+def _train(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], int]:
+    """Train the attacker; return the model, its logged epochs, and the number of optimiser steps."""
     from torch.optim import optimizer
 
     lines: list[Epoch] = []
     steps: list[Any] = []
-    whole, validation, _ = _material(case)
-    handle = optimizer.register_optimizer_step_post_hook(lambda *given: steps.append(None))
+    full_set, validation, _ = _material(case)
+    handle = optimizer.register_optimizer_step_post_hook(lambda *arguments: steps.append(None))
     try:
-        model = case.plugin.learn(train or whole, validation, Generator().manual_seed(0), log=lines.append)
+        model = case.plugin.learn(train or full_set, validation, Generator().manual_seed(0), log=lines.append)
     finally:
         handle.remove()
     return model, lines, len(steps)
@@ -294,7 +303,7 @@ def _learnt(case: Case, train: Data | None = None) -> tuple[Any, list[Epoch], in
 SLOW = (
     learns_clean_data,
     learns_the_same_from_the_same_seed,
-    learns_on_the_datas_device,
+    learns_on_the_device_of_its_data,
     logs_its_training,
     takes_as_many_steps_of_a_part,
     augments_each_batch,
@@ -307,14 +316,14 @@ CHECKS = (
     loss_can_be_descended,
     builds_by_the_generator_alone,
     quality_is_one_number_an_item,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
     *SLOW,
     views_what_it_reads,
 )
 
 
 def _reads_loudness(case: Case) -> bool:
-    """Whether what the attacker says it reads depends on how loud it is."""
+    """Return whether what the attacker reads, by its view, depends on the loudness."""
     few = _few(case)
     if not case.plugin.implements("view"):
         return True

@@ -1,4 +1,4 @@
-"""What the checks share: a plugin under test, the comparison of sets, and watches over randomness and the network."""
+"""Shared parts of the checks: a plugin under test, comparisons of sets, guards of global randomness and the network."""
 
 from __future__ import annotations
 
@@ -19,59 +19,104 @@ from bench.api import Data
 from bench.errors import DataError
 from bench.vocabulary import DomainName, Kind, PerDomain
 
-STANDARD_ERRORS = 3.0  # by how many of them a trained attacker must beat the untrained one
+STANDARD_ERRORS = 3.0  # by which a trained attacker must exceed the untrained one
 _TENSORS: PerDomain[tuple[str, ...]] = PerDomain(audio=("audio",), midi=("velocity", "onset"))
-_SOUND = ("audio", "stems", "stem_names", "velocity", "onset")  # what protecting changes; all else stays
+_SOUND = ("audio", "stems", "stem_names", "velocity", "onset")  # the fields that protection may change
 
 
 Function = Callable[["Case"], None]  # a check
 
 
 class Skipped(Exception):
-    """A check that cannot be made here, and why."""
+    """The check cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One plugin in one domain, and what its checks have made so far."""
+    """One plugin in one domain, and the cached results of its checks."""
 
     kind: Kind
     plugin: Any
     domain: DomainName = "audio"
-    kept: dict[str, Any] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
 
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first call only; its error is kept too."""
-        if name not in self.kept:
+    def cached(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return a value that is computed at the first call only; an error is cached too.
+
+        Args:
+            name: The key in the cache.
+            make: Computes the value.
+
+        Returns:
+            The value.
+
+        Raises:
+            Exception: What `make` raised.
+        """
+        if name not in self.cache:
             try:
-                self.kept[name] = (make(), None)
+                self.cache[name] = (make(), None)
             except Exception as error:
-                self.kept[name] = (None, error)
-        value, failure = self.kept[name]
+                self.cache[name] = (None, error)
+        value, failure = self.cache[name]
         if failure is not None:
             raise failure
         return value
 
 
 def energy(data: Tensor) -> Tensor:
-    """[item]"""
+    """Return the sum of squares of each item.
+
+    Args:
+        data: [item, ...].
+
+    Returns:
+        [item].
+    """
     return data.square().flatten(1).sum(1)
 
 
-def sounds(one: Data, other: Data) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """The tensors of sound in two sets of one kind, side by side."""
-    for name in _TENSORS.of(one):
-        yield name, getattr(one, name), getattr(other, name)
+def sounds(first: Data, second: Data) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the signal tensors of two sets of one kind, pairwise.
+
+    Args:
+        first: A set.
+        second: A set of the same kind.
+
+    Returns:
+        An iterator over (field name, tensor of the first, tensor of the second).
+    """
+    for name in _TENSORS.of(first):
+        yield name, getattr(first, name), getattr(second, name)
 
 
-def same_bits(one: Data, other: Data, sentence: str) -> None:
-    assert one.ids == other.ids, f"{sentence}: other ids"
-    for name, a, b in sounds(one, other):
+def same_bits(first: Data, second: Data, sentence: str) -> None:
+    """Require that two sets have the same ids and bit-identical signals.
+
+    Args:
+        first: A set.
+        second: A set of the same kind.
+        sentence: The beginning of the error.
+
+    Raises:
+        AssertionError: They differ.
+    """
+    assert first.ids == second.ids, f"{sentence}: other ids"
+    for name, a, b in sounds(first, second):
         assert torch.equal(a, b), f"{sentence}: {name} differs"
 
 
 def same_set(before: Data, after: Data, leaving: tuple[str, ...] = ()) -> None:
-    """All but the sound is as it was."""
+    """Require that all fields but the signal are unchanged.
+
+    Args:
+        before: The original set.
+        after: The changed set.
+        leaving: Further fields that may change.
+
+    Raises:
+        AssertionError: A field differs.
+    """
     assert type(after) is type(before), f"{type(before).__name__} became {type(after).__name__}"
     for item in dataclasses.fields(before):
         if item.name in (*_SOUND, *leaving):
@@ -79,18 +124,36 @@ def same_set(before: Data, after: Data, leaving: tuple[str, ...] = ()) -> None:
         old, new = getattr(before, item.name), getattr(after, item.name)
         tensors = isinstance(old, Tensor) and isinstance(new, Tensor)
         equal = torch.equal(old, new) if tensors else old is new or old == new
-        assert equal, f"{item.name} was {old}, is {new}"
+        assert equal, f"{item.name} is {new}, expected {old}"
 
 
-def valid(data: Data, what: str) -> None:
+def valid(data: Data, name: str) -> None:
+    """Require that a set passes its own `check`.
+
+    Args:
+        data: The set.
+        name: Its name in the error.
+
+    Raises:
+        AssertionError: It does not.
+    """
     try:
-        data.check(what)
+        data.check(name)
     except DataError as error:
         raise AssertionError(str(error)) from error
 
 
 def better(trained: Mapping[str, Tensor], untrained: Mapping[str, Tensor], test: Data) -> None:
-    """The first metric's mean rose by more than 3 standard errors; items of one group count as one."""
+    """Require that the first metric's mean rose by more than 3 standard errors; items of one group count as one.
+
+    Args:
+        trained: Metric -> [item] of the trained model.
+        untrained: The same of the untrained one.
+        test: The set that was evaluated.
+
+    Raises:
+        AssertionError: It did not.
+    """
     name = next(iter(trained))
     risen = (trained[name] - untrained[name]).double().cpu()
     groups = sorted(set(test.groups))
@@ -105,16 +168,27 @@ def better(trained: Mapping[str, Tensor], untrained: Mapping[str, Tensor], test:
 
 @contextlib.contextmanager
 def global_generators_unmoved() -> Iterator[None]:
-    """The block draws from none of the global generators, nor seeds them."""
+    """Require that the block neither draws from nor seeds the global generators.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        AssertionError: One of them changed.
+    """
     before = _global_state()
     yield
-    moved = [name for name, state in _global_state().items() if state != before[name]]
-    assert not moved, f"moved the global generator of {', '.join(moved)}: use the generator that is handed in"
+    changed = [name for name, state in _global_state().items() if state != before[name]]
+    assert not changed, f"it changed the global generator of {', '.join(changed)}: use the generator that it is given"
 
 
 @contextlib.contextmanager
 def global_generators_elsewhere() -> Iterator[None]:
-    """Inside the block, the global generators are at another state; afterwards they are back."""
+    """Give the global generators another state inside the block, and restore them afterwards.
+
+    Returns:
+        A context manager.
+    """
     states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
     torch.rand(7)
     numpy.random.rand(7)
@@ -129,7 +203,14 @@ def global_generators_elsewhere() -> Iterator[None]:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Inside the block, connections and name look-ups are refused, and asking for one fails the check."""
+    """Refuse connections and name look-ups inside the block, and fail the check if one was attempted.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        AssertionError: The network was used.
+    """
     hosts: list[str] = []
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
@@ -143,7 +224,7 @@ def offline() -> Iterator[None]:
         try:
             yield
         finally:
-            assert not hosts, f"asked the network for {hosts[0]}"
+            assert not hosts, f"it tried to connect to {hosts[0]}, expected no use of the network"
 
 
 def _global_state() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks of a data set: valid splits that share nothing, the same at every load, and a card."""
+"""Checks of a data set: valid splits without common groups, reproducible loading, and a card."""
 
 from __future__ import annotations
 
@@ -26,39 +26,41 @@ from bench.api.sets import SETS
 from bench.errors import BenchError
 
 SPLITS = ("train", "validation", "test")
-PLACEHOLDER = "TODO"  # what `bench new` writes where an author must
-CARD = ("licence", "citation", "splits", "checksums")  # what a card must at least say
+PLACEHOLDER = "TODO"  # written by `bench new` where the author must fill in
+CARD = ("licence", "citation", "splits", "checksums")  # required keys of a card
 
 
 def splits_are_valid(case: Case) -> None:
-    """Each split has items of one kind, in range, silent in the padding, and none of them is silence alone."""
+    """Each split has items of one kind, in range, silent in the padding, and no item is silent throughout."""
     for split in SPLITS:
         data = _split(case, split)
         kind = SETS[case.domain]
         assert isinstance(data, kind), f"{split} is {type(data).__name__}, expected {kind.__name__}"
         valid(data, split)
         silent = [data.ids[i] for i in (energy(data.signal) == 0).nonzero().flatten().tolist()]
-        assert not silent, f"{split}: '{silent[0]}' is silent"
+        assert not silent, f"{split}: item '{silent[0]}' is silent, expected sound"
 
 
 def splits_share_no_group(case: Case) -> None:
     """No song, piece or speaker is in two splits, and no id either."""
-    seen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split in SPLITS:
         data = _split(case, split)
         for name in {*data.groups, *(f"id {name}" for name in data.ids)}:
-            assert name not in seen, f"'{name}' is in {seen[name]} and in {split}"
-        seen |= dict.fromkeys({*data.groups, *(f"id {name}" for name in data.ids)}, split)
+            assert name not in split_of, f"'{name}' is in {split_of[name]} and in {split}, expected it in one split"
+        split_of |= dict.fromkeys({*data.groups, *(f"id {name}" for name in data.ids)}, split)
 
 
 def splits_are_alike(case: Case) -> None:
-    """Same rate, channels, classes, tracks and resolution in all splits; training shows every class."""
+    """All splits have the same rate, channels, classes, tracks and resolution; the training set has items of every
+    class.
+    """
     train = _split(case, "train")
     for split in SPLITS:
         data = _split(case, split)
         for name in ("rate", "classes", "programs", "steps_per_beat", "beats_per_bar", "lowest", "stem_names"):
             expected, value = getattr(train, name, None), getattr(data, name, None)
-            assert expected == value, f"{name} is {value} in {split}, {expected} in train"
+            assert expected == value, f"{name} is {value} in {split}, expected {expected} as in train"
         assert data.signal.shape[1] == train.signal.shape[1], f"{split} has other channels or tracks than train"
     if train.labels is not None:
         absent = set(range(len(train.classes))) - set(train.labels.tolist())
@@ -66,16 +68,16 @@ def splits_are_alike(case: Case) -> None:
 
 
 def loads_the_same_twice(case: Case) -> None:
-    """load gives the same bits again, and leaves the global generators alone."""
+    """load gives the same bits again, and does not use the global generators."""
     first = _split(case, "train")
     with global_generators_elsewhere(), global_generators_unmoved():
-        again = _of_domain(case).load("train")
-    same_set(first, again)
-    same_bits(first, again, "load gave other bits the second time")
+        second = _of_domain(case).load("train")
+    same_set(first, second)
+    same_bits(first, second, "load gave other bits the second time")
 
 
 def refuses_an_unknown_split(case: Case) -> None:
-    """load of a split that does not exist raises a `DataError` of one line that names it."""
+    """load raises a `DataError` of one line that names the split if it does not exist."""
     _split(case, "train")
     advice = "expected a DataError, such as bench.errors.unknown('split', split, SPLITS) makes"
     try:
@@ -91,16 +93,19 @@ def refuses_an_unknown_split(case: Case) -> None:
 
 
 def has_a_card(case: Case) -> None:
-    """NAME.toml beside the plugin states licence, citation, splits and checksums, each filled in."""
+    """NAME.toml beside the plugin states licence, citation, splits and checksums, without placeholders."""
     name, card = _card(case)
     missing = [key for key in CARD if key not in card]
     assert not missing, f"{name} lacks {', '.join(missing)}"
     blank = [key for key, value in _texts(card) if not value.strip() or value.strip().upper().startswith(PLACEHOLDER)]
-    assert not blank, f"{name}: {', '.join(blank)} {'is' if len(blank) == 1 else 'are'} not filled in: say what holds"
+    assert not blank, (
+        f"{name}: {', '.join(blank)} {'is' if len(blank) == 1 else 'are'} not filled in, "
+        f"expected values in place of {PLACEHOLDER}"
+    )
 
 
 def its_card_counts_what_is_there(case: Case) -> None:
-    """Where the card states sizes for this budget and domain, the splits have so many items, groups and seconds."""
+    """The sizes that the card states for this preset and domain are those of the splits: items, groups and seconds."""
     if not _card_file(case).is_file():
         raise Skipped("it has no card")
     name, card = _card(case)
@@ -117,45 +122,45 @@ def its_card_counts_what_is_there(case: Case) -> None:
 
 
 def _card(case: Case) -> tuple[str, dict[str, Any]]:
-    """The card's file name and its content."""
+    """Return the card's file name and its content."""
     card = _card_file(case)
     assert card.is_file(), f"no card '{card.name}' beside '{file_of(case.plugin).name}'"
     try:
         return card.name, tomllib.loads(card.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise AssertionError(f"{card.name} is no TOML: {error}") from error
+        raise AssertionError(f"{card.name} is not valid TOML: {error}") from error
 
 
 def _card_file(case: Case) -> Path:
-    """Where the card of a plugin's file or folder lies."""
+    """Return the path of the card of a plugin's file or folder."""
     file = file_of(case.plugin)
     return (file.parent if file.name == "__init__.py" else file).with_suffix(".toml")
 
 
-def _texts(card: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """(key, text) of every text in a card."""
+def _texts(card: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of every text in a card."""
     for key, value in card.items():
         if isinstance(value, str):
-            yield before + key, value
+            yield prefix + key, value
         elif isinstance(value, Mapping):
-            yield from _texts(value, f"{before}{key}.")
+            yield from _texts(value, f"{prefix}{key}.")
 
 
 def _is_of(case: Case, size: Mapping[str, Any]) -> bool:
-    """Whether a line of a card's sizes is of the plugin as it was built, in the domain under test."""
+    """Return whether an entry of a card's sizes is for the plugin as it is configured, in the domain under test."""
     name, cls = type(case.plugin).__name__, type(case.plugin)
     values = plugins.parameters("datasets", name, cls, preset=size["preset"])
-    built = plugins.from_parameters("datasets", name, cls, values)
-    same = dataclasses.asdict(built) | {"domain": ""} == dataclasses.asdict(case.plugin) | {"domain": ""}
+    listed = plugins.from_parameters("datasets", name, cls, values)
+    same = dataclasses.asdict(listed) | {"domain": ""} == dataclasses.asdict(case.plugin) | {"domain": ""}
     return same and size.get("domain", case.domain) == case.domain and size["split"] in SPLITS
 
 
 def _split(case: Case, split: str) -> Data:
-    return case.once(split, lambda: _loaded(case, split))  # type: ignore[no-any-return]
+    return case.cached(split, lambda: _loaded(case, split))  # type: ignore[no-any-return]
 
 
 def _of_domain(case: Case) -> Any:
-    """The plugin set to the domain under test, where it has a field for it."""
+    """Return the plugin set to the domain under test, where it has a field for it."""
     fields = {item.name for item in dataclasses.fields(case.plugin)}
     return dataclasses.replace(case.plugin, domain=case.domain) if "domain" in fields else case.plugin
 
@@ -164,7 +169,7 @@ def _loaded(case: Case, split: str) -> Data:
     try:
         return _of_domain(case).load(split)  # type: ignore[no-any-return]
     except BenchError as error:
-        raise Skipped(f"it cannot be loaded here: {error}") from error
+        raise Skipped(f"its data cannot be loaded here: {error}") from error
 
 
 CHECKS = (

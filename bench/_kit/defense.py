@@ -1,4 +1,4 @@
-"""Checks of a defense: what it must keep, where its noise must not be, and what it may depend on."""
+"""Checks of a defense: what it must preserve, where it may add noise, and what its result may depend on."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from bench._kit.case import (
     sounds,
     valid,
 )
-from bench._kit.device import elsewhere
+from bench._kit.device import require_data_device
 from bench.api import Clips, Data, Defense, Knowledge
 from bench.errors import BenchError
 from bench.vocabulary import PerDomain
 
 
 def keeps_the_set(case: Case) -> None:
-    """Same ids, groups, labels, lengths and rate; same shape, type and device; detached from any graph."""
+    """Ids, groups, labels, lengths and rate are unchanged; signals keep shape, type and device, and have no
+    gradient.
+    """
     clean, protected = _pair(case)
     same_set(clean, protected)
     for name, before, after in sounds(clean, protected):
         assert after.shape == before.shape, f"{name} has shape {tuple(after.shape)}, expected {tuple(before.shape)}"
         assert after.dtype == before.dtype, f"{name} is {after.dtype}, expected {before.dtype}"
         assert after.device == before.device, f"{name} is on {after.device}, expected {before.device}"
-        assert not after.requires_grad, f"{name} still requires a gradient, expected it detached"
+        assert not after.requires_grad, f"{name} requires a gradient, expected a detached tensor"
 
 
 def stays_in_range(case: Case) -> None:
@@ -44,21 +46,23 @@ def stays_in_range(case: Case) -> None:
 
 
 def leaves_the_padding_silent(case: Case) -> None:
-    """Nothing sounds after a clip's length: noise there would give the clip away and cost no audibility."""
+    """Nothing sounds after a clip's length: noise there would mark the clip as protected without being counted as
+    audible.
+    """
     protected = _pair(case)[1]
-    outside = protected.signal * ~protected.support
-    assert not outside.any(), f"up to {float(outside.abs().max()):.2g} in the padding, expected silence"
+    padding = protected.signal * ~protected.support
+    assert not padding.any(), f"the padding has samples up to {float(padding.abs().max()):.2g}, expected silence"
 
 
 def leaves_its_input_alone(case: Case) -> None:
-    """The set that is handed in is not changed in place."""
+    """The given set is not changed in place."""
     data = sets.example(case.domain)
     _protected(case, data)
     same_bits(sets.example(case.domain), data, "protect changed the set that it was given")
 
 
 def same_seed_same_bits(case: Case) -> None:
-    """The generator handed in is the only source of randomness: whatever the global ones are at."""
+    """The result depends on the given generator alone, not on the global ones."""
     first = _pair(case)[1]
     with global_generators_elsewhere():
         second = _protected(case, sets.example(case.domain))
@@ -66,7 +70,7 @@ def same_seed_same_bits(case: Case) -> None:
 
 
 def other_seed_other_bits(case: Case) -> None:
-    """Another seed gives other noise, unless `deterministic = True`, which says that it gives the same."""
+    """Another seed gives other noise, or the same if `deterministic = True`."""
     first = _pair(case)[1]
     second = _protected(case, sets.example(case.domain), seed=1)
     if case.plugin.deterministic or _does_nothing(case.plugin):
@@ -77,44 +81,44 @@ def other_seed_other_bits(case: Case) -> None:
 
 
 def leaves_global_generators_alone(case: Case) -> None:
-    """torch's, NumPy's and Python's global random states are the same before and after."""
+    """The global random states of torch, NumPy and Python are unchanged."""
     with global_generators_unmoved():
         _protected(case, sets.example(case.domain))
 
 
 def needs_no_network(case: Case) -> None:
-    """Nothing is asked of the network: weights and data are fetched beforehand, by the user's command."""
+    """The network is not used: weights and data are fetched beforehand, by a command of the user."""
     with offline():
         _protected(case, sets.example(case.domain))
 
 
 def takes_one(case: Case) -> None:
-    """A set of one clip is protected: a lone musician has no more."""
+    """A set of one clip is protected, such as a single recording of a musician."""
     _takes(case, "one")
 
 
 def takes_stereo(case: Case) -> None:
-    """Two channels at 44.1 kHz are protected; of rolls, a single track."""
+    """Two channels at 44.1 kHz are protected; for rolls, a single track."""
     _takes(case, "stereo")
 
 
 def takes_a_short_clip(case: Case) -> None:
-    """A tenth of a second is protected; of rolls, one bar."""
+    """A clip of a tenth of a second is protected; for rolls, one bar."""
     _takes(case, "short")
 
 
 def takes_silence(case: Case) -> None:
-    """A set without a sound is protected, without NaN."""
+    """A silent set is protected, without NaN."""
     _takes(case, "silent")
 
 
 def takes_full_scale(case: Case) -> None:
-    """A set that peaks at full scale is protected within -1..1: mastered music does."""
+    """A set that peaks at full scale, as mastered music does, is protected within -1..1."""
     _takes(case, "full scale")
 
 
 def takes_unlabelled(case: Case) -> None:
-    """A set without labels is protected, or refused by a `DataError` of one line: a lone file has none."""
+    """A set without labels, such as a single file, is protected or refused by a `DataError` of one line."""
     try:
         _takes(case, "unlabelled")
     except BenchError as error:
@@ -127,37 +131,44 @@ def takes_unlabelled(case: Case) -> None:
 
 
 def stems_still_add_up(case: Case) -> None:
-    """Stems that come back add up to the protected recording; a defense may also drop them."""
+    """Stems that are returned add up to the protected recording; a defense may also drop them."""
     clean = sets.example(case.domain, "stems")
     protected = _protected(case, clean)
     assert isinstance(protected, Clips)
     same_set(clean, protected)
     valid(protected, "stems")
     if protected.stems is not None:
-        apart = float((protected.stems.sum(1) - protected.audio).abs().max())
-        assert apart < 1e-4, f"the stems add up to something {apart:.2g} away from the protected recording"
+        difference = float((protected.stems.sum(1) - protected.audio).abs().max())
+        assert difference < 1e-4, (
+            f"the sum of the stems differs from the protected recording by {difference:.2g}, expected less than 1e-4"
+        )
 
 
 def depends_on_its_own_clip_only(case: Case) -> None:
-    """A clip's noise is the same beside other clips, unless `joint = True`."""
+    """A clip's noise does not depend on the other clips of the set, unless `joint = True`."""
     clean, protected = _pair(case)
-    others = (torch.arange(len(clean)) > 0).view(-1, 1, 1, *[1] * (clean.signal.dim() - 3))
-    changed = clean.with_signal(torch.where(others, clean.signal * 0.5, clean.signal))
-    apart = (_protected(case, changed).signal[0] - protected.signal[0]).abs().max()
-    assert apart < 1e-4, f"the first clip came out {float(apart):.2g} apart when only the other clips were changed"
+    is_other = (torch.arange(len(clean)) > 0).view(-1, 1, 1, *[1] * (clean.signal.dim() - 3))
+    changed = clean.with_signal(torch.where(is_other, clean.signal * 0.5, clean.signal))
+    difference = (_protected(case, changed).signal[0] - protected.signal[0]).abs().max()
+    assert difference < 1e-4, (
+        f"the first clip changed by {float(difference):.2g} when only other clips were changed, expected no change: "
+        "declare joint = True if that is meant"
+    )
 
 
 def keeps_each_clip_in_its_place(case: Case) -> None:
-    """Every protected clip is more like its own clean clip than like any other: nothing was shuffled on the way."""
+    """Every protected clip resembles its own clean clip more than any other: the order is unchanged."""
     clean, protected = _pair(case)
-    likeness = _timbre(protected) @ _timbre(clean).T
-    nearest = likeness.argmax(1)
+    similarity = _timbre(protected) @ _timbre(clean).T
+    nearest = similarity.argmax(1)
     wrong = (nearest != torch.arange(len(clean))).nonzero().flatten().tolist()
-    assert not wrong, f"protected clip {wrong[0]} is most like clean clip {int(nearest[wrong[0]])}"
+    assert not wrong, (
+        f"protected clip {wrong[0]} is most similar to clean clip {int(nearest[wrong[0]])}, expected its own"
+    )
 
 
 def stays_within_epsilon(case: Case) -> None:
-    """|noise| <= epsilon everywhere: a parameter of that name is a promise."""
+    """|noise| <= epsilon everywhere, for a defense with a parameter of that name."""
     epsilon = case.plugin.epsilon
     clean, protected = _pair(case)
     loudest = float((protected.signal - clean.signal).abs().max())
@@ -165,34 +176,34 @@ def stays_within_epsilon(case: Case) -> None:
 
 
 def changes_what_an_attacker_reads(case: Case) -> None:
-    """The noise is not nothing, in any clip; the clean control changes nothing at all."""
+    """Every clip is changed; the clean control changes none."""
     clean, protected = _pair(case)
     changed = torch.stack([(a != b).flatten(1).any(1) for _, a, b in sounds(clean, protected)]).any(0)
     if _does_nothing(case.plugin):
-        assert not changed.any(), "control = 'clean', yet it changes the data"
+        assert not changed.any(), "control = 'clean', but it changes the data: expected none changed"
     else:
-        still = [clean.ids[i] for i in (~changed).nonzero().flatten().tolist()]
-        assert not still, f"clip '{still[0]}' came back as it was: an attacker reads the same"
+        unchanged = [clean.ids[i] for i in (~changed).nonzero().flatten().tolist()]
+        assert not unchanged, f"clip '{unchanged[0]}' is unchanged, expected every clip to be changed"
 
 
 def matches_its_reference(case: Case) -> None:
-    """A matched control has its reference's signal-to-noise ratio, clip by clip, within 0.5 dB."""
+    """A matched control has the signal-to-noise ratio of its reference, clip by clip, within 0.5 dB."""
     clean, protected = _pair(case)
     decibels = [10 * torch.log10(energy(x.signal - clean.signal)) for x in (_reference(clean), protected)]
-    apart = float((decibels[0] - decibels[1]).abs().max())
-    assert apart <= 0.5, f"its noise is {apart:.2f} dB away from the reference's, expected at most 0.5"
+    difference = float((decibels[0] - decibels[1]).abs().max())
+    assert difference <= 0.5, f"its noise differs by {difference:.2f} dB from the reference's, expected at most 0.5"
 
 
 def _protected(case: Case, data: Data, seed: int = 0) -> Data:
-    """What the defense makes of a set, with all the knowledge that a defense may be handed."""
+    """Protect a set, with all the knowledge that a defense may get."""
     knowledge = Knowledge("white-box", surrogates=(sets.Reader(),), reference=_reference(data))
     protected: Data = case.plugin.protect(data, knowledge, Generator().manual_seed(seed))
     return protected
 
 
 def _pair(case: Case) -> tuple[Data, Data]:
-    """The example set, and what the defense makes of it."""
-    protected = case.once("protected", lambda: _protected(case, sets.example(case.domain)))
+    """Return the example set and its protected version."""
+    protected = case.cached("protected", lambda: _protected(case, sets.example(case.domain)))
     return sets.example(case.domain), protected
 
 
@@ -200,7 +211,8 @@ def _takes(case: Case, name: str) -> None:
     clean = sets.example(case.domain, name)
     protected = _protected(case, clean)
     same_set(clean, protected)
-    assert protected.signal.shape == clean.signal.shape, f"gave shape {tuple(protected.signal.shape)}"
+    shape, expected = tuple(protected.signal.shape), tuple(clean.signal.shape)
+    assert shape == expected, f"the protected set has shape {shape}, expected {expected}"
     valid(protected, name)
 
 
@@ -209,7 +221,7 @@ def _does_nothing(plugin: Defense[Any]) -> bool:
 
 
 def _reference(data: Data) -> Data:
-    """A protected set for matched controls to be as audible as: clips at some 20 dB, rolls with softer notes."""
+    """Return a protected set as the reference of matched controls: clips at some 20 dB, rolls with softer notes."""
     wave = (
         torch.linspace(0, 997.0, data.signal.shape[2], device=data.device)
         .sin()
@@ -219,7 +231,7 @@ def _reference(data: Data) -> Data:
 
 
 def _timbre(data: Data) -> Tensor:
-    """[item, feature], unit length: what an item sounds like on the whole, whatever was added or moved about in it."""
+    """Return a unit vector of each item's overall timbre, [item, feature], insensitive to noise and time shifts."""
     feature = _TIMBRE.of(data)(data)
     return torch.nn.functional.normalize(feature - feature.mean(0), dim=1)
 
@@ -229,11 +241,11 @@ _TIMBRE: PerDomain[Callable[[Any], Tensor]] = PerDomain(
 )
 
 
-def works_on_the_datas_device(case: Case) -> None:
-    """protect makes every tensor on its data's device: none is left on the processor when the data is elsewhere."""
+def works_on_the_device_of_its_data(case: Case) -> None:
+    """protect creates every tensor on its data's device, none on the processor by default."""
     for name in ("several", "stems") if case.domain == "audio" else ("several",):
         data = sets.example(case.domain, name)
-        with elsewhere(case.plugin, "protect"):
+        with require_data_device(case.plugin, "protect"):
             _protected(case, data)
 
 
@@ -258,7 +270,7 @@ CHECKS = (
     stays_within_epsilon,
     changes_what_an_attacker_reads,
     matches_its_reference,
-    works_on_the_datas_device,
+    works_on_the_device_of_its_data,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     stems_still_add_up: lambda case: case.domain == "audio",

@@ -1,4 +1,4 @@
-"""Checks of every plugin: its docstring, its parameters, what it imports."""
+"""Checks of every plugin: its docstring, its parameters, its imports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAVY = frozenset({
 
 
 def first_line_fits_a_table(case: Case) -> None:
-    """The module's docstring opens with one line of at most 100 characters: it is what `bench list` shows."""
+    """The module's docstring begins with one line of at most 100 characters, which `bench list` shows."""
     docstring = ast.get_docstring(ast.parse(file_of(case.plugin).read_text(encoding="utf-8")))
     assert docstring, f"{file_of(case.plugin).name} has no docstring, expected one that says what the plugin does"
     line = docstring.splitlines()[0]
@@ -28,16 +28,16 @@ def first_line_fits_a_table(case: Case) -> None:
 
 
 def parameters_survive_json(case: Case) -> None:
-    """The fields go through JSON and build an equal plugin: they are the record and the cache key."""
+    """The fields can be written as JSON and build an equal plugin, as records and cache keys require."""
     values = plugins.resolved(case.plugin)
-    again = json.loads(json.dumps(values, allow_nan=False))
+    reloaded = json.loads(json.dumps(values, allow_nan=False))
     name = type(case.plugin).__name__
-    rebuilt = plugins.from_parameters(case.kind, name, type(case.plugin), again)
-    assert rebuilt == case.plugin, f"JSON turns {case.plugin} into {rebuilt}"
+    rebuilt = plugins.from_parameters(case.kind, name, type(case.plugin), reloaded)
+    assert rebuilt == case.plugin, f"after JSON the plugin is {rebuilt}, expected {case.plugin}"
 
 
 def presets_build(case: Case) -> None:
-    """Every preset has a known name and parameters of the right names and types."""
+    """Every preset has a known name, and parameters with known names and valid types."""
     name = type(case.plugin).__name__
     for preset in case.plugin.presets:
         values = plugins.parameters(case.kind, name, type(case.plugin), preset=preset)
@@ -45,19 +45,19 @@ def presets_build(case: Case) -> None:
 
 
 def fits_the_contract(case: Case) -> None:
-    """Its class inherits the base of its kind, and every attribute is one that the base declares, of the right type."""
+    """Its class inherits the base of its kind, and every attribute is declared by the base and of the declared type."""
     reason = declarations.complaint(case.kind, type(case.plugin))
     assert not reason, reason
 
 
 def heavy_libraries_are_imported_late(case: Case) -> None:
-    """Heavy libraries are imported inside functions: loading a plugin must be quick."""
+    """Heavy libraries are imported inside functions, so that loading a plugin is fast."""
     heavy = HEAVY & set(_imports_at_top(file_of(case.plugin)))
-    assert not heavy, f"imports {', '.join(sorted(heavy))} at its top, expected inside functions"
+    assert not heavy, f"the module imports {', '.join(sorted(heavy))} at its top, expected inside functions"
 
 
 def methods_have_type_hints(case: Case) -> None:
-    """Every parameter and result of the contract's methods has a type hint, so that a type checker can help."""
+    """Every parameter and result of the contract's methods has a type hint, for type checkers."""
     base = declarations.BASES[case.kind]
     for name, method in vars(type(case.plugin)).items():
         if not inspect.isfunction(method) or not hasattr(base, name) or name.startswith("_"):
@@ -67,16 +67,23 @@ def methods_have_type_hints(case: Case) -> None:
         if signature.return_annotation is signature.empty:
             bare.append("its result")
         expected = str(inspect.signature(getattr(base, name))).replace("'", "")
-        assert not bare, f"{name}: no type hint for {', '.join(bare)}, expected the like of {name}{expected}"
+        assert not bare, f"{name}: no type hint for {', '.join(bare)}, expected as in {name}{expected}"
 
 
 def file_of(plugin: Any) -> Path:
-    """The file that defines the plugin's class."""
+    """Return the file that defines a plugin's class.
+
+    Args:
+        plugin: An instance.
+
+    Returns:
+        The file.
+    """
     return Path(inspect.getfile(type(plugin)))
 
 
 def _imports_at_top(file: Path) -> Iterator[str]:
-    """The packages that importing the file imports: functions are not looked into."""
+    """Yield the packages that are imported when the file is, not inside functions."""
     queue: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
     while queue:
         node = queue.pop()

@@ -48,7 +48,6 @@ from bench.api.contract import (
     Knowledge,
     Log,
     Plugin,
-    Sweep,
     silent_log,
 )
 from bench.api.sets import Clips, Data, Rolls
@@ -56,5 +55,5 @@ from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "Sweep", "ValidityCheck", "concatenate", "silent_log",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "concatenate", "silent_log",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from bench.vocabulary import Content, Control, DomainName, Needs, Optimizer, Per
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "Sweep", "silent_log",
+    "silent_log",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
@@ -55,15 +55,6 @@ Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
 
 def silent_log(epoch: Epoch) -> None:
     """Ignore a line of a log: the default of `log` arguments."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The strength parameter of an adaptation, and its useful range."""
-
-    parameter: str  # the name of a field
-    weakest: float  # the value that changes least
-    strongest: float  # the value that changes most; it may be the smaller number: 4 bits are stronger than 12
 
 
 @dataclass(frozen=True)
@@ -338,9 +329,6 @@ class Adaptation(Plugin, Generic[S]):
 
     aligned: ClassVar[bool] = True
     """Whether `transform` keeps the sound in its place in time."""
-
-    sweep: ClassVar[Sweep | None] = None
-    """The parameter that says how much it changes, and the range of its strengths."""
 
     requires: ClassVar[tuple[Requirement, ...]] = ()
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the

@@ -34,6 +34,7 @@ app = App(
     help="Benchmark for unlearnable audio, music and MIDI: how much can an attacker still learn from protected data?",
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # else Ctrl-C looks like a plugin's exit
     help_epilogue=(
         "Examples:\n"
         "  bench list\n"

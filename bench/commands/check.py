@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from bench import plugins
+from bench import plugins, sources
 from bench.commands.options import Flag
-from bench.errors import PluginError, unknown
+from bench.errors import PluginError
 from bench.exits import INCOMPLETE, OK
 from bench.vocabulary import Kind
 
@@ -20,7 +20,7 @@ def check(name: str, *, kind: Kind | None = None, fast: Flag = False) -> int:
     Parameters
     ----------
     name
-        The plugin: a name or a Python file.
+        The plugin: a name, or the path of a Python file or of a folder with `__init__.py`.
     kind
         Kind of the plugin; needed only if plugins of two kinds have this name.
     fast
@@ -80,9 +80,27 @@ def kind_of(name: str) -> Kind:
         raise PluginError(f"'{name}' is in {' and '.join(kinds)}: say which with --kind")
     if not kinds:
         if is_file:
-            plugins.load("defenses", name)  # says what is wrong with the file
-        raise PluginError(unknown("plugin", name, [each for kind in plugins.FOLDERS for each in plugins.names(kind)]))
+            raise PluginError(_refusal(name))
+        names = [each for kind in plugins.FOLDERS for each in plugins.names(kind)]
+        raise PluginError(sources.unlisted("plugin", name, names))
     return kinds[0]
+
+
+def _refusal(name: str) -> str:
+    """Why a file is a plugin of no kind: what does not fit in its class, or that it has none."""
+    reasons: list[str] = []
+    for kind in plugins.FOLDERS:
+        try:
+            plugins.load(kind, name)
+        except PluginError as error:
+            reasons.append(str(error))
+    specific = [reason for reason in reasons if not reason.endswith("found: none")]
+    if not specific:
+        bases = "Defense, Attacker, Adaptation or Dataset"
+        return f"plugin '{name}' must hold one public class that inherits {bases}; found: none"
+    if len(specific) == len(plugins.FOLDERS):  # the file cannot be imported, so its kind is not known
+        return specific[0].replace(plugins.SINGULAR["defenses"], "plugin", 1)
+    return specific[0]
 
 
 def _loads(kind: Kind, name: str) -> bool:

@@ -52,7 +52,8 @@ def _lines(total: int) -> Watch:
             return
         finished += event.kind != "lost"
         seconds = f"{event.outcome.seconds:.1f} s" if event.outcome else ""
-        say = {"done": seconds, "failed": f"FAILED: {event.text}", "skipped": f"skipped {event.text}"}
+        text = event.text.replace(f"{event.stage.title}: ", "", 1)  # the title stands before it
+        say = {"done": seconds, "failed": f"FAILED: {text}", "skipped": f"skipped {text}"}
         say["lost"] = f"{event.text}: once more"
         elapsed = time.monotonic() - start
         print(

@@ -70,11 +70,11 @@ def doctor(*, store: str | None = None, clean: Flag = False) -> int:
 
 def _machine() -> Iterator[str]:
     """Yield lines about Python, cores and devices."""
-    from bench.devices import chosen
+    from bench.devices import selected
 
     yield f"python    {platform.python_version()} on {platform.platform()}"
     yield f"cores     {len(os.sched_getaffinity(0))}"
-    devices = chosen("auto")
+    devices = selected("auto")
     for each in devices:
         yield f"device    {each.device}: {each.name}, {each.memory_gb:.0f} GB: --device auto uses it"
     if not devices:

@@ -29,7 +29,7 @@ PluginKind = Literal["defense", "attacker", "adaptation", "dataset"]
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 _KINDS = {singular: kind for kind, singular in plugins.SINGULAR.items()}
-_TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers", "dataset": "datasets"}
+_TESTS = {"defense": "defenses", "attacker": "attackers", "adaptation": "attackers/adaptive", "dataset": "datasets"}
 _LONGEST = 64  # characters of a name: files, modules and a package are called by it
 _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN = frozenset({"none", *plugins.SINGULAR.values(), *plugins.SINGULAR})  # words of the command's own
@@ -46,7 +46,7 @@ app = App(
     help_epilogue=(
         "Examples:\n"
         "  bench new defense my_idea\n"
-        "  bench new attacker my_attack --out plugins\n"
+        "  bench new attacker my_attack --folder\n"
         "  bench new adaptation my_filter --bare\n"
         "  bench new defense my_idea --package\n"
     ),
@@ -64,9 +64,23 @@ class _Target:
     extra_files: tuple[tuple[str, Path], ...] = ()  # other templates and where they go
     first: tuple[str, ...] = ()  # commands that must come before all others
 
+    @property
+    def card(self) -> Path:
+        """Path of a data set's card."""
+        named = self.plugin.parent if self.plugin.name == "__init__.py" else self.plugin
+        return named.with_suffix(".toml")
+
 
 @app.default
-def new(kind: PluginKind, name: str, *, out: Path | None = None, package: Flag = False, bare: Flag = False) -> int:
+def new(
+    kind: PluginKind,
+    name: str,
+    *,
+    out: Path | None = None,
+    package: Flag = False,
+    folder: Flag = False,
+    bare: Flag = False,
+) -> int:
     """Write a new plugin and its tests from a template, and print the next commands.
 
     Parameters
@@ -79,15 +93,17 @@ def new(kind: PluginKind, name: str, *, out: Path | None = None, package: Flag =
         Folder to write to; default: the plugin folder in a checkout of this project, else the current folder.
     package
         Write a package that pip can install, with an entry point, instead of a single file.
+    folder
+        Write a folder NAME with `__init__.py` instead of a single file: modules and weights may lie beside it.
     bare
         Write an empty skeleton with the contract's tests only, instead of a worked example.
     """
-    write_plugin(kind, name, out, package=package, bare=bare)
+    write_plugin(kind, name, out, package=package, folder=folder, bare=bare)
     return OK
 
 
 def write_plugin(
-    kind: PluginKind, name: str, out: Path | None, *, package: bool = False, bare: bool = False
+    kind: PluginKind, name: str, out: Path | None, *, package: bool = False, folder: bool = False, bare: bool = False
 ) -> list[Path]:
     """Write a plugin and its tests, and print what was written and the next commands.
 
@@ -96,23 +112,27 @@ def write_plugin(
         name: its name.
         out: the folder to write to, or None for the usual one.
         package: whether to write a package with an entry point.
+        folder: whether to write a folder with `__init__.py`.
         bare: whether to write a skeleton instead of a worked example.
 
     Returns:
         The files that were written.
 
     Raises:
-        UsageError: for a name that cannot be one or is taken, or a file that exists; then nothing is written.
+        UsageError: for a name that cannot be one or is taken, a file that exists, or a package and a folder at once;
+            then nothing is written.
     """
     _require_name(name)
-    target = _package(kind, name, out) if package else _single(kind, name, out)
+    if package and folder:
+        raise UsageError("--package and --folder exclude each other, expected one of them: a package is a folder too")
+    target = _package(kind, name, out) if package else _single(kind, name, out, folder=folder)
     template_name = f"{kind}_bare" if bare else kind
     contract = target.test.with_name(f"{target.test.stem}_contract.py")
     templates = [(f"{template_name}.py", target.plugin), ("contract_test.py", contract), *target.extra_files]
     if not bare:
         templates.insert(2, (f"{kind}_test.py", target.test))
     if kind == "dataset":
-        templates.append((f"{template_name}.toml", target.plugin.with_suffix(".toml")))
+        templates.append((f"{template_name}.toml", target.card))
     for _, file in templates:
         if file.exists():
             raise UsageError(f"{_shown(file)} exists: give another name, or another folder by --out")
@@ -139,16 +159,17 @@ def write_plugin(
     return [file for _, file in templates]
 
 
-def _single(kind: PluginKind, name: str, out: Path | None) -> _Target:
-    """Return the files of a plugin that is a single file."""
+def _single(kind: PluginKind, name: str, out: Path | None, *, folder: bool) -> _Target:
+    """Return the files of a plugin that is a single file, or a folder."""
     checkout = _checkout(Path.cwd()) if out is None else None
+    inside = f"{name}/__init__.py" if folder else f"{name}.py"
     if checkout is not None:
-        folder = checkout / plugins.FOLDERS[_KINDS[kind]]
-        return _Target(folder / f"{name}.py", checkout / "tests" / _TESTS[kind] / f"test_{name}.py", name, f'"{name}"')
-    folder = out or Path.cwd()
-    source = f'str(Path(__file__).with_name("{name}.py"))'
-    file = folder / f"{name}.py"
-    return _Target(file, folder / f"test_{name}.py", str(_shown(file)), source)
+        plugin = checkout / plugins.FOLDERS[_KINDS[kind]] / inside
+        return _Target(plugin, checkout / "tests" / _TESTS[kind] / f"test_{name}.py", name, f'"{name}"')
+    path = name if folder else inside
+    root = out or Path.cwd()
+    source = f'str(Path(__file__).with_name("{path}"))'
+    return _Target(root / inside, root / f"test_{name}.py", str(_shown(root / path)), source)
 
 
 def _package(kind: PluginKind, name: str, out: Path | None) -> _Target:

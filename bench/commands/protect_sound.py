@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from bench.api import Clips, Knowledge
-from bench.errors import DataError
 from bench.files import io_errors, printable, replacing
 from bench.sound import files, tags
 from bench.sound.encoding import Encoder, coding_for
@@ -54,8 +53,7 @@ def protect_sound(
     torch.set_num_threads(1)
     info = files.info(source)
     samples, peak = files.survey(source)
-    if peak == 0.0:
-        raise DataError(f"{printable(source)} is silent: there is nothing to protect")
+    files.require_audible(torch.tensor(peak), printable(source))
     with io_errors(out, "write"):
         coding = coding_for(out.suffix, info.rate, info.channels, samples, (info.format, info.subtype))
     labels = tags.read(source)

@@ -36,13 +36,13 @@ class Selection:
     """What is run: every combination of these. The strings below the fields are their help texts."""
 
     defense: Many = None
-    """Defense to test: a name (see `bench list defenses`) or a Python file. Repeatable."""
+    """Defense to test: a name (see `bench list defenses`) or a path. Repeatable."""
     attacker: Many = None
-    """Attacker that trains on the data: a name (see `bench list attackers`) or a Python file. Repeatable."""
+    """Attacker that trains on the data: a name (see `bench list attackers`) or a path. Repeatable."""
     dataset: Many = None
-    """Data set: a name (see `bench list datasets`) or a Python file; default: the attacker's own. Repeatable."""
+    """Data set: a name (see `bench list datasets`) or a path; default: the attacker's own. Repeatable."""
     adapt: Many = None
-    """Adaptation that the attacker tries besides plain training, such as mp3. Repeatable."""
+    """Adaptation that the attacker tries besides plain training, such as mp3: a name or a path. Repeatable."""
     knowledge: Annotated[list[KnowledgeName] | None, Parameter(negative="", consume_multiple=False)] = None
     """Models that the defender crafts against: the attacker's (white-box), several with or without it, or none."""
     expect: Many = None

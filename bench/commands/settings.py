@@ -36,6 +36,9 @@ def parse_settings(
         UsageError: A setting has another form, or names no plugin or parameter of the run.
     """
     tables: dict[str, dict[str, dict[str, Any]]] = {}
+    parameters = [setting.partition("=")[0].strip() for setting in settings]
+    if twice := next((name for name in parameters if parameters.count(name) > 1), ""):
+        raise UsageError(f"--set {twice} is given twice, expected once; two values are two rows of a suite file")
     for setting in settings:
         target, equals, value_text = setting.partition("=")
         name, dot, key = target.strip().rpartition(".")

@@ -174,7 +174,7 @@ def _judge(record: Record, second_record: Record, all_: Sequence[Record], trial:
         return INCOMPLETE
     code_differences = judging.differences(record, trial)
     verdict = judging.compare(record, second_record, judging.spread(record, all_), same_code=not code_differences)
-    print(f"  {record.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.again)} when run again)")
+    print(f"  {record.name}: {verdict.finding} (denied {_text(verdict.denied)}, {_text(verdict.rerun)} when run again)")
     for line in (*verdict.reasons, *verdict.remarks):
         print(f"    {line}")
     if code_differences and verdict.finding == "does not hold":

@@ -132,9 +132,13 @@ def _by_track(block: Events, names: list[str]) -> dict[str, Tensor]:
 
 
 def _joined(blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Concatenate the metrics of blocks of rolls."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _names(rolls: Rolls) -> list[str]:
-    given = rolls.tracks or ("",) * len(rolls.programs)
-    return [name if name and given.count(name) == 1 else f"track {track}" for track, name in enumerate(given)]
+    """Return a name for each track; "track N" where it has none of its own."""
+    track_names = rolls.tracks or ("",) * len(rolls.programs)
+    return [
+        name if name and track_names.count(name) == 1 else f"track {track}" for track, name in enumerate(track_names)
+    ]

@@ -7,12 +7,11 @@ conventions are stated in the modules: `rolls` for piano rolls and note lists, `
 from bench.notes.midi import DRUMS, MIDI_SUFFIXES, Score, ScorePart, read_score
 from bench.notes.note_edits import Maskers, cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
 from bench.notes.pianorolls import PianoRolls, read_pianorolls
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.restrikes import dominant, remerge, split, threshold_velocity
 from bench.notes.rolls import Notes, disjoint, grid, notes_of, quantised, read_midi, steps_in, write_midi
 from bench.notes.velocities import SOFTEST, beginnings, rounded, sustained
 from bench.notes.windows import (
-    LOWEST,
-    PITCHES,
     PROGRAMS,
     TRACKS,
     Window,

@@ -19,6 +19,7 @@ from bench.api import Rolls
 from bench.errors import DataError, UsageError
 from bench.files import printable
 from bench.notes.midi import DRUMS, Score, read_score
+from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.rolls import Notes, grid
 from bench.seeds import unit_hash
 
@@ -29,7 +30,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-LOWEST, PITCHES = 24, 84  # C1..B7, the range of MuseGAN
 BEATS = 4  # in a bar
 _LONGEST = 1 << 15  # most beats of a file
 _FINEST = 24  # most steps a beat

@@ -77,7 +77,7 @@ def responses(rows: Sequence[RowView]) -> list[str]:
 
 
 def response_table(rows: Sequence[RowView]) -> Table:
-    """Return learning denied under every response; the clean row shows what a response costs the attacker.
+    """Return learning denied under every response; that of clean is what the response itself costs the attacker.
 
     Args:
         rows: The rows. Defenses or responses, whichever are more, go down the page.

@@ -128,7 +128,8 @@ def _errors(records: Sequence[Record]) -> str:
     """Return why trials failed."""
     return "\n".join(
         f"seed {record.trial.seed} failed in {record.error.get('stage', '')}: {record.error.get('type', '')}: "
-        f"{record.error.get('message', '')}\n{record.error.get('tail', '')}".rstrip()
+        f"{record.error.get('message', '').removeprefix(record.error.get('stage', '') + ': ')}\n"
+        f"{record.error.get('tail', '')}".rstrip()
         for record in records
         if record.error
     )

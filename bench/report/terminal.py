@@ -26,7 +26,7 @@ def tables(board: Board) -> str:
         title = "what the protected items are worth in clean ones (score 2; see docs/reading-a-table.md)"
         parts.append(f"{title}\n{text_table(heads, body)}")
     if len(responses(board.views)) > 1:
-        title = "learning denied by every response (the clean row: what the response costs the attacker)"
+        title = "learning denied by every response (clean: what the response itself costs the attacker)"
         parts.append(f"{title}\n{text_table(*response_table(board.views))}")
     loss_table = losses.losses_table(board.records)
     if loss_table[1]:
@@ -49,7 +49,8 @@ def _failures(records: Sequence[Record]) -> list[str]:
         if record.error:
             stage, message = record.error["stage"], record.error["message"].removeprefix(f"{record.error['stage']}: ")
             trials.setdefault(f"{stage}: {record.error['type']}: {message}", []).append(record.name)
-    return [
-        f"failed: {line} ({names[0]}{f' and {len(names) - 1} more trials' if len(names) > 1 else ''})"
-        for line, names in trials.items()
-    ]
+    return [f"failed: {line} ({names[0]}{_more(len(names) - 1)})" for line, names in trials.items()]
+
+
+def _more(trials: int) -> str:
+    return f" and {trials} more trial{'s' * (trials > 1)}" if trials else ""

@@ -1,8 +1,8 @@
 """Open sound files so that all of their samples are decoded, at the right position in time.
 
 libsndfile decodes the formats, but trusts estimates and headers for the length. Corrected here: MPEG streams whose
-length is only estimated, joined MPEG and Ogg streams, MP3 inside WAV, the pre-skip of Opus, FLAC of unknown length, and
-the channel order of Vorbis and Opus.
+length is only estimated, joined MPEG and Ogg streams, Vorbis that begins before position 0, MP3 inside WAV, the
+pre-skip of Opus, FLAC of unknown length, and the channel order of Vorbis and Opus.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import io
 import mmap
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +25,8 @@ __all__ = ["Decoder", "NonSeekableSoundFile", "opened_decoder", "surround_order"
 
 _UNKNOWN_SAMPLES = 1 << 62  # libsndfile claims 2^63 - 1 samples where a header does not say
 _MP3_IN_WAV = 0x55
+_VORBIS = b"\x01vorbis"
+_FAR = 1 << 40  # samples: a position behind whatever one page holds
 _ENDLESS = 256  # factor by which a stream exaggerates its size: more than libmpg123 estimates from any first frame
 _MOST_TRAILING = 4096  # bytes after the last chunk of a WAV that are ignored
 _MISSING_FRAMES = 3  # frames of an MPEG stream that may be undecodable: after a cut, the first ones lack their bits
@@ -132,7 +135,7 @@ class Decoder:
         self.rate, self.channels = int(first.samplerate), int(first.channels)
         self.format, self.subtype = form or str(first.format), str(first.subtype)
         self.log = str(first.extra_info)
-        counts = [int(first.frames) if self._parts[0].least == 0 else _UNKNOWN_SAMPLES]
+        counts = [int(first.frames) - self._parts[0].skip if self._parts[0].least == 0 else _UNKNOWN_SAMPLES]
         self._open = [first]
         for part in self._parts[1:]:
             sound = self._opened(part)
@@ -142,7 +145,7 @@ class Decoder:
                     f"{name} joins streams of {self.rate} Hz, {self.channels} channels and of {sound.samplerate} Hz, "
                     f"{sound.channels} channels: convert it to one rate first"
                 )
-            counts.append(int(sound.frames))
+            counts.append(int(sound.frames) - part.skip)
             self.log += str(sound.extra_info)
         self.samples = None if max(counts) >= _UNKNOWN_SAMPLES else sum(counts)
         self._order = surround_order(self.subtype, self.channels)
@@ -178,6 +181,9 @@ class Decoder:
         """Close the file; again is allowed."""
         for sound in self._open:
             sound.close()
+        for part in self._parts:
+            if isinstance(part.stream, io.IOBase):
+                part.stream.close()
 
     def _opened(self, part: _Part) -> Any:
         sound = NonSeekableSoundFile(part.stream, closefd=False)
@@ -236,9 +242,9 @@ def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
     if head[:4] == b"OggS":
         file.seek(0)
         starts = ogg.links(file)
-        if len(starts) > 1:
-            ends = [*starts[1:], size]
-            return [_Part(_Span(file, start, end - start)) for start, end in zip(starts, ends, strict=True)], None
+        ends = [*starts[1:], size]
+        if len(starts) > 1 or _samples_before_zero(file, 0, size):
+            return [_ogg(file, start, end) for start, end in zip(starts, ends, strict=True)], None
     elif head[:4] in (b"RIFF", b"RF64"):
         _require_plausible_header(file, name, size)
         span = _mp3_in_wav(file)
@@ -257,6 +263,52 @@ def _parts(file: BinaryIO, name: str) -> tuple[list[_Part], str | None]:
     file.seek(0)
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     return [_Part(file.fileno())], None
+
+
+def _ogg(file: BinaryIO, start: int, end: int) -> _Part:
+    """Return one stream of Ogg pages; one that begins before position 0 is stamped anew and its beginning left out.
+
+    The Vorbis specification (appendix A.2) has the samples before 0 left out. libsndfile plays them and stops as many
+    samples before the end.
+    """
+    early = _samples_before_zero(file, start, end)
+    if not early:
+        return _Part(_Span(file, start, end - start))
+    shifted = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as its stream
+    audio = False
+    for page, body in _ogg_pages(file, start, end):
+        audio = audio or page.granule not in (0, -1)
+        granule = page.granule + early if audio and page.granule != -1 else page.granule
+        shifted.write(ogg.page_bytes(page.flags, granule, page.serial, page.sequence, page.lacing, body))
+    shifted.seek(0)
+    return _Part(shifted, skip=early)
+
+
+def _samples_before_zero(file: BinaryIO, start: int, end: int) -> int:
+    """Return how many samples of a Vorbis stream lie before position 0, as in a piece that was cut from a recording."""
+    head = b""
+    for page, body in _ogg_pages(file, start, end):
+        if not head and not body.startswith(_VORBIS):
+            return 0
+        if page.granule in (0, -1):
+            head += ogg.page_bytes(page.flags, page.granule, page.serial, page.sequence, page.lacing, body)
+            continue
+        if page.flags & ogg.LAST:  # in the only page of sound, a small position means that its end is left out
+            return 0
+        head += ogg.page_bytes(ogg.LAST, _FAR, page.serial, page.sequence, page.lacing, body)
+        with soundfile.SoundFile(io.BytesIO(head)) as sound:
+            return max(0, int(sound.frames) - page.granule)
+    return 0
+
+
+def _ogg_pages(file: BinaryIO, start: int, end: int) -> Iterator[tuple[ogg.Page, bytes]]:
+    """Yield the pages of one stream with what their segments hold."""
+    file.seek(start)
+    for page in ogg.pages(file):
+        if page.offset >= end:
+            return
+        file.seek(page.offset + page.size - sum(page.lacing))
+        yield page, file.read(sum(page.lacing))
 
 
 def _mpeg(file: BinaryIO, start: int, size: int) -> _Part:

@@ -254,4 +254,4 @@ def _require_range(audio: Tensor, name: str) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError(f"{name} holds NaN or infinity, expected -1..1")
     if max(-low, high) > _LOUDEST:
-        raise DataError(f"{name} peaks at {max(-low, high):.3f}, expected -1..1: turn it down")
+        raise DataError(f"{name} peaks at {max(-low, high):.4g}, expected -1..1: turn it down")

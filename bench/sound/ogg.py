@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["Page", "links", "page_bytes", "pages", "pages_of"]
+__all__ = ["LAST", "Page", "links", "page_bytes", "pages", "pages_of"]
 
 _HEADER = 27
-_CONTINUED, _FIRST = 1, 2
+_CONTINUED, _FIRST, LAST = 1, 2, 4
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _SEGMENTS = 255
 

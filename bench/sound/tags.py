@@ -63,7 +63,7 @@ class Tags:
         head: bytes of an ID3v2 tag.
         tail: bytes of ID3v1 and APE tags.
         channel_mask: loudspeakers of the channels (WAVE_FORMAT_EXTENSIBLE); 0: unknown.
-        own: names of what only a file of the same kind can hold, beside chunks and blocks.
+        kind_specific: names of what only a file of the same kind can hold, beside chunks and blocks.
         unread: names of what is not copied to any file.
     """
 
@@ -76,7 +76,7 @@ class Tags:
     head: bytes = b""
     tail: bytes = b""
     channel_mask: int = 0
-    own: tuple[str, ...] = ()
+    kind_specific: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
 
@@ -173,7 +173,7 @@ def _converted(tags: Tags, kind: str) -> tuple[Tags, list[str]]:
     unsupported = list(tags.unread)
     if tags.kind == kind:
         return tags, unsupported
-    unsupported += tags.own
+    unsupported += tags.kind_specific
     chunked = (*tags.before, *tags.behind)
     texts = {*_AIFF_TEXT, *_ID3, b"LIST"}
     unsupported += [_CHUNK_NAMES.get(name, name.decode("latin-1").strip()) for name, _ in chunked if name not in texts]
@@ -229,7 +229,14 @@ def _chunked(file: BinaryIO, kind: str) -> Tags:
             fields += [pair for pair in more if pair[0] not in {name for name, _ in fields}]
     before, behind = tuple(parts[0]), tuple(parts[1])
     return Tags(
-        kind, tuple(fields), pictures, before, behind, channel_mask=mask, own=tuple(specific), unread=tuple(unread)
+        kind,
+        tuple(fields),
+        pictures,
+        before,
+        behind,
+        channel_mask=mask,
+        kind_specific=tuple(specific),
+        unread=tuple(unread),
     )
 
 
@@ -299,7 +306,7 @@ def _mp3(file: BinaryIO) -> Tags:
     tail = id3.tail(file)
     fields = fields or id3.parse_v1(tail)
     specific = [f"ID3 frame {name}" for name in unknown_frames] + (["APE tag"] if b"APETAGEX" in tail else [])
-    return Tags("MP3", fields, pictures, head=head, tail=tail, own=tuple(specific))
+    return Tags("MP3", fields, pictures, head=head, tail=tail, kind_specific=tuple(specific))
 
 
 def _other_format(path: str | os.PathLike[str]) -> Tags:

@@ -56,6 +56,14 @@ class WithFrontEnd(nn.Module):
         self.body = body
 
     def forward(self, audio: Tensor) -> Tensor:
+        """Return the logits [clip, class] of audio [clip, channel, sample].
+
+        Args:
+            audio: [clip, channel, sample].
+
+        Returns:
+            Logits, [clip, class].
+        """
         logits: Tensor = self.body(self.front(audio))
         return logits
 

@@ -79,7 +79,7 @@ def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path]
     name = str(file) if file else part.name
     stem = plain_name(file) if file else part.name
     resolved = resolve(kind, name, part.params, preset, label="" if part.label == stem else part.label)
-    return replace(resolved, given=dict(part.overrides))
+    return replace(resolved, overrides=dict(part.overrides))
 
 
 def as_recorded(trial: Trial, record: Record) -> Trial:

@@ -116,9 +116,9 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     tally = _Tally()
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
-        chosen = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        if not any(rule.keys() <= chosen.keys() and _matches_all(chosen, rule) for rule in suite.exclude):
-            cell = {**chosen, "reference": NONE}
+        names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
+        if not any(rule.keys() <= names.keys() and _matches_all(names, rule) for rule in suite.exclude):
+            cell = {**names, "reference": NONE}
             tally.count(cell, resolver.mismatch(cell))
     tally.check(resolver)
 
@@ -248,7 +248,8 @@ class _Resolver:
         plugin, _ = self._suite.resolve("attackers", attacker)
         name = facts("attackers", plugin).dataset
         if not name:
-            raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME")
+            fits = self.fitting("datasets", "", attacker).removeprefix("; ")
+            raise UsageError(f"attacker '{attacker}' has no default data set: give --dataset NAME or FILE; {fits}")
         return name
 
     def mismatch(self, names: Mapping[str, str]) -> str:
@@ -283,27 +284,27 @@ class _Resolver:
 
 
 def resolve(
-    kind: Kind, name: str, given: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
+    kind: Kind, name: str, overrides: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
 ) -> Part:
     """Return a plugin as a trial names it: every parameter, the digest of its source, its needs.
 
     Args:
         kind: The plugin's kind.
         name: Its name, or the path of a file.
-        given: The parameters that the user gave.
+        overrides: The parameters that the user gave.
         preset: The preset below them.
         label: The name in tables; empty for the plugin's own.
         domain: Set as the plugin's field `domain`, if it has one and the user did not give it.
 
     Returns:
-        The part, whose `given` are the parameters given here.
+        The part, whose `overrides` are the parameters given here.
 
     Raises:
         PluginError: There is no such plugin, it cannot be imported, or a parameter cannot be written as JSON.
         UsageError: A parameter is refused, or an adaptation requires what a trial does not give.
     """
     name = plugins.locate(kind, name)
-    params = dict(given)
+    params = dict(overrides)
     check_parameters(kind, name, params)
     if domain and "domain" in facts(kind, name).fields:
         params.setdefault("domain", domain)
@@ -316,7 +317,7 @@ def resolve(
 
     saved = remembered(kind, name, {"given": params, "preset": preset}, answer)
     part = _restored(saved) if saved else files[0] if files else _resolved(kind, name, params, preset)
-    return replace(part, given=dict(given), label=label)
+    return replace(part, overrides=dict(overrides), label=label)
 
 
 def _restored(saved: Mapping[str, Any]) -> Part:

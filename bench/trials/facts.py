@@ -62,7 +62,7 @@ def facts(kind: Kind, name: str) -> Facts:
     def imported() -> dict[str, Any]:
         cls = plugins.load(kind, name)
         attacker_only = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
-        return {"domains": cls.domains, "fields": [each.name for each in fields(cls)], **attacker_only}
+        return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **attacker_only}
 
     answer = remembered(kind, name, {}, imported)
     return Facts(
@@ -102,23 +102,23 @@ def _literals(file: Path, changed: int, base: str) -> Declared | None:
     return declared(file, base)
 
 
-def check_parameters(kind: Kind, name: str, given: Mapping[str, Any]) -> None:
+def check_parameters(kind: Kind, name: str, params: Mapping[str, Any]) -> None:
     """Check parameters by what a plugin's source says, so that a wrong one is refused before the plugin is imported.
 
     Args:
         kind: The plugin's kind.
         name: The plugin's name, or the path of its file.
-        given: Its parameters.
+        params: Its parameters.
 
     Raises:
         UsageError: It has no such parameter, or the value has another type. What only the class can tell passes.
         PluginError: There is no such plugin.
     """
     about = facts(kind, name)
-    plugins.check_parameters(kind, name, given, about.fields)
+    plugins.check_parameters(kind, name, params, about.fields)
     for key, type_ in about.types.items():
-        if key in given:
-            plugins.check_value(kind, name, key, given[key], type_)
+        if key in params:
+            plugins.check_value(kind, name, key, params[key], type_)
 
 
 def remembered(

@@ -1,5 +1,7 @@
-"""Run a plan on this machine: in this process, or with one process for each of several independent stages.
+"""Run a plan on this machine: with one process for each of several independent stages.
 
+Even a single job runs in a process of its own: a plugin that crashes, exits or replaces its process must not take the
+driver and the other trials with it. `BENCH_IN_PROCESS=1` runs a single job in this process, where a debugger works.
 Workers are spawned, not forked, because torch's threads do not survive a fork. When a worker dies (out of memory,
 SIGKILL), its stage alone runs again. A worker exits when its driver dies, and ignores Ctrl-C: the driver stops it. A
 stage starts when enough processors, host memory and, if it uses one, accelerator memory are free for its declared
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterable
@@ -20,7 +23,9 @@ from typing import Any
 from bench.devices import CONTEXT_GB, CPU, Accelerator, Placement, host_memory_gb
 from bench.trials.plan import Plan, Stage
 from bench.trials.scheduler import Event, Outcome, Scheduler, Stopped, Watch
-from bench.trials.stages import perform
+
+_LEAVES_WITHIN = 10.0  # seconds, of a process that was killed
+IN_PROCESS = "BENCH_IN_PROCESS"  # environment: one job runs in this process
 
 
 def run(
@@ -38,7 +43,7 @@ def run(
         present: Keys of the stages whose artefacts are in the store.
         store_url: The store.
         watch: Called with each event.
-        jobs: Processes; 1 runs in this process, where a debugger works.
+        jobs: Processes.
         accelerators: Those that stages may use.
 
     Returns:
@@ -51,7 +56,7 @@ def run(
     scheduler = Scheduler(plan, present, watch)
     placement = Placement(accelerators, host_memory_gb())
     try:
-        if jobs <= 1:
+        if jobs <= 1 and os.environ.get(IN_PROCESS, "0") not in ("", "0"):
             _run_in_process(scheduler, placement, store_url, watch)
         else:
             _Pool(scheduler, placement, store_url, watch, jobs).run()
@@ -62,6 +67,8 @@ def run(
 
 def _run_in_process(scheduler: Scheduler, placement: Placement, store_url: str, watch: Watch) -> None:
     """Run the stages one after the other in this process."""
+    from bench.trials.stages import perform
+
     while ready := scheduler.ready(1):
         stage = ready[0]
         scheduler.start(stage)
@@ -164,8 +171,10 @@ class _Pool:
             return
         try:
             message = worker.pipe.recv() if worker.pipe.poll() else None
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError, pickle.UnpicklingError):  # it left, or a plugin closed or replaced what it had open
             message = None
+            worker.process.kill()
+            worker.process.join(_LEAVES_WITHIN)
         if isinstance(message, Outcome):
             worker.stage = None
             self._scheduler.finish(message)
@@ -173,19 +182,23 @@ class _Pool:
             self._watch(Event("progress", stage, message))
         elif not worker.process.is_alive():
             self._workers.remove(worker)
-            code = worker.process.exitcode
-            cause = (
-                f"the worker was killed by {signal.Signals(-code).name}"
-                if code < 0
-                else f"the worker exited with code {code}"
-            )
-            self._scheduler.lose(stage, cause)
+            self._scheduler.lose(stage, _farewell(worker.process.exitcode))
+
+
+def _farewell(code: int) -> str:
+    """How a worker died, by its exit code; negative: the signal."""
+    if code >= 0:
+        return f"a plugin ended its process with exit code {code}, expected it to return or to raise an error"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"the worker was killed by {names.get(-code, f'signal {-code}')}"
 
 
 def _worker_main(pipe: Connection, store_url: str) -> None:
     """Run the stages that the driver sends, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    from bench.trials.stages import perform
+
     while True:
         try:
             stage, device = pipe.recv()

@@ -20,7 +20,7 @@ from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-__all__ = ["attacker_checks", "checks_again", "failed", "of"]
+__all__ = ["attacker_checks", "checks_again", "failure_of", "record_of"]
 
 _DEVICE_TASKS = (
     "protect",
@@ -31,7 +31,7 @@ _DEVICE_TASKS = (
 )  # tasks of plugins: their last digits depend on the device
 
 
-def of(cell: Cell, store: Store, command: str = "") -> Record:
+def record_of(cell: Cell, store: Store, command: str = "") -> Record:
     """Return the record of a cell whose stages are all in the store.
 
     Args:
@@ -88,7 +88,7 @@ def of(cell: Cell, store: Store, command: str = "") -> Record:
     )
 
 
-def failed(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
+def failure_of(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:
     """Return the record of a cell one of whose stages failed.
 
     Args:
@@ -192,6 +192,6 @@ def _recorded(part: Part) -> PartRecord:
         version=part.version,
         digest=part.digest,
         data=part.data,
-        overrides=dict(part.given),
+        overrides=dict(part.overrides),
         params=dict(part.params),
     )

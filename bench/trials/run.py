@@ -99,7 +99,7 @@ def execute(
         from bench.trials import local
 
         processes = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
-        accelerators = devices.chosen(device)
+        accelerators = devices.selected(device)
         outcomes = local.run(work.plan, work.present, work.store.url, on_event, processes, accelerators)
     errors = [outcome for outcome in outcomes.values() if outcome.error]
     if errors and not writer.in_order() and all(outcome.bad_input for outcome in errors):
@@ -130,7 +130,7 @@ class RecordWriter:
             for index in self._cells_of.get(key, []):
                 self._missing[index].discard(key)
                 if not self._missing[index] and index not in self._records:
-                    self._write(index, recording.of(self._cell(index), self._work.store, self._command))
+                    self._write(index, recording.record_of(self._cell(index), self._work.store, self._command))
 
     def fail(self, outcomes: dict[str, Outcome]) -> None:
         """Write a record with the error for every trial one of whose stages failed.
@@ -144,7 +144,7 @@ class RecordWriter:
             if failed and failed.error and index not in self._records:
                 stage = self._work.plan.stages[failed.key].title
                 error = {"stage": stage} | failed.error
-                self._write(index, recording.failed(self._cell(index), error, self._command))
+                self._write(index, recording.failure_of(self._cell(index), error, self._command))
 
     def in_order(self) -> list[Record]:
         """Return the written records in the order of the trials."""

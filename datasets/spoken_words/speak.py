@@ -1,8 +1,8 @@
-"""A process of its own in which eSpeak NG speaks: what it says depends on all that it has said since it was started.
+"""Script that lets eSpeak NG speak; a process of its own, since its output depends on all it said since its start.
 
-Run as a script. Standard input: a JSON list of [voice, word, words a minute, pitch 0..100, intonation 0..100].
-Standard output: the samples a second and the number of samples of each utterance, as a JSON line, then all samples,
-16 bits each. Exit status 1 and one line on standard error where eSpeak NG or one of its voices does not work.
+Standard input: a JSON list of [voice, word, words a minute, pitch 0..100, intonation 0..100].
+Standard output: samples a second and the number of samples of each utterance, as a JSON line, then all samples, 16 bits
+each. Exit status 1 and one line on standard error where eSpeak NG or one of its voices does not work.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main() -> None:
     pieces: list[Any] = []
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-    def hear(samples: Any, count: int, events: Any) -> int:
+    def receive(samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    library.espeak_SetSynthCallback(hear)
+    library.espeak_SetSynthCallback(receive)
     utterances = []
     for voice, word, speed, pitch, intonation in json.load(sys.stdin):
         if library.espeak_SetVoiceByName(voice.encode()):

@@ -45,7 +45,36 @@ _WITHOUT = " (or optimise = false for random noise in the same bounds)"
 
 @dataclass(frozen=True)
 class HarmonyCloak(Defense[Data]):
-    """Error-minimising noise at the dominant frequency of every window. Its defaults are the preset `small`."""
+    """Add error-minimising noise at the dominant frequency of every window; the defaults are the preset `small`.
+
+    Attributes:
+        mode: rolls: what the noise is, "ghost", "hold" or "velocity", see `notes.py`.
+        bound: upper bound of the noise: the dominant note itself ("paper"), or below it by the offset ("masked").
+        masking_offset_db: how far below the dominant note the bound "masked" lies.
+        optimise: False: random noise within the same bounds, the control.
+        window_ms: recordings: length of a window.
+        analysis_ms: recordings: length of the spectrum around each window; at least `window_ms`.
+        full_scale_db: recordings: dB SPL of a sine of amplitude 1.
+        per_track: recordings: one noise for every stem, where the data has stems.
+        window_beats: rolls: length of a window; 0: a beat in mode "ghost", else a bar.
+        level_127_db: rolls: dB SPL at the listener of a note of velocity 127.
+        density: mode "ghost": share of the windows with a ghost.
+        proposals: mode "ghost": new positions that are tried for every roll and step.
+        alternation: one backward pass updates noise and surrogates ("joint"), or they take turns ("alternating", as
+            in the paper).
+        rounds: recordings: passes over the set.
+        batch: recordings: clips a step.
+        rolls_rounds: rolls: passes over the set.
+        rolls_batch: rolls: rolls a step.
+        inner_steps: sign steps of the noise, a batch and round.
+        inner_step: size of a sign step, in u and in radians.
+        outer: optimiser of the surrogates; "auto": SGD for a pretrained one, Adam for one trained from scratch.
+        outer_lr: learning rate of SGD; Adam uses the attacker's own.
+        alpha: weight of the penalty of the noise's norm.
+        pool: black-box: surrogates with random weights.
+        drawn: black-box: how many of them a step uses.
+        divergence: black-box: weight of the squared gap between the held-out loss and the mean of the others.
+    """
 
     domains = ("audio", "midi")
     joint = True
@@ -57,30 +86,30 @@ class HarmonyCloak(Defense[Data]):
                  "rolls_rounds": 30, "rolls_batch": 64, "pool": 10, "drawn": 7},
     }  # fmt: skip
 
-    mode: Literal["ghost", "hold", "velocity"] = "ghost"  # of rolls: what the noise is, see notes.py
+    mode: Literal["ghost", "hold", "velocity"] = "ghost"
     bound: Literal["paper", "masked"] = "paper"
-    masking_offset_db: float = 16.0  # how far below the masker the bound "masked" lies
-    optimise: bool = True  # False: random noise within the same bounds, the control
+    masking_offset_db: float = 16.0
+    optimise: bool = True
     # recordings
     window_ms: float = 10.0
     analysis_ms: float = 40.0
-    full_scale_db: float = FULL_SCALE_DB  # dB SPL of a sine of amplitude 1
-    per_track: bool = True  # a noise for every stem, where the data has stems
+    full_scale_db: float = FULL_SCALE_DB
+    per_track: bool = True
     # rolls
-    window_beats: float = 0.0  # 0: a bar; of ghosts, a beat
+    window_beats: float = 0.0
     level_127_db: float = 80.0  # dB SPL at the listener of a note of velocity 127
-    density: float = 0.5  # of ghosts: the share of windows that get one
-    proposals: int = 2  # of ghosts: places that are tried for every roll and step
+    density: float = 0.5
+    proposals: int = 2
     # the game
     alternation: Literal["joint", "alternating"] = "joint"
-    rounds: int = 8  # passes over the set, of recordings
+    rounds: int = 8
     batch: int = 4
-    rolls_rounds: int = 4  # of rolls, of which there are many more
+    rolls_rounds: int = 4
     rolls_batch: int = 16
-    inner_steps: int = 1  # sign steps a batch and round
-    inner_step: float = 0.5  # in u and in radians
-    outer: Literal["auto", "sgd", "adam"] = "auto"  # SGD for a pretrained surrogate, Adam for one from scratch
-    outer_lr: float = 0.2  # of SGD
+    inner_steps: int = 1
+    inner_step: float = 0.5
+    outer: Literal["auto", "sgd", "adam"] = "auto"
+    outer_lr: float = 0.2
     alpha: float = 0.3
     # black-box
     pool: int = 3
@@ -91,45 +120,51 @@ class HarmonyCloak(Defense[Data]):
         if not 0.0 < self.window_ms <= self.analysis_ms:
             raise ValueError(
                 f"window_ms = {self.window_ms}, analysis_ms = {self.analysis_ms}: expected 0 < window_ms <= analysis_ms"
+                ", such as 10 and 40"
             )
         if not 0.0 < self.density <= 1.0:
-            raise ValueError(f"density = {self.density}: expected more than 0 and up to 1")
+            raise ValueError(f"density = {self.density}: expected more than 0 and up to 1, such as 0.5")
 
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
-        """The set with noise in every window that has a masker; of rolls, whole MIDI velocities.
+        """Add noise to every window that has a masker; velocities of rolls are whole.
 
-        Raises `UsageError` where it is to optimise and has no surrogate.
+        Raises:
+            UsageError: it is to optimise and has no surrogate.
         """
         offset = 0.0 if self.bound == "paper" else self.masking_offset_db
-        game = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
+        optimise = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
         if isinstance(data, Clips):
             return waveform.cloak(
-                data, rng, game, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
+                data, rng, optimise, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
                 full_scale_db=self.full_scale_db, offset_db=offset, per_track=self.per_track, alpha=self.alpha,
             )  # fmt: skip
         return notes.cloak(
-            data, rng, game, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
+            data, rng, optimise, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
             offset_db=offset, alpha=self.alpha, density=self.density, proposals=self.proposals,
         )  # fmt: skip
 
     def _against(self, data: Clips | Rolls, knowledge: Knowledge) -> tuple[Any, ...]:
+        """Return the surrogates, none where the noise is random."""
         return surrogates(knowledge, "harmonycloak", data.domain, _WITHOUT) if self.optimise else ()
 
     def _descend(
         self,
-        knobs: Tensor,
+        parameters: Tensor,
         data: Clips | Rolls,
         render: Render,
-        before: Before | None = None,
+        before_step: Before | None = None,
         *,
         knowledge: Knowledge,
         rng: Generator,
     ) -> None:
+        """Optimise the parameters of the noise with these settings."""
         rounds, batch = (self.rounds, self.batch) if isinstance(data, Clips) else (self.rolls_rounds, self.rolls_batch)
-        game = Game(
+        options = Game(
             rounds=rounds, batch=batch,
             inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
             outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
         )  # fmt: skip
         against = self._against(data, knowledge)
-        descend(game, knobs, data, render, rng, surrogates=against, knowledge=knowledge, before=before)
+        descend(
+            options, parameters, data, render, rng, surrogates=against, knowledge=knowledge, before_step=before_step
+        )

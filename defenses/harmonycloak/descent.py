@@ -37,108 +37,123 @@ Before = Callable[[Models, Tensor], None]
 
 @dataclass(frozen=True)
 class Game:
-    """How long it goes and who moves when."""
+    """Settings of the joint optimisation of noise and surrogates.
 
-    rounds: int  # passes over the set
+    Attributes:
+        rounds: passes over the set.
+        batch: items a step.
+        inner_steps: sign steps of the noise, a batch and round.
+        inner_step: size of a sign step.
+        alternation: update noise and surrogates by one backward pass ("joint"), or in turn ("alternating").
+        outer: optimiser of the surrogates; "auto": what the attacker declares.
+        outer_lr: learning rate of SGD; Adam uses the attacker's own.
+        pool: black-box: surrogates with random weights, of all architectures in turn.
+        drawn: black-box: how many of them a step uses.
+        divergence: black-box: weight of the squared gap.
+    """
+
+    rounds: int
     batch: int
-    inner_steps: int  # sign steps a batch and round
+    inner_steps: int
     inner_step: float
     alternation: Literal["joint", "alternating"]
     outer: Literal["auto", "sgd", "adam"]
-    outer_lr: float  # of SGD; Adam takes the model's own
-    pool: int  # models with random weights, of all architectures in turn
-    drawn: int  # of them, for one step
-    divergence: float  # weight of the squared gap
+    outer_lr: float
+    pool: int
+    drawn: int
+    divergence: float
 
 
 def descend(
-    game: Game,
-    knobs: Tensor,
+    options: Game,
+    parameters: Tensor,
     data: Any,
     render: Render,
     rng: Generator,
     *,
     surrogates: Sequence[Attacker[Any]],
     knowledge: Knowledge,
-    before: Before | None = None,
+    before_step: Before | None = None,
 ) -> None:
-    """Lower the loss of models that learn meanwhile, by turning knobs in place.
+    """Optimise the parameters of the noise in place, while the surrogates learn.
 
     Args:
-        game: how long, and who moves when.
-        knobs: [knob, item, ...], changed in place.
+        options: the settings.
+        parameters: [parameter, item, ...], changed in place.
         data: the clean items.
-        render: (knobs of a batch, its index) -> the batch, protected, and a penalty for its noise.
+        render: (parameters of a batch, its index) -> the batch, protected, and a penalty for its noise.
         rng: the only source of random numbers.
         surrogates: the attackers whose loss is descended.
         knowledge: black-box: models are drawn from a pool, one of them held out (meta-learning). Its log is called once
             a round, its expected adaptations are applied.
-        before: called before each step with the models of the step and the batch's index.
+        before_step: called before each step with the models of the step and the batch's index.
     """
     meta, expects = knowledge.name == "black-box", knowledge.expects
-    count = max(game.pool, len(surrogates)) if meta else len(surrogates)
+    count = max(options.pool, len(surrogates)) if meta else len(surrogates)
     with seeded(rng):  # the surrogates' dropout
         against = [surrogates[i % len(surrogates)] for i in range(count)]
         models: Models = [(attacker, attacker.model(data, rng).train()) for attacker in against]
-        learners = [_learner(attacker, model, game) for attacker, model in models]
+        learners = [_learner(attacker, model, options) for attacker, model in models]
 
-        def losses(turned: Tensor, index: Tensor, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-            protected, penalty = render(turned, index)
+        def losses(batch_parameters: Tensor, index: Tensor, trained: Sequence[int]) -> tuple[Tensor, Tensor]:
+            protected, penalty = render(batch_parameters, index)
             batch = apply_expected_adaptation(protected, expects, rng)
-            each = [models[i][0].loss(models[i][1], batch).mean() for i in chosen]
+            each = [models[i][0].loss(models[i][1], batch).mean() for i in trained]
             return torch.stack(each).mean(), penalty
 
-        def move(total: Tensor, turned: Tensor, chosen: Sequence[int], learn: bool) -> Tensor:
-            for i in chosen:
+        def update(total: Tensor, batch_parameters: Tensor, trained: Sequence[int], learn: bool) -> Tensor:
+            for i in trained:
                 learners[i].zero_grad()
             total.backward()
-            for i in chosen if learn else ():
+            for i in trained if learn else ():
                 learners[i].step()
-            return _stepped(turned, game.inner_step)
+            return _sign_step(batch_parameters, options.inner_step)
 
-        order = batches(len(data), game.batch, rng)
-        for round_ in range(1, game.rounds + 1):
+        order = batches(len(data), options.batch, rng)
+        for round_ in range(1, options.rounds + 1):
             losses_of_round: list[Tensor] = []
-            for _ in range(-(-len(data) // game.batch)):
+            for _ in range(-(-len(data) // options.batch)):
                 index = next(order).to(data.device)
-                chosen, last = _drawn(count, game.drawn, rng) if meta else (list(range(count)), [])
-                if before:
-                    before([models[i] for i in chosen], index)
-                turned = knobs[:, index].requires_grad_()
-                joint = game.alternation == "joint"
-                for _ in range(game.inner_steps):
-                    loss, penalty = losses(turned, index, chosen)
-                    turned = move(loss + penalty, turned, chosen, learn=joint)
+                trained, held_out = _draw_models(count, options.drawn, rng) if meta else (list(range(count)), [])
+                if before_step:
+                    before_step([models[i] for i in trained], index)
+                batch_parameters = parameters[:, index].requires_grad_()
+                joint = options.alternation == "joint"
+                for _ in range(options.inner_steps):
+                    loss, penalty = losses(batch_parameters, index, trained)
+                    batch_parameters = update(loss + penalty, batch_parameters, trained, learn=joint)
                 if not joint:
-                    loss, penalty = losses(turned.detach(), index, chosen)
-                    move(loss + penalty, turned, chosen, learn=True)
-                if last:
-                    held_out_loss, penalty = losses(turned, index, last)
+                    loss, penalty = losses(batch_parameters.detach(), index, trained)
+                    update(loss + penalty, batch_parameters, trained, learn=True)
+                if held_out:
+                    held_out_loss, penalty = losses(batch_parameters, index, held_out)
                     gap = (held_out_loss - loss.detach()).square()
-                    turned = move(held_out_loss + penalty + game.divergence * gap, turned, last, learn=True)
-                knobs[:, index] = turned.detach()
+                    batch_parameters = update(
+                        held_out_loss + penalty + options.divergence * gap, batch_parameters, held_out, learn=True
+                    )
+                parameters[:, index] = batch_parameters.detach()
                 losses_of_round.append(loss.detach())
             knowledge.log(Epoch(round_, float(torch.stack(losses_of_round).mean())))
 
 
-def _learner(attacker: Attacker[Any], model: nn.Module, game: Game) -> torch.optim.Optimizer:
-    """SGD with momentum, the paper's, for a pretrained model; it leaves one that starts from nothing where it was."""
+def _learner(attacker: Attacker[Any], model: nn.Module, options: Game) -> torch.optim.Optimizer:
+    """Build a surrogate's optimiser; SGD, the paper's, barely moves a model that starts from random weights."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    if (attacker.surrogate_optimizer if game.outer == "auto" else game.outer) == "adam":
+    if (attacker.surrogate_optimizer if options.outer == "auto" else options.outer) == "adam":
         return torch.optim.Adam(weights, attacker.lr)
-    return torch.optim.SGD(weights, game.outer_lr, momentum=MOMENTUM)
+    return torch.optim.SGD(weights, options.outer_lr, momentum=MOMENTUM)
 
 
-def _drawn(count: int, wanted: int, rng: Generator) -> tuple[list[int], list[int]]:
-    """Which models are trained on, and the one that is not; of a single model, that one alone."""
-    order = torch.randperm(count, generator=rng, device=rng.device)[: min(wanted, count)].tolist()
+def _draw_models(count: int, sample_size: int, rng: Generator) -> tuple[list[int], list[int]]:
+    """Draw the models that are trained and, of several, the one that is held out."""
+    order = torch.randperm(count, generator=rng, device=rng.device)[: min(sample_size, count)].tolist()
     return (order[:-1], order[-1:]) if len(order) > 1 else (order, [])
 
 
-def _stepped(turned: Tensor, step: float) -> Tensor:
-    """One sign step down the gradient; where it is not a number its sign is 0."""
-    if turned.grad is None:
-        return turned
-    moved = turned.detach() - step * turned.grad.nan_to_num().sign()
-    moved[0].clamp_(-U_MAX, U_MAX)
-    return moved.requires_grad_()
+def _sign_step(parameters: Tensor, step: float) -> Tensor:
+    """Take one sign step down the gradient; where it is not a number its sign is 0."""
+    if parameters.grad is None:
+        return parameters
+    updated = parameters.detach() - step * parameters.grad.nan_to_num().sign()
+    updated[0].clamp_(-U_MAX, U_MAX)
+    return updated.requires_grad_()

@@ -12,10 +12,10 @@ ghost      The note is struck again for one step, at velocity delta, and goes on
            pitch cannot overlap on a channel (common parsers damage them), hence the split. Rolls without onsets
            (the published MuseGAN's) are the same to the bit.
 
-The loss has a gradient in velocities and none in the places of ghosts. Places are chosen by search (`_Places`): several
-are proposed for every roll, the best under the surrogates is kept, and the distribution of proposals, one for all
-rolls, moves towards what was kept (cross-entropy method, Rubinstein 1999), since predictable places are learnt more
-easily.
+The loss has a gradient with respect to velocities, and none with respect to the positions of ghosts. Positions are
+chosen by search (`_GhostPositions`): several are proposed for every roll, the one of the lowest loss under the
+surrogates is used, and the distribution of proposals, one for all rolls, moves towards the positions in use
+(cross-entropy method, Rubinstein 1999), since predictable positions are learnt more easily.
 
 A step is the shortest window: at 120 beats a minute and four steps a beat 125 ms, where the paper has 10 ms. For drums,
 whose pitch is no frequency, H is 1.
@@ -77,92 +77,97 @@ def cloak(
     windows = maskers(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
     per_step = mode == "velocity"  # a window may hold several notes, each with a noise of its own
     shape = (len(data), len(data.programs), data.velocity.shape[2] if per_step else windows.pitch.shape[2])
-    knobs = torch.randn((1, *shape), generator=rng, device=rng.device).to(data.device)
-    places = _Places(data, windows, density, rng) if mode == "ghost" else None
+    parameters = torch.randn((1, *shape), generator=rng, device=rng.device).to(data.device)
+    positions = _GhostPositions(data, windows, density, rng) if mode == "ghost" else None
     penalty = alpha * _penalty(data)
 
-    def noisy(turned: Tensor, index: Tensor, chosen: Tensor | None = None) -> Rolls:
-        rolls, here = data.select(index), _selected(windows, index)
+    def noisy(batch_parameters: Tensor, index: Tensor, chosen: Tensor | None = None) -> Rolls:
+        rolls, batch_windows = data.select(index), _select(windows, index)
         if mode == "velocity":
-            return _louder(rolls, here, turned[0])
+            return _raise_velocity(rolls, batch_windows, batch_parameters[0])
         if mode == "hold":
-            return _held(rolls, here, turned[0])
-        assert places is not None
-        return _struck(rolls, here, turned[0], places.chosen[index] if chosen is None else chosen)
+            return _hold(rolls, batch_windows, batch_parameters[0])
+        assert positions is not None
+        return _add_ghosts(
+            rolls, batch_windows, batch_parameters[0], positions.chosen[index] if chosen is None else chosen
+        )
 
-    def render(turned: Tensor, index: Tensor) -> tuple[Rolls, Tensor]:
-        protected = noisy(turned, index)
+    def render(batch_parameters: Tensor, index: Tensor) -> tuple[Rolls, Tensor]:
+        protected = noisy(batch_parameters, index)
         noise = protected.velocity - data.velocity[index]
         norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
         return protected, (penalty[index] * norms).sum(1).mean()
 
     def search(models: Models, index: Tensor) -> None:
-        assert places is not None
-        places.improve(models, index, proposals, lambda which, at: noisy(knobs[:, at], at, which))
+        assert positions is not None
+        positions.improve(
+            models, index, proposals, lambda candidate, batch: noisy(parameters[:, batch], batch, candidate)
+        )
 
     if descend:
-        descend(knobs, data, render, search if places else None)
-    return noisy(knobs, torch.arange(len(data), device=data.device))
+        descend(parameters, data, render, search if positions else None)
+    return noisy(parameters, torch.arange(len(data), device=data.device))
 
 
-def _selected(windows: Maskers, index: Tensor) -> Maskers:
+def _select(windows: Maskers, index: Tensor) -> Maskers:
+    """Select the windows of some rolls."""
     return replace(windows, pitch=windows.pitch[index], low=windows.low[index], high=windows.high[index])
 
 
-def _delta(windows: Maskers, u: Tensor, at: Tensor) -> Tensor:
-    """The noise of parameters u [roll, track, n] in the windows `at` [n], 0 where none is allowed."""
-    low, high = windows.low[..., at], windows.high[..., at]
-    return torch.where(windows.open[..., at], low + (high - low) * u.sigmoid(), 0.0)
+def _delta(windows: Maskers, u: Tensor, window_index: Tensor) -> Tensor:
+    """Compute the noise of parameters u [roll, track, n] in the windows `window_index` [n], 0 where none is allowed."""
+    low, high = windows.low[..., window_index], windows.high[..., window_index]
+    return torch.where(windows.open[..., window_index], low + (high - low) * u.sigmoid(), 0.0)
 
 
 def _cells(windows: Maskers, values: Tensor, steps: int, pitches: int) -> Tensor:
-    """[roll, track, step, pitch]: a value of every window [roll, track, window] or step, at its dominant pitch."""
-    at = torch.arange(steps, device=values.device) // windows.size
-    by_step = values if values.shape[2] == steps else values[..., at]
-    pitch = windows.pitch[..., at]
-    marked = functional.one_hot(pitch.clamp(min=0), pitches).to(values.dtype) * (pitch >= 0)[..., None]
-    return by_step[..., None] * marked
+    """Put a value of every window, or step, at its dominant pitch: [roll, track, step, pitch]."""
+    window_index = torch.arange(steps, device=values.device) // windows.size
+    by_step = values if values.shape[2] == steps else values[..., window_index]
+    pitch = windows.pitch[..., window_index]
+    is_dominant = functional.one_hot(pitch.clamp(min=0), pitches).to(values.dtype) * (pitch >= 0)[..., None]
+    return by_step[..., None] * is_dominant
 
 
-def _louder(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
-    """Mode "velocity"; u [roll, track, step], read where a note begins."""
+def _raise_velocity(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
+    """Apply mode "velocity"; u [roll, track, step], read where a note begins."""
     steps, pitches = rolls.velocity.shape[2:]
-    at = torch.arange(steps, device=u.device) // windows.size
-    delta = _cells(windows, _delta(windows, u, at), steps, pitches)
+    window_index = torch.arange(steps, device=u.device) // windows.size
+    delta = _cells(windows, _delta(windows, u, window_index), steps, pitches)
     return sustained(rolls, rounded(rolls.velocity + delta))
 
 
-def _held(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
-    """Mode "hold"; u [roll, track, window]."""
+def _hold(rolls: Rolls, windows: Maskers, u: Tensor) -> Rolls:
+    """Apply mode "hold"; u [roll, track, window]."""
     steps, pitches = rolls.velocity.shape[2:]
-    every = torch.arange(windows.pitch.shape[2], device=u.device)
-    delta = _cells(windows, _delta(windows, u, every), steps, pitches) * rolls.support
-    sounds = (rolls.velocity > 0) | (delta.detach() > 0)
-    struck = rolls.velocity * beginnings(rolls)  # what sounds on has the velocity of its onset
-    longer = replace(rolls, velocity=sounds.to(u.dtype), onset=beginnings(rolls))
-    return sustained(longer, rounded(struck + delta))
+    all_windows = torch.arange(windows.pitch.shape[2], device=u.device)
+    delta = _cells(windows, _delta(windows, u, all_windows), steps, pitches) * rolls.support
+    is_sounding = (rolls.velocity > 0) | (delta.detach() > 0)
+    onset_velocity = rolls.velocity * beginnings(rolls)  # what sounds on has the velocity of its onset
+    held_rolls = replace(rolls, velocity=is_sounding.to(u.dtype), onset=beginnings(rolls))
+    return sustained(held_rolls, rounded(onset_velocity + delta))
 
 
-def _struck(rolls: Rolls, windows: Maskers, u: Tensor, chosen: Tensor) -> Rolls:
-    """Mode "ghost"; u [roll, track, window]; chosen int64: the step within the window, 0 for none."""
+def _add_ghosts(rolls: Rolls, windows: Maskers, u: Tensor, chosen: Tensor) -> Rolls:
+    """Apply mode "ghost"; u [roll, track, window]; chosen int64, the step within the window, 0 for none."""
     steps, pitches = rolls.velocity.shape[2:]
-    every = torch.arange(windows.pitch.shape[2], device=u.device)
-    delta = _cells(windows, _delta(windows, u, every), steps, pitches)
+    all_windows = torch.arange(windows.pitch.shape[2], device=u.device)
+    delta = _cells(windows, _delta(windows, u, all_windows), steps, pitches)
     step = torch.arange(steps, device=u.device)
-    here = (chosen[..., step // windows.size] == step % windows.size) & (step % windows.size > 0)
-    where = here[..., None] & _legal(rolls, windows)
-    return split(rolls, where, rounded(delta))
+    ghost_steps = (chosen[..., step // windows.size] == step % windows.size) & (step % windows.size > 0)
+    ghost_cells = ghost_steps[..., None] & _legal(rolls, windows)
+    return split(rolls, ghost_cells, rounded(delta))
 
 
 def _legal(rolls: Rolls, windows: Maskers) -> Tensor:
-    """bool [roll, track, step, pitch]: the dominant note of an open window sounds there and does not begin there."""
+    """Mark the cells where an open window's dominant note is held: bool [roll, track, step, pitch]."""
     steps, pitches = rolls.velocity.shape[2:]
-    room = _cells(windows, windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
-    return room & (rolls.velocity > 0) & ~beginnings(rolls)
+    is_open = _cells(windows, windows.open.to(rolls.velocity.dtype), steps, pitches) > 0
+    return is_open & (rolls.velocity > 0) & ~beginnings(rolls)
 
 
-class _Places:
-    """Where in its window each ghost is, and the probability of proposing a place: one distribution for all rolls."""
+class _GhostPositions:
+    """The position of each ghost in its window, and the distribution of proposals, one for all rolls."""
 
     def __init__(self, data: Rolls, windows: Maskers, density: float, rng: Generator) -> None:
         size, count = windows.size, windows.pitch.shape[2]
@@ -173,23 +178,23 @@ class _Places:
         self._density = density
         self._rng = rng
         # [track, window of the bar, place]
-        even = torch.full((len(data.programs), self._bar, size), density / max(1, size - 1), device=data.device)
-        even[..., 0] = 1 - density
-        self._chance = even.clamp(min=_FEWEST)
+        uniform = torch.full((len(data.programs), self._bar, size), density / max(1, size - 1), device=data.device)
+        uniform[..., 0] = 1 - density
+        self._chance = uniform.clamp(min=_FEWEST)
         self.chosen = self._drawn(torch.arange(len(data), device=data.device), 1)[0]
 
     def improve(self, models: Models, index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]) -> None:
-        """Keep for each roll the places of least loss among its own and some new draws; then adapt the distribution."""
-        tried = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
-        rolls = _together([noisy(which, index) for which in tried])
+        """Choose each roll's positions of lowest loss among its own and some proposals; adapt the distribution."""
+        candidates = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
+        rolls = _concatenate([noisy(candidate, index) for candidate in candidates])
         with torch.no_grad():
-            losses = torch.stack([_judged(attacker, model, rolls) for attacker, model in models]).mean(0)
-        best = losses.view(len(tried), -1).argmin(0)
-        self.chosen[index] = tried[best, torch.arange(len(index), device=index.device)]
+            losses = torch.stack([_evaluation_losses(attacker, model, rolls) for attacker, model in models]).mean(0)
+        best = losses.view(len(candidates), -1).argmin(0)
+        self.chosen[index] = candidates[best, torch.arange(len(index), device=index.device)]
         self._follow(index)
 
     def _drawn(self, index: Tensor, draws: int) -> Tensor:
-        """int64 [draw, roll, track, window]: a legal random place each."""
+        """Draw a legal position in every window: int64 [draw, roll, track, window]."""
         legal = self._legal[index]
         slot = torch.arange(legal.shape[2], device=legal.device) % self._bar
         scores = self._chance[:, slot].log().where(legal, -torch.inf)
@@ -197,28 +202,28 @@ class _Places:
         return (scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()).argmax(-1)
 
     def _follow(self, index: Tensor) -> None:
-        """Move the probabilities towards the share of windows that kept each place, then restore the density."""
+        """Move the probabilities towards the share of windows with each position, then restore the density."""
         legal = self._legal[index]
-        free = legal[..., 1:].any(-1)  # windows where a ghost is possible at all
-        kept = functional.one_hot(self.chosen[index], legal.shape[-1]) * free[..., None]
+        has_choice = legal[..., 1:].any(-1)  # windows where a ghost is possible at all
+        choices = functional.one_hot(self.chosen[index], legal.shape[-1]) * has_choice[..., None]
         bars = -(-legal.shape[2] // self._bar)
-        room = bars * self._bar - legal.shape[2]
+        padding = bars * self._bar - legal.shape[2]
 
-        def counted(marks: Tensor) -> Tensor:  # [track, window of the bar, place]
-            whole = functional.pad(marks.double(), (0, 0, 0, room))
-            return whole.reshape(*whole.shape[:2], bars, self._bar, whole.shape[3]).sum((0, 2))
+        def count_by_slot(marks: Tensor) -> Tensor:  # [track, window of the bar, place]
+            padded = functional.pad(marks.double(), (0, 0, 0, padding))
+            return padded.reshape(*padded.shape[:2], bars, self._bar, padded.shape[3]).sum((0, 2))
 
-        often = counted(kept) / counted(legal & free[..., None]).clamp(min=1)
-        moved = (1 - _RATE) * self._chance + _RATE * often.to(self._chance.dtype)
-        ghosts = moved[..., 1:].clamp(min=_FEWEST)
-        rate = ghosts.sum(-1, keepdim=True)
+        frequency = count_by_slot(choices) / count_by_slot(legal & has_choice[..., None]).clamp(min=1)
+        probability = (1 - _RATE) * self._chance + _RATE * frequency.to(self._chance.dtype)
+        ghosts = probability[..., 1:].clamp(min=_FEWEST)
+        mass = ghosts.sum(-1, keepdim=True)
         # The mean over the bar is the density; which windows have more of it is theirs to choose.
-        share = (rate * self._density / rate.mean()).clamp(max=1 - _FEWEST)
-        self._chance = torch.cat([1 - share, ghosts / rate * share], -1)
+        share = (mass * self._density / mass.mean()).clamp(max=1 - _FEWEST)
+        self._chance = torch.cat([1 - share, ghosts / mass * share], -1)
 
 
-def _judged(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
-    """[roll]: losses of a model whose weights are fixed."""
+def _evaluation_losses(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
+    """Compute the loss of a model in evaluation mode: [roll]."""
     training = model.training
     model.eval()
     try:
@@ -228,8 +233,8 @@ def _judged(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
         model.train(training)
 
 
-def _together(sets: Sequence[Rolls]) -> Rolls:
-    """Several versions of the same rolls as one set."""
+def _concatenate(sets: Sequence[Rolls]) -> Rolls:
+    """Concatenate several versions of the same rolls."""
     first = sets[0]
     labels = None if first.labels is None else first.labels.repeat(len(sets))
     return replace(
@@ -246,7 +251,7 @@ def _together(sets: Sequence[Rolls]) -> Rolls:
 
 
 def _penalty(rolls: Rolls) -> Tensor:
-    """[roll, track]: the penalty of a unit of noise norm: (1 - the track's share of the velocity) / its norm."""
+    """Compute the penalty of a unit of noise norm: (1 - the track's share of velocity) / its norm, [roll, track]."""
     total = rolls.velocity.sum((2, 3)) + 1e-6
     share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
     return (1 - share) / (rolls.velocity.square().sum((2, 3)) + 1e-6).sqrt()

@@ -43,110 +43,138 @@ def cloak(
     per_track: bool,
     alpha: float,
 ) -> Clips:
-    """The clips, and their stems, with noise in every window that has a masker; `descend` turns its knobs, or None."""
+    """Add a tone to every window that has a masker.
+
+    Args:
+        data: the set; stems are protected too.
+        rng: draws the initial parameters.
+        descend: optimises (parameters, clips, render) in place; None leaves them random.
+        window_ms: length of a window.
+        analysis_ms: length of the spectrum around each window.
+        full_scale_db: dB SPL of a sine of amplitude 1.
+        offset_db: how far the upper bound lies below the dominant tone.
+        per_track: one noise for every stem, where there are stems.
+        alpha: weight of the penalty of the noise's norm.
+    """
     tracks = per_track and data.stems is not None
     parts = data.stems if tracks and data.stems is not None else data.audio[:, None]
     hop = max(1, round(window_ms * data.rate / 1000))
     size = 2 * max(hop, round(analysis_ms * data.rate / 2000))
     carriers = _carriers(parts, data.rate, hop, size, full_scale_db, offset_db)
-    knobs = _random_knobs(carriers, rng)
+    parameters = _random_parameters(carriers, rng)
     if descend:
         penalty = alpha * _penalty(parts)
-        bare = data.with_audio(data.audio)  # surrogates get no stems
+        without_stems = data.with_audio(data.audio)  # surrogates get no stems
 
-        def render(turned: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
-            clips = bare.select(index)
-            noise = _noise(carriers.select(index), turned, clips.support)
+        def render(batch_parameters: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
+            clips = without_stems.select(index)
+            noise = _noise(carriers.select(index), batch_parameters, clips.support)
             norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
             protected = clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
             return protected, (penalty[index] * norms).sum(1).mean()
 
-        descend(knobs, bare, render)
+        descend(parameters, without_stems, render)
     blocks = _blocks(len(data), parts[0].numel())
-    noise = torch.cat([_noise(carriers.select(b), knobs[:, b], data.support[b]) for b in blocks])
-    wanted = data.audio + noise.sum(1)
-    audio = wanted.clamp(-1, 1)
-    stems = parts + noise + ((audio - wanted) / parts.shape[1])[:, None] if tracks else None
+    noise = torch.cat([_noise(carriers.select(b), parameters[:, b], data.support[b]) for b in blocks])
+    unclipped = data.audio + noise.sum(1)
+    audio = unclipped.clamp(-1, 1)
+    stems = parts + noise + ((audio - unclipped) / parts.shape[1])[:, None] if tracks else None
     return data.with_audio(audio, stems)
 
 
 @dataclass(frozen=True, eq=False)
 class Carriers:
-    """The tones that the noise may use: [clip, part, channel, window] each."""
+    """The tones that the noise may use; tensors are [clip, part, channel, window].
+
+    Attributes:
+        hz: frequencies.
+        low: lowest amplitude; no noise where it is not below `high`.
+        high: highest amplitude.
+        hop: samples from one window to the next; window t is centred on sample t * hop.
+        rate: samples a second.
+    """
 
     hz: Tensor
-    low: Tensor  # amplitudes; where low >= high there is no noise
+    low: Tensor
     high: Tensor
-    hop: int  # samples from one window to the next; window t is centred on sample t * hop
+    hop: int
     rate: int
 
     def select(self, index: Any) -> Carriers:
+        """Select clips."""
         return Carriers(self.hz[index], self.low[index], self.high[index], self.hop, self.rate)
 
 
 def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Tensor]:
-    """Frequency in Hz and amplitude of the strongest tone around every window: [clip, part, channel, window] each.
+    """Estimate frequency and amplitude of the strongest tone around every window.
 
-    parts: [clip, part, channel, sample]. The spectrum is over `size` samples, from the third bin on (what is slower is
-    no tone); the amplitude is no more than that of a sine as loud as the window's own 2 * hop samples.
+    Args:
+        parts: [clip, part, channel, sample].
+        rate: samples a second.
+        hop: samples from one window to the next.
+        size: samples of the spectrum, searched from the third bin on; what is slower is no tone.
+
+    Returns:
+        Frequency in Hz, and amplitude, at most that of a sine as loud as the window's own 2 * hop samples;
+        [clip, part, channel, window] each.
     """
     sound = parts.flatten(0, 2)
     taper = torch.hann_window(size, device=sound.device)
     spectrum = torch.stft(sound, size, hop, window=taper, pad_mode="constant", return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()  # [sound, bin, window]; abs() would take a root of each
     peak = power[:, 2:-1].argmax(1, keepdim=True) + 2
-    before, top, after = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
-    bend = before - 2 * top + after
-    shift = torch.where(bend < 0, 0.5 * (before - after) / bend.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
-    amplitude = (top - 0.25 * (before - after) * shift).exp() * 2 / taper.sum()
-    near = torch.hann_window(2 * hop, device=sound.device)
+    left, centre, right = (power.gather(1, peak + k)[:, 0].clamp_min(1e-24).log() / 2 for k in (-1, 0, 1))
+    curvature = left - 2 * centre + right
+    shift = torch.where(curvature < 0, 0.5 * (left - right) / curvature.clamp_max(-1e-6), 0.0).clamp(-0.5, 0.5)
+    amplitude = (centre - 0.25 * (left - right) * shift).exp() * 2 / taper.sum()
+    window = torch.hann_window(2 * hop, device=sound.device)
     squares = functional.pad(sound.square(), (hop, hop))[:, None]
-    loudness = functional.conv1d(squares, (near / near.sum())[None, None], stride=hop)[:, 0]
+    loudness = functional.conv1d(squares, (window / window.sum())[None, None], stride=hop)[:, 0]
     amplitude = torch.minimum(amplitude, (2 * loudness).sqrt())
     hz = (peak[:, 0] + shift) * (rate / size)
     return hz.view(*parts.shape[:3], -1), amplitude.view(*parts.shape[:3], -1)
 
 
 def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, offset_db: float) -> Carriers:
-    """Frequency and bounds of every window of parts [clip, part, channel, sample]."""
+    """Compute the tones that the noise may use in parts [clip, part, channel, sample]."""
     tones = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
     hz, masker = (torch.cat(tensors) for tensors in zip(*tones, strict=True))
     low = spl_to_amplitude(threshold_in_quiet(hz), full_scale_db)
     return Carriers(hz, low, masker * 10 ** (-offset_db / 20), hop, rate)
 
 
-def _random_knobs(carriers: Carriers, rng: Generator) -> Tensor:
-    """[2, clip, part, channel, window]: u, which puts amplitudes between the bounds, and phase. Phases are uniform."""
+def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
+    """Draw u (normal) and phase (uniform): [2, clip, part, channel, window]."""
     shape = carriers.hz.shape
     u = torch.randn(shape, generator=rng, device=rng.device)
     phase = 2 * torch.pi * torch.rand(shape, generator=rng, device=rng.device)
     return torch.stack([u, phase]).to(carriers.hz.device)
 
 
-def _noise(carriers: Carriers, knobs: Tensor, support: Tensor) -> Tensor:
-    """[clip, part, channel, sample]: a tone in every window, faded into the next one's; nothing in the padding."""
-    u, phase = knobs
+def _noise(carriers: Carriers, parameters: Tensor, support: Tensor) -> Tensor:
+    """Synthesise a tone in every window, faded into the next one's: [clip, part, channel, sample], 0 in the padding."""
+    u, phase = parameters
     low, high = carriers.low, carriers.high
     amplitude = torch.where(high > low, low + (high - low) * u.sigmoid(), 0.0)
     hop = carriers.hop
     time = torch.arange(-hop, hop, device=u.device) / carriers.rate
     fade = torch.hann_window(2 * hop, device=u.device)
     angle = 2 * torch.pi * carriers.hz[..., None] * time
-    even, odd = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
-    tones = (amplitude * phase.cos())[..., None] * even - (amplitude * phase.sin())[..., None] * odd
-    late = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
-    noise: Tensor = (tones[..., hop:] + late).flatten(-2)[..., : support.shape[-1]]
+    cosine, sine = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
+    tones = (amplitude * phase.cos())[..., None] * cosine - (amplitude * phase.sin())[..., None] * sine
+    next_rise = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
+    noise: Tensor = (tones[..., hop:] + next_rise).flatten(-2)[..., : support.shape[-1]]
     return noise * support[:, None]
 
 
 def _penalty(parts: Tensor) -> Tensor:
-    """[clip, part]: what the norm of a part's noise costs: (1 - the part's share of the energy) / the part's norm."""
+    """Compute the penalty of a unit of noise norm, (1 - the part's share of the energy) / its norm: [clip, part]."""
     energy = parts.square().sum((2, 3)) + 1e-12
     share = energy / energy.sum(1, keepdim=True) if parts.shape[1] > 1 else 0.0
     return (1 - share) / energy.sqrt()
 
 
 def _blocks(clips: int, numbers: int) -> Iterator[slice]:
-    """Slices of as many clips, of so many numbers each, as are worked on at once."""
+    """Slice clips, of so many numbers each, into blocks that fit in memory."""
     step = max(1, _ROOM // max(1, numbers))
     return (slice(start, start + step) for start in range(0, clips, step))

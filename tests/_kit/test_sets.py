@@ -130,10 +130,10 @@ ids = "x"
     [
         ("", "", "has a card", ""),
         ("", "", "its card counts what is there", ""),
-        ('"CC0"', '"TODO: such as CC BY 4.0"', "has a card", "carded.toml: licence is not filled in"),
-        ('ids = "x"', 'ids = "todo"', "has a card", "carded.toml: checksums.ids is not filled in"),
+        ('"CC0"', '"TODO: such as CC BY 4.0"', "has a card", "carded.toml: licence is not filled in, expected"),
+        ('ids = "x"', 'ids = "todo"', "has a card", "carded.toml: checksums.ids is not filled in, expected"),
         ('citation = "none"\n', "", "has a card", "carded.toml lacks citation"),
-        ("licence", "licence:", "has a card", "carded.toml is no TOML"),
+        ("licence", "licence:", "has a card", "carded.toml is not valid TOML"),
         ("groups = 2", "groups = 3", "its card counts what is there", "has groups = 3, load gives 2"),
         ("seconds = 5.1", "seconds = 9", "its card counts what is there", "has seconds = 9, load gives"),
     ],

@@ -216,10 +216,9 @@ def test_parameters_are_checked(parameters: dict[str, int], said: str) -> None:
 
 
 def test_the_tiny_one_learns_timbres_from_nothing() -> None:
-    train, validation, test = (sets.tones(count, 8000, 1.0, seed=seed) for seed, count in enumerate((160, 40, 40)))
+    train, validation, test = (sets.tones(count, 8000, 1.0, seed=seed) for seed, count in enumerate((160, 40, 160)))
     attacker = ast(epochs=30)
-    untrained = attacker.quality(attacker.model(train, rng()), test)["accuracy"].mean()
     learnt = attacker.quality(attacker.learn(train, validation, rng()), test)["accuracy"].mean()
-    # Two classes, 40 clips: by chance .5, with a standard error of .08. Learnt are .95 to .98, as the instruction set
-    # has it, with one of .03: .75 lies 3 standard errors above chance and 6 below what is learnt.
-    assert float(learnt) > max(0.75, float(untrained))
+    # Two classes, 160 clips: by chance .5, with a standard error of .04. Learnt are .94 (SD .045 over three seeds): .75
+    # lies 6 standard errors above chance and 4 SD below what is learnt. One epoch reaches .59, shuffled labels .53.
+    assert float(learnt) > 0.75

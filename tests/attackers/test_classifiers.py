@@ -122,22 +122,24 @@ def test_the_schedule_rises_to_one_and_falls_to_nothing() -> None:
     assert factors[:26] == sorted(factors[:26])
 
 
+# Of 480 digits, a fifth of the training set, so that it is quick; all of it reaches .95 to 1.00 (see the speech suite).
+# Over three seeds m5 reaches .78 (SD .03), melcnn .94 (.03), mfcc .97 (.01); another instruction set moves them by .03.
+# The bounds lie 4 of these two, added in squares, below. A broken learner lies below them: one of a single epoch
+# reaches .10, .26 and .62, one with a hundredth of the learning rate .18 to .23, one with shuffled labels .10 to .13.
+LEARNT = {"m5": 0.6, "melcnn": 0.78, "mfcc": 0.82}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_spoken_digits_are_learnt(name: str, bench_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the training set, so that it is quick; all of it reaches .95 to 1.00 (see the speech suite).
-
-    The weakest, m5, reaches .83 (SD .02 over six seeds; another instruction set moves it by .03). Of 120 digits .1 are
-    right by chance, with a standard error of .027: .6 lies 18 of these above chance, and over ten SD below m5.
-    """
     monkeypatch.setenv("BENCH_DATA", str(bench_data))
-    digits = plugins.build("datasets", "spoken_digits", {"takes": 14, "test_takes": 2})
+    digits = plugins.build("datasets", "spoken_digits", {"takes": 8, "test_takes": 2})
     attacker = plugins.build("attackers", name, {"epochs": 8})
     epochs: list[dict[str, float]] = []
     model = attacker.learn(
         digits.load("train"), digits.load("validation"), rng(), log=lambda row: epochs.append(row.numbers())
     )
     assert len(epochs) == 9
-    assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > 0.6
+    assert float(attacker.quality(model, digits.load("test"))["accuracy"].mean()) > LEARNT[name]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "ast"])

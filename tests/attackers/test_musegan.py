@@ -285,7 +285,7 @@ def test_the_published_networks_have_the_published_number_of_parameters() -> Non
     sizes = [sum(p.numel() for p in part.parameters()) for part in (model.generator, model.critic)]
     assert sizes == [2_578_127, 1_366_865]  # 2.57 and 1.36 million
     with torch.no_grad():
-        drawn = model.drawn(model.prior(2, rng()), None)
+        drawn = model.sample(model.prior(2, rng()), None)
         assert drawn.shape == (2, 5, 192, 84)
         assert model.critic(2 * drawn - 1).shape == (2,)
 
@@ -293,6 +293,6 @@ def test_the_published_networks_have_the_published_number_of_parameters() -> Non
 @pytest.mark.parametrize(("beats", "steps"), [(3, 4), (4, 6)])
 def test_the_published_networks_refuse_a_bar_that_they_cannot_draw(beats: int, steps: int) -> None:
     odd = replace(rolls(1), beats_per_bar=beats, steps_per_beat=steps)
-    with pytest.raises(DataError, match="bars of 4 beats"):
+    with pytest.raises(DataError, match="expected for size 'full' 4 beats"):
         attacker(size="full").model(odd, rng())
     attacker().model(odd, rng())

@@ -68,25 +68,25 @@ def test_tokens_are_the_rolls_again(data: Rolls, encoding: str) -> None:
 
 def test_a_sequence_is_measures_positions_and_notes_in_order() -> None:
     tokens = tokens_of(two_tracks())
-    assert tokens.says["event"].tolist() == [[0, 1, 17 + 60, 17 + 64, 17 + 67, 0, 5, 17 + 62, 0]]
-    assert tokens.says["duration"].tolist() == [[-1, -1, 3, 1, 1, -1, -1, 7, -1]]
-    assert tokens.says["track"].tolist() == [[-1, -1, 1, 0, 0, -1, -1, 0, -1]]
-    assert tokens.says["instrument"].tolist() == [[-1, -1, 128, 0, 0, -1, -1, 0, -1]]
+    assert tokens.fields["event"].tolist() == [[0, 1, 17 + 60, 17 + 64, 17 + 67, 0, 5, 17 + 62, 0]]
+    assert tokens.fields["duration"].tolist() == [[-1, -1, 3, 1, 1, -1, -1, 7, -1]]
+    assert tokens.fields["track"].tolist() == [[-1, -1, 1, 0, 0, -1, -1, 0, -1]]
+    assert tokens.fields["instrument"].tolist() == [[-1, -1, 128, 0, 0, -1, -1, 0, -1]]
     assert tokens.order.tolist() == [[0, 0, 0, 0, 1, 0, 0, 0, 0]], "counted within a track"
     assert tokens.position.tolist() == [[0, 0, 0, 0, 0, 0, 4, 4, 0]]
     assert tokens.measure.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 2]]
 
 
 def test_an_octuple_says_all_of_its_note() -> None:
-    says = tokens_of(two_tracks(), "octuple").says
-    assert says["advance"].tolist() == [[0, 0, 0, 1]]
-    assert says["position"].tolist() == [[0, 0, 0, 4]]
-    assert says["pitch"].tolist() == [[60, 64, 67, 62]]
-    assert says["duration"].tolist() == [[3, 1, 1, 7]]
-    assert says["track"].tolist() == [[1, 0, 0, 0]]
-    assert says["instrument"].tolist() == [[128, 0, 0, 0]]
-    assert says["metre"].tolist() == [[4] * 4]
-    assert says["tempo"].tolist() == [[32] * 4], "100 a minute: 12 log2(100 / 16)"
+    fields = tokens_of(two_tracks(), "octuple").fields
+    assert fields["advance"].tolist() == [[0, 0, 0, 1]]
+    assert fields["position"].tolist() == [[0, 0, 0, 4]]
+    assert fields["pitch"].tolist() == [[60, 64, 67, 62]]
+    assert fields["duration"].tolist() == [[3, 1, 1, 7]]
+    assert fields["track"].tolist() == [[1, 0, 0, 0]]
+    assert fields["instrument"].tolist() == [[128, 0, 0, 0]]
+    assert fields["metre"].tolist() == [[4] * 4]
+    assert fields["tempo"].tolist() == [[32] * 4], "100 a minute: 12 log2(100 / 16)"
 
 
 @pytest.mark.parametrize("encoding", ["mmr", "octuple"])
@@ -97,9 +97,9 @@ def test_tracks_listed_in_another_way_change_their_numbers_and_nothing_else(enco
     listed = replace(data, velocity=data.velocity[:, order], onset=data.onset[:, order], programs=programs, tracks=())
     one, other = tokens_of(data, encoding), tokens_of(listed, encoding)
     number = torch.tensor([*torch.tensor(order).argsort().tolist(), -1])
-    assert torch.equal(number[one.says["track"]], other.says["track"])
-    for name in set(one.says) - {"track"}:
-        assert torch.equal(one.says[name], other.says[name]), name
+    assert torch.equal(number[one.fields["track"]], other.fields["track"])
+    for name in set(one.fields) - {"track"}:
+        assert torch.equal(one.fields[name], other.fields[name]), name
     for name in ("velocity", "notes", "order", "position", "measure", "inside"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
@@ -126,8 +126,8 @@ def test_windows_count_every_token_once(size: int) -> None:
     windows, counted = tokens.windows(min(size, tokens.inside.shape[1]))
     assert int(windows.notes[counted].sum()) == int(tokens.notes.sum())
     assert int(counted.sum()) == int(tokens.inside.sum())
-    found = windows.says["event"].view(len(tokens), -1)[counted.view(len(tokens), -1)]
-    assert torch.equal(found, tokens.says["event"][tokens.inside]), "in order"
+    found = windows.fields["event"].view(len(tokens), -1)[counted.view(len(tokens), -1)]
+    assert torch.equal(found, tokens.fields["event"][tokens.inside]), "in order"
     assert not windows.measure[:, 0].any(), "measures are counted from the window's first"
 
 
@@ -139,8 +139,8 @@ def test_a_training_window_is_a_piece_of_its_sequence() -> None:
         window = net._window(tokens, rng(seed), nn.Identity())
         assert window.inside.shape == (len(data), 20)
         assert window.inside.all()
-        row = tokens.says["event"][0].tolist()
-        at = [i for i in range(len(row) - 19) if row[i : i + 20] == window.says["event"][0].tolist()]
+        row = tokens.fields["event"][0].tolist()
+        at = [i for i in range(len(row) - 19) if row[i : i + 20] == window.fields["event"][0].tolist()]
         assert at
         seen |= set(at)
     assert len(seen) > 10
@@ -199,7 +199,7 @@ def entropy(tokens: Any, merges: int = 0) -> Tensor:
         "advance": 16, "position": 16, "pitch": 128,
     }  # fmt: skip
     nats: Tensor = torch.zeros(len(tokens), dtype=torch.float64)
-    for name, values in tokens.says.items():
+    for name, values in tokens.fields.items():
         if name in sizes:
             counts = torch.bincount(values[values >= 0], minlength=sizes[name]).double() + 0.5
             nats += (-(counts / counts.sum()).log()[values.clamp(min=0)] * (values >= 0)).sum(1)
@@ -277,10 +277,10 @@ def test_no_token_sees_itself_or_what_follows(encoding: str) -> None:
     tokens = tokens_of(data, encoding)
     at = int((tokens.notes[0] > 0).nonzero()[40])
     first = "event" if encoding == "mmr" else "pitch"
-    says = {name: values.clone() for name, values in tokens.says.items()}
-    says[first][0, at:], says["duration"][0, at:] = 60, 3
+    fields = {name: values.clone() for name, values in tokens.fields.items()}
+    fields[first][0, at:], fields["duration"][0, at:] = 60, 3
     with torch.no_grad():
-        before, after = model(tokens)[first], model(replace(tokens, says=says))[first]
+        before, after = model(tokens)[first], model(replace(tokens, fields=fields))[first]
     assert torch.allclose(before[:, : at + 1], after[:, : at + 1], atol=1e-5)
     assert not torch.allclose(before[:, at + 1 :], after[:, at + 1 :], atol=1e-3)
 
@@ -320,19 +320,19 @@ def test_generated_tokens_stand_where_they_say(encoding: str) -> None:
     model = net.model(data, rng())
     net.prior(model, data)
     with torch.no_grad():
-        tokens = module("generation").written(model, data, rng(2))
+        tokens = module("generation").write_tokens(model, data, rng(2))
     for row in range(len(data)):
         measure, position, orders = (-1 if encoding == "mmr" else 0), 0, [-1] * 5
         for at in range(int(tokens.inside[row].sum())):
-            says = {name: int(values[row, at]) for name, values in tokens.says.items()}
-            measure += says["advance"] if encoding == "octuple" else says["event"] == 0
-            moved = says["position"] if encoding == "octuple" else says["event"] - 1
-            if moved < 16 and (encoding == "mmr" or says["advance"] or moved != position):
+            fields = {name: int(values[row, at]) for name, values in tokens.fields.items()}
+            measure += fields["advance"] if encoding == "octuple" else fields["event"] == 0
+            moved = fields["position"] if encoding == "octuple" else fields["event"] - 1
+            if moved < 16 and (encoding == "mmr" or fields["advance"] or moved != position):
                 orders, position = [-1] * 5, max(moved, 0)
             assert (int(tokens.measure[row, at]), int(tokens.position[row, at])) == (measure, position)
             if int(tokens.notes[row, at]):
-                orders[says["track"]] += 1
-                assert int(tokens.order[row, at]) == orders[says["track"]]
+                orders[fields["track"]] += 1
+                assert int(tokens.order[row, at]) == orders[fields["track"]]
         assert measure <= 1, "nothing after the two measures"
 
 
@@ -345,9 +345,21 @@ def test_music_for_other_tracks_than_the_models_is_refused() -> None:
 # --- what it learns
 
 
-@pytest.mark.parametrize("parameters", [{}, {"encoding": "octuple"}, {"permute": True, "merges": 20}])
-def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
-    data, net = band(32), attacker(steps=30, **parameters)
+# Gain in nats and the share of it that notes at wrong times have, over five or six seeds: 1.72 (SD .14) and .0 (.12);
+# octuples 1.14 (.18) and .42 (.10), which overfit after 20 steps; permuted and merged 1.69 (.11) and .31 (.08). Every
+# limit lies 2.7 SD or more away. A learner that stops after a third of the steps gains .80, .61 and .72: too little.
+# The limits of the validity checks are for whole pieces.
+@pytest.mark.parametrize(
+    ("parameters", "least_gain", "most_structure"),
+    [
+        ({"steps": 30}, 1.1, 0.5),
+        ({"steps": 20, "encoding": "octuple"}, 0.65, 0.85),
+        ({"steps": 30, "permute": True, "merges": 20}, 1.1, 0.65),
+    ],
+    ids=["mmr", "octuple", "permuted"],
+)
+def test_it_learns_the_band(parameters: dict[str, Any], least_gain: float, most_structure: float) -> None:
+    data, net = band(32), attacker(**parameters)
     train, test = data.select(range(24)), data.select(range(24, 32))
     frequencies = net.model(train, rng())
     net.prior(frequencies, train)
@@ -355,11 +367,9 @@ def test_it_learns_the_band(parameters: dict[str, Any]) -> None:
     qualities = [
         {name: float(v.mean()) for name, v in net.quality(model, test).items()} for model in (trained, frequencies)
     ]
-    # Over four seeds the gain is 1.9 nats (SD .5) and notes at wrong times have .34 of it (SD .13): limits three and
-    # four SD away. Those of the validity checks are for whole pieces, and one draw of twelve fails them here.
     gain, structure = net.validity(*qualities)
-    assert gain.value > 0.4
-    assert structure.value < 0.85
+    assert gain.value > least_gain
+    assert structure.value < most_structure
 
 
 @pytest.mark.slow

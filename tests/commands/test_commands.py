@@ -22,17 +22,21 @@ def bench(*words: str) -> int:
     return left.value.code
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
+def test_help_and_list_import_nothing_heavy() -> None:
+    """In one process, which names what each command has imported beyond those before it."""
     heavy = ("torch", "ray", "transformers", "scipy", "numpy", "pydantic")
+    every = [["--help"], ["list"], *([name, "--help"] for name in COMMANDS)]
     code = (
         "import contextlib, io, sys, bench.commands\n"
-        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
-        f"    bench.commands.main({words})\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
+        f"heavy, every = {heavy}, {every}\n"
+        "for words in every:\n"
+        "    before, text = set(sys.modules), io.StringIO()\n"
+        "    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):\n"
+        "        bench.commands.main(words)\n"
+        "    print(len(text.getvalue()) > 50, words, [name for name in heavy if name in {*sys.modules} - before])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == [f"True {words} []" for words in every]
 
 
 def test_list_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +73,9 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
     [
         (["run", "--defense", "harmonycloack", "--attacker", "musicgen"], "did you mean 'harmonycloak'"),
         (["run", "--defense", "clean", "--attacker", "musicgne"], "did you mean 'musicgen'"),
-        (["run", "--defense", "clean"], "--attacker"),
+        (["run", "--defense", "clean"], "expected --attacker NAME or FILE: ast, "),
+        (["run", *SMALL, "--set", "linear.steps=2", "--set", "linear.steps=3"], "linear.steps is given twice"),
+        (["run", *MATCH[2:]], "has no default data set: give --dataset NAME or FILE; datasets for audio: "),
         (["run", "--defense", "missing.py", "--attacker", "musicgen"], "missing.py"),
         (["run", "--defence", "clean"], "--defence"),
         (["run", *MATCH, "--seeds", "0"], "at least 1"),
@@ -82,6 +88,8 @@ def test_help_ends_in_examples(command: str, capsys: pytest.CaptureFixture[str])
         (["matrix", "nothing.toml"], "nothing.toml"),
         (["frobnicate"], "frobnicate"),
         (["check", "harmonicloak"], "harmonycloak"),
+        (["check", str(Path(__file__))], "must hold one public class that inherits Defense, Attacker, Adaptation or"),
+        (["check", "nowhere.py"], "no plugin file 'nowhere.py'"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(

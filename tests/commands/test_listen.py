@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,15 +21,20 @@ PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 Suites = Callable[..., Suite]
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that the tests share; it is filled by the first of them."""
+    return tmp_path_factory.mktemp("listen") / "store"
+
+
 @pytest.fixture
-def made(small_suite: Suites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def made(small_suite: Suites, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A record of noise on tones, in the records of the default store, which holds its sets."""
-    monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))
-    store = Store(tmp_path / "store")
-    records = store.root / "records" / "mine"
-    execute(
-        prepare(expand(small_suite(adaptations=["none", "quieter"])).trials, store), records, lambda event: None, jobs=1
-    )
+    monkeypatch.setenv("BENCH_STORE", str(root))
+    records = root / "records" / "mine"
+    if not root.exists():
+        trials = expand(small_suite(adaptations=["none", "quieter"])).trials
+        execute(prepare(trials, Store(root)), records, lambda event: None, jobs=1)
     return next(records.glob("*hiss*quieter--s1.json"))
 
 
@@ -74,9 +80,12 @@ def test_bad_words_are_one_line_and_write_nothing(
     assert not (tmp_path / "page").exists()
 
 
-def test_sets_that_are_gone_are_said_to_be(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(tmp_path / "store" / "artefacts")
-    page = tmp_path / "page"
+def test_sets_that_are_gone_are_said_to_be(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_STORE", str(tmp_path / "store"))  # which holds the records and no set
+    folder = shutil.copytree(made.parent, tmp_path / "store" / "records" / "mine")
+    made, page = folder / made.name, tmp_path / "page"
     code, _, error = said(["listen", str(made), "--out", str(page)], capsys)
     assert code == 2
     assert "--make" in error
@@ -84,6 +93,7 @@ def test_sets_that_are_gone_are_said_to_be(made: Path, tmp_path: Path, capsys: p
     own = [
         word for name in ("tones", "hiss", "linear", "quieter") for word in ("--plugin", str(PLUGINS / f"{name}.py"))
     ]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # so that it starts no workers
     code, out, _ = said(["listen", str(made), "--out", str(page), "--make", "--display", "none", *own], capsys)
     assert code == 0
     assert "</kbd> protected, after quieter" in Path(out).read_text()

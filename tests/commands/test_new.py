@@ -134,12 +134,29 @@ def test_the_next_commands_are_said(
     assert plugins.load("defenses", "some where/my_idea.py").__name__ == "MyIdea"
 
 
+@pytest.mark.parametrize("kind", ["attacker", "dataset"])
+def test_a_plugin_in_a_folder_is_named_by_the_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("new", kind, "my_idea", "--folder") == 0
+    assert "  bench check my_idea\n" in capsys.readouterr().out
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    card = {"my_idea.toml"} if kind == "dataset" else set()
+    assert files == {"my_idea/__init__.py", "test_my_idea.py", "test_my_idea_contract.py"} | card
+    for file in card:
+        (tmp_path / file).write_text((tmp_path / file).read_text().replace('"TODO: ', '"for a test: '))
+    python(tmp_path, "pytest", "-q", "-p", "no:cacheprovider")
+    assert bench("new", "attacker", "my_other", "--folder", "--package") == 2
+    assert "--package and --folder exclude each other" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("kind", "plugin", "test"),
     [
         ("defense", "defenses/my_idea.py", "tests/defenses/test_my_idea.py"),
         ("attacker", "attackers/my_idea.py", "tests/attackers/test_my_idea.py"),
-        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/test_my_idea.py"),
+        ("adaptation", "attackers/adaptive/my_idea.py", "tests/attackers/adaptive/test_my_idea.py"),
         ("dataset", "datasets/my_idea.py", "tests/datasets/test_my_idea.py"),
     ],
 )

@@ -86,8 +86,9 @@ def test_pieces_meet_without_a_seam_and_every_sample_is_kept(tmp_path: Path, mon
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (lambda path: path.write_text("this is no sound"), "cannot be read as audio"),
         (lambda path: files.write(path, torch.zeros(1, RATE), RATE), "silent"),
+        (lambda path: files.write(path, torch.full((1, RATE), 1e-40), RATE), "silent (peak 1.0e-40)"),
     ],
-    ids=["missing", "empty", "text", "silent"],
+    ids=["missing", "empty", "text", "silent", "inaudible"],
 )
 def test_bad_sound_is_one_line_code_2_and_nothing_written(
     make: object, said: str, tmp_path: Path, quiet: list[str], capsys: pytest.CaptureFixture[str]

@@ -140,7 +140,7 @@ def test_words_are_thirteen_or_all_or_named(module: ModuleType) -> None:
             build(words=bad)
     with pytest.raises(UsageError, match="words"):
         build(words=14)
-    with pytest.raises(UsageError, match="limit is below 0"):
+    with pytest.raises(UsageError, match="limit = -1, expected 0"):
         build(limit=-1)
     with pytest.raises(UsageError, match=r"expected 0\.\.1"):
         build(peak=1.5)

@@ -20,6 +20,7 @@ import yaml
 from bench.commands import app
 from bench.regression import gate
 from bench.trials import verify
+from tests.processes import use_one_processor
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -60,8 +61,6 @@ class Shell:
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
             (programs / name).chmod(0o755)
         self._where = folder / "where"
-        processors = sorted(os.sched_getaffinity(0))
-        self._processor = processors[os.getpid() % len(processors)]
         self._environment = {
             **os.environ,
             "PATH": f"{programs}:{os.environ['PATH']}",
@@ -83,8 +82,7 @@ class Shell:
             text=True,
             timeout=240,
             check=False,
-            # One process: starting a second one costs more than these small trials.
-            preexec_fn=lambda: os.sched_setaffinity(0, {self._processor}),
+            preexec_fn=use_one_processor,
         )
         assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
         self.printed = done.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bench.errors import DataError
 from bench.sound import chunks, files, mpeg, ogg
@@ -251,3 +252,40 @@ def test_rf64_with_chunks_of_odd_size_in_front_is_read(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(stream.getvalue())
     assert files.info(tmp_path / "a.wav").format == "RF64"
     assert files.read(tmp_path / "a.wav")[0].equal(files.read(tmp_path / "b.wav")[0])
+
+
+def shifted(data: bytes, samples: int) -> bytes:
+    """An Ogg file whose sound lies that much later."""
+    file, pages = io.BytesIO(data), []
+    for page in list(ogg.pages(file)):
+        file.seek(page.offset + page.size - sum(page.lacing))
+        granule = page.granule + samples if page.granule > 0 else page.granule
+        body = file.read(sum(page.lacing))
+        pages.append(ogg.page_bytes(page.flags, granule, page.serial, page.sequence, page.lacing, body))
+    return b"".join(pages)
+
+
+@pytest.mark.parametrize("early", [-500, 0, 1, 100, 3000, 60_000])
+def test_vorbis_that_begins_before_zero_loses_its_beginning_and_not_its_end(tmp_path: Path, early: int) -> None:
+    """As a piece that was cut from a recording: libsndfile plays its beginning and leaves out as much of its end."""
+    stream = io.BytesIO()
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 3 * RATE)
+    soundfile.write(stream, noise, RATE, format="OGG", subtype="VORBIS")
+    whole, cut = tmp_path / "whole.ogg", tmp_path / "cut.ogg"
+    whole.write_bytes(stream.getvalue())
+    cut.write_bytes(shifted(stream.getvalue(), -early))
+    expected = files.read(whole)[0][:, max(0, early) :]
+    assert files.info(cut).samples == expected.shape[1]
+    assert torch.equal(files.read(cut)[0], expected)
+    joined = tmp_path / "joined.ogg"
+    joined.write_bytes(whole.read_bytes() + cut.read_bytes())
+    assert torch.equal(files.read(joined)[0], torch.cat([files.read(whole)[0], expected], dim=1))
+
+
+def test_a_position_in_the_only_page_of_sound_is_its_end(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, sweep(8000), RATE, format="OGG", subtype="VORBIS")
+    whole, short = tmp_path / "whole.ogg", tmp_path / "short.ogg"
+    whole.write_bytes(stream.getvalue())
+    short.write_bytes(shifted(stream.getvalue(), -3000))
+    assert torch.equal(files.read(short)[0], files.read(whole)[0][:, :5000])

@@ -114,7 +114,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "flac of 2e9 samples": ("a.flac", claim_2e9_samples, "damaged, truncated"),
     "NaN": ("a.wav", with_value(float("nan")), "NaN or infinity"),
     "infinity": ("a.wav", with_value(float("-inf")), "NaN or infinity"),
-    "too loud": ("a.wav", with_value(-1.5), "peaks at 1.500, expected -1..1"),
+    "too loud": ("a.wav", with_value(-1.5), "peaks at 1.5, expected -1..1"),
     "silent": ("a.wav", lambda path: whole(path, torch.zeros(1, RATE)), "is silent"),
     "10 ms": ("a.flac", lambda path: whole(path, music(1, 0.01)), r"holds 10 ms \(160 samples\), expected at least"),
     "no samples": ("a.wav", lambda path: soundfile.write(path, np.zeros((0, 2)), RATE), "holds 0 ms"),

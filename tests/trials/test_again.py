@@ -30,7 +30,7 @@ def asked(part: Part | PartRecord) -> tuple[str, dict[str, Any], dict[str, Any],
     return (
         part.title if isinstance(part, Part) else part.label,
         dict(part.params),
-        dict(part.given if isinstance(part, Part) else part.overrides),
+        dict(part.overrides),
         part.version,
     )
 

@@ -48,7 +48,7 @@ def test_a_preset_gives_defaults_and_the_suite_overrides_them(small_suite: Make)
         small_suite(preset="smoke", defenses=["hiss"], seeds=[0], attacker={"linear": {"steps": 7}})
     ).trials
     assert trial.attacker.params["steps"] == 7
-    assert trial.attacker.given == {"steps": 7}
+    assert trial.attacker.overrides == {"steps": 7}
 
 
 def test_knowledge_decides_the_surrogates(small_suite: Make, tmp_path: Path) -> None:

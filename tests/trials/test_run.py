@@ -211,7 +211,7 @@ def slow_command(folder: Path) -> tuple[list[str], dict[str, str]]:
     words = [word for kind, name in names.items() for word in (f"--{kind}", str(plugins / f"{name}.py"))]
     words += ["--set", f"defense.marker={folder / 'marker'}", "--set", "defense.seconds=3", "--control", "none"]
     words += ["--seeds", "2", "--store", str(folder / "store"), "--records", str(folder / "records"), "--jobs", "1"]
-    return [sys.executable, "-m", "bench", "run", *words], {**os.environ, "CI": "true"}
+    return [sys.executable, "-m", "bench", "run", *words], {**os.environ, "CI": "true", "BENCH_IN_PROCESS": "0"}
 
 
 def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:

@@ -142,7 +142,7 @@ def test_shuffling_between_protect_and_learn_changes_no_hash_and_a_swap_is_caugh
 
 
 def test_a_defense_that_shuffles_its_clips_is_caught(small_trials: Trials, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="protected clips contain the wrong recording \\(first: 'train-"):
+    with pytest.raises(DataError, match="more like another clip's recording than like their own \\(first: 'train-"):
         run(small_trials(defenses=["swaps"], seeds=[0]), tmp_path)
 
 
