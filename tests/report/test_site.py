@@ -83,7 +83,7 @@ def test_the_tables_hold_what_the_board_holds_in_every_format(pages: Path, board
         assert float(line["denied"]) == pytest.approx(record.denied, rel=1e-5, abs=1e-9)
         assert (pages / "small/records" / line["record"]).is_file()
     whole = json.loads((pages / "small/board.json").read_text())
-    counts = {"rows": len(board.rows), "cells": len(board.records_of), "trials": len(board.records)}
+    counts = {"rows": len(board.rows), "cells": len(board.records_of), "trials": len(board.records), "worths": 0}
     assert {name: len(lines) for name, lines in whole.items()} == {"suites": 1, **counts}
     base = sqlite3.connect(pages / "bench.sqlite")
     hiss = base.execute("SELECT denied, best_response, inside_budget FROM rows WHERE defense = 'hiss'").fetchone()
