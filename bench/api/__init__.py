@@ -44,12 +44,10 @@ from bench.api.contract import (
     Augment,
     Dataset,
     Defense,
-    Epoch,
     Knowledge,
-    Log,
     Plugin,
-    silent_log,
 )
+from bench.api.log import Epoch, Log, silent_log
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 

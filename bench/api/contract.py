@@ -8,53 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 
 from torch import Generator, Tensor, nn
 
+from bench.api.log import Log, silent_log
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import Content, Control, DomainName, Needs, Optimizer, Per, Requirement, Task, ValidityCheck
 
 __all__ = [
-    "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Epoch", "Knowledge", "Log", "Needs", "Plugin",
-    "silent_log",
+    "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Knowledge", "Needs", "Plugin",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
 Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
 """Changes a batch of the training: (batch, generator, the model as it is at this step) -> batch."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a training log: of an attacker's training, or of a defense that minimises a loss.
-
-    It is never scored.
-
-    Attributes:
-        step: Optimiser steps so far; for a defense, its rounds.
-        loss: Mean training loss since the last line; None before the first step.
-        validation: Quality on the clean validation set, higher is better.
-        more: Further numbers by name, such as a critic's loss.
-    """
-
-    step: int
-    loss: float | None = None
-    validation: float | None = None
-    more: Mapping[str, float] = field(default_factory=dict)
-
-    def numbers(self) -> dict[str, float]:
-        """Return all numbers by name, without those that are None."""
-        values = {"step": self.step, **self.more, "loss": self.loss, "validation": self.validation}
-        return {name: float(value) if name != "step" else value for name, value in values.items() if value is not None}
-
-
-Log: TypeAlias = Callable[[Epoch], None]  # called once an epoch
-
-
-def silent_log(epoch: Epoch) -> None:
-    """Ignore a line of a log: the default of `log` arguments."""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _upgraded(data: dict[str, Any], path: Path) -> dict[str, Any]:
     version = int(data["schema_version"])
     if version > SCHEMA:
         raise DataError(f"{path} has schema {version}, this program reads up to {SCHEMA}: update cloakbench")
-    while version < SCHEMA:
+    while version in UPGRADES:
         data = UPGRADES[version](data)
         version = int(data["schema_version"])
     return data

@@ -173,7 +173,7 @@ class Record(_Strict):
         provenance: When, by which command and commit, with which packages, on which machine.
     """
 
-    schema_version: int = SCHEMA
+    schema_version: int = SCHEMA  # see `_least_schema`
     key: str
     status: Literal["ok", "failed"]
     error: dict[str, str] | None = None
@@ -198,12 +198,21 @@ class Record(_Strict):
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _least_schema(cls, data: Any) -> Any:
+        """Give a new record the least schema that holds it: 2 without a threat model, which older programs read."""
+        if not isinstance(data, dict) or "schema_version" in data:
+            return data
+        trial = data.get("trial")
+        threat = trial.get("threat") if isinstance(trial, dict) else getattr(trial, "threat", None)
+        return {**data, "schema_version": SCHEMA if threat else _SCHEMA_WITHOUT_THREAT}
+
     @pydantic.model_serializer(mode="wrap")
     def _as_older_programs_read_it(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write a record without a threat model as schema 2, which is all that it needs."""
+        """Leave out of a record without a threat model the fields that schema 2 does not have."""
         data: dict[str, Any] = serialise(self)
         if self.trial.threat is None:
-            data["schema_version"] = _SCHEMA_WITHOUT_THREAT
             for holder, names in ((data, ("curve", "granted")), (data.get("trial", {}), ("threat", "replacement"))):
                 for name in names:
                     holder.pop(name, None)

@@ -46,9 +46,4 @@ def _to_2(old: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _to_3(old: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 adds the threat model, the clean curve and the granted items, which version 2 does not have."""
-    return {**old, "schema_version": 3}
-
-
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2, 2: _to_3}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}

@@ -22,24 +22,24 @@ import torch
 from torch import Generator, nn
 
 from bench import plugins
-from bench.api import Clips, Data, Epoch, Knowledge, Log, Rolls, concatenate
+from bench.api import Data, Epoch, Knowledge, Log, concatenate
 from bench.devices import CPU, name_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.extras import explained
 from bench.files import Terminated, write_json
 from bench.guard import exit_raises, exit_sentence
-from bench.metrics.alignment import alignment_hash, misaligned
+from bench.metrics.alignment import alignment_hash
 from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
 from bench.trials import draws, measuring, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.plan import Stage
+from bench.trials.protected import check_bound, check_protected
 from bench.trials.provenance import provenance
 from bench.trials.recording import attacker_checks
 from bench.trials.scheduler import Outcome
 from bench.trials.store import Store
 from bench.trials.trial import Part
-from bench.vocabulary import PerDomain
 
 Report = Callable[[str], None]  # called with a progress line
 
@@ -185,8 +185,8 @@ def _protect(work: _Work, folder: Path) -> dict[str, Any]:
     protected = defense.protect(data, knowledge, work.rng())
     if defense.padding and type(protected) is type(data):
         data = replace(data, lengths=protected.lengths)  # the padding is part of the protected signal
-    protected = _paired(data, protected, work.stage)
-    _check_bound(data, protected, defense.epsilon, work.stage)
+    protected = check_protected(data, protected, work.stage.title)
+    check_bound(data, protected, defense.epsilon, work.stage.title)
     save_data(folder, protected)
     write_json(folder / "crafting.json", [numbers_by_name(row) for row in rounds])
     return {"alignment": alignment_hash(load_data(folder))}  # of the rounded file: that is what is published
@@ -334,56 +334,6 @@ def _compare(work: _Work, folder: Path) -> dict[str, Any]:
     changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
     write_json(folder / "view.json", {"changed": numbers(changed.tolist())})
     return {}
-
-
-def _paired(data: Data, protected: Any, stage: Stage) -> Data:
-    """Check the invariants of a protected set: same items, shape and rate, valid values, silent padding."""
-    title = stage.title
-    if type(protected) is not type(data):
-        raise PluginError(f"{title}: protect returned {type(protected).__name__}, expected {type(data).__name__}")
-    if protected.ids != data.ids:
-        raise PluginError(f"{title}: the ids or their order changed, expected those of the clean set")
-    clean_signal, protected_signal = data.signal, protected.signal
-    if clean_signal.shape != protected_signal.shape:
-        raise PluginError(
-            f"{title}: the shape changed from {tuple(clean_signal.shape)} to {tuple(protected_signal.shape)}"
-        )
-    if not torch.equal(data.lengths, protected.lengths):
-        raise PluginError(
-            f"{title}: the lengths changed, expected those of the clean set; declare padding = True to fill the padding"
-        )
-    checked: Data = protected.check(title)
-    _PAIRED.of(data)(data, protected, title)
-    return checked
-
-
-def _paired_clips(data: Clips, protected: Clips, title: str) -> None:
-    if data.rate != protected.rate:
-        raise PluginError(f"{title}: the rate changed from {data.rate} to {protected.rate}")
-    if strangers := misaligned(data, protected):
-        name, source = strangers[0]
-        raise PluginError(
-            f"{title}: {len(strangers)} of {len(data)} protected clips are more like another clip's recording than "
-            f"like their own (first: '{name}' is like '{source}'), expected the clips in their order, each changed less"
-        )
-
-
-def _paired_rolls(data: Rolls, protected: Rolls, title: str) -> None:
-    """Check nothing: every note may have been changed."""
-
-
-_PAIRED: PerDomain[Callable[[Any, Any, str], None]] = PerDomain(audio=_paired_clips, midi=_paired_rolls)
-
-
-def _check_bound(data: Data, protected: Data, epsilon: float | None, stage: Stage) -> None:
-    """Raise `PluginError` where the noise exceeds the bound that its defense declares, by more than one 16-bit step."""
-    if epsilon is None:
-        return
-    peak = float((protected.signal - data.signal).abs().max())
-    if peak > epsilon + 2**-15:
-        raise PluginError(
-            f"{stage.title}: the noise peaks at {peak:.5f}, expected at most the defense's epsilon {epsilon:.5f}"
-        )
 
 
 def _counts(data: Data) -> dict[str, Any]:

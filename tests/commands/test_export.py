@@ -297,12 +297,12 @@ def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) 
             "mlflow",
             "logs",
             DataError,
-            "holds no records: name one of its folders: attackers",
+            "holds no records: name one of its folders: ",
         ),
         (str(ROOT / "leaderboards" / "music-smoke.toml"), "mlflow", "logs", DataError, "holds no record"),
         ("speech", "tensorboard", "s3://bucket/logs", UsageError, "TensorBoard reads folders"),
-        ("midi-smoke", "tensorboard", "file.txt", UsageError, "cannot be written"),
-        ("midi-smoke", "mlflow", "file.txt", UsageError, "--out file.txt: "),
+        ("midi-smoke", "tensorboard", "file.txt", UsageError, "is a file, expected a folder"),
+        ("midi-smoke", "mlflow", "file.txt", UsageError, "is a file, expected a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(

@@ -168,5 +168,5 @@ def test_the_verdicts_of_the_page_are_those_of_the_code() -> None:
     text = " ".join((DOCS / "submitting.md").read_text(encoding="utf-8").split())
     assert f"every number but the costs within {verify.IDENTICAL:.0e}".replace("e-04", "e-4") in text
     assert f"the score within {verify.DENIED:g}, or" in text
-    assert f"at most {verify.MOST_SPREAD:g} is believed" in text
+    assert f"at most {verify.MOST_SPREAD:g} counts" in text
     assert f"audibility within {100 * verify.AUDIBLE:g} %" in text
