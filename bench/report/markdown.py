@@ -39,7 +39,7 @@ def page(board: Board, command: str) -> str:
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    worths = worth_table(row_worths(records))
+    worths = worth_table(row_worths(records, suite.budget))
     if worths[1]:
         parts += ["## What the protected items are worth in clean ones", MEANING, _table(worths)]
     parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]

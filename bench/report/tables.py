@@ -45,7 +45,7 @@ def tables(boards: Sequence[Board]) -> Tables:
         contents["rows"] += [_row(board, view) for view in board.views]
         contents["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
         contents["trials"] += [_trial(board, record) for record in board.records]
-        contents["worths"] += [_worth(board, row) for row in row_worths(board.records)]
+        contents["worths"] += [_worth(board, row) for row in row_worths(board.records, board.suite.budget)]
     return {name: [_plain(line) for line in lines] for name, lines in contents.items()}
 
 
@@ -205,6 +205,10 @@ def _worth(board: Board, row: RowWorth) -> Line:
         "defense": row.defense,
         "knowledge": row.knowledge,
         "attackers": ", ".join(row.attackers),
+        "scope": row.scope,
+        "control": row.control,
+        "rank_best": row.rank[0] if row.rank else None,
+        "rank_worst": row.rank[1] if row.rank else None,
         "response": row.response,
         "metric": row.metric,
         "worth": worth.items.mean,

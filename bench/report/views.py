@@ -67,7 +67,7 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
     views = board.views
     headings, body = columns.main_table(views)
     names = columns.responses(views)
-    worths = row_worths(board.records)
+    worths = row_worths(board.records, board.suite.budget)
     return {
         "board": board,
         "worth_table": worth_table(worths),

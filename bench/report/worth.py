@@ -28,8 +28,9 @@ def worth_table(rows: Sequence[RowWorth]) -> tuple[list[str], list[list[str]]]:
         rows: of a suite or a run, see `bench.results.worths.row_worths`.
     """
     heads = [
-        "data set", "defense", "knowledge", "worth (clean items)", "95 %", "of published", "granted", "learning denied",
-        "95 %", "metric", "protected", "clean", "nothing published", "chosen response", "seeds", "void",
+        "rank", "data set", "defense", "knowledge", "worth (clean items)", "worth, 95 % interval", "of published",
+        "granted", "learning denied", "learning denied, 95 % interval", "metric", "quality, protected",
+        "quality, clean", "quality, nothing published", "chosen response", "seeds", "void",
     ]  # fmt: skip
     return heads, [_line(row) for row in rows]
 
@@ -53,7 +54,9 @@ def sentence(row: RowWorth) -> str:
 
 def _line(row: RowWorth) -> list[str]:
     worth = row.worth
+    ranks = DASH.join(map(str, dict.fromkeys(row.rank))) if row.rank else DASH
     return [
+        "control" if row.control else ranks,
         row.dataset,
         row.defense,
         row.knowledge,

@@ -161,26 +161,41 @@ def rank(scores: Sequence[Mapping[int, float]], alpha: float = 1 - LEVEL) -> Ran
         Rank ranges in the order of `scores`. A single row has rank 1.
     """
     finite = [{seed: value for seed, value in row.items() if not math.isnan(value)} for row in scores]
-    pairs = [(i, j) for i in range(len(finite)) for j in range(i)]
-    common_seeds = {(i, j): sorted(finite[i].keys() & finite[j].keys()) for i, j in pairs}
-    tested_pairs = [pair for pair in pairs if len(common_seeds[pair]) > 1]
-    values = {
-        (i, j): ([finite[i][seed] for seed in common_seeds[i, j]], [finite[j][seed] for seed in common_seeds[i, j]])
-        for i, j in tested_pairs
-    }
+    tests = {}
+    for i, first in enumerate(finite):
+        for j, second in enumerate(finite[:i]):
+            seeds = sorted(first.keys() & second.keys())
+            if len(seeds) > 1:
+                values = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+                tests[i, j] = (sum(values[0]) - sum(values[1]), paired_p(*values))
+    return rank_by_tests(len(finite), tests, alpha)
+
+
+def rank_by_tests(rows: int, tests: Mapping[tuple[int, int], tuple[float, float]], alpha: float = 1 - LEVEL) -> Ranking:
+    """Rank rows by tests of their pairs, with Holm's correction over them.
+
+    Args:
+        rows: The number of rows.
+        tests: (row, an earlier row) -> how much better the first is, and the p value of that difference. A pair that is
+            missing was not tested; it separates no ranks.
+        alpha: The family-wise error rate.
+
+    Returns:
+        Rank ranges of all rows. A single row has rank 1.
+    """
     different = set()
-    for (i, j), p in zip(tested_pairs, holm([paired_p(*values[pair]) for pair in tested_pairs]), strict=True):
-        first, second = (sum(side) for side in values[i, j])
-        if p < alpha and first != second:
-            different.add((i, j) if first > second else (j, i))
-    compared_rows = {row for pair in tested_pairs for row in pair}
-    losses = Counter(worse for _, worse in different)
-    wins = Counter(better for better, _ in different)
+    for ((i, j), (difference, _)), p in zip(tests.items(), holm([p for _, p in tests.values()]), strict=True):
+        if p < alpha and difference != 0:
+            different.add((i, j) if difference > 0 else (j, i))
+    compared = {row for pair in tests for row in pair}
+    above = Counter(worse for _, worse in different)
+    below = Counter(better for better, _ in different)
     ranges = tuple(
-        (1 + losses[row], max(len(compared_rows), 1) - wins[row]) if row in compared_rows or len(finite) == 1 else None
-        for row in range(len(finite))
+        (1 + above[row], max(len(compared), 1) - below[row]) if row in compared or rows == 1 else None
+        for row in range(rows)
     )
-    return Ranking(ranges, frozenset(different), frozenset(pairs) - frozenset(tested_pairs))
+    pairs = {(i, j) for i in range(rows) for j in range(i)}
+    return Ranking(ranges, frozenset(different), frozenset(pairs - tests.keys()))
 
 
 def t_quantile(freedom: float, level: float) -> float:

@@ -40,6 +40,7 @@ from bench.results.roles import parts_of
 from bench.results.score import SCORE_VERSION
 from bench.results.table import CellScore, Row
 from bench.results.views import cell_in
+from bench.results.worths import RowWorth, row_worths
 
 __all__ = ["FORMAT", "SUFFIX", "differences", "read", "summarise", "text", "write"]
 
@@ -69,6 +70,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
     plugins = {name: part for record in records for _, name, part in _plugins(record)}
     environments = {_environment_id(record): _environment(record) for record in records}
     runs = {_run_id(record): _run(record) for record in records}
+    worths = [_worth(row) for row in row_worths(sorted(records, key=lambda record: record.name))]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -78,6 +80,7 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
         "plugins": {name: plugins[name].model_dump(exclude={"label"}) for name in sorted(plugins)},
         "environments": {name: environments[name] for name in sorted(environments)},
         "runs": {name: runs[name] for name in sorted(runs)},
+        **({"worths": worths} if worths else {}),
         "cells": [_cell(cell, *scores[cell], by_cell[cell]) for cell in sorted(by_cell)],
     }
 
@@ -194,6 +197,24 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
             "run": _once([_run_id(record) for record in records]),
             "at": _once([str(record.provenance.get("at", "")) for record in records]),
         },
+    }
+
+
+def _worth(row: RowWorth) -> dict[str, Any]:
+    """Return what a protected set is worth in clean items, with the clean curve that says so."""
+    worth = row.worth
+    sizes = {str(size): mean for size, mean in zip(row.curve.sizes, row.curve.means.tolist(), strict=True)}
+    return {
+        "row": {"dataset": row.dataset, "defense": row.defense, "knowledge": row.knowledge, "metric": row.metric},
+        "response": row.response,
+        "items": _rounded({"mean": worth.items.mean, "low": worth.items.low, "high": worth.items.high}),
+        "denied": _rounded({"mean": worth.denied.mean, "low": worth.denied.low, "high": worth.denied.high}),
+        "protected": _rounded({"": worth.protected})[""],
+        "curve": _rounded(sizes),
+        "granted": row.curve.granted,
+        "seeds": list(row.seeds),
+        "missing_items": worth.missing,
+        "void": ", ".join(check.name for check in worth.void),
     }
 
 

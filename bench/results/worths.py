@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results import table
 from bench.results.arms import Arm, curve_role
+from bench.results.crossed import crossed_mean
 from bench.results.curve import CleanCurve
 from bench.results.names import response_name
 from bench.results.record import Number, Record
-from bench.results.statistics import mean
+from bench.results.statistics import mean, rank_by_tests
 from bench.results.worth import Response, Worth, fill_missing, pick, worth
 
 __all__ = ["SHARED_SCALES", "RowWorth", "row_worths"]
@@ -43,6 +45,12 @@ class RowWorth:
         seeds: the seeds that have the clean curve and a response.
         worth: worth, learning denied, and the validity checks.
         curve: the clean curve.
+        protected: [seed, item] qualities of the chosen responses on the test items.
+        groups: [item] the song or speaker of each test item.
+        scope: what one perturbation is made for; rows are ranked within one scope.
+        control: whether it is a control, which is not ranked.
+        rank: the ranks that it may have, best and worst; None for controls, void rows, rows outside the audibility
+            budget, and rows that share fewer than two seeds with any other.
     """
 
     dataset: str
@@ -54,16 +62,22 @@ class RowWorth:
     seeds: tuple[int, ...]
     worth: Worth
     curve: CleanCurve
+    protected: _Items
+    groups: tuple[str, ...]
+    scope: str
+    control: bool
+    rank: tuple[int, int] | None = None
 
 
-def row_worths(records: Iterable[Record]) -> list[RowWorth]:
-    """Compute the worth of every row that has a threat model.
+def row_worths(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[RowWorth]:
+    """Compute the worth of every row that has a threat model, and rank the rows.
 
     Args:
         records: of a suite or a run; failed ones and those without a threat model are left out.
+        budget: the audibility budget, metric -> limit; a row outside it is not ranked.
 
     Returns:
-        For each data set, defense, knowledge, share and scale one worth, in the order of the records.
+        For each data set, defense, knowledge, share and scale one worth: ranked rows first, controls last.
     """
     groups: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -72,11 +86,17 @@ def row_worths(records: Iterable[Record]) -> list[RowWorth]:
             scale = record.metric if record.metric in SHARED_SCALES else trial.attacker.label
             groups[trial.dataset.label, trial.row, trial.knowledge, scale].append(record)
     worths = [_row_worth(key[:3], group) for key, group in groups.items()]
-    return [row for row in worths if row is not None]
+    used = [record for group in groups.values() for record in group]
+    outside = (
+        frozenset((row.dataset, *row.key) for row in table.rows(used, budget) if not row.inside)
+        if budget
+        else frozenset()
+    )
+    return _ranked(worths, outside)
 
 
-def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth | None:
-    """The worth of one row; None where no seed has both the clean curve and a response."""
+def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth:
+    """The worth of one row."""
     first = records[0]
     threat = first.trial.threat
     assert threat is not None
@@ -100,27 +120,60 @@ def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth
         seeds=tuple(seeds),
         worth=worth(curve, protected, groups, missing),
         curve=curve,
+        protected=protected,
+        groups=tuple(groups),
+        scope=first.trial.scope,
+        control=bool(first.trial.control),
     )
+
+
+def _ranked(rows: Sequence[RowWorth], outside: frozenset[tuple[str, str, str]]) -> list[RowWorth]:
+    """Rank rows of the same data set, attackers and scope: the less the attacker learns, the better.
+
+    Two rows are compared by the attacker's quality, paired by seed and item, with the errors of both (see `crossed`).
+    """
+    ranks: dict[int, tuple[int, int] | None] = {}
+    ranking_groups: dict[tuple[object, ...], list[RowWorth]] = defaultdict(list)
+    for row in rows:
+        if not row.control and not row.worth.void and (row.dataset, row.defense, row.knowledge) not in outside:
+            ranking_groups[row.dataset, row.attackers, row.metric, row.scope].append(row)
+    for group in ranking_groups.values():
+        tests = {}
+        for i, first in enumerate(group):
+            for j, second in enumerate(group[:i]):
+                seeds = [seed for seed in first.seeds if seed in second.seeds]
+                if len(seeds) > 1:
+                    difference = crossed_mean(_of(second, seeds) - _of(first, seeds), first.groups)
+                    tests[i, j] = (difference.mean, difference.p)
+        for row, possible in zip(group, rank_by_tests(len(group), tests).ranges, strict=True):
+            ranks[id(row)] = possible
+    ranked = [replace(row, rank=ranks.get(id(row))) for row in rows]
+    return sorted(ranked, key=lambda row: (row.dataset, row.attackers, row.control, row.rank is None, row.worth.share))
+
+
+def _of(row: RowWorth, seeds: Sequence[int]) -> _Items:
+    """The qualities of some seeds, [seed, item]."""
+    return row.protected[[row.seeds.index(seed) for seed in seeds]]
 
 
 def _responses(seeds: Sequence[Sequence[Record]]) -> list[Response]:
     """Every response that any seed has, with its qualities in each seed; NaN where a seed does not have it."""
-    names: dict[str, None] = {}
+    names: dict[str, tuple[str, bool, str]] = {}
     of_seed: list[dict[str, Record]] = []
     for records in seeds:
         of_seed.append({_response(record): record for record in records})
-        names |= dict.fromkeys(of_seed[-1])
+        names |= {name: _order(record) for name, record in of_seed[-1].items()}
     count = len(seeds[0][0].scored)
     return [
         Response(
             name,
-            np.array([_granted(held[name], Arm.PROTECTED) if name in held else math.nan for held in of_seed]),
+            np.array([_granted(by_name[name], Arm.PROTECTED) if name in by_name else math.nan for by_name in of_seed]),
             np.stack([
-                _floats(held[name].quality(Arm.PROTECTED)) if name in held else np.full(count, math.nan)
-                for held in of_seed
+                _floats(by_name[name].quality(Arm.PROTECTED)) if name in by_name else np.full(count, math.nan)
+                for by_name in of_seed
             ]),
         )
-        for name in names
+        for name in sorted(names, key=names.__getitem__)
     ]  # fmt: skip
 
 
@@ -139,6 +192,12 @@ def _clean_items(seeds: Sequence[Sequence[Record]], size: int | None) -> _Items:
         values = best.quality(Arm.CLEAN) if size is None else _scored(best, best.curve[str(size)])
         rows.append(_floats(values))
     return np.stack(rows)
+
+
+def _order(record: Record) -> tuple[str, bool, str]:
+    """Place a response among equally good ones: no adaptation first."""
+    trial = record.trial
+    return trial.attacker.label, trial.adaptation is not None, trial.adaptation_label
 
 
 def _response(record: Record) -> str:

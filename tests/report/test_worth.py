@@ -20,8 +20,23 @@ def row(seeds: int) -> RowWorth:
 
     sizes = (0, 600, 1200, 2400)
     curve = CleanCurve(sizes, np.stack([arm(mean) for mean in (0.2, 0.6, 0.7, 0.8)]), granted=50)
-    result = worth(curve, arm(0.6))
-    return RowWorth("digits", "noise", "none", ("m5",), "m5 + mp3", "accuracy", tuple(range(seeds)), result, curve)
+    protected = arm(0.6)
+    return RowWorth(
+        dataset="digits",
+        defense="noise",
+        knowledge="none",
+        attackers=("m5",),
+        response="m5 + mp3",
+        metric="accuracy",
+        seeds=tuple(range(seeds)),
+        worth=worth(curve, protected),
+        curve=curve,
+        protected=protected,
+        groups=tuple(map(str, range(40))),
+        scope="clip",
+        control=False,
+        rank=(1, 2),
+    )
 
 
 def test_a_sentence_says_worth_and_interval() -> None:
@@ -34,10 +49,15 @@ def test_a_sentence_says_worth_and_interval() -> None:
 def test_a_line_shows_worth_learning_denied_and_quality_together() -> None:
     heads, body = worth_table([row(seeds=3), row(seeds=1)])
     three, one = (dict(zip(heads, line, strict=True)) for line in body)
+    assert three["rank"] == "1–2"
     assert three["worth (clean items)"] == "600"
     assert three["of published"] == "2,400"
     assert three["learning denied"] == "+0.333"
-    assert (three["protected"], three["clean"], three["nothing published"]) == ("0.600", "0.800", "0.200")
+    assert [three[f"quality, {arm}"] for arm in ("protected", "clean", "nothing published")] == [
+        "0.600",
+        "0.800",
+        "0.200",
+    ]
     assert three["chosen response"] == "m5 + mp3"
     assert one["seeds"] == "1"
     assert "one seed" in body[1]

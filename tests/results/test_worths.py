@@ -11,6 +11,7 @@ from bench.results.worths import row_worths
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
+from bench.vocabulary import Control
 
 THREAT = {"published": 12, "granted": 6, "sizes": [3, 6]}
 
@@ -79,12 +80,35 @@ def test_attackers_that_share_a_scale_have_one_curve_of_the_better_model(records
     plain = [record for record in records if record.trial.adaptation is None]
     both = [accuracy(record, name, level) for record in plain for name, level in (("weak", 0.3), ("strong", 0.9))]
     rows = row_worths(both)
-    assert [row.defense for row in rows] == ["clean", "hiss"]
+    assert [row.defense for row in rows] == ["hiss", "clean"]  # controls last
     for row in rows:
         assert row.attackers == ("weak", "strong")
         assert row.response == "strong"
         assert row.curve.means == pytest.approx([0.9] * 4)
         assert [check.name for check in row.worth.void] == ["publishing adds", "not saturated"]
+
+
+def test_rows_are_ranked_by_quality_paired_by_seed_and_item_and_controls_are_not(records: list[Record]) -> None:
+    def row(record: Record, defense: str, quality: float, control: Control = Control.NONE) -> Record:
+        label = record.trial.defense.model_copy(update={"label": defense})
+        trial = record.trial.model_copy(update={"defense": label, "control": control})
+        noise = [0.01 * (at % 3) for at in range(len(record.ids))]
+        values = {record.metric: [quality + each for each in noise]}
+        curve = {size: {record.metric: [-1.0 + 0.1 * at] * len(record.ids)} for at, size in enumerate(record.curve)}
+        clean = {record.metric: [0.0] * len(record.ids)}
+        arms = {**record.arms, "protected": values, "clean": clean}
+        return record.model_copy(update={"trial": trial, "arms": arms, "curve": curve})
+
+    hiss = [record for record in records if record.trial.adaptation is None and not record.trial.control]
+    changed_rows = [
+        row(record, name, quality) for record in hiss for name, quality in (("weak", -0.2), ("strong", -0.7))
+    ]
+    changed_rows += [row(record, "noise", -0.9, Control.MATCHED) for record in hiss]
+    rows = row_worths(changed_rows)
+    assert [(each.defense, each.rank) for each in rows] == [("strong", (1, 1)), ("weak", (2, 2)), ("noise", None)]
+    assert rows[0].worth.share < rows[1].worth.share
+    loud = row_worths(changed_rows, {"snr_db": 1e9})  # no noise is as soft as that
+    assert {each.rank for each in loud} == {None}
 
 
 def test_records_without_a_threat_model_and_failed_ones_have_no_worth(records: list[Record]) -> None:
