@@ -21,7 +21,6 @@ from bench.results.record import Number, Record
 from bench.results.statistics import mean
 from bench.results.suite import Suite
 from bench.results.views import RowView
-from bench.results.worths import row_worths
 
 __all__ = ["epochs_table", "limits", "page", "summary"]
 
@@ -39,7 +38,7 @@ def page(board: Board, command: str) -> str:
     suite, records, views = board.suite, board.records, board.views
     parts = [f"# {suite.name}", suite.about]
     parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    worths = worth_table(row_worths(records, suite.budget))
+    worths = worth_table(board.worths)
     if worths[1]:
         parts += ["## What the protected items are worth in clean ones", MEANING, _table(worths)]
     parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]

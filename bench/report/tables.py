@@ -28,7 +28,7 @@ from bench.results.record import Record
 from bench.results.statistics import mean
 from bench.results.table import CellScore, Row
 from bench.results.views import RowView
-from bench.results.worths import RowWorth, row_worths
+from bench.results.worths import RowWorth
 
 __all__ = ["Tables", "tables", "write_csv", "write_sqlite", "write_tables"]
 
@@ -45,7 +45,7 @@ def tables(boards: Sequence[Board]) -> Tables:
         contents["rows"] += [_row(board, view) for view in board.views]
         contents["cells"] += [_cell(board, view.row, cell.score) for view in board.views for cell in view.cells]
         contents["trials"] += [_trial(board, record) for record in board.records]
-        contents["worths"] += [_worth(board, row) for row in row_worths(board.records, board.suite.budget)]
+        contents["worths"] += [_worth(board, row) for row in board.worths]
     return {name: [_plain(line) for line in lines] for name, lines in contents.items()}
 
 

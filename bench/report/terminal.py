@@ -11,7 +11,6 @@ from bench.results import table
 from bench.results.board import Board
 from bench.results.formats import DASH, text_table
 from bench.results.record import Record
-from bench.results.worths import row_worths
 
 __all__ = ["missing", "tables"]
 
@@ -21,7 +20,7 @@ def tables(board: Board) -> str:
     heads, body = main_table(board.views)
     ids = [view.shown.cell.id if view.shown else DASH for view in board.views]
     parts = [text_table(["cell id", *heads], [[cell, *line] for cell, line in zip(ids, body, strict=True)])]
-    heads, body = worth_table(row_worths(board.records, board.suite.budget))
+    heads, body = worth_table(board.worths)
     if body:
         title = "what the protected items are worth in clean ones (score 2; see docs/reading-a-table.md)"
         parts.append(f"{title}\n{text_table(heads, body)}")

@@ -18,7 +18,6 @@ from bench.results.roles import parts_of
 from bench.results.statistics import mean
 from bench.results.table import CellScore
 from bench.results.views import CellView, RowView
-from bench.results.worths import row_worths
 from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
@@ -67,7 +66,7 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
     views = board.views
     headings, body = columns.main_table(views)
     names = columns.responses(views)
-    worths = row_worths(board.records, board.suite.budget)
+    worths = board.worths
     return {
         "board": board,
         "worth_table": worth_table(worths),

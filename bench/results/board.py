@@ -28,6 +28,7 @@ from bench.results.sources import Source, suite_files
 from bench.results.suite import Suite
 from bench.results.table import CheckSummary, Row
 from bench.results.views import RowView, row_views
+from bench.results.worths import RowWorth, row_worths
 
 __all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
 
@@ -52,6 +53,11 @@ class Board:
         """The rows, prepared for tables and pages."""
         audibility = {id(row): self._audibility(row) for row in self.rows}
         return row_views(self.rows, self.records_of, self.front, audibility)
+
+    @cached_property
+    def worths(self) -> list[RowWorth]:
+        """What each protected set is worth in clean items; empty without a threat model."""
+        return row_worths(self.records, self.rows)
 
     @cached_property
     def checks(self) -> list[CheckSummary]:

@@ -18,11 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.results.statistics import LEVEL, Interval, t_quantile, two_sided_p
+from bench.results.statistics import FEWEST_GROUPS, LEVEL, Interval, t_quantile, two_sided_p
 
-__all__ = ["FEWEST_GROUPS", "CrossedMean", "crossed_errors", "crossed_mean", "group_deviations"]
-
-FEWEST_GROUPS = 10  # with fewer groups their spread is itself too uncertain, so items are taken as independent
+__all__ = ["CrossedMean", "crossed_errors", "crossed_mean", "group_deviations"]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Results:
     @cached_property
     def worths(self) -> list[RowWorth]:
         """What each protected set is worth in clean items (score 2); empty without a threat model."""
-        return row_worths(self.records, self.budget)
+        return row_worths(self.records, self.rows)
 
     def __str__(self) -> str:
         """Return a line a row: rank, defense, score with its interval, best response."""

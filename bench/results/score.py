@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.statistics import LEVEL, Interval, clustered_mean, t_interval, t_quantile
+from bench.results.statistics import FEWEST_GROUPS, LEVEL, Interval, clustered_mean, t_interval, t_quantile
 from bench.vocabulary import ValidityCheck
 
 __all__ = [
-    "FEWEST_GROUPS",
     "SCORE_VERSION",
     "SCORE_VERSIONS",
     "CellEstimate",
@@ -30,7 +29,6 @@ __all__ = [
 
 SCORE_VERSION = 1
 SCORE_VERSIONS = {1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds"}
-FEWEST_GROUPS = 10  # with fewer groups the error clustered by group is itself too uncertain for an interval
 _LARGEST_RATIO = 1e6  # what the check reports where no item differs from another, since a record holds no infinity
 _ROUNDING = 1e-9  # a standard error below this share of the mean is rounding, not spread
 

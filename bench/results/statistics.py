@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
+FEWEST_GROUPS = 10  # with fewer groups their spread is itself too uncertain for an error clustered by group
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import table
 from bench.results.arms import Arm, curve_role
 from bench.results.crossed import crossed_mean
 from bench.results.curve import CleanCurve
 from bench.results.names import response_name
 from bench.results.record import Number, Record
 from bench.results.statistics import mean, rank_by_tests
+from bench.results.table import Row
 from bench.results.worth import Response, Worth, fill_missing, pick, worth
 
 __all__ = ["SHARED_SCALES", "RowWorth", "row_worths"]
@@ -69,12 +69,12 @@ class RowWorth:
     rank: tuple[int, int] | None = None
 
 
-def row_worths(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[RowWorth]:
+def row_worths(records: Iterable[Record], rows: Sequence[Row] = ()) -> list[RowWorth]:
     """Compute the worth of every row that has a threat model, and rank the rows.
 
     Args:
         records: of a suite or a run; failed ones and those without a threat model are left out.
-        budget: the audibility budget, metric -> limit; a row outside it is not ranked.
+        rows: the rows of their table; one outside the audibility budget is not ranked.
 
     Returns:
         For each data set, defense, knowledge, share and scale one worth: ranked rows first, controls last.
@@ -86,12 +86,7 @@ def row_worths(records: Iterable[Record], budget: Mapping[str, float] | None = N
             scale = record.metric if record.metric in SHARED_SCALES else trial.attacker.label
             groups[trial.dataset.label, trial.row, trial.knowledge, scale].append(record)
     worths = [_row_worth(key[:3], group) for key, group in groups.items()]
-    used = [record for group in groups.values() for record in group]
-    outside = (
-        frozenset((row.dataset, *row.key) for row in table.rows(used, budget) if not row.inside)
-        if budget
-        else frozenset()
-    )
+    outside = frozenset((row.dataset, *row.key) for row in rows if not row.inside)
     return _ranked(worths, outside)
 
 

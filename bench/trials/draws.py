@@ -13,10 +13,9 @@ from torch import Generator, Tensor
 
 from bench.api import Data
 from bench.errors import DataError
+from bench.results.statistics import FEWEST_GROUPS
 
-__all__ = ["FEWEST_GROUPS", "Draw", "draw"]
-
-FEWEST_GROUPS = 10  # from so many on, no group has granted and published items
+__all__ = ["Draw", "draw"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,8 +217,8 @@ class _TrialStages:
             roles["view"] = self._compare(published)
         return roles
 
-    def _load(self, split: str) -> Stage:
-        data = self._trial.dataset
+    def _load(self, split: str, dataset: Part | None = None) -> Stage:
+        data = dataset or self._trial.dataset
         return self._build("load", f"load {data.title} {split}", {"dataset": data}, {"split": split}, {})
 
     def _drawn(self) -> dict[str, Stage]:
@@ -238,7 +238,7 @@ class _TrialStages:
     def _draw(self, dataset: Part, part: str, items: int = 0) -> Stage:
         """Items of a data set's training split that the seed draws: so many to publish, or half of the granted."""
         assert self._trial.threat is not None
-        source = self._build("load", f"load {dataset.title} train", {"dataset": dataset}, {"split": "train"}, {})
+        source = self._load("train", dataset)
         options = {**self._seed, "part": part, "granted": self._trial.threat.granted, "items": items}
         what = {"published": f"{items} items", "choosing": "granted items to choose by"}.get(part, "granted items")
         title = f"draw {what} of {dataset.title}, seed {self._trial.seed}"

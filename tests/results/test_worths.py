@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.results import table
 from bench.results.arms import Arm
 from bench.results.record import Record
 from bench.results.worths import row_worths
@@ -107,7 +108,7 @@ def test_rows_are_ranked_by_quality_paired_by_seed_and_item_and_controls_are_not
     rows = row_worths(changed_rows)
     assert [(each.defense, each.rank) for each in rows] == [("strong", (1, 1)), ("weak", (2, 2)), ("noise", None)]
     assert rows[0].worth.share < rows[1].worth.share
-    loud = row_worths(changed_rows, {"snr_db": 1e9})  # no noise is as soft as that
+    loud = row_worths(changed_rows, table.rows(changed_rows, {"snr_db": 1e9}))  # no noise is as soft as that
     assert {each.rank for each in loud} == {None}
 
 
