@@ -1,8 +1,8 @@
 """What teaches a generator an artist's music: the artist's pieces, music by others, or anything at all?
 
 An attacker is trained on different material with the same number of steps and tested on held-out pieces of the artist
-and of the others. Every arm holds what a threat model gives it (docs/reading-a-table.md): the same few granted pieces by
-the artist, and as many pieces by others as the artist publishes. Every seed draws its own material.
+and of the others. Every arm holds what a threat model gives it (docs/reading-a-table.md): the same few granted pieces
+by the artist, and as many pieces by others as the artist publishes. Every seed draws its own material.
 
     python benchmarks/what_teaches.py --domain midi
     python benchmarks/what_teaches.py --domain audio --seeds 3

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -155,7 +154,7 @@ def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespac
         errors: list[float] = []
         for step, error in train_codec(codec, audio, rng, steps=options.codec_steps):
             errors.append(error)
-            if step % 100 == 0:
+            if step % 50 == 0:
                 _say(f"codec {step}: {8.686 * sum(errors) / len(errors):.2f} dB, {time.process_time() - start:.0f} s")
                 errors.clear()
         save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, file)
@@ -192,9 +191,7 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
     for step in range(first, options.steps + 1):
         rng = Generator().manual_seed(1_000_000 * (options.seed + 1) + step)  # taking up a run changes nothing
         for group in optimizer.param_groups:
-            group["lr"] = (
-                options.lr * min(1.0, step / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / options.steps)))
-            )
+            group["lr"] = options.lr * _schedule(step, options.steps)
         clip = torch.randint(len(train), (options.batch,), generator=rng)
         start = (torch.rand(options.batch, generator=rng) * (lengths[clip] - WINDOW).clamp_min(0)).long()
         codes = torch.stack([all_codes[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
@@ -209,7 +206,7 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
-        if step % 100 == 0:
+        if step % 50 == 0:
             nats_of = _by_codebook(model.eval(), held_out_tokens)
             cpu = spent + time.process_time() - begin
             _say(
@@ -220,6 +217,14 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
             content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": cpu}
             torch.save(content, state)
     return round(spent + time.process_time() - begin)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """The rate's factor: a warm-up, a plateau, and a linear descent in the last quarter.
+
+    A training that is taken up with another number of steps on its plateau is the training of that number.
+    """
+    return min(1.0, step / 100, 0.02 + 4 * (1 - step / steps))
 
 
 def _tokens(model: Any, clips: Clips) -> Any:

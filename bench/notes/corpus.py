@@ -40,7 +40,7 @@ CHORALE_TUNES = """
 369 370 371 372 373 374 379 381 383 384 386 387 388 391 396 400 401 402 403 405=406 407 408 410 411 412 413 423 424
 425 426 428=429=430 431=432 433 437 438
 """
-_TOKEN = re.compile(r"\[?(?P<recip>\d+)(?P<dots>\.*)(?P<pitch>[a-gA-Gr]+)(?P<accidental>#*|-*|n)(?P<tie>[\]_]?)")
+_TOKEN = re.compile(r"\[?(?P<recip>\d+)(?P<dots>\.*)(?P<pitch>[a-gA-Gr]+)(?P<accidental>#*-*n?)(?P<tie>[\]_]?)")
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tomllib
 from pathlib import Path
@@ -32,7 +33,7 @@ def module() -> ModuleType:
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Clips]:
     return {
-        name: build(seconds=2.0, pretrain_clips=12).load(name) for name in ("pretrain", "train", "validation", "test")
+        name: build(seconds=2.0, pretrain_clips=8).load(name) for name in ("pretrain", "train", "validation", "test")
     }
 
 
@@ -49,13 +50,8 @@ def test_works_stay_in_one_split(splits: dict[str, Clips], module: ModuleType) -
 
 
 def test_pretraining_holds_nothing_of_the_artist(splits: dict[str, Clips]) -> None:
-    assert {name.split("/")[0] for name in splits["pretrain"].ids} == {
-        "bach",
-        "trecento",
-        "haydn",
-        "mozart",
-        "beethoven",
-    }
+    composers = {name.split("/")[0] for name in splits["pretrain"].ids}
+    assert {"bach", "trecento"} <= composers <= {"bach", "trecento", "haydn", "mozart", "beethoven"}
     for name in ("train", "validation", "test"):
         assert {item.split("/")[0] for item in splits[name].ids} == {"palestrina"}
 
@@ -67,10 +63,10 @@ def test_the_chorales_of_pretraining_are_those_of_the_chorales(module: ModuleTyp
     assert {work for work in works if module.unit_hash(work.split("/", 1)[1]) < 0.5} == pretrained
 
 
-def test_others_of_a_replacement_were_not_pretrained_on_and_sound_alike(splits: dict[str, Clips]) -> None:
-    other = build(artist=("bach", "mozart"), seconds=2.0, clips=8).load("train")
-    assert {name.split("/")[0] for name in other.ids} == {"bach", "mozart"}
-    assert not set(other.groups) & set(build(pretrain_clips=0, domain="midi").load("pretrain").groups)
+def test_a_replacement_was_not_pretrained_on_and_sounds_alike(splits: dict[str, Clips], module: ModuleType) -> None:
+    other = build(artist=("bach", "trecento"), seconds=2.0, clips=8).load("train")
+    assert {name.split("/")[0] for name in other.ids} == {"bach", "trecento"}
+    assert all(module.unit_hash(group.split("/", 1)[1]) >= module.BOUNDS["pretrain"] for group in other.groups)
     assert other.classes == splits["train"].classes
     assert other.labels is not None
     assert len(set(other.labels.bincount().tolist())) == 1
@@ -83,12 +79,12 @@ def test_every_mass_is_one_group(module: ModuleType) -> None:
 
 def test_kern_is_read_as_music21_reads_it() -> None:
     music21 = pytest.importorskip("music21")
-    path = corpus_folder("composers") / "palestrina" / "Agnus_I_27.krn"
+    path = corpus_folder("composers") / "palestrina" / "Benedictus_69_b.krn"
     piece = read_kern(path, "palestrina/x", "mass", range(1, 6))
     assert piece is not None
     score = music21.converter.parse(path, forceSource=True)
     expected = []
-    for part, voice in enumerate(reversed(score.parts)):
+    for part, voice in enumerate(score.parts):
         for note in voice.stripTies().flatten().notes:
             start, length = round(2 * float(note.offset)), round(2 * float(note.quarterLength))
             expected.append([part, start, length, note.pitch.midi])
@@ -111,7 +107,7 @@ def test_kern_that_is_not_understood_is_refused(tmp_path: Path) -> None:
 
 def test_files_that_muspy_cannot_read_are_told_apart_from_missing_ones(tmp_path: Path) -> None:
     (tmp_path / "x.mxl").write_bytes(b"not a zip file")
-    with pytest.raises(UnreadableError, match="cannot be read|not a score"):
+    with pytest.raises(UnreadableError, match="not a score"):
         read_musicxml(tmp_path / "x.mxl", "x", "x", range(1, 5))
     with pytest.raises(DataError, match="no such score"):
         read_musicxml(tmp_path / "y.mxl", "y", "y", range(1, 5))
@@ -130,12 +126,15 @@ def test_rolls_are_whole_bars_of_four_beats() -> None:
 @pytest.mark.slow
 def test_the_corpus_is_the_one_described(module: ModuleType) -> None:
     card = tomllib.loads(CARD.read_text(encoding="utf-8"))
-    corpus = corpus_folder("composers")
+    corpus, sha = corpus_folder("composers"), hashlib.sha256()
     for composer in module.COMPOSERS:
         pieces = [read() for readers in module._works(corpus, composer).values() for read in readers]
-        usable = [piece for piece in pieces if piece]
+        usable = sorted((piece for piece in pieces if piece), key=lambda piece: piece.name)
         assert card["pieces"][composer] == len(usable)
         assert card["notes"][composer] == sum(len(piece.notes) for piece in usable)
+        for piece in usable:
+            sha.update(f"{piece.name} {sorted(map(tuple, piece.notes.tolist()))}\n".encode())
+    assert card["checksums"]["notes"] == sha.hexdigest()
 
 
 @pytest.mark.parametrize(
