@@ -1,4 +1,4 @@
-"""One composer's music beside that of others, from music21's corpus, as rolls or rendered in the same timbres.
+"""One composer's music beside that of others (music21's corpus), as rolls or rendered alike.
 
 The corpus may not be redistributed: the scores are read from the installed package (`bench.notes.corpus`), and of them
 those with one to four parts. What is protected is one composer's; other music is rendered alike (timbres, range of
