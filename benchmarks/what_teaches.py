@@ -17,13 +17,14 @@ below a third.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from bench import plugins
 from bench.api import Data, Knowledge, Rolls, concatenate
@@ -49,6 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--published", type=int, default=48)
     parser.add_argument("--granted", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--arms", default="", help="comma-separated; by default all")
     parser.add_argument("--base", default="", help="a folder with weights of MusicGen in place of the shipped ones")
     parser.add_argument("--set", nargs="*", default=[], help="parameters of the attacker, such as steps=120")
     return parser.parse_args()
@@ -56,9 +58,9 @@ def _options() -> argparse.Namespace:
 
 def _seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
     """Train every arm of one seed; the mean quality on each test set by arm."""
-    pool = 3 * options.published + options.granted
+    pool = 2 * options.published + 4 * options.granted
     others = tuple(options.others.split(","))
-    size = {"domain": options.domain, "clips": pool, "rolls": pool, "stems": False}
+    size = {"domain": options.domain, "clips": pool, "rolls": pool, "pretrain_clips": pool, "stems": False}
     artist = plugins.build("datasets", "composers", {**size, "artist": (options.artist,), "others": others})
     other = plugins.build("datasets", "composers", {**size, "artist": others, "others": others})
     attacker = _attacker(options)
@@ -77,53 +79,71 @@ def _seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]
         "artist": published,
         "others": more,
         "scrambled": scramble.protect(published, Knowledge(), rng(2)),
-        "shuffled in time": _renamed(published, "shuffled"),
+        "shuffled in time": published,
     }
     if options.domain == "audio":
         material["base's own"] = _some(artist.load("pretrain"), options.published, rng(3))[0]
     tests = {options.artist: artist.load("test"), "others": other.load("test")}
+    sets = {name: _renamed(data, name) for name, data in material.items() if data is not None}
+    encode = _encoder(attacker, functools.reduce(concatenate, [*sets.values(), held, choosing, *tests.values()]))
     result: dict[str, dict[str, float]] = {}
-    for arm, data in material.items():
+    for arm in [arm for arm in material if not options.arms or arm in options.arms.split(",")]:
         start = time.process_time()
-        whole = concatenate(_renamed(data, arm), held) if data is not None else held
-        model = attacker.learn(whole, choosing, rng(4))
+        train = concatenate(sets[arm], held) if arm in sets else held
+        object.__setattr__(attacker, encode.__name__, encode)
+        model = attacker.learn(train, choosing, rng(4))
         with torch.no_grad():
             result[arm] = {name: float(attacker.quality(model, test)["nll"].mean()) for name, test in tests.items()}
         spent = time.process_time() - start
-        print(f"seed {seed} {arm}: {result[arm]} ({len(whole)} items, {spent:.0f} s)", flush=True)
+        print(f"seed {seed} {arm}: {result[arm]} ({len(train)} items, {spent:.0f} s)", flush=True)
     return result
 
 
 def _attacker(options: argparse.Namespace) -> Any:
-    """Build the attacker, which shuffles the times of what is named so."""
-    name = "musicgen" if options.domain == "audio" else "symphonynet"
-    given: dict[str, Any] = {key: float(value) if "." in value else int(value) for key, value in
-                             (setting.split("=") for setting in options.set)}  # fmt: skip
+    """Build the attacker."""
+    given: dict[str, Any] = {}
+    for setting in options.set:
+        key, value = setting.split("=")
+        given[key] = float(value) if "." in value else int(value)
     if options.base:
         given["path"] = options.base
-    attacker = plugins.build("attackers", name, given)
-    own: Callable[[Any, Data], Any] = attacker._encoded if options.domain == "midi" else attacker._tokenized
+    return plugins.build("attackers", "musicgen" if options.domain == "audio" else "symphonynet", given)
 
-    def encoded(model: Any, data: Data) -> Any:
-        index = torch.tensor([i for i, item in enumerate(data.ids) if "shuffled" in item], dtype=torch.int64)
-        if not len(index):
-            return own(model, data)
-        if isinstance(data, Rolls):
-            from bench.attackers.symphonynet.encoding import shuffled
 
-            moved = shuffled(data.select(index))
-            velocity, onset = data.velocity.clone(), data.onset.clone()
-            velocity[index], onset[index] = moved.velocity, moved.onset
-            return own(model, replace(data, velocity=velocity, onset=onset))
-        from bench.attackers.musicgen import _shuffled
+def _encoder(attacker: Any, everything: Data) -> Callable[..., Any]:
+    """Make what encodes sets for the attacker and shuffles the times of what is named so; audio is encoded once."""
+    if isinstance(everything, Rolls):
+        from bench.attackers.symphonynet.encoding import shuffled
 
-        tokens = own(model, data)
-        codes = tokens.codes.clone()
-        codes[index] = _shuffled(tokens.select(index), [data.ids[i] for i in index]).codes
-        return replace(tokens, codes=codes)
+        encode = attacker._encoded
 
-    object.__setattr__(attacker, "_encoded" if options.domain == "midi" else "_tokenized", encoded)
-    return attacker
+        def _encoded(model: Any, rolls: Rolls) -> Any:
+            index = _named(rolls.ids)
+            if len(index):
+                moved = shuffled(rolls.select(index))
+                velocity, onset = rolls.velocity.clone(), rolls.onset.clone()
+                velocity[index], onset[index] = moved.velocity, moved.onset
+                rolls = replace(rolls, velocity=velocity, onset=onset)
+            return encode(model, rolls)
+
+        return _encoded
+
+    from bench.attackers.musicgen import _shuffled
+
+    own, place = attacker._tokenized, {name: i for i, name in enumerate(everything.ids)}
+    tokens = own(attacker.model(everything, Generator().manual_seed(0)), everything)
+    index = _named(everything.ids)
+    tokens.codes[index] = _shuffled(tokens.select(index), [everything.ids[i] for i in index]).codes
+
+    def _tokenized(model: Any, clips: Data) -> Any:
+        return tokens.select([place[name] for name in clips.ids])
+
+    return _tokenized
+
+
+def _named(ids: tuple[str, ...]) -> Tensor:
+    """The items whose times are to be shuffled."""
+    return torch.tensor([i for i, name in enumerate(ids) if name.startswith("shuffled")], dtype=torch.int64)
 
 
 def _some(data: Data, count: int, rng: Generator) -> tuple[Data, Data]:

@@ -37,6 +37,8 @@ VOICES = ("voice 1", "voice 2", "voice 3", "voice 4")  # from the highest
 PARTS = range(1, len(VOICES) + 1)
 BOUNDS = {"pretrain": 0.5, "train": 0.7, "validation": 0.82, "test": 1.0}  # upper ends of the hash, 0..1
 COMPOSERS = ("palestrina", "bach", "trecento", "haydn", "mozart", "beethoven")
+# Music by others in the same sound, from works that no base model was trained on.
+_OTHERS = {"plugin": "composers", "artist": ("bach", "trecento", "haydn", "mozart", "beethoven")}
 Reader = Callable[[], Piece | None]
 
 
@@ -75,6 +77,17 @@ class Composers(Dataset[Data]):
             "rolls": 960, "validation_rolls": 96, "test_rolls": 192,
         },
     }  # fmt: skip
+    threat = {
+        "audio": {
+            "smoke": {"published": 16, "granted": 4, "sizes": (4, 8), "replacement": _OTHERS},
+            "small": {"published": 48, "granted": 8, "sizes": (12, 24), "replacement": _OTHERS},
+            "full": {"published": 240, "granted": 16, "replacement": _OTHERS},
+        },
+        "midi": {
+            "smoke": {"published": 24, "granted": 4, "sizes": (6, 12), "replacement": _OTHERS},
+            "small": {"published": 96, "granted": 8, "sizes": (12, 24, 48), "replacement": _OTHERS},
+        },
+    }
 
     domain: Literal["audio", "midi"] = "audio"
     artist: tuple[str, ...] = ("palestrina",)
