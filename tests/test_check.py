@@ -425,8 +425,7 @@ def test_a_threat_model_that_does_not_fit_the_training_set_is_found() -> None:
         return failed("datasets", type("Declares", (Tones,), {"__module__": __name__, "threat": {"audio": threat}})())
 
     assert list(declaring(small={"published": 2, "granted": 2})) == ["has a card"]
-    many = declaring(small={"published": 3, "granted": 2})["its threat models fit"]
-    assert "leave 2 to publish beside 2 granted" in many
+    assert "leave 2 to" in declaring(small={"published": 3, "granted": 2})["its threat models fit"]
 
 
 def test_data_that_is_not_here_is_a_reason_to_skip() -> None:
