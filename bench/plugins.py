@@ -183,9 +183,13 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
     """An instance, its values checked against the annotations of the fields (a list from JSON may be a tuple)."""
     import pydantic
 
+    from bench.api.limits import check_finite
+
     try:
         with exit_raises():
-            return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+            plugin = _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+        check_finite(plugin)
+        return plugin
     except pydantic.ValidationError as error:
         raise _refused(kind, name, error) from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
