@@ -1,10 +1,12 @@
 """Output files are asked for beforehand and replaced whole or not at all; every error of the system is one line."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,8 +73,9 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert real.read_text() == "new"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has written half of a file's draft."""
     code = (
         "import sys, time, pathlib, bench.files\n"
         "with bench.files.replacing(pathlib.Path(sys.argv[1])) as draft:\n"
@@ -80,14 +83,37 @@ def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> No
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    out = tmp_path / "a.txt"
     with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
+    with writing(tmp_path / "a.txt") as process:
         time.sleep(0.1)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_that_writes_there(tmp_path: Path) -> None:
+    out = tmp_path / "a.txt"
+    with writing(out) as living:
+        (theirs,) = tmp_path.iterdir()
+        with writing(out) as killed:
+            assert len(list(tmp_path.iterdir())) == 2
+            killed.kill()
+            killed.wait()
+        with replacing(out) as draft:
+            assert set(tmp_path.iterdir()) == {theirs, draft.parent}
+            draft.write_text("whole")
+        assert living.poll() is None
+    assert set(tmp_path.iterdir()) == {theirs, out}
+    check_output(out, force=True)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize(

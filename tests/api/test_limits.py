@@ -31,7 +31,7 @@ def test_a_number_out_of_range_is_refused_in_one_line(kind: Kind, name: str) -> 
     for field in dataclasses.fields(plugins.load(kind, name)):
         if isinstance(field.default, bool) or not isinstance(field.default, int | float):
             continue
-        wrong = [] if field.name in ANY else [-1]
+        wrong: list[float] = [] if field.name in ANY else [-1]
         wrong += [math.nan, math.inf] if isinstance(field.default, float) else []
         for value in wrong:
             with pytest.raises(UsageError) as refusal:
