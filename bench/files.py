@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -36,6 +37,7 @@ __all__ = [
     "check_output",
     "check_source",
     "draft_folder",
+    "folder_of",
     "io_errors",
     "json_text",
     "printable",
@@ -48,6 +50,7 @@ __all__ = [
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
+_OWNER = ".bench-owner"  # a file in a folder: the path of what its content comes from
 _DRAFTS = ".bench-draft-"  # what the folders of drafts are called at first
 
 
@@ -213,6 +216,24 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def folder_of(owner: Path, folder: Path) -> Path:
+    """Return the folder of an owner, such as a suite: the one wished for, or one beside it if another owner has that.
+
+    Args:
+        owner: What the folder's content comes from, a file or a folder.
+        folder: The folder that is wished for; made, and marked with its first owner, where it is nobody's.
+
+    Raises:
+        OSError: It cannot be made or marked.
+    """
+    mark, here = folder / _OWNER, str(owner.resolve())
+    there = mark.read_text(encoding="utf-8") if mark.is_file() else here
+    if there != here and Path(there).exists():
+        return folder.with_name(f"{folder.name}-{hashlib.sha256(here.encode()).hexdigest()[:6]}")
+    write_text(mark, here)
+    return folder
 
 
 def require_space(path: Path, size: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, DataError, UsageError
-from bench.files import check_output, check_source, printable, replacing
+from bench.files import check_output, check_source, folder_of, printable, replacing
 
 root_only = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 
@@ -187,3 +187,17 @@ def test_a_link_that_leads_nowhere_is_told_from_a_misspelled_name(tmp_path: Path
         link.symlink_to(target)
         with pytest.raises(DataError, match=rf"{name}' is a link to '{target}', which leads to no file"):
             check_source(link)
+
+
+def test_a_folder_stays_its_first_owners_as_long_as_that_is_there(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "s.toml", tmp_path / "b" / "s.toml"
+    for owner in (first, second):
+        owner.parent.mkdir()
+        owner.write_text("")
+    wished = tmp_path / "records"
+    assert folder_of(first, wished) == folder_of(first, wished) == wished
+    other = folder_of(second, wished)
+    assert other == folder_of(second, wished) != wished
+    assert other.parent == tmp_path
+    first.unlink()
+    assert folder_of(second, wished) == wished
