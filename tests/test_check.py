@@ -436,7 +436,7 @@ def test_the_kit_refuses_to_run_without_assertions() -> None:
 
     code = (
         "from bench.check import checks, outcome\nfrom bench import plugins\n"
-        "print([outcome(c).reason for c in checks('defenses', plugins.build('defenses', 'clean'))][0])"
+        "print(outcome(next(checks('defenses', plugins.build('defenses', 'clean')))).reason)"
     )
     ran = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True)
     assert "without -O" in ran.stdout

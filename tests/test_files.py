@@ -74,16 +74,18 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(out: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has written half of a file's draft."""
+def writing(out: Path, number: int = signal.SIGTERM) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has written half of a file's draft, and does not ignore a signal."""
     code = (
-        "import sys, time, pathlib, bench.files\n"
+        "import signal, sys, time, pathlib, bench.files\n"
+        "signal.signal(int(sys.argv[2]), signal.SIG_DFL)\n"  # nohup has it ignored
         "with bench.files.replacing(pathlib.Path(sys.argv[1])) as draft:\n"
         "    draft.write_text('half')\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-c", code, str(out), str(int(number))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
@@ -92,7 +94,7 @@ def writing(out: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
-    with writing(tmp_path / "a.txt") as process:
+    with writing(tmp_path / "a.txt", number) as process:
         time.sleep(0.1)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
