@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
-from bench.regression.gate import Report, Verdict
+from bench.regression.gate import Report, Verdict, worth_text
 from bench.results.formats import number, text_table
 from bench.results.statistics import mean
 from bench.results.suite import Suite
+from bench.results.threat import ThreatModel
 
 __all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
 
@@ -41,24 +43,40 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
 
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells of the report's table."""
-    numbers = [(v.baseline_score, v.score, v.drop) for v in report.verdicts]
-    body = [
-        [
-            str(v.cell),
-            *(number(x, "+.3f") for x in three),
-            number(v.p, ".2g"),
-            number(v.detectable_drop, ".3f"),
-            v.word,
-        ]
-        for v, three in zip(report.verdicts, numbers, strict=True)
-    ]
-    return ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"], body
+    """Return headings and cells of the report's table: learning denied or, under a threat model, worth."""
+    heads = ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"]
+    if report.threat:
+        worth = ["worth in the baseline", "worth in this run", "factor", "adjusted p", "smallest detectable worth"]
+        heads = ["cell", *worth, "verdict"]
+    columns = _worth_columns if report.threat else _denied_columns
+    return heads, [[str(verdict.cell), *columns(verdict, report.threat), verdict.word] for verdict in report.verdicts]
 
 
-def accepted_rows(baseline: Baseline) -> list[list[str]]:
-    """Return the cells of a baseline: name, learning denied over the seeds, number of seeds."""
-    return [[str(cell.cell), f"{mean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
+def _denied_columns(verdict: Verdict, _: ThreatModel | None) -> list[str]:
+    """Learning denied then and now, its fall, and what the test says."""
+    scores = [number(value, "+.3f") for value in (verdict.baseline_score, verdict.score, verdict.drop)]
+    return [*scores, number(verdict.p, ".2g"), number(verdict.detectable_drop, ".3f")]
+
+
+def _worth_columns(verdict: Verdict, threat: ThreatModel | None) -> list[str]:
+    """Worth then and now with their intervals, the factor on the curve's axis, and what the test says."""
+    assert threat is not None
+    scores = [number(value, ",.0f") for value in (verdict.baseline_score, verdict.score)]
+    if verdict.intervals:
+        scores = [worth_text(interval) for interval in verdict.intervals]
+    smallest = (verdict.baseline_score + threat.granted) * math.exp(verdict.detectable_drop) - threat.granted
+    detectable = f"more than {threat.published:,}" if math.isinf(smallest) else number(smallest, ",.0f")
+    return [*scores, number(math.exp(verdict.drop), ".2f"), number(verdict.p, ".2g"), detectable]
+
+
+def accepted_rows(baseline: Baseline) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells of a baseline's table: name, score over the seeds, number of seeds."""
+    scale = "worth (clean items)" if baseline.threat else "learning denied"
+    body = []
+    for cell in baseline.cells:
+        score = number(mean(cell.worth[:1]), ",.0f") if baseline.threat else f"{mean(cell.denied.values()):+.3f}"
+        body.append([str(cell.cell), score, str(len(cell.denied))])
+    return ["cell", scale, "seeds"], body
 
 
 def details(verdict: Verdict, locate: Locate) -> list[str]:
@@ -70,7 +88,7 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
     """
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
-        lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.items]
+        lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.moved]
         for moment, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
             lines.append(f"protected set {moment}, {seed}: {locate(key)}")
     return lines

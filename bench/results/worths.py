@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -184,7 +184,7 @@ def _clean_items(seeds: Sequence[Sequence[Record]], size: int | None) -> _Items:
         role = str(Arm.CLEAN) if size is None else curve_role(size)
         candidates = {record.trial.attacker.label: record for record in records}
         best = max(candidates.values(), key=lambda record: _least(_granted(record, role)))
-        values = best.quality(Arm.CLEAN) if size is None else _scored(best, best.curve[str(size)])
+        values = best.quality(Arm.CLEAN) if size is None else best.curve_quality(size)
         rows.append(_floats(values))
     return np.stack(rows)
 
@@ -197,11 +197,6 @@ def _order(record: Record) -> tuple[str, bool, str]:
 
 def _response(record: Record) -> str:
     return response_name(record.trial.attacker.label, record.trial.adaptation_label)
-
-
-def _scored(record: Record, metrics: Mapping[str, list[Number]]) -> list[Number]:
-    values = metrics[record.metric]
-    return [values[at] for at in record.scored]
 
 
 def _granted(record: Record, role: str) -> float:
