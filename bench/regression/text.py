@@ -32,6 +32,8 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
     yield text_table(*rows(report))
     torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
+    if not baseline.held_out:
+        yield "the baseline is of an older form, without held-out items: cells are compared by seeds alone; accept anew"
     if baseline.suite_digest != suite_digest(suite):
         yield "the suite has changed since the baseline was accepted"
     for verdict in report.verdicts:

@@ -104,10 +104,10 @@ def crossed_errors(
 
     Args:
         deviations: [point, seed, group] of `group_deviations`.
-        keep_seeds: Count the seeds' mean square even where it lies below the residual's. The variance is then never
-            taken for smaller, and its degrees of freedom for more, than over seeds alone. Tests at the small levels of
-            a corrected family need it: with five seeds, dropping the component by what the same data show makes a tail
-            of .005 up to .009 (`benchmarks/gate_power.py`).
+        keep_seeds: Count the seeds' mean square even where it lies below the residual's, so that the variance is that
+            over seeds alone, with its few degrees of freedom, and the items' component. Tests at the small levels of a
+            corrected family need it: with five seeds, choosing by what the same data show makes a tail of .005 up to
+            .009.
 
     Returns:
         Two arrays [point]; NaN for fewer than two seeds or two groups.

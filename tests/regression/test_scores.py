@@ -14,7 +14,7 @@ from bench.regression import baseline as baselines
 from bench.regression.baseline import Baseline, measured
 from bench.regression.gate import faults, judge
 from bench.regression.heldout import packed, unpacked
-from bench.regression.text import rows
+from bench.regression.text import report_lines, rows
 from bench.results.record import Number, Record
 from bench.results.suite import Limits, suite
 from bench.results.threat import ThreatModel
@@ -128,9 +128,15 @@ def test_a_baseline_of_schema_1_is_read_and_compared_by_seeds(tmp_path: Path) ->
         cell["items"] = [0.5] * ITEMS
     data |= {"schema_version": 1, "ids": {"songs / learner": [f"item {number}" for number in range(ITEMS)]}}
     (tmp_path / "b.json").write_text(json.dumps(data))
-    found = judged(baselines.read(tmp_path / "b.json"), records("cloak", 0.6, draw=1))
+    held = baselines.read(tmp_path / "b.json")
+    now = [*records("clean", 0.8, control="clean"), *records("cloak", 0.6, draw=1)]
+    report = judge(held, now)
+    found = next(verdict for verdict in report.verdicts if verdict.cell.defense == "cloak")
     assert (found.word, found.items) == ("regressed", 0)
-    assert [note for note in found.notes if "the baseline holds no items; --accept makes a baseline" in note]
+    lines = [line for line in report_lines(report, held, suite(SUITE), str) if "accept anew" in line]
+    assert lines == [
+        "the baseline is of an older form, without held-out items: cells are compared by seeds alone; accept anew"
+    ]
 
 
 def test_under_a_threat_model_worth_is_compared_in_words() -> None:
