@@ -57,7 +57,7 @@ __all__ = [
     "read",
     "read_accepted",
     "suite_digest",
-    "threat_of",
+    "threats_of",
 ]
 
 SCHEMA = 2  # 1 held no qualities of single seeds: such a file is read, and compared by seeds alone
@@ -137,8 +137,9 @@ class Baseline(Strict):
         at: When, UTC.
         bench: The version of bench.
         environment: What decides about the last digits: torch, numpy, processor, accelerator. In the file "place".
-        threat: The suite's threat model, under which cells are compared by worth; None without one.
-        held_out: "data set / attacker" -> the held-out items, and what the arms reach on them that cells share.
+        threats: Data set -> its threat model, under which its cells are compared by worth.
+        held_out: "data set / attacker" -> the held-out items, and what the arms reach on them that cells share; under a
+            threat model "data set / attacker / adaptation", since the clean curve is trained under the adaptation.
         cells: The cells, in the order of their names.
     """
 
@@ -151,7 +152,7 @@ class Baseline(Strict):
     at: str
     bench: str
     environment: dict[str, str] = pydantic.Field(validation_alias="place", serialization_alias="place")
-    threat: ThreatModel | None = None
+    threats: dict[str, ThreatModel] = {}
     held_out: dict[str, HeldOut] = {}
     cells: list[CellMeasurement]
 
@@ -242,7 +243,7 @@ def from_records(suite: Suite, records: Sequence[Record], reason: str) -> Baseli
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         bench=__version__,
         environment=environment_of(records),
-        threat=suite.threat,
+        threats=threats_of(records),
         held_out=measurements.held_out,
         cells=[measurements.cells[cell] for cell in sorted(measurements.cells)],
     )
@@ -284,7 +285,9 @@ def measured(records: Iterable[Record]) -> Measurements:
     sets: dict[str, HeldOut] = {}
     for cell, group in bins.items():
         in_order = sorted(group, key=lambda record: record.trial.seed)
-        cells[cell] = _measured(cell, in_order, _place(f"{cell.dataset} / {cell.attacker}", in_order, sets))
+        under = [cell.adaptation] if group[0].trial.threat and group[0].trial.adaptation else []
+        name = " / ".join([cell.dataset, cell.attacker, *under])
+        cells[cell] = _measured(cell, in_order, _place(name, in_order, sets))
     measurements = Measurements(cells, sets)
     for cell, group in bins.items():
         threat, side = group[0].trial.threat, measurements.side(cell)
@@ -295,9 +298,9 @@ def measured(records: Iterable[Record]) -> Measurements:
     return measurements
 
 
-def threat_of(records: Iterable[Record]) -> ThreatModel | None:
-    """Return the threat model of records, which is the same for all trials of a suite; None without one."""
-    return next((record.trial.threat for record in records), None)
+def threats_of(records: Iterable[Record]) -> dict[str, ThreatModel]:
+    """Return the threat models of records by data set; one without a threat model is left out."""
+    return {record.trial.dataset.label: record.trial.threat for record in records if record.trial.threat}
 
 
 def environment_of(records: Iterable[Record]) -> dict[str, str]:

@@ -19,8 +19,6 @@ def document(report: Report) -> dict[str, Any]:
     """
     return {
         "suite": report.suite,
-        "scale": "worth" if report.threat else "learning denied",
-        "threat": report.threat.model_dump(mode="json") if report.threat else None,
         "exit": report.exit,
         "tested": report.tested,
         "verdicts": [_verdict(verdict) for verdict in report.verdicts],
@@ -47,6 +45,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.word,
         "exit": verdict.exit,
         "sentence": verdict.sentence,
+        "scale": "worth" if verdict.intervals else "learning denied",
+        "granted": verdict.threat.granted if verdict.threat else None,
         **{name: _finite(value) for name, value in values.items()},
         "intervals": [[_finite(low), _finite(high)] for low, high in intervals],
         "seeds": verdict.seeds,

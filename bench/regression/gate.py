@@ -55,7 +55,7 @@ from bench.regression.baseline import (
     Measurements,
     environment_of,
     measured,
-    threat_of,
+    threats_of,
 )
 from bench.regression.comparison import Comparison, value_text
 from bench.regression.scores import void_worth
@@ -100,6 +100,7 @@ class Verdict:
     items: int = 0  # held-out items that were paired; 0 where seeds alone were
     detectable_drop: float = math.nan  # the true drop that is detected with 80 % power
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
+    threat: ThreatModel | None = None  # where worth is compared
     intervals: tuple[Interval, ...] = ()  # of a worth: in the baseline, and now
     notes: tuple[str, ...] = ()
     moved: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
@@ -118,7 +119,6 @@ class Report:
     suite: str
     verdicts: tuple[Verdict, ...]
     tested: int  # cells
-    threat: ThreatModel | None = None  # where worth was compared
 
     @property
     def exit(self) -> int:
@@ -155,30 +155,28 @@ def judge(
     cell_faults = faults(records, trials)
     same_environment = baseline.environment == environment_of(records)
     pairs = {
-        cell: Comparison(accepted.side(cell), current.side(cell), same_environment, baseline.threat)
+        cell: Comparison(accepted.side(cell), current.side(cell), same_environment, baseline.threats.get(cell.dataset))
         for cell in old
         if cell in new and cell not in cell_faults
     }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
     hypotheses = sum(p >= limits.alpha or math.isnan(p) for pair_p in p_values.values() for p in pair_p)
     verdicts = [
-        Verdict(
-            cell, word, sentence, _score_of(old.get(cell), baseline.threat), _score_of(new.get(cell), baseline.threat)
-        )
+        Verdict(cell, word, sentence, _score_of(old.get(cell)), _score_of(new.get(cell)))
         for cell, (word, sentence) in cell_faults.items()
     ]
     for cell, pair in pairs.items():
         verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1)))
     for cell, measurement in new.items():
         if cell not in old and cell not in cell_faults:
-            score = _score_of(measurement, baseline.threat)
-            shown = f"{score:,.0f}" if baseline.threat else f"{score:+.3f}"
+            score = _score_of(measurement)
+            shown = f"worth {score:,.0f}" if measurement.worth else f"{score:+.3f}"
             verdicts.append(
                 Verdict(cell, "new", f"the baseline does not know it (now {shown}): accept it", score=score)
             )
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
-    return Report(baseline.suite, tuple(verdicts), len(p_values), baseline.threat)
+    return Report(baseline.suite, tuple(verdicts), len(p_values))
 
 
 def incomparable(baseline: Baseline, records: Sequence[Record]) -> str:
@@ -194,9 +192,14 @@ def incomparable(baseline: Baseline, records: Sequence[Record]) -> str:
     """
     measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
     accepted_on = baseline.environment.get("accelerator", NONE)
-    if records and threat_of(records) != baseline.threat:
-        then, now = (_threat_text(threat) for threat in (baseline.threat, threat_of(records)))
-        return f"the baseline was accepted {then}, these records were made {now}: accept a baseline anew (--accept WHY)"
+    threats, accepted = threats_of(records), {cell.dataset for cell in baseline.cells}
+    for name in sorted(accepted & {record.trial.dataset.label for record in records}):
+        then, now = baseline.threats.get(name), threats.get(name)
+        if then != now:
+            return (
+                f"the baseline of {name} was accepted {_threat_text(then)}, these records were made "
+                f"{_threat_text(now)}: accept a baseline anew (--accept WHY)"
+            )
     if measured_on is None or measured_on == accepted_on:
         return ""
     accepted_name, measured_name = (name.replace(NONE, "processors") for name in (accepted_on, measured_on))
@@ -270,6 +273,7 @@ def _verdict(pair: Comparison, limits: Limits, p: tuple[float, float], hypothese
         items=pair.losses.shape[1] if pair.by_items else 0,
         detectable_drop=pair.smallest_drop(hypotheses, limits.alpha) if pair.tested else math.nan,
         decide=decide,
+        threat=pair.threat,
         intervals=tuple(side.worth.items for side in pair.worths) if pair.worths else (),
         notes=tuple(pair.notes),
         moved=tuple(pair.moved_items),
@@ -376,8 +380,8 @@ def _fixed(record: Record) -> bool:
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 
-def _score_of(cell: CellMeasurement | None, threat: ThreatModel | None) -> float:
+def _score_of(cell: CellMeasurement | None) -> float:
     """Return the score of a cell over all its seeds; NaN where there is no cell."""
     if cell is None:
         return math.nan
-    return mean(cell.worth[:1]) if threat else mean(cell.denied.values())
+    return mean(cell.worth[:1]) if cell.worth else mean(cell.denied.values())

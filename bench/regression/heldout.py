@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from bench.results.arms import SCORED, Arm
+from bench.results.arms import Arm
 from bench.results.record import Number, Record
 
 __all__ = ["HeldOut", "Qualities", "Strict", "held_out", "packed", "unpacked"]
@@ -37,8 +37,8 @@ class HeldOut(Strict):
     Attributes:
         ids: The items' names.
         groups: The song or speaker of each.
-        arms: Arm -> seed -> qualities: of the clean arm and the untrained one and, under a threat model, of each
-            smaller clean set, called by its size.
+        arms: Arm -> seed -> qualities: of the clean arm and the untrained one and, under a threat model, of the clean
+            arm under the adaptation, if there is one, and of each smaller clean set, called by its size.
     """
 
     ids: list[str]
@@ -69,10 +69,11 @@ def held_out(records: Iterable[Record]) -> HeldOut:
     """
     records = list(records)
     first = records[0]
+    names = [Arm.CLEAN, Arm.UNTRAINED]
+    if first.trial.threat and first.trial.adaptation:
+        names.append(Arm.CLEAN_ADAPTED)
     arms: dict[str, dict[int, Qualities]] = {
-        str(arm): {record.trial.seed: packed(record.quality(arm)) for record in records}
-        for arm in SCORED
-        if arm != Arm.PROTECTED
+        str(arm): {record.trial.seed: packed(record.quality(arm)) for record in records} for arm in names
     }
     for size in first.curve:
         arms[size] = {record.trial.seed: packed(record.curve_quality(size)) for record in records}

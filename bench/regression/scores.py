@@ -71,7 +71,7 @@ class CellWorth:
     """The worth of a cell, with what a comparison needs.
 
     Attributes:
-        curve: the clean curve of the cell's attacker.
+        curve: the clean curve of the cell's attacker, under its adaptation.
         protected: [seed, item] qualities, with missing ones counted in the attacker's favour.
         worth: the worth, its interval and its validity checks.
     """
@@ -89,7 +89,8 @@ class CellWorth:
             threat: how much is published and granted.
         """
         sizes = {size: items.held_out.quality(str(size), items.seeds) for size in threat.smaller}
-        sizes[threat.published] = items.held_out.quality(Arm.CLEAN, items.seeds)
+        whole = Arm.CLEAN_ADAPTED if Arm.CLEAN_ADAPTED in items.held_out.arms else Arm.CLEAN
+        sizes[threat.published] = items.held_out.quality(whole, items.seeds)
         filled, protected, missing = fill_missing(sizes, items.protected)
         curve = CleanCurve(tuple(filled), np.stack(list(filled.values())), threat.granted)
         return cls(curve, protected, worth(curve, protected, items.held_out.groups, missing))

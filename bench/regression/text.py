@@ -9,12 +9,15 @@ from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
 from bench.regression.gate import Report, Verdict, worth_text
 from bench.results.formats import number, text_table
-from bench.results.statistics import mean
+from bench.results.statistics import Interval, mean
 from bench.results.suite import Suite
-from bench.results.threat import ThreatModel
 
-__all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
+__all__ = ["WORTH", "accepted_rows", "details", "github_annotations", "report_lines", "rows"]
 
+WORTH = (
+    "Of a worth: clean items, with the 95 % interval; the drop is the factor of worth + granted, and the smallest "
+    "detectable one is the worth that would be seen."
+)
 Locate = Callable[[str], str]  # the key of a protected set -> where to listen to it
 
 _LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all others: error
@@ -30,6 +33,8 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
         locate: Maps the key of a protected set to its folder.
     """
     yield text_table(*rows(report))
+    if any(verdict.intervals for verdict in report.verdicts):
+        yield f"\n{WORTH}"
     torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
     if not baseline.held_out:
@@ -45,40 +50,39 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
 
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells of the report's table: learning denied or, under a threat model, worth."""
+    """Return headings and cells of the report's table; see `WORTH` for what they mean of a worth."""
     heads = ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"]
-    if report.threat:
-        worth = ["worth in the baseline", "worth in this run", "factor", "adjusted p", "smallest detectable worth"]
-        heads = ["cell", *worth, "verdict"]
-    columns = _worth_columns if report.threat else _denied_columns
-    return heads, [[str(verdict.cell), *columns(verdict, report.threat), verdict.word] for verdict in report.verdicts]
+    return heads, [
+        [str(verdict.cell), *(_worth(verdict) if verdict.intervals else _denied(verdict)), verdict.word]
+        for verdict in report.verdicts
+    ]
 
 
-def _denied_columns(verdict: Verdict, _: ThreatModel | None) -> list[str]:
+def _denied(verdict: Verdict) -> list[str]:
     """Learning denied then and now, its fall, and what the test says."""
     scores = [number(value, "+.3f") for value in (verdict.baseline_score, verdict.score, verdict.drop)]
     return [*scores, number(verdict.p, ".2g"), number(verdict.detectable_drop, ".3f")]
 
 
-def _worth_columns(verdict: Verdict, threat: ThreatModel | None) -> list[str]:
+def _worth(verdict: Verdict) -> list[str]:
     """Worth then and now with their intervals, the factor on the curve's axis, and what the test says."""
-    assert threat is not None
-    scores = [number(value, ",.0f") for value in (verdict.baseline_score, verdict.score)]
-    if verdict.intervals:
-        scores = [worth_text(interval) for interval in verdict.intervals]
-    smallest = (verdict.baseline_score + threat.granted) * math.exp(verdict.detectable_drop) - threat.granted
-    detectable = f"more than {threat.published:,}" if math.isinf(smallest) else number(smallest, ",.0f")
-    return [*scores, number(math.exp(verdict.drop), ".2f"), number(verdict.p, ".2g"), detectable]
+    assert verdict.threat is not None
+    granted, published = verdict.threat.granted, verdict.threat.published
+    smallest = (verdict.baseline_score + granted) * math.exp(verdict.detectable_drop) - granted
+    detectable = f"above {published:,}" if math.isinf(smallest) else number(smallest, ",.0f")
+    worths = [worth_text(interval) for interval in verdict.intervals]
+    return [*worths, f"x {math.exp(verdict.drop):.2f}", number(verdict.p, ".2g"), detectable]
 
 
 def accepted_rows(baseline: Baseline) -> tuple[list[str], list[list[str]]]:
     """Return headings and cells of a baseline's table: name, score over the seeds, number of seeds."""
-    scale = "worth (clean items)" if baseline.threat else "learning denied"
     body = []
     for cell in baseline.cells:
-        score = number(mean(cell.worth[:1]), ",.0f") if baseline.threat else f"{mean(cell.denied.values()):+.3f}"
+        score = f"{mean(cell.denied.values()):+.3f}"
+        if cell.worth:
+            score = f"worth {worth_text(Interval(*(math.nan if end is None else end for end in cell.worth)))}"
         body.append([str(cell.cell), score, str(len(cell.denied))])
-    return ["cell", scale, "seeds"], body
+    return ["cell", "worth" if baseline.threats else "learning denied", "seeds"], body
 
 
 def details(verdict: Verdict, locate: Locate) -> list[str]:

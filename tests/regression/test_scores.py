@@ -14,7 +14,7 @@ from bench.regression import baseline as baselines
 from bench.regression.baseline import Baseline, measured
 from bench.regression.gate import faults, judge
 from bench.regression.heldout import packed, unpacked
-from bench.regression.text import report_lines, rows
+from bench.regression.text import WORTH, report_lines, rows
 from bench.results.record import Number, Record
 from bench.results.suite import Limits, suite
 from bench.results.threat import ThreatModel
@@ -120,7 +120,7 @@ def test_missing_items_are_counted_for_the_attacker_and_said() -> None:
 
 def test_a_baseline_of_schema_1_is_read_and_compared_by_seeds(tmp_path: Path) -> None:
     data = json.loads(accepted(records("cloak", 0.5)).text())
-    for name in ("held_out", "threat"):
+    for name in ("held_out", "threats"):
         del data[name]
     for cell in data["cells"]:
         for name in ("held_out", "qualities", "worth"):
@@ -158,9 +158,10 @@ def test_under_a_threat_model_worth_is_compared_in_words() -> None:
     assert better.word == "improved"
     assert math.isfinite(better.drop)  # at a worth of 0
     report = judge(held, [*records("clean", 0.8, threat=THREAT, control="clean"), *now])
-    head, body = rows(report)
-    assert head[1:4] == ["worth in the baseline", "worth in this run", "factor"]
-    assert next(line for line in body if "cloak" in line[0])[1].startswith("8 (")
+    line = next(line for line in rows(report)[1] if "cloak" in line[0])
+    assert line[1].startswith("8 (")
+    assert line[3] == f"x {math.exp(found.drop):.2f}"
+    assert WORTH in "\n".join(report_lines(report, held, suite(SUITE), str))
 
 
 def test_a_void_worth_is_a_failed_control_and_another_threat_model_is_refused() -> None:
