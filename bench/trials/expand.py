@@ -14,10 +14,10 @@ from bench import plugins
 from bench.errors import PluginError, UsageError
 from bench.names import check_label
 from bench.results.names import NONE
-from bench.results.suite import Suite
+from bench.results.suite import RANDOM, Suite, listed_control
 from bench.sources import plain_name
 from bench.trials.facts import check_parameters, facts, remembered
-from bench.trials.trial import Part, Trial
+from bench.trials.trial import UNOPTIMISED, Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
@@ -32,12 +32,7 @@ _KIND_OF_ROLE: dict[str, Kind] = {
 
 
 # The declaration of each kind that the plan and the tables read, see `Part.traits`.
-_TRAITS: dict[Kind, str] = {
-    "defenses": "per",
-    "attackers": "task",
-    "adaptations": "preprocess",
-    "datasets": "content",
-}
+_TRAITS: dict[Kind, str] = {"defenses": "per", "attackers": "task", "adaptations": "preprocess", "datasets": "content"}
 
 
 @dataclass(frozen=True)
@@ -74,19 +69,19 @@ def expand(suite: Suite) -> Expansion:
     rows += [
         (control, defense)
         for defense in suite.defenses
-        if not resolver.control("defenses", defense)
+        if not resolver.part("defenses", defense).control
         for control in suite.controls
     ]
     cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.shares, suite.adaptations)
     for (dataset, attacker), (defense, reference), knowledge, share, adaptation in cells:
-        if share != 1 and resolver.control("defenses", defense):
+        if share != 1 and (reference or resolver.part("defenses", defense).control):
             continue  # controls are for the whole set
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         coordinates = {**names, "reference": reference or "", "knowledge": knowledge, "share": share}
         seeds = [seed for seed in suite.seeds if not _excluded(suite, {**coordinates, "seed": seed})]
         if not seeds:
             continue
-        cell = {**names, "reference": reference or NONE}
+        cell = {**names, "defense": listed_control(defense) if reference else defense, "reference": reference or NONE}
         reason = resolver.mismatch(cell)
         tally.count(cell, reason)
         if reason:
@@ -159,7 +154,7 @@ class _Resolver:
     def trial(self, names: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(names["attacker"])
         attacker = self.part("attackers", names["attacker"])
-        defense = self.part("defenses", names["defense"])
+        defense = self.defense(names["defense"], reference, domain)
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         if adapted and "train_with_granted" in adapted.hooks and not self._suite.threat:
             raise UsageError(
@@ -203,13 +198,23 @@ class _Resolver:
             self._parts[kind, name, domain] = part
         return part
 
+    def defense(self, name: str, reference: str | None, domain: str) -> Part:
+        """Return the defense of a row; for the control "random" that which it is matched to, not optimised."""
+        if name != RANDOM or not reference:
+            return self.part("defenses", name)
+        params = self.part("defenses", reference).unoptimised(domain)
+        if params is None:
+            return self.part("defenses", listed_control(name))
+        key = ("defenses", f"{name} ~ {reference}", domain)
+        if key not in self._parts:
+            plugin, given = self._suite.resolve("defenses", reference)
+            self._parts[key] = resolve("defenses", plugin, {**given, **params}, self._suite.preset, RANDOM)
+        return self._parts[key]
+
     def _label(self, kind: Kind, name: str) -> str:
         if kind not in self._labels:
             self._labels[kind] = self._suite.labels(kind)
         return self._labels[kind].get(name, name)
-
-    def control(self, kind: Kind, name: str) -> str:
-        return self.part(kind, name).control
 
     def surrogates(self, attacker: str, knowledge: str) -> tuple[Part, ...]:
         if knowledge == "white-box":
@@ -341,6 +346,9 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
             f"expected at most {', '.join(sorted(_PROVIDED))}"
         )
     trait = _TRAITS[kind]
+    traits = {trait: str(value)} if (value := getattr(plugin, trait)) else {}
+    if kind == "defenses" and plugin.unoptimised:
+        traits[UNOPTIMISED] = json.dumps(plugin.unoptimised)
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -352,13 +360,11 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
+        traits=traits,
     )
 
 
-_PROVIDED: frozenset[Requirement] = frozenset(
-    {"labels", "granted"}
-)  # what a trial gives an adaptation beside the items
+_PROVIDED: frozenset[Requirement] = frozenset({"labels", "granted"})  # what a trial gives an adaptation
 
 
 def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:

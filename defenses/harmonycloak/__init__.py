@@ -27,6 +27,7 @@ What the paper says and what is done here
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -38,6 +39,7 @@ from bench.sound.masking import FULL_SCALE_DB
 from bench.training.crafting import surrogates
 
 from . import notes, waveform
+from .bounds import Bounds
 from .descent import Before, Game, Render, descend
 
 _WITHOUT = " (or optimise = false for random noise in the same bounds)"
@@ -50,7 +52,8 @@ class HarmonyCloak(Defense[Data]):
     Attributes:
         mode: rolls: what the noise is, "ghost", "hold" or "velocity", see `notes.py`.
         bound: upper bound of the noise: the dominant note itself ("paper"), or below it by the offset ("masked").
-        masking_offset_db: how far below the dominant note the bound "masked" lies.
+        masking_offset_db: how far below the dominant note the bound "masked" lies, before its rate in Bark, z, is
+            added: a tone hides a tone 14.5 + z dB below it.
         optimise: False: random noise within the same bounds, the control.
         window_ms: recordings: length of a window.
         analysis_ms: recordings: length of the spectrum around each window; at least `window_ms`.
@@ -73,11 +76,12 @@ class HarmonyCloak(Defense[Data]):
         alpha: weight of the penalty of the noise's norm.
         pool: black-box: surrogates with random weights.
         drawn: black-box: how many of them a step uses.
-        divergence: black-box: weight of the squared gap between the held-out loss and the mean of the others.
+        still: play the game a second time with the noise held still, and log its losses; doubles the cost.
     """
 
     domains = ("audio", "midi")
     joint = True
+    unoptimised = {"audio": {"optimise": False}}  # in rolls `noise` draws as many edits of the same velocities
     needs = Needs(cpus=1, memory_gb=4.0)
     paper = "Meerza, Sun, Liu 2025, IEEE S&P"
     presets = {
@@ -88,7 +92,7 @@ class HarmonyCloak(Defense[Data]):
 
     mode: Literal["ghost", "hold", "velocity"] = "ghost"
     bound: Literal["paper", "masked"] = "paper"
-    masking_offset_db: float = 16.0
+    masking_offset_db: float = 14.5
     optimise: bool = True
     # recordings
     window_ms: float = 10.0
@@ -114,7 +118,7 @@ class HarmonyCloak(Defense[Data]):
     # black-box
     pool: int = 3
     drawn: int = 3
-    divergence: float = 0.1
+    still: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.window_ms <= self.analysis_ms:
@@ -131,16 +135,17 @@ class HarmonyCloak(Defense[Data]):
         Raises:
             UsageError: it is to optimise and has no surrogate.
         """
-        offset = 0.0 if self.bound == "paper" else self.masking_offset_db
+        masking_db = None if self.bound == "paper" else self.masking_offset_db
         optimise = partial(self._descend, knowledge=knowledge, rng=rng) if self._against(data, knowledge) else None
         if isinstance(data, Clips):
             return waveform.cloak(
                 data, rng, optimise, window_ms=self.window_ms, analysis_ms=self.analysis_ms,
-                full_scale_db=self.full_scale_db, offset_db=offset, per_track=self.per_track, alpha=self.alpha,
+                full_scale_db=self.full_scale_db, masking_db=masking_db, per_track=self.per_track, alpha=self.alpha,
+                reference=knowledge.reference,
             )  # fmt: skip
         return notes.cloak(
             data, rng, optimise, mode=self.mode, window_beats=self.window_beats, level_127_db=self.level_127_db,
-            offset_db=offset, alpha=self.alpha, density=self.density, proposals=self.proposals,
+            masking_db=masking_db, alpha=self.alpha, density=self.density, proposals=self.proposals,
         )  # fmt: skip
 
     def _against(self, data: Clips | Rolls, knowledge: Knowledge) -> tuple[Any, ...]:
@@ -150,8 +155,10 @@ class HarmonyCloak(Defense[Data]):
     def _descend(
         self,
         parameters: Tensor,
+        bounds: Bounds,
         data: Clips | Rolls,
         render: Render,
+        start: Callable[[Tensor], Clips | Rolls],
         before_step: Before | None = None,
         *,
         knowledge: Knowledge,
@@ -162,9 +169,10 @@ class HarmonyCloak(Defense[Data]):
         options = Game(
             rounds=rounds, batch=batch,
             inner_steps=self.inner_steps, inner_step=self.inner_step, alternation=self.alternation, outer=self.outer,
-            outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, divergence=self.divergence,
+            outer_lr=self.outer_lr, pool=self.pool, drawn=self.drawn, still=self.still,
         )  # fmt: skip
         against = self._against(data, knowledge)
         descend(
-            options, parameters, data, render, rng, surrogates=against, knowledge=knowledge, before_step=before_step
-        )
+            options, parameters, bounds, data, render, start, rng,
+            surrogates=against, knowledge=knowledge, before_step=before_step,
+        )  # fmt: skip
