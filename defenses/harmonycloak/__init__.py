@@ -7,22 +7,23 @@ What the paper says and what is done here
 -----------------------------------------
 * Objective: min over theta, min over delta of `L(f(x + delta)) + alpha * sum_m w_m ||delta_m||_2`, with w_m = 1 - the
   share of track m in the energy (of rolls: in the velocity). For a lone track that weight would be 0 and switch the
-  regulariser off: it is taken as 1. The norm is relative to that of the track, since ||delta|| grows with loudness and
-  length, and would drown a loss in nats.
+  regulariser off: it is taken as 1. The norm is relative to that of the track's bound, since ||delta|| grows with
+  loudness and length, and would drown a loss in nats.
 * Range: `delta = H + (M - H) sigmoid(u)` where M > H, else no noise. M, the dominant note itself, is the paper's bound
-  and *audible* (recordings: filled at random, 8.6 dB SNR in the suite music; a velocity that doubles: + 12 dB);
-  `bound="masked"` puts it 16 dB lower. That is a constant where masking depends on frequency (14.5 dB + 1 a Bark), so
-  part of it can be heard. The optimised noise is weaker than its bound: the sign step is that of loss and regulariser
-  together, and the regulariser, whose slope has one sign everywhere, wins wherever the loss is flat (20.8 dB there).
+  and *audible* (recordings: filled at random, 8.7 dB SNR on the chorales; a velocity that doubles: + 12 dB);
+  `bound="masked"` puts it 14.5 + z dB lower, z the note's rate in Bark, where a tone hides a tone.
 * Inner minimisation: sign steps (PGD) of .001, 20 times, in an unstated unit; here `inner_step` is in u and radians.
-  Outer: SGD, momentum .9, rate .025, for 1000 epochs; in the few steps of the smaller presets that leaves the models
-  where they were, hence a higher rate, and Adam at the attacker's own rate for what is trained from scratch. Both
-  players minimise, so that one backward pass may serve both: "joint", at half the cost of "alternating", the paper's.
-* Several surrogates with the attacker among them ("ensemble"): the mean of their losses. Without it: meta-learning, the
-  paper with a pool of 10 of which 7 are drawn, one of them for the meta-test.
+  The regulariser takes a proximal step of its own (`bounds.py`). Outer: SGD, momentum .9, rate .025, for 1000 epochs;
+  in the few steps of the smaller presets that leaves the models where they were, hence a higher rate, and Adam at the
+  attacker's own rate for what is trained from scratch. Both players minimise, so that one backward pass may serve both:
+  "joint", at half the cost of "alternating", the paper's.
+* Several surrogates with the attacker among them ("ensemble"): the mean of their relative losses. Without it:
+  meta-learning, the paper with a pool of 10 of which 7 are drawn, one of them for the meta-test.
 * A GAN's own game holds delta in one term, log D(x + delta). "min over delta" of the printed sum makes protected music
   look *generated*; min-min in the paper's other sense, delta helping the model that learns it, raises D(x + delta).
   What is descended here is the attacker's `loss` of the protected item, whose sign its docstring states.
+* A surrogate that does not read what the noise can change ("hold" or "velocity" against a model without velocities)
+  leaves nothing to optimise: the noise stays random within its bounds but for the regulariser, and the log says so.
 """
 
 from __future__ import annotations
