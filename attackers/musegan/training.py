@@ -171,7 +171,8 @@ def generated_game(model: Gan, count: int) -> Tensor:
     critic_loss = functional.relu(1 + model.critic(fake.detach())).mean()
     fixed = {name: parameter.detach() for name, parameter in model.critic.named_parameters()}
     generator_loss = -torch.func.functional_call(model.critic, fixed, (fake,)).mean()
-    return critic_loss + generator_loss - generator_loss.detach()
+    total: Tensor = critic_loss + generator_loss - generator_loss.detach()
+    return total
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:

@@ -6,9 +6,14 @@ noise between the threshold in quiet and the dominant note). u is kept within -5
 
 The regulariser is `alpha * sum_m w_m r_m`, r_m the norm of track m's noise over the norm of its bound `high`, so 0..1
 whatever the loudness, the length and the bound. It takes a proximal step of its own after each sign step, the block
-soft-threshold r_m -> max(0, r_m - t alpha w_m) (Parikh and Boyd 2014, section 6.5.1): added to the loss *inside* the
-sign it is no weight but a veto, since its slope has one sign everywhere and the sign forgets that it is small. t is the
-most that the sign step can move r_m: the slope of a sigmoid is 1/4 at most, so a step of u by s moves it by s / 4.
+soft-threshold r_m -> max(0, r_m - t alpha w_m) (Parikh and Boyd 2014, section 6.5.1), and so is a weight beside the
+loss. Added to the loss before the sign is taken it is a veto: its slope has one sign everywhere, and the sign forgets
+how small it is. Adam forgets it too, since it divides each slope by its own size.
+
+Chosen by measurement (24 clips of the chorales, tiny MusicGen, 8 rounds, alpha 0.3, seed 0; random noise in the same
+bounds: 8.7 dB SNR): inside the sign 22.5 dB, Adam on u at 0.5 23.7 dB; proximal with t = s / 4, s / 2 and s for a sign
+step of s: 5.7, 7.0 and 12.6 dB; without regulariser 4.6 dB. t is s / 2. More rounds end louder (32 rounds of 8
+clips: 5.4 dB).
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from torch import Tensor
 __all__ = ["U_MAX", "Bounds", "amplitude", "matched_level"]
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
-_SHARE = 0.5  # of the sign step: the size of the proximal one, chosen by measurement
+_SHARE = 0.5  # t / s
 _HALVINGS = 14  # of an interval of 4 * U_MAX: to 0.001, some 0.01 dB
 
 
@@ -58,7 +63,7 @@ class Bounds:
             step: the size of the sign step that it follows.
 
         Returns:
-            u of the noise whose norm is shorter by `step / 4 * weight` of its bound's norm, and not below `low`.
+            u of the noise whose norm is shorter by `step / 2 * weight` of its bound's norm, and not below `low`.
         """
         noise, is_open = amplitude(u, self.low, self.high), self.high > self.low
         share = _norm(noise) / _norm(torch.where(is_open, self.high, 0.0)).clamp_min(1e-12)
