@@ -14,8 +14,8 @@ run: $(VENV)/ready
 
 # Where a user asks for more threads, those of two test processes share the cores: threads that wait must sleep. Spinning
 # ones took over six times the processor time.
-test: export OMP_WAIT_POLICY ?= passive
-test: export GOMP_SPINCOUNT ?= 0
+test test-numeric: export OMP_WAIT_POLICY ?= passive
+test test-numeric: export GOMP_SPINCOUNT ?= 0
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 

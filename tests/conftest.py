@@ -13,6 +13,7 @@ import pytest
 from bench.results.suite import Suite, suite
 from bench.trials.expand import expand
 from bench.trials.trial import Trial
+from tests.processes import Python, python_server
 
 os.environ.setdefault("BENCH_IN_PROCESS", "1")  # a run of one job, a hundred times: no process is started for each
 PLUGINS = Path(__file__).resolve().parent / "plugins"
@@ -41,6 +42,13 @@ def _threads_of_torch() -> Iterator[None]:
     yield
     if torch and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
+    """Runs `python` commands without importing torch for each."""
+    with python_server(tmp_path_factory.mktemp("python")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -74,14 +74,16 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
     code = (
-        "import sys, time, pathlib, bench.files\n"
+        "import signal, sys, time, pathlib, bench.files\n"
+        "signal.signal(int(sys.argv[2]), signal.SIG_DFL)\n"  # nohup has it ignored
         "with bench.files.replacing(pathlib.Path(sys.argv[1])) as draft:\n"
         "    draft.write_text('half')\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
     out = tmp_path / "a.txt"
-    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-c", code, str(out), str(int(number))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.1)

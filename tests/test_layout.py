@@ -1,7 +1,6 @@
 """The house keeps its shape: who may import whom, what lies where, and how it is run and installed."""
 
 import ast
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from bench import plugins
 from bench.results.suite import read
 from bench.trials.expand import expand
+from tests.processes import Python
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")
@@ -151,10 +151,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def in_place(place: Path, *words: str, **more: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=place, capture_output=True, text=True, check=False, env={**os.environ, **more}
-    )
+def in_place(place: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -174,19 +172,24 @@ def test_the_readme_opens_with_two_commands_that_the_makefile_has() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_defense_of_the_readme_is_listed_checked_and_run(copy: Path, tmp_path: Path) -> None:
+def test_the_defense_of_the_readme_is_listed_checked_and_run(copy: Path, tmp_path: Path, python: Python) -> None:
     block = next(part for part in (ROOT / "README.md").read_text().split("```python\n") if "class Hum" in part)
     source = block.split("```")[0]
     assert len([line for line in source.splitlines() if line.strip()]) <= 15
     mine = copy / "defenses" / "hum.py"
     mine.write_text(source)
+
+    def bench(*words: str) -> str:
+        done = python.run("-m", "bench", *words, cwd=copy, BENCH_STORE=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     try:
-        assert "hum" in in_place(copy, "-m", "bench", "list", "defenses")
-        assert "defense 'hum' fits the contract" in in_place(copy, "-m", "bench", "check", "hum", "--fast")
+        assert "hum" in bench("list", "defenses")
+        assert "defense 'hum' fits the contract" in bench("check", "hum", "--fast")
         small = ROOT / "tests" / "plugins"
         words = ["--dataset", f"{small}/tones.py", "--attacker", f"{small}/linear.py", "--seeds", "2", "--jobs", "1"]
-        out = in_place(copy, "-m", "bench", "run", "--defense", "hum", *words, BENCH_STORE=str(tmp_path))
-        assert "noise ~ hum" in out
+        assert "noise ~ hum" in bench("run", "--defense", "hum", *words)
     finally:
         mine.unlink()
 

@@ -29,7 +29,9 @@
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
 
-    [threat]                                # score 2: what protected items are worth in clean ones
+    score = 2                               # 1: publish the whole training set and train on no clean curve
+
+    [threat]                                # what is published and granted; by default what the data set declares
     published = 120                         # the items that each seed draws and publishes
     granted = 50                            # clean items that the attacker has anyway
     sizes = [15, 30, 60]                    # of the clean curve, between 0 and `published`
@@ -51,7 +53,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -125,7 +127,8 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
-    threat: ThreatModel | None = None  # None: the whole training set is published, and score 2 has no value
+    score: Literal[1, 2] = 2  # 1: the whole training set is published, and there is no clean curve
+    threat: ThreatModel | None = None  # None: what each data set declares
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
@@ -256,6 +259,8 @@ def _check(suite: Suite, source: str) -> None:
     check_suite_name(suite.name, source)
     if not suite.attackers:
         raise UsageError(f"{source} names no attacker")
+    if suite.score == 1 and suite.threat:
+        raise UsageError(f"{source}: score 1 has no threat model: leave out [threat] or `score = 1`")
     for measure in suite.budget:
         if measure not in MEASURES:
             raise UsageError(f"{source}: [budget] {unknown('measure', measure, MEASURES)}")

@@ -15,9 +15,12 @@ from bench.errors import PluginError, UsageError
 from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import RANDOM, Suite, listed_control
+from bench.results.threat import DeclaredThreat
 from bench.sources import plain_name
+from bench.trials.exclusion import excluded, matches_all
 from bench.trials.facts import check_parameters, facts, remembered
-from bench.trials.trial import UNOPTIMISED, Part, Trial
+from bench.trials.threats import threat_of
+from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
@@ -32,7 +35,12 @@ _KIND_OF_ROLE: dict[str, Kind] = {
 
 
 # The declaration of each kind that the plan and the tables read, see `Part.traits`.
-_TRAITS: dict[Kind, str] = {"defenses": "per", "attackers": "task", "adaptations": "preprocess", "datasets": "content"}
+_TRAITS: dict[Kind, str] = {
+    "defenses": "per unoptimised",
+    "attackers": "task",
+    "adaptations": "preprocess",
+    "datasets": "content",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Expansion:
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
     contaminated: tuple[str, ...] = ()  # cells whose attacker was pretrained on the data set, and why
+    without_curve: tuple[str, ...] = ()  # data sets without a threat model, on which score 2 has no value
 
 
 def expand(suite: Suite) -> Expansion:
@@ -78,7 +87,7 @@ def expand(suite: Suite) -> Expansion:
             continue  # controls are for the whole set
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         coordinates = {**names, "reference": reference or "", "knowledge": knowledge, "share": share}
-        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**coordinates, "seed": seed})]
+        seeds = [seed for seed in suite.seeds if not excluded(suite, {**coordinates, "seed": seed})]
         if not seeds:
             continue
         cell = {**names, "defense": listed_control(defense) if reference else defense, "reference": reference or NONE}
@@ -99,7 +108,8 @@ def expand(suite: Suite) -> Expansion:
     for name in trials:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
-    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
+    without = [trial.dataset.title for trial in trials.values() if suite.score == 2 and not trial.threat]
+    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated), tuple(dict.fromkeys(without)))
 
 
 def _check_declared(suite: Suite, resolver: _Resolver) -> None:
@@ -112,7 +122,7 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        if not any(rule.keys() <= names.keys() and _matches_all(names, rule) for rule in suite.exclude):
+        if not any(rule.keys() <= names.keys() and matches_all(names, rule) for rule in suite.exclude):
             cell = {**names, "reference": NONE}
             tally.count(cell, resolver.mismatch(cell))
     tally.check(resolver)
@@ -156,7 +166,8 @@ class _Resolver:
         attacker = self.part("attackers", names["attacker"])
         defense = self.defense(names["defense"], reference, domain)
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
-        if adapted and "train_with_granted" in adapted.hooks and not self._suite.threat:
+        threat = threat_of(self._suite, names["dataset"], domain)
+        if adapted and "train_with_granted" in adapted.hooks and not threat:
             raise UsageError(
                 f"adaptation '{names['adaptation']}' trains on granted items, of which this run has none: give a "
                 "[threat] with `published` and `granted`"
@@ -175,18 +186,23 @@ class _Resolver:
             adaptation=adapted,
             reference=self.part("defenses", reference) if reference else None,
             preset=self._suite.preset,
-            threat=self._suite.threat,
-            replacement=self.replacement(domain),
+            threat=threat.model if threat else None,
+            replacement=self.replacement(threat, domain) if threat else None,
         )
 
-    def replacement(self, domain: str) -> Part | None:
-        """The data set of other material that the suite gives the attacker, if it gives one."""
-        threat = self._suite.threat
-        if not threat or not threat.replacement:
+    def replacement(self, threat: DeclaredThreat, domain: str) -> Part | None:
+        """The data set of other material that the threat model gives the attacker, if it gives one."""
+        name = threat.model.replacement
+        if not name:
             return None
-        if domain not in (able := self.domains("datasets", threat.replacement)):
-            raise UsageError(f"replacement '{threat.replacement}' is for {' and '.join(able)}, expected {domain}")
-        return self.part("datasets", threat.replacement, domain)
+        if domain not in (able := self.domains("datasets", threat.plugin or name)):
+            raise UsageError(f"replacement '{name}' is for {' and '.join(able)}, expected {domain}")
+        if threat.plugin in ("", name):
+            return self.part("datasets", name, domain)
+        key = ("datasets", repr(threat), domain)
+        if key not in self._parts:
+            self._parts[key] = resolve("datasets", threat.plugin, threat.params, self._suite.preset, name, domain)
+        return self._parts[key]
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
@@ -200,11 +216,9 @@ class _Resolver:
 
     def defense(self, name: str, reference: str | None, domain: str) -> Part:
         """Return the defense of a row; for the control "random" that which it is matched to, not optimised."""
-        if name != RANDOM or not reference:
-            return self.part("defenses", name)
-        params = self.part("defenses", reference).unoptimised(domain)
-        if params is None:
-            return self.part("defenses", listed_control(name))
+        params = self.part("defenses", reference).unoptimised(domain) if name == RANDOM and reference else None
+        if params is None or not reference:
+            return self.part("defenses", listed_control(name) if reference else name)
         key = ("defenses", f"{name} ~ {reference}", domain)
         if key not in self._parts:
             plugin, given = self._suite.resolve("defenses", reference)
@@ -345,10 +359,6 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
             f"adaptation '{name}' requires {', '.join(sorted(lacking))}, which no trial provides: "
             f"expected at most {', '.join(sorted(_PROVIDED))}"
         )
-    trait = _TRAITS[kind]
-    traits = {trait: str(value)} if (value := getattr(plugin, trait)) else {}
-    if kind == "defenses" and plugin.unoptimised:
-        traits[UNOPTIMISED] = json.dumps(plugin.unoptimised)
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -360,7 +370,7 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits=traits,
+        traits={name: str(value) for name in _TRAITS[kind].split() if (value := getattr(plugin, name))},
     )
 
 
@@ -383,15 +393,3 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
     if suite.datasets:
         return list(itertools.product(suite.datasets, suite.attackers))
     return [(resolver.default_dataset(attacker), attacker) for attacker in suite.attackers]
-
-
-def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(_matches_all(cell, rule) for rule in suite.exclude)
-
-
-def _matches_all(cell: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
-    return all(_matches(cell[key], pattern) for key, pattern in rule.items())
-
-
-def _matches(value: Any, pattern: Any) -> bool:
-    return value in pattern if isinstance(pattern, list) else value == pattern

@@ -6,7 +6,7 @@ trials into stages of work.
 
 from __future__ import annotations
 
-import json
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,6 @@ from bench.sources import plain_name
 from bench.vocabulary import Control, Kind, Needs
 
 SPLITS = ("train", "validation", "test")
-UNOPTIMISED = "unoptimised"  # the declaration of defenses from which their control "random" is made
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Part:
     control: Control = Control.NONE
     hooks: tuple[str, ...] = ()  # the optional methods that it defines and that decide about stages, see plugins.HOOKS
     needs: Needs = field(default_factory=Needs)
-    # The declarations that the plan or the tables read: per, task, preprocess, content; unoptimised as JSON.
+    # The declarations that the plan or the tables read: per, task, preprocess, content, unoptimised.
     traits: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -57,7 +56,7 @@ class Part:
 
     def unoptimised(self, domain: str) -> dict[str, Any] | None:
         """Return the parameters with which a defense is its own control "random"; None if it declares none."""
-        params: dict[str, Any] | None = json.loads(self.traits.get(UNOPTIMISED, "{}")).get(domain)
+        params: dict[str, Any] | None = ast.literal_eval(self.traits.get("unoptimised", "{}")).get(domain)
         return params
 
 

@@ -1,11 +1,8 @@
 """The gate as people use it: whole suites of small plugins, through the command and through pytest."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.commands import main
-from tests.processes import use_one_processor
+from tests.processes import Python, start_python
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 NAME = "mine"
@@ -290,22 +287,14 @@ def test_an_unknown_suite_names_the_nearest(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.fixture
-def pytest_in(house: House) -> Callable[..., tuple[int, str]]:
+def pytest_in(house: House, python: Python) -> Callable[..., tuple[int, str]]:
     """Run pytest in a house, in a process of its own, with the plugin as its only guest."""
 
-    def run(*words: str) -> tuple[int, str]:
-        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "BENCH_STORE": str(house.folder / "store")}
-        command = [sys.executable, "-m", "pytest", "-p", "bench.pytest_plugin", "-p", "no:cacheprovider", *words]
-        done = subprocess.run(
-            command,
-            cwd=house.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            preexec_fn=use_one_processor,
-        )
+    def run(*words: str, started: bool = False) -> tuple[int, str]:
+        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "BENCH_STORE": str(house.folder / "store")}
+        command = ("-m", "pytest", "-p", "bench.pytest_plugin", "-p", "no:cacheprovider", *words)
+        begin = start_python if started else python.run
+        done = begin(*command, cwd=house.folder, **environment)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -345,6 +334,6 @@ def test_the_pytest_plugin_costs_nothing_unasked(house: House, pytest_in: Callab
         'import sys\n\ndef test_light():\n    assert not {"torch", "scipy", "pydantic", "numpy"} & set(sys.modules)\n'
     )
     (house.folder / "test_light.py").write_text(heavy)
-    code, out = pytest_in()
+    code, out = pytest_in(started=True)
     assert code == 0, out
     assert "1 passed" in out

@@ -1,8 +1,7 @@
 """`bench new` writes plugins that work as they are, where they belong, and never over anything."""
 
-import subprocess
-import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from bench import plugins
 from bench.commands import main
 from bench.commands.check import kind_of
 from bench.vocabulary import Kind
+from tests.processes import Python
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS: dict[str, Kind] = {
@@ -28,10 +28,16 @@ def bench(*words: str) -> int:
     return left.value.code
 
 
-def python(folder: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def run(python: Python) -> Callable[..., str]:
+    """Run a module in a folder; what it prints."""
+
+    def run(folder: Path, *words: str) -> str:
+        done = python.run("-m", *words, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -89,21 +95,21 @@ def test_a_new_plugin_keeps_the_whole_contract(fresh: Path, kind: str, capsys: p
     assert f"{kind} '{file}' fits the contract" in out
 
 
-def test_the_new_tests_pass(fresh: Path) -> None:
-    out = python(fresh, "pytest", "-q", "-p", "no:cacheprovider")
+def test_the_new_tests_pass(fresh: Path, run: Callable[..., str]) -> None:
+    out = run(fresh, "pytest", "-q", "-p", "no:cacheprovider")
     assert "skipped" not in out
     assert "passed" in out
 
 
-def test_new_files_are_clean(fresh: Path) -> None:
+def test_new_files_are_clean(fresh: Path, run: Callable[..., str]) -> None:
     pytest.importorskip("ruff", reason="ruff is not installed")
     pytest.importorskip("mypy", reason="mypy is not installed")
     settings = str(ROOT / "pyproject.toml")
-    python(fresh, "ruff", "check", "--no-cache", "--config", settings, ".")
-    python(fresh, "ruff", "format", "--no-cache", "--check", "--config", settings, ".")
+    run(fresh, "ruff", "check", "--no-cache", "--config", settings, ".")
+    run(fresh, "ruff", "format", "--no-cache", "--check", "--config", settings, ".")
     files = [file.name for file in sorted(fresh.glob("*.py"))]
     # What was found out of torch and bench before is kept: it is most of the work.
-    python(fresh, "mypy", "--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache"), *files)
+    run(fresh, "mypy", "--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache"), *files)
 
 
 def test_the_new_plugins_meet_in_a_trial(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +142,11 @@ def test_the_next_commands_are_said(
 
 @pytest.mark.parametrize("kind", ["attacker", "dataset"])
 def test_a_plugin_in_a_folder_is_named_by_the_folder(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: Callable[..., str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert bench("new", kind, "my_idea", "--folder") == 0
@@ -146,7 +156,7 @@ def test_a_plugin_in_a_folder_is_named_by_the_folder(
     assert files == {"my_idea/__init__.py", "test_my_idea.py", "test_my_idea_contract.py"} | card
     for file in card:
         (tmp_path / file).write_text((tmp_path / file).read_text().replace('"TODO: ', '"for a test: '))
-    python(tmp_path, "pytest", "-q", "-p", "no:cacheprovider")
+    run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider")
     assert bench("new", "attacker", "my_other", "--folder", "--package") == 2
     assert "--package and --folder exclude each other" in capsys.readouterr().err
 
@@ -256,23 +266,25 @@ def test_a_package_has_all_that_pip_needs(
     assert out.index("pip install -e cloakbench-my-idea") < out.index("bench check cloakbench-my-idea/my_idea")
 
 
-def test_a_package_may_have_the_name_of_a_file_that_is_there(tmp_path: Path) -> None:
-    python(tmp_path, "bench", "new", "defense", "my_idea")
-    python(tmp_path, "bench", "new", "defense", "my_idea", "--package")
-    python(tmp_path, "bench", "new", "defense", "my_idea", "--out", "elsewhere")
+def test_a_package_may_have_the_name_of_a_file_that_is_there(tmp_path: Path, run: Callable[..., str]) -> None:
+    run(tmp_path, "bench", "new", "defense", "my_idea")
+    run(tmp_path, "bench", "new", "defense", "my_idea", "--package")
+    run(tmp_path, "bench", "new", "defense", "my_idea", "--out", "elsewhere")
 
 
 @pytest.mark.install
-def test_a_package_installs_and_its_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_installs_and_its_test_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., str]
+) -> None:
     pytest.importorskip("hatchling", reason="hatchling, which builds the package, is not installed")
     monkeypatch.chdir(tmp_path)
     assert bench("new", "defense", "my_idea", "--package") == 0
     root, site = tmp_path / "cloakbench-my-idea", tmp_path / "site"
     words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site), str(root)]
-    python(tmp_path, "pip", *words)
+    run(tmp_path, "pip", *words)
     monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
-    assert "cloakbench-my-idea/my_idea  A tone under the recording" in python(tmp_path, "bench", "list", "defenses")
-    assert "passed" in python(root, "pytest", "-q", "-p", "no:cacheprovider")
+    assert "cloakbench-my-idea/my_idea  A tone under the recording" in run(tmp_path, "bench", "list", "defenses")
+    assert "passed" in run(root, "pytest", "-q", "-p", "no:cacheprovider")
     pytest.importorskip("ruff", reason="ruff is not installed")
-    python(root, "ruff", "check", "--no-cache", ".")
-    python(root, "ruff", "format", "--no-cache", "--check", ".")
+    run(root, "ruff", "check", "--no-cache", ".")
+    run(root, "ruff", "format", "--no-cache", "--check", ".")

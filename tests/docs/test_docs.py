@@ -10,8 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from bench.commands import app
 from bench.regression import gate
 from bench.trials import verify
 from tests.fork_server import write_client
-from tests.processes import use_one_processor
+from tests.processes import Python, use_one_processor
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -53,15 +51,14 @@ def shows(printed: str, line: str) -> bool:
 class Shell:
     """Runs one block after another, each where the last one ended."""
 
-    def __init__(self, folder: Path, server: str):
+    def __init__(self, folder: Path, python: Python):
         self.folder = folder / "work"
         self.folder.mkdir()
         self.printed = ""
         programs = folder / "bin"
         programs.mkdir()
-        write_client(programs / "bench", server)
-        (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        (programs / "python").chmod(0o755)
+        write_client(programs / "bench", python.address, "-m", "bench")
+        (programs / "python").symlink_to(python.program)
         self._where = folder / "where"
         self._environment = {
             **os.environ,
@@ -99,21 +96,6 @@ def checkout(place: Path) -> None:
     shutil.copy2(ROOT / "pyproject.toml", place)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server of `bench` commands: torch is imported once for all pages."""
-    address = tmp_path_factory.mktemp("server") / "socket"
-    words = [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(address)]
-    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=use_one_processor) as process:
-        deadline = time.monotonic() + 120
-        while not address.exists():
-            assert process.poll() is None, "the server of commands ended"
-            assert time.monotonic() < deadline, "the server of commands did not start"
-            time.sleep(0.05)
-        yield str(address)
-        process.kill()
-
-
 PAGES = (
     "from-idea-to-row.md",
     "gate.md",
@@ -125,8 +107,8 @@ PAGES = (
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_does_what_it_says(page: str, tmp_path: Path, server: str) -> None:
-    shell = Shell(tmp_path, server)
+def test_a_page_does_what_it_says(page: str, tmp_path: Path, python: Python) -> None:
+    shell = Shell(tmp_path, python)
     checkout(shell.folder / "cloakbench")
     kinds = []
     for kind, title, text in blocks(DOCS / page):

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench import plugins
+from tests.processes import Python
 
 pytestmark = pytest.mark.install
 PACKAGE = Path(__file__).parent / "third_party"
@@ -27,17 +29,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def python(installed: Path, code: str) -> str:
-    """What a fresh interpreter prints that finds the package."""
-    paths = os.pathsep.join([str(installed), str(plugins.home())])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=installed)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+@pytest.fixture
+def printed(python: Python) -> Callable[[Path, str], str]:
+    """What an interpreter prints that finds the package."""
+
+    def run(installed: Path, code: str) -> str:
+        ran = python.run("-c", code, cwd=installed, PYTHONPATH=os.pathsep.join([str(installed), str(plugins.home())]))
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    return run
 
 
-def test_it_is_listed_under_its_distribution_without_being_imported(installed: Path) -> None:
-    out = python(
+def test_it_is_listed_under_its_distribution_without_being_imported(
+    printed: Callable[[Path, str], str], installed: Path
+) -> None:
+    out = printed(
         installed,
         "import sys, json\nfrom bench import plugins\nfound = plugins.names('defenses')\n"
         "hum = found['cloakbench-example/hum']\n"
@@ -51,8 +58,8 @@ def test_it_is_listed_under_its_distribution_without_being_imported(installed: P
     assert not imported
 
 
-def test_it_passes_the_conformance_kit(installed: Path) -> None:
-    out = python(
+def test_it_passes_the_conformance_kit(printed: Callable[[Path, str], str], installed: Path) -> None:
+    out = printed(
         installed,
         "from bench import plugins\nfrom bench.check import checks, outcome\n"
         "plugin = plugins.build('defenses', 'cloakbench-example/hum', preset='smoke')\n"
@@ -62,8 +69,10 @@ def test_it_passes_the_conformance_kit(installed: Path) -> None:
     assert len(out.split()) > 20
 
 
-def test_it_runs_with_its_parameters_and_has_a_digest_of_its_own_file(installed: Path) -> None:
-    out = python(
+def test_it_runs_with_its_parameters_and_has_a_digest_of_its_own_file(
+    printed: Callable[[Path, str], str], installed: Path
+) -> None:
+    out = printed(
         installed,
         "import json, torch\nfrom bench import plugins\nfrom bench.api import Clips, Knowledge\n"
         "hum = plugins.build('defenses', 'cloakbench-example/hum', {'hz': 100.0, 'snr_db': 20.0})\n"
@@ -79,11 +88,11 @@ def test_it_runs_with_its_parameters_and_has_a_digest_of_its_own_file(installed:
     file = installed / "cloakbench_example" / "hum.py"
     file.write_text(file.read_text() + "\nANOTHER = True\n")
     changed = "from bench import plugins\nprint(plugins.digest('defenses', 'cloakbench-example/hum'))"
-    assert python(installed, changed).strip() != digest
+    assert printed(installed, changed).strip() != digest
 
 
-def test_the_nearest_name_of_a_wrong_one_may_be_theirs(installed: Path) -> None:
-    out = python(
+def test_the_nearest_name_of_a_wrong_one_may_be_theirs(printed: Callable[[Path, str], str], installed: Path) -> None:
+    out = printed(
         installed,
         "from bench import plugins\nfrom bench.errors import PluginError\n"
         "try: plugins.load('defenses', 'cloakbench-exmple/hum')\n"
@@ -92,11 +101,13 @@ def test_the_nearest_name_of_a_wrong_one_may_be_theirs(installed: Path) -> None:
     assert "did you mean 'cloakbench-example/hum'?" in out
 
 
-def test_a_package_that_breaks_is_named_and_hides_no_other(installed: Path, tmp_path: Path) -> None:
+def test_a_package_that_breaks_is_named_and_hides_no_other(
+    printed: Callable[[Path, str], str], installed: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "site"
     shutil.copytree(installed, broken)
     (broken / "cloakbench_example" / "__init__.py").write_text("1 / 0\n")
-    out = python(
+    out = printed(
         broken,
         "from bench import plugins\nfrom bench.errors import PluginError\n"
         "print(plugins.names('defenses')['cloakbench-example/hum'].origin)\n"

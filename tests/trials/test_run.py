@@ -122,20 +122,17 @@ def test_processes_give_the_same_records_as_one(small_trials: Trials, tmp_path: 
 
 
 @pytest.mark.ray
-def test_ray_gives_the_same_records_as_one_process(small_trials: Trials, tmp_path: Path) -> None:
-    trials = small_trials(adaptations=["none", "quieter"])
-    alone, _ = run(trials, tmp_path / "alone")
+def test_ray_gives_the_same_records_as_one_process_and_runs_a_stage_again_whose_worker_was_killed(
+    small_trials: Trials, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    given = {"dies": {"marker": str(marker)}}
+    trials = small_trials(defenses=["clean", "dies"], defense=given, adaptations=["none", "quieter"])
     cluster, _ = run(trials, tmp_path / "cluster", on="ray", jobs=2)
+    assert [record.status for record in cluster] == ["ok"] * 8
+    assert marker.exists()
+    alone, _ = run(trials, tmp_path / "alone")
     assert science(cluster) == science(alone)
-
-
-@pytest.mark.ray
-def test_ray_runs_a_stage_again_whose_worker_was_killed(small_trials: Trials, tmp_path: Path) -> None:
-    marker = str(tmp_path / "marker")
-    trials = small_trials(defenses=["clean", "dies"], defense={"dies": {"marker": marker}})
-    records, _ = run(trials, tmp_path, on="ray", jobs=2)
-    assert [record.status for record in records] == ["ok"] * 4
-    assert Path(marker).exists()
 
 
 def test_a_failing_plugin_fails_alone(small_trials: Trials, tmp_path: Path) -> None:
