@@ -38,7 +38,8 @@
     replacement = "other_songs"             # a data set that the attacker trains on as well
 
     [gate]                                  # what `bench gate` calls a regression
-    tolerance = 0.02
+    tolerance = 0.02                        # of learning denied
+    factor = 1.1                            # under a threat model: of the worth with the granted items
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
@@ -94,12 +95,18 @@ class Published(pydantic.BaseModel):
 
 
 class Limits(pydantic.BaseModel):
-    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+    """What `bench gate` calls a regression: a cell protects less by more than this, and not by chance.
+
+    Attributes:
+        tolerance: A fall of learning denied that is not reported.
+        factor: Under a threat model, a factor by which the worth may rise, counted with the granted items, unreported.
+        alpha: The share of runs without a change that may look like one.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     tolerance: Annotated[float, pydantic.Field(strict=True, ge=0, allow_inf_nan=False)] = 0.02
-    # The share of runs without a change that may look like one.
+    factor: Annotated[float, pydantic.Field(strict=True, ge=1, allow_inf_nan=False)] = 1.1
     alpha: Annotated[float, pydantic.Field(strict=True, gt=0, lt=1)] = 0.05
 
 
