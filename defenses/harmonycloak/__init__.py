@@ -122,7 +122,7 @@ class HarmonyCloak(Defense[Data]):
     still: bool = False
 
     def __post_init__(self) -> None:
-        check_range(self, "masking_offset_db", "window_beats", "alpha", "divergence", least=0)
+        check_range(self, "masking_offset_db", "window_beats", "alpha", least=0)
         check_range(self, "proposals", "rounds", "batch", "rolls_rounds", "rolls_batch", "inner_steps", "pool", least=1)
         check_range(self, "drawn", least=1)
         check_range(self, "inner_step", "outer_lr", least=0)
