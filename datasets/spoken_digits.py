@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Dataset, Needs
+from bench.api import Clips, Dataset, Needs, check_range
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import read
 from bench.sound.resampling import resample
@@ -96,8 +96,9 @@ class SpokenDigits(Dataset[Clips]):
             raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
         if self.fold not in range(len(FOLDS)):
             raise UsageError(f"fold = {self.fold}, expected 0 to {len(FOLDS) - 1}")
-        if self.seconds <= 0 or self.rate < 1:
-            raise UsageError(f"seconds = {self.seconds}, rate = {self.rate}: expected more than 0")
+        check_range(self, "seconds", above=0)
+        check_range(self, "rate", least=1)
+        check_range(self, "takes", "validation_takes", "test_takes", least=0)
 
     def load(self, split: str) -> Clips:
         """Load one split.

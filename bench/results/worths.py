@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,7 +194,7 @@ def _clean_items(seeds: Sequence[Sequence[Record]], size: int | None) -> _Items:
     rows = []
     for records in seeds:
         best = max(sorted(records, key=_order), key=lambda record: _least(_granted(record, _clean_role(record, size))))
-        values = best.quality(_whole(best)) if size is None else _scored(best, best.curve[str(size)])
+        values = best.quality(_whole(best)) if size is None else best.curve_quality(size)
         rows.append(_floats(values))
     return np.stack(rows)
 
@@ -217,11 +217,6 @@ def _order(record: Record) -> tuple[str, bool, str]:
 
 def _response(record: Record) -> str:
     return response_name(record.trial.attacker.label, record.trial.adaptation_label)
-
-
-def _scored(record: Record, metrics: Mapping[str, list[Number]]) -> list[Number]:
-    values = metrics[record.metric]
-    return [values[at] for at in record.scored]
 
 
 def _granted(record: Record, role: str) -> float:
