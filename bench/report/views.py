@@ -17,7 +17,7 @@ from bench.results.record import PartRecord, Record
 from bench.results.roles import parts_of
 from bench.results.statistics import Interval, mean
 from bench.results.views import CellView, RowView
-from bench.results.worths import RowWorth
+from bench.results.worths import RowWorth, row_worths
 from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
@@ -79,14 +79,7 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
         "worth_alone": response_worths(views),
         "anchors": [view.anchor for view in views if view.row.by_worth],
         "worth_meaning": MEANING,
-        "worth_curves": [
-            {
-                "title": worth_title(row),
-                "text": sentence(row),
-                "picture": charts.clean_curve(row.curve, row.worth, row.metric),
-            }
-            for row in worths
-        ],
+        "worth_curves": [_curve(row) for row in worths],
         "heads": headings,
         "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(plain, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),
@@ -140,7 +133,7 @@ def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[Media
         "cell": cell,
         "title": f"{view.row.defense} against {cell.response}",
         "denied": _denied(score.denied, score.void),
-        "worth": sentence(view.worth) if view.worth and cell.best else "",
+        "worths": [_curve(row) for row in (row_worths(records) if view.row.by_worth else ())],
         "arms": arms,
         "seeds": [record.trial.seed for record in records],
         "per_seed": charts.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high)
@@ -190,6 +183,12 @@ def _line(view: RowView) -> dict[str, Any]:
         "cell": f"cells/{cell.slug}.html" if cell and cell.slug else "",
         "seeds": len(cell.score.per_seed) if cell else 0,
     }
+
+
+def _curve(row: RowWorth) -> dict[str, str]:
+    """Return the clean curve with the protected set's point on it, and what it says."""
+    picture = charts.clean_curve(row.curve, row.worth, row.metric)
+    return {"title": worth_title(row), "text": sentence(row), "picture": picture}
 
 
 def _worth(row: RowWorth) -> dict[str, Any]:
