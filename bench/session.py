@@ -32,6 +32,7 @@ def run(
     published: int | None = None,
     granted: int | None = None,
     replacement: str | None = None,
+    score: int = 2,
     seeds: int = 3,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     store: str | Path | None = None,
@@ -53,10 +54,11 @@ def run(
         share: The protected share of the training set, 0 to 1; or the only class that is protected.
         control: Matched controls; () for none.
         preset: The budget: smoke, small or full.
-        published: Items that each seed draws and publishes; None for the whole training set. With `granted`,
-            `results.worths` says what they are worth in clean items.
+        published: Items that each seed draws and publishes; None for what the data set declares. `results.worths`
+            says what they are worth in clean items.
         granted: Clean items that the attacker has anyway.
         replacement: A data set of other material that the attacker trains on as well.
+        score: 2, or 1 to publish the whole training set, without a clean curve.
         seeds: Number of seeds.
         parameters: Name of a plugin -> its parameters.
         store: Folder or fsspec URL of the artefacts; None: $BENCH_STORE, else the user's cache.
@@ -87,6 +89,7 @@ def run(
         preset=preset,
         seeds=seeds,
         threat=threat(published, granted, replacement),
+        score=score,
     )
     suite = suite_from({**definition, **_tables(definition, parameters or {})}, "this run")
     expansion = expand(suite)
@@ -112,6 +115,7 @@ def request(
     preset: str,
     seeds: int,
     threat: Mapping[str, Any] | None = None,
+    score: int = 2,
 ) -> dict[str, Any]:
     """Return the suite's mapping of a run.
 
@@ -128,6 +132,8 @@ def request(
         controls: Matched controls.
         preset: The budget.
         seeds: Number of seeds.
+        threat: What is published and granted; None for what each data set declares.
+        score: Version of the score.
 
     Returns:
         The mapping, as `bench.results.suite.suite` reads it.
@@ -155,6 +161,7 @@ def request(
         "preset": preset,
         "seeds": list(range(seeds)),
         **({"threat": dict(threat)} if threat else {}),
+        "score": score,
     }
 
 

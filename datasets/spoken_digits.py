@@ -63,6 +63,13 @@ class SpokenDigits(Dataset[Clips]):
         "smoke": {"takes": 10, "validation_takes": 2, "test_takes": 3},
         "full": {},  # `small` already holds every recording
     }
+    threat = {
+        "audio": {
+            "smoke": {"published": 60, "granted": 20, "sizes": (30,)},
+            "small": {"published": 120, "granted": 50, "sizes": (15, 30, 60)},
+            "full": {"published": 120, "granted": 50},
+        }
+    }
 
     path: str = ""
     split_by: Literal["take", "speaker"] = "take"

@@ -420,6 +420,14 @@ def test_a_leak_between_splits_and_a_load_that_varies_are_found() -> None:
     assert "loads the same twice" in failed("datasets", Tones(jitter=True))
 
 
+def test_a_threat_model_that_does_not_fit_the_training_set_is_found() -> None:
+    def declaring(**threat: Any) -> dict[str, str]:
+        return failed("datasets", type("Declares", (Tones,), {"__module__": __name__, "threat": {"audio": threat}})())
+
+    assert list(declaring(small={"published": 2, "granted": 2})) == ["has a card"]
+    assert "leave 2 to" in declaring(small={"published": 3, "granted": 2})["its threat models fit"]
+
+
 def test_data_that_is_not_here_is_a_reason_to_skip() -> None:
     def absent(self: Any, split: str) -> Rolls:
         raise DataError("no folder 'x' under BENCH_DATA")

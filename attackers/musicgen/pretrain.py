@@ -1,10 +1,11 @@
 """Pretraining of the tiny MusicGen that ships with bench: codec, language model and text encoder, on one CPU core.
 
-    python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work FOLDER
+    python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work FOLDER --codec attackers/musicgen/tiny
 
-Trains on the tunes of the split "pretrain" of the data set `chorales`, which no split of the benchmark has, in that
-split's timbres and, transposed, in `PROGRAMS`; no program of the benchmark's timbres is among them. Rendered clips and
-the codec are kept in the work folder and taken up again. Prints its progress, and at the end the model card's figures.
+Trains on the split "pretrain" of the data set `composers`: music by others than the artist whom the benchmark protects,
+in the timbres of all splits, so that neither timbre nor more training is what fine-tuning on the artist teaches. Clips,
+codes and the state of the training are kept in the work folder and taken up again. Prints its progress, and at the end
+the model card's figures.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench import plugins
-from bench.api import Clips, Rolls
+from bench.api import Clips
 from bench.training.learning import seeded
 
 RATE, SECONDS, CODEBOOKS, ENTRIES = 16000, 10.0, 4, 256
@@ -62,18 +61,8 @@ DECODER = {
     "bos_token_id": ENTRIES,
     "max_position_embeddings": 1024,
 }
-# General MIDI programs by name. Left out are the families of the benchmark's timbres (harpsichord and clavinet, guitars
-# and basses, choirs, brass) and what imitates them.
-PROGRAMS = {
-    "bright piano": 1, "electric piano": 4, "celesta": 8, "music box": 10, "vibraphone": 11, "marimba": 12,
-    "tubular bells": 14, "dulcimer": 15, "drawbar organ": 16, "rock organ": 18, "church organ": 19, "reed organ": 20,
-    "accordion": 21, "violin": 40, "viola": 41, "cello": 42, "tremolo strings": 44, "pizzicato strings": 45, "harp": 46,
-    "string ensemble": 48, "slow strings": 49, "synth strings": 50, "soprano saxophone": 64, "alto saxophone": 65,
-    "tenor saxophone": 66, "oboe": 68, "english horn": 69, "bassoon": 70, "clarinet": 71, "piccolo": 72, "flute": 73,
-    "recorder": 74, "pan flute": 75, "ocarina": 79, "square lead": 80, "saw lead": 81, "warm pad": 89, "koto": 107,
-}  # fmt: skip
-HELD_OUT = 8  # tunes of the split that are kept for the figures
-WINDOW = 400  # frames the language model is trained on at once
+HELD_OUT = 48  # clips by the others, of works that are in no other split, for the figures
+WINDOW = 300  # frames the language model is trained on at once
 NO_TEXT = 0.15  # share of windows without a description: what guidance needs
 
 
@@ -85,12 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
     def rng(phase: int) -> Generator:  # one a phase, so that taking up a run changes nothing
         return Generator().manual_seed(100 * options.seed + phase)
 
-    train, held_out = _recordings(options.work, rng(0))
+    train, held_out = (_recordings(options, split) for split in ("pretrain", "test"))
     model = _untrained(rng(1))
     _say(f"{_count(model.audio_encoder)} codec, {_count(model.decoder)} decoder, {_count(model.text_encoder)} text")
 
     cpu_seconds = {"codec": _codec(model.audio_encoder, train.audio, rng(2), options)}
-    cpu_seconds["language_model"] = _language_model(model, train, held_out, rng(3), options)
+    cpu_seconds["language_model"] = _language_model(model, train, held_out, options)
     model.half().save_pretrained(options.out)
     _say(json.dumps({"cpu_seconds": cpu_seconds, **_figures(options.out, train, held_out)}, indent=1))
 
@@ -100,62 +89,32 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pretrain the tiny MusicGen.")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, required=True, help="where intermediate results are kept")
+    parser.add_argument("--codec", type=Path, help="a checkpoint whose codec is taken; by default one is trained")
     parser.add_argument("--codec-steps", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=200, help="of the language model")
+    parser.add_argument("--clips", type=int, default=800, help="of 10 s, to train on")
+    parser.add_argument("--steps", type=int, default=3000, help="of the language model")
     parser.add_argument("--batch", type=int, default=8, help="windows a step of the language model")
     parser.add_argument("--lr", type=float, default=2e-3, help="of the language model")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
 
-def _recordings(work: Path, rng: Generator) -> tuple[Clips, Clips]:
-    """The pretraining clips, and those of the tunes held out of them."""
+def _recordings(options: argparse.Namespace, split: str) -> Clips:
+    """The clips of the others, to train on or of works that are held out."""
     from bench.trials.artefacts import load_data, save_data
 
-    folder = work / "clips"
+    folder = options.work / split
     if not (folder / "set.json").is_file():
         folder.mkdir(exist_ok=True)
-        dataset = plugins.build("datasets", "chorales", {"seconds": SECONDS, "pretrain_clips": 0, "rate": RATE})
-        original: Clips = dataset.load("pretrain")
-        save_data(folder, _joined(original, _in_other_timbres(set(original.groups), rng)))
-        _say(f"rendered in {time.process_time():.0f} s")
+        others = plugins.build("datasets", "composers", {}).others
+        given = {"artist": others, "seconds": SECONDS, "rate": RATE, "stems": False}
+        dataset = plugins.build(
+            "datasets", "composers", {**given, "pretrain_clips": options.clips, "test_clips": HELD_OUT}
+        )
+        save_data(folder, dataset.load(split))
+        _say(f"{split} rendered in {time.process_time():.0f} s")
     clips: Any = load_data(folder)
-    tunes = sorted(set(clips.groups))[:HELD_OUT]
-    held_out = torch.tensor([group in tunes for group in clips.groups])
-    return clips.select((~held_out).nonzero().flatten()), clips.select(held_out.nonzero().flatten())
-
-
-def _in_other_timbres(tunes: set[str], rng: Generator) -> Clips:
-    """Excerpts of four bars of the given tunes, each transposed by -5..6 semitones, in one of `PROGRAMS`."""
-    from bench.notes.render import render
-
-    rolls: Rolls = plugins.build("datasets", "chorales", {"domain": "midi", "bars": 4}).load("train")
-    rolls = rolls.select([i for i, group in enumerate(rolls.groups) if group in tunes])
-    shifts = torch.randint(-5, 7, (len(rolls),), generator=rng).tolist()
-    names = [list(PROGRAMS)[i] for i in torch.randint(len(PROGRAMS), (len(rolls),), generator=rng).tolist()]
-    rolls = replace(
-        rolls,
-        velocity=torch.stack([roll.roll(shift, -1) for roll, shift in zip(rolls.velocity, shifts, strict=True)]),
-        onset=torch.stack([roll.roll(shift, -1) for roll, shift in zip(rolls.onset, shifts, strict=True)]),
-        ids=tuple(f"{name}-in-other-timbre" for name in rolls.ids),
-        texts=tuple(
-            text.replace("chorale", f"chorale for {name}") for text, name in zip(rolls.texts, names, strict=True)
-        ),
-    )
-    programs = [[PROGRAMS[name]] * len(rolls.programs) for name in names]
-    return render(rolls, RATE, programs=programs, seconds=SECONDS, keep_stems=False)
-
-
-def _joined(first: Clips, second: Clips) -> Clips:
-    """Concatenate two sets."""
-    return Clips(
-        audio=torch.cat([first.audio, second.audio]),
-        rate=first.rate,
-        ids=first.ids + second.ids,
-        groups=first.groups + second.groups,
-        lengths=torch.cat([first.lengths, second.lengths]),
-        texts=first.texts + second.texts,
-    )
+    return clips  # type: ignore[no-any-return]
 
 
 def _untrained(rng: Generator) -> Any:
@@ -185,13 +144,17 @@ def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespac
 
     file = options.work / "codec.safetensors"
     start = time.process_time()
-    if file.is_file():
+    if options.codec:
+        from . import weights
+
+        codec.load_state_dict(weights.load(options.codec, rng).audio_encoder.state_dict())
+    elif file.is_file():
         codec.load_state_dict(load_file(file))
     else:
         errors: list[float] = []
         for step, error in train_codec(codec, audio, rng, steps=options.codec_steps):
             errors.append(error)
-            if step % 100 == 0:
+            if step % 50 == 0:
                 _say(f"codec {step}: {8.686 * sum(errors) / len(errors):.2f} dB, {time.process_time() - start:.0f} s")
                 errors.clear()
         save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, file)
@@ -200,24 +163,35 @@ def _codec(codec: Any, audio: Tensor, rng: Generator, options: argparse.Namespac
     return round(time.process_time() - start)
 
 
-def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, options: argparse.Namespace) -> float:
-    """AdamW on random windows; the text encoder learns along."""
+def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse.Namespace) -> float:
+    """AdamW on random windows; the text encoder learns along. Taken up where the work folder has a state."""
+    from safetensors.torch import load_file, save_file
+
     from . import codec, tokens, weights
 
     begin = time.process_time()
-    all_codes = codec.encode(model.audio_encoder, train.audio)
+    file = options.work / "codes.safetensors"
+    if not file.is_file():
+        save_file({"codes": codec.encode(model.audio_encoder, train.audio).contiguous()}, file)
+        _say(f"encoded in {time.process_time() - begin:.0f} s")
+    all_codes = load_file(file)["codes"]
     lengths = codec.frames(train, model.audio_encoder)
-    held_out_tokens = _tokens(model, held_out.select(range(min(48, len(held_out)))))
-    _say(f"encoded in {time.process_time() - begin:.0f} s")
+    held_out_tokens = _tokens(model, held_out)
     tokenizer = weights.tokenizer(weights.TINY)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
+    state = options.work / "state.pt"
+    first, spent = 1, 0.0
+    if state.is_file():
+        saved = torch.load(state, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        first, spent = saved["step"] + 1, saved["spent"]
     losses: list[float] = []
-    for step in range(1, options.steps + 1):
+    for step in range(first, options.steps + 1):
+        rng = Generator().manual_seed(1_000_000 * (options.seed + 1) + step)  # taking up a run changes nothing
         for group in optimizer.param_groups:
-            group["lr"] = (
-                options.lr * min(1.0, step / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / options.steps)))
-            )
+            group["lr"] = options.lr * _schedule(step, options.steps)
         clip = torch.randint(len(train), (options.batch,), generator=rng)
         start = (torch.rand(options.batch, generator=rng) * (lengths[clip] - WINDOW).clamp_min(0)).long()
         codes = torch.stack([all_codes[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
@@ -232,14 +206,25 @@ def _language_model(model: Any, train: Clips, held_out: Clips, rng: Generator, o
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
-        if step % 100 == 0:
+        if step % 50 == 0:
             nats_of = _by_codebook(model.eval(), held_out_tokens)
+            cpu = spent + time.process_time() - begin
             _say(
                 f"model {step}: train {sum(losses) / len(losses):.3f}, held out {sum(nats_of) / CODEBOOKS:.3f} "
-                f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {time.process_time() - begin:.0f} s"
+                f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {cpu:.0f} s"
             )
             losses.clear()
-    return round(time.process_time() - begin)
+            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": cpu}
+            torch.save(content, state)
+    return round(spent + time.process_time() - begin)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """The rate's factor: a warm-up, a plateau, and a linear descent in the last quarter.
+
+    A training that is taken up with another number of steps on its plateau is the training of that number.
+    """
+    return min(1.0, step / 100, 0.02 + 4 * (1 - step / steps))
 
 
 def _tokens(model: Any, clips: Clips) -> Any:

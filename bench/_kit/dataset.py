@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Generator
+
 from bench import plugins
 from bench._kit.case import (
     Case,
@@ -24,6 +26,9 @@ from bench._kit.plugin import file_of
 from bench.api import Data
 from bench.api.sets import SETS
 from bench.errors import BenchError
+from bench.results.threat import declared_threat
+from bench.trials.draws import draw
+from bench.vocabulary import PRESETS
 
 SPLITS = ("train", "validation", "test")
 PLACEHOLDER = "TODO"  # written by `bench new` where the author must fill in
@@ -121,6 +126,17 @@ def its_card_counts_what_is_there(case: Case) -> None:
             )
 
 
+def its_threat_models_fit(case: Case) -> None:
+    """The threat model that it declares is one, and the training set has as many items as it publishes and grants."""
+    cls, name = type(case.plugin), type(case.plugin).__name__
+    found = {preset: declared_threat(name, cls.threat, cls.domains, case.domain, preset) for preset in PRESETS}
+    if not any(found.values()):
+        raise Skipped("it declares no threat model: a run on it has no clean curve unless --published and --granted")
+    for preset, threat in found.items():
+        if threat and _is_configured(case, preset):
+            draw(_split(case, "train"), threat.model.published, threat.model.granted, Generator().manual_seed(0))
+
+
 def _card(case: Case) -> tuple[str, dict[str, Any]]:
     """Return the card's file name and its content."""
     card = _card_file(case)
@@ -148,11 +164,19 @@ def _texts(card: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def _is_of(case: Case, size: Mapping[str, Any]) -> bool:
     """Return whether an entry of a card's sizes is for the plugin as it is configured, in the domain under test."""
+    return (
+        _is_configured(case, size["preset"])
+        and size.get("domain", case.domain) == case.domain
+        and size["split"] in SPLITS
+    )
+
+
+def _is_configured(case: Case, preset: str) -> bool:
+    """Return whether the plugin has the parameters of a preset."""
     name, cls = type(case.plugin).__name__, type(case.plugin)
-    values = plugins.parameters("datasets", name, cls, preset=size["preset"])
+    values = plugins.parameters("datasets", name, cls, preset=preset)
     listed = plugins.from_parameters("datasets", name, cls, values)
-    same = dataclasses.asdict(listed) | {"domain": ""} == dataclasses.asdict(case.plugin) | {"domain": ""}
-    return same and size.get("domain", case.domain) == case.domain and size["split"] in SPLITS
+    return dataclasses.asdict(listed) | {"domain": ""} == dataclasses.asdict(case.plugin) | {"domain": ""}
 
 
 def _split(case: Case, split: str) -> Data:
@@ -180,5 +204,6 @@ CHECKS = (
     refuses_an_unknown_split,
     has_a_card,
     its_card_counts_what_is_there,
+    its_threat_models_fit,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {}

@@ -15,7 +15,18 @@ from torch import Generator, Tensor, nn
 
 from bench.api.log import Log, silent_log
 from bench.api.sets import Clips, Data, Rolls
-from bench.vocabulary import Content, Control, DomainName, Needs, Optimizer, Per, Requirement, Task, ValidityCheck
+from bench.vocabulary import (
+    Content,
+    Control,
+    DomainName,
+    Needs,
+    Optimizer,
+    Per,
+    Preset,
+    Requirement,
+    Task,
+    ValidityCheck,
+)
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Knowledge", "Needs", "Plugin",
@@ -113,6 +124,11 @@ class Dataset(Plugin, ABC, Generic[S]):
 
     content: ClassVar[Content] = ""
     """Set to "speech" to have PESQ and STOI measured."""
+
+    threat: ClassVar[Mapping[DomainName, Mapping[Preset, Mapping[str, Any]]]] = {}
+    """Domain -> preset -> what a run publishes and grants, unless it is told otherwise: `published`, `granted`, `sizes`
+    and `replacement`, as in the `[threat]` of a suite. `published` should lie where the clean curve still rises. A
+    replacement with parameters is a table: {"plugin": NAME, ...}. Without an entry a run has no clean curve."""
 
     @abstractmethod
     def load(self, split: str) -> S:

@@ -45,6 +45,8 @@ def expanded(suite: Suite) -> Sequence[Trial]:
         say(f"left out: {reason}")
     for reason in expansion.contaminated:
         say(f"contaminated: {reason}: the score may understate what publishing adds")
+    for name in expansion.without_curve:
+        say(f"score 1 on {name}: it declares no threat model; --published and --granted (or [threat]) give score 2")
     if not expansion.trials:
         raise UsageError(
             f"'{suite.name}' holds no trial" + (f": {expansion.left_out[0]}" if expansion.left_out else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -54,11 +54,13 @@ class Selection:
     preset: Preset = "small"
     """Size of the data set and effort of defense and attacker: smoke (a quick test, decides nothing), small or full."""
     published: int | None = None
-    """Number of training items that each seed draws and publishes; needs --granted; default: the whole training set."""
+    """Number of training items that each seed draws and publishes; needs --granted; default: the data set's own."""
     granted: int | None = None
     """Number of clean items that the attacker holds in any case; half of them choose its response."""
     replacement: str | None = None
     """Data set of other material that the attacker trains on as well; needs --published and --granted."""
+    score: Literal[1, 2] = 2
+    """Version of the score; 1: publish the whole training set, and train on no smaller clean sets to compare with."""
     seeds: int = 3
     """Number of random seeds; the confidence interval is over them."""
     set_: Sets = None
@@ -110,6 +112,7 @@ def suite_of(selection: Selection) -> Suite:
         preset=selection.preset,
         seeds=selection.seeds,
         threat=threat(selection.published, selection.granted, selection.replacement),
+        score=selection.score,
     )
     names_by_kind = {
         "dataset": [*(datasets or default_datasets(attackers)), *filter(None, [selection.replacement])],

@@ -22,6 +22,7 @@ __all__ = [
     "CellEstimate",
     "ValidityCheck",
     "cell_estimate",
+    "denied_by_item",
     "items_denied",
     "learning_denied",
     "learns_check",
@@ -92,6 +93,28 @@ def items_denied(clean: Sequence[float], protected: Sequence[float], untrained: 
         return learning_denied(float(c.mean()), float(p.mean()), float(u.mean())) if len(c) else math.nan
     candidates = [_ratio(*_complete(c, p, u)), _ratio(*_filled(c, p, u))]
     return min((value for value in candidates if not math.isnan(value)), default=math.nan)
+
+
+def denied_by_item(clean: Sequence[float], protected: Sequence[float], untrained: Sequence[float]) -> _Items:
+    """Return what every item contributes to learning denied of one seed: the ratio of means, linearised at its value.
+
+    Missing values are counted in the attacker's favour, as in `items_denied`; an item that neither trained arm has
+    contributes the mean.
+
+    Args:
+        clean: [item] qualities of the clean arm; likewise `protected` and `untrained`.
+
+    Returns:
+        [item], whose mean is `items_denied`; NaN where that is.
+    """
+    denied = items_denied(clean, protected, untrained)
+    arms = _arms(clean, protected, untrained)
+    c, p, u = _filled(*arms)
+    contributions = np.full(len(arms[0]), denied)
+    if len(c) and (gain := float((c - u).mean())):
+        ratio = float((c - p).mean()) / gain
+        contributions[~(np.isnan(arms[0]) & np.isnan(arms[1]))] += ((c - p) - ratio * (c - u)) / gain
+    return contributions
 
 
 def cell_estimate(

@@ -28,14 +28,17 @@
     [budget]                                # rows outside it are shown and not ranked
     snr_db = 20.0
 
-    [threat]                                # score 2: what protected items are worth in clean ones
+    score = 2                               # 1: publish the whole training set and train on no clean curve
+
+    [threat]                                # what is published and granted; by default what the data set declares
     published = 120                         # the items that each seed draws and publishes
     granted = 50                            # clean items that the attacker has anyway
     sizes = [15, 30, 60]                    # of the clean curve, between 0 and `published`
     replacement = "other_songs"             # a data set that the attacker trains on as well
 
     [gate]                                  # what `bench gate` calls a regression
-    tolerance = 0.02
+    tolerance = 0.02                        # of learning denied
+    factor = 1.1                            # under a threat model: of the worth with the granted items
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
@@ -50,7 +53,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -90,12 +93,18 @@ class Published(pydantic.BaseModel):
 
 
 class Limits(pydantic.BaseModel):
-    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+    """What `bench gate` calls a regression: a cell protects less by more than this, and not by chance.
+
+    Attributes:
+        tolerance: A fall of learning denied that is not reported.
+        factor: Under a threat model, a factor by which the worth may rise, counted with the granted items, unreported.
+        alpha: The share of runs without a change that may look like one.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     tolerance: Annotated[float, pydantic.Field(strict=True, ge=0, allow_inf_nan=False)] = 0.02
-    # The share of runs without a change that may look like one.
+    factor: Annotated[float, pydantic.Field(strict=True, ge=1, allow_inf_nan=False)] = 1.1
     alpha: Annotated[float, pydantic.Field(strict=True, gt=0, lt=1)] = 0.05
 
 
@@ -123,7 +132,8 @@ class Suite(pydantic.BaseModel):
     adaptation: Parameters = {}
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
-    threat: ThreatModel | None = None  # None: the whole training set is published, and score 2 has no value
+    score: Literal[1, 2] = 2  # 1: the whole training set is published, and there is no clean curve
+    threat: ThreatModel | None = None  # None: what each data set declares
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
@@ -249,6 +259,8 @@ def _check(suite: Suite, source: str) -> None:
     check_suite_name(suite.name, source)
     if not suite.attackers:
         raise UsageError(f"{source} names no attacker")
+    if suite.score == 1 and suite.threat:
+        raise UsageError(f"{source}: score 1 has no threat model: leave out [threat] or `score = 1`")
     for measure in suite.budget:
         if measure not in MEASURES:
             raise UsageError(f"{source}: [budget] {unknown('measure', measure, MEASURES)}")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import pydantic
 
-__all__ = ["ThreatModel"]
+from bench.errors import PluginError, unknown
+from bench.vocabulary import PRESETS
+
+__all__ = ["DeclaredThreat", "ThreatModel", "declared_threat"]
+
+_LABEL = "replacement"  # of a replacement that is declared with parameters
 
 _PARTS = (16, 8, 4, 2)  # the smaller sizes of the clean curve, as parts of the published set, unless others are given
 
@@ -45,3 +52,59 @@ class ThreatModel(pydantic.BaseModel):
         """The sizes below n, 0 first: each is a model of its own."""
         between = self.sizes or tuple(self.published // part for part in _PARTS)
         return tuple(sorted({0, *between}))
+
+
+@dataclass(frozen=True)
+class DeclaredThreat:
+    """A threat model, and the plugin of its replacement.
+
+    Attributes:
+        model: what is published and granted.
+        plugin: the replacement's data set; "" for none, or for one that the suite names.
+        params: the replacement's parameters, as the data set declares them.
+    """
+
+    model: ThreatModel
+    plugin: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def declared_threat(
+    plugin: str, declared: Mapping[str, Any], domains: tuple[str, ...], domain: str, preset: str
+) -> DeclaredThreat | None:
+    """Read the threat model that a data set declares.
+
+    Args:
+        plugin: the data set, for messages.
+        declared: its attribute `threat`.
+        domains: its domains.
+        domain: the domain that is asked for.
+        preset: the preset that is asked for.
+
+    Returns:
+        The threat model; None where nothing is declared for the domain and the preset.
+
+    Raises:
+        PluginError: the declaration names an unknown domain or preset, or what it says is no threat model.
+    """
+    where = f"data set '{plugin}': threat"
+    for name, presets in declared.items():
+        if name not in domains:
+            raise PluginError(f"{where}: {unknown('domain', name, domains)}")
+        for key in presets if isinstance(presets, Mapping) else [str(presets)]:
+            if key not in PRESETS:
+                raise PluginError(f"{where}: {unknown('preset', key, PRESETS)}")
+    values = declared.get(domain, {}).get(preset)
+    if values is None:
+        return None
+    try:
+        values = dict(values)
+        replacement = values.get("replacement", "")
+        if isinstance(replacement, Mapping):
+            params = dict(replacement)
+            other = str(params.pop("plugin", plugin))
+            return DeclaredThreat(ThreatModel.model_validate({**values, "replacement": _LABEL}), other, params)
+        return DeclaredThreat(ThreatModel.model_validate(values), str(replacement))
+    except (pydantic.ValidationError, TypeError, ValueError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
+        raise PluginError(f"{where}: {domain}, {preset}: {reason}") from error

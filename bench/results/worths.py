@@ -1,15 +1,16 @@
 """Score 2 of tables: the worth of every protected set, from records of trials under a threat model.
 
-Where attackers share a scale (accuracy), the attacker may choose among all models: the clean curve and the protected
-arm are those of the model that its granted items choose, at every size. Where they do not (likelihoods of different
-models), every attacker has a clean curve and a worth of its own.
+The clean curve and the protected arm are those of the response (model and adaptation) that the granted items choose,
+in every seed, at every size, among the same responses: an adaptation that improves the attacker on clean items as well
+is no attack. Where attackers share a scale (accuracy), the choice is among all of them; where they do not (likelihoods
+of different models), every attacker has a clean curve and a worth of its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,20 +174,28 @@ def _responses(seeds: Sequence[Sequence[Record]]) -> list[Response]:
 
 
 def _clean_items(seeds: Sequence[Sequence[Record]], size: int | None) -> _Items:
-    """The qualities of a clean size, [seed, item]: of the attacker that the granted items choose in each seed.
+    """The qualities of a clean size, [seed, item]: of the response that the granted items choose in each seed.
 
     Args:
-        seeds: [seed] the records of each.
+        seeds: [seed] the records of each, a response a record.
         size: clean items published; None for all.
     """
     rows = []
     for records in seeds:
-        role = str(Arm.CLEAN) if size is None else curve_role(size)
-        candidates = {record.trial.attacker.label: record for record in records}
-        best = max(candidates.values(), key=lambda record: _least(_granted(record, role)))
-        values = best.quality(Arm.CLEAN) if size is None else _scored(best, best.curve[str(size)])
+        best = max(sorted(records, key=_order), key=lambda record: _least(_granted(record, _clean_role(record, size))))
+        values = best.quality(_whole(best)) if size is None else best.curve_quality(size)
         rows.append(_floats(values))
     return np.stack(rows)
+
+
+def _clean_role(record: Record, size: int | None) -> str:
+    """The role of a clean size under a record's adaptation."""
+    return str(_whole(record)) if size is None else curve_role(size)
+
+
+def _whole(record: Record) -> Arm:
+    """The arm of all clean items under a record's adaptation."""
+    return Arm.CLEAN_ADAPTED if record.trial.adaptation else Arm.CLEAN
 
 
 def _order(record: Record) -> tuple[str, bool, str]:
@@ -197,11 +206,6 @@ def _order(record: Record) -> tuple[str, bool, str]:
 
 def _response(record: Record) -> str:
     return response_name(record.trial.attacker.label, record.trial.adaptation_label)
-
-
-def _scored(record: Record, metrics: Mapping[str, list[Number]]) -> list[Number]:
-    values = metrics[record.metric]
-    return [values[at] for at in record.scored]
 
 
 def _granted(record: Record, role: str) -> float:

@@ -15,8 +15,10 @@ from bench.errors import PluginError, UsageError
 from bench.names import check_label
 from bench.results.names import NONE
 from bench.results.suite import Suite
+from bench.results.threat import DeclaredThreat
 from bench.sources import plain_name
 from bench.trials.facts import check_parameters, facts, remembered
+from bench.trials.threats import threat_of
 from bench.trials.trial import Part, Trial
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
@@ -47,6 +49,7 @@ class Expansion:
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...]
     contaminated: tuple[str, ...] = ()  # cells whose attacker was pretrained on the data set, and why
+    without_curve: tuple[str, ...] = ()  # data sets without a threat model, on which score 2 has no value
 
 
 def expand(suite: Suite) -> Expansion:
@@ -104,7 +107,8 @@ def expand(suite: Suite) -> Expansion:
     for name in trials:
         check_label(name, f"suite '{suite.name}': a record")
     tally.check(resolver)
-    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated))
+    without = [trial.dataset.title for trial in trials.values() if suite.score == 2 and not trial.threat]
+    return Expansion(tuple(trials.values()), tuple(left_out), tuple(contaminated), tuple(dict.fromkeys(without)))
 
 
 def _check_declared(suite: Suite, resolver: _Resolver) -> None:
@@ -161,7 +165,8 @@ class _Resolver:
         attacker = self.part("attackers", names["attacker"])
         defense = self.part("defenses", names["defense"])
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
-        if adapted and "train_with_granted" in adapted.hooks and not self._suite.threat:
+        threat = threat_of(self._suite, names["dataset"], domain)
+        if adapted and "train_with_granted" in adapted.hooks and not threat:
             raise UsageError(
                 f"adaptation '{names['adaptation']}' trains on granted items, of which this run has none: give a "
                 "[threat] with `published` and `granted`"
@@ -180,18 +185,23 @@ class _Resolver:
             adaptation=adapted,
             reference=self.part("defenses", reference) if reference else None,
             preset=self._suite.preset,
-            threat=self._suite.threat,
-            replacement=self.replacement(domain),
+            threat=threat.model if threat else None,
+            replacement=self.replacement(threat, domain) if threat else None,
         )
 
-    def replacement(self, domain: str) -> Part | None:
-        """The data set of other material that the suite gives the attacker, if it gives one."""
-        threat = self._suite.threat
-        if not threat or not threat.replacement:
+    def replacement(self, threat: DeclaredThreat, domain: str) -> Part | None:
+        """The data set of other material that the threat model gives the attacker, if it gives one."""
+        name = threat.model.replacement
+        if not name:
             return None
-        if domain not in (able := self.domains("datasets", threat.replacement)):
-            raise UsageError(f"replacement '{threat.replacement}' is for {' and '.join(able)}, expected {domain}")
-        return self.part("datasets", threat.replacement, domain)
+        if domain not in (able := self.domains("datasets", threat.plugin or name)):
+            raise UsageError(f"replacement '{name}' is for {' and '.join(able)}, expected {domain}")
+        if threat.plugin in ("", name):
+            return self.part("datasets", name, domain)
+        key = ("datasets", repr(threat), domain)
+        if key not in self._parts:
+            self._parts[key] = resolve("datasets", threat.plugin, threat.params, self._suite.preset, name, domain)
+        return self._parts[key]
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
@@ -340,7 +350,6 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
             f"adaptation '{name}' requires {', '.join(sorted(lacking))}, which no trial provides: "
             f"expected at most {', '.join(sorted(_PROVIDED))}"
         )
-    trait = _TRAITS[kind]
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -352,7 +361,7 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits={trait: str(value)} if (value := getattr(plugin, trait)) else {},
+        traits={_TRAITS[kind]: str(value)} if (value := getattr(plugin, _TRAITS[kind])) else {},
     )
 
 

@@ -39,6 +39,7 @@ class Facts:
     dataset: str = ""  # attackers only: its own data set
     bag: tuple[str, ...] = ()  # attackers only: its usual surrogates
     seen: tuple[str, ...] = ()  # attackers only: the data sets of its pretraining
+    threat: Mapping[str, Any] = field(default_factory=dict)  # data sets only: domain -> preset -> threat model
     types: Mapping[str, Any] = field(default_factory=dict)  # of parameters, where the source tells and they are plain
 
 
@@ -61,8 +62,9 @@ def facts(kind: Kind, name: str) -> Facts:
 
     def imported() -> dict[str, Any]:
         cls = plugins.load(kind, name)
-        attacker_only = {"dataset": cls.dataset, "bag": cls.bag, "seen": cls.seen} if kind == "attackers" else {}
-        return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **attacker_only}
+        own = {"attackers": ("dataset", "bag", "seen"), "datasets": ("threat",)}.get(kind, ())
+        declarations = {name: getattr(cls, name) for name in own}
+        return {"domains": cls.domains, "fields": [field.name for field in fields(cls)], **declarations}
 
     answer = remembered(kind, name, {}, imported)
     return Facts(
@@ -71,6 +73,7 @@ def facts(kind: Kind, name: str) -> Facts:
         dataset=answer.get("dataset", ""),
         bag=tuple(answer.get("bag", ())),
         seen=tuple(answer.get("seen", ())),
+        threat=answer.get("threat", {}),
     )
 
 
@@ -83,17 +86,18 @@ def _read(kind: Kind, listing: plugins.Listing) -> Facts | None:
         return None
     words = {name: literals.attributes.get(name, default) for name, default in _DEFAULTS.items()}
     domains, dataset, bag, seen = words["domains"], words["dataset"], words["bag"], words["seen"]
+    threat = words["threat"]
     lists = all(isinstance(value, tuple) and all(isinstance(word, str) for word in value) for value in (bag, seen))
     if not isinstance(domains, tuple) or not domains or not set(domains) <= set(DOMAINS):
         return None
-    if not lists or not isinstance(dataset, str):
+    if not lists or not isinstance(dataset, str) or not isinstance(threat, dict):
         return None
     types = {name: type_ for name, type_ in literals.fields.items() if type_ is not None}
-    return Facts(domains, tuple(literals.fields), dataset, bag, seen, types)
+    return Facts(domains, tuple(literals.fields), dataset, bag, seen, threat, types)
 
 
 # What the bases of the contract declare where a plugin does not.
-_DEFAULTS: Mapping[str, Any] = {"domains": ("audio",), "dataset": "", "bag": (), "seen": ()}
+_DEFAULTS: Mapping[str, Any] = {"domains": ("audio",), "dataset": "", "bag": (), "seen": (), "threat": {}}
 
 
 @functools.cache

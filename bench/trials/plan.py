@@ -15,7 +15,8 @@ compare sets:
   clean set, both adapted.
 
 Under a threat model each seed draws what is published and what the attacker is granted (`draw`), the granted items
-stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well.
+stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well, under the
+trial's adaptation: what improves the attacker on clean items too must not count as what it gains on protected ones.
 
 A preprocessing adaptation before a classifier also changes the validation and test sets: it is part of the attacker's
 pipeline.
@@ -247,19 +248,19 @@ class _TrialStages:
     def _curve(self, threat: ThreatModel) -> dict[str, Stage]:
         """The clean curve: for each smaller size, its model's quality on the test items and on the granted ones."""
         trial, roles = self._trial, {}
+        test, validation = self._loaded["test"], self._loaded["validation"]
+        if self._preprocesses:
+            test, validation = self._adapt(test, "the test set"), self._adapt(validation, "the validation set")
         for size in threat.smaller:
             what = f"{size} of {threat.published} clean items"
-            parents = {"validation": self._loaded["validation"], "whole": self._loaded["train"], **self._held()}
-            if size:
-                parents["train"] = self._draw(trial.dataset, "published", size)
-            parts = {"attacker": trial.attacker}
-            model = self._build("learn", f"learn {self._on}, {what}, seed {trial.seed}", parts, self._seed, parents)
+            items = self._draw(trial.dataset, "published", size) if size else None
+            model = self._train(what + self._under, items, what, adapted=True, whole=True)
             role = curve_role(size)
             roles[f"{role}_learned"] = model
-            for name, items in ((role, self._loaded["test"]), (granted_role(role), self._loaded["validation"])):
-                title = f"evaluate {self._on}, {what}, seed {trial.seed}"
-                options = {**self._seed, "generate": False}
-                roles[name] = self._build("evaluate", title, parts, options, {"test": items, "model": model})
+            for name, held_out in ((role, test), (granted_role(role), validation)):
+                title = f"evaluate {self._on}, {what}{self._under}, seed {trial.seed}"
+                options, parents = {**self._seed, "generate": False}, {"test": held_out, "model": model}
+                roles[name] = self._build("evaluate", title, {"attacker": trial.attacker}, options, parents)
         return roles
 
     def _held(self, adapt: bool = False) -> dict[str, Stage]:
@@ -321,20 +322,26 @@ class _TrialStages:
         return self._build("adapt", title, {"adaptation": adaptation}, self._seed, {"train": items})
 
     def _learn(self, arm: Arm, items: Stage) -> Stage:
+        name = self._trial.row if arm.train == "published" else "clean"
+        return self._train(self._arm_title(arm), items, name, arm.adapted, whole=arm.train == "remainder")
+
+    def _train(self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool) -> Stage:
+        """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take."""
         trial, validation, hooked = self._trial, self._loaded["validation"], None
-        if arm.adapted and trial.adaptation:
-            items = self._adapt(items, trial.row if arm.train == "published" else "clean")
-            hooked = (
-                trial.adaptation if {"augment", "train", "train_with_granted"} & set(trial.adaptation.hooks) else None
-            )
+        if adapted and trial.adaptation:
+            items = self._adapt(items, name) if items else None
+            hooks = {"augment", "train", *(["train_with_granted"] if items else [])} & set(trial.adaptation.hooks)
+            hooked = trial.adaptation if hooks else None
             if self._preprocesses:
                 validation = self._adapt(validation, "the validation set")
-        title = f"learn {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
-        parents = {"train": items, "validation": validation, **self._held(adapt=arm.adapted and self._preprocesses)}
-        if items.task == "adapt" or arm.train == "remainder":
+        parents = {"validation": validation, **self._held(adapt=adapted and self._preprocesses)}
+        if items:
+            parents = {"train": items, **parents}
+        if whole or (items and items.task == "adapt"):
             # The set differs from the published one, but the optimiser must take as many steps as for that.
             parents["whole"] = self._loaded["train"]
-        return self._build("learn", title, {"attacker": trial.attacker, "adaptation": hooked}, self._seed, parents)
+        parts: Parts = {"attacker": trial.attacker, "adaptation": hooked}
+        return self._build("learn", f"learn {self._on}, {title}, seed {trial.seed}", parts, self._seed, parents)
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:
         trial, test = self._trial, self._loaded["test"]

@@ -232,7 +232,8 @@ def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
 def _learn(work: _Work, folder: Path) -> dict[str, Any]:
     attacker, adaptation = work.plugin("attacker"), work.plugin("adaptation")
     validation = work.data("validation")
-    train, granted = _training_set(work, apart=adaptation is not None and adaptation.implements("train_with_granted"))
+    apart = adaptation is not None and adaptation.implements("train_with_granted") and "train" in work.stage.parents
+    train, granted = _training_set(work, apart=apart)
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
     if granted is not None:
@@ -260,8 +261,6 @@ def _training_set(work: _Work, apart: bool) -> tuple[Data, Data | None]:
     """
     parents = work.stage.parents
     sets = [work.data(role) for role in ("train", "granted", "replacement") if role in parents]
-    if "replacement" in parents:  # another data set may name its items alike
-        sets[-1] = replace(sets[-1], ids=tuple(f"replacement/{name}" for name in sets[-1].ids))
     if "replacement" in parents:  # another data set may name its items alike
         sets[-1] = replace(sets[-1], ids=tuple(f"replacement/{name}" for name in sets[-1].ids))
     if "train" in parents:

@@ -92,6 +92,13 @@ class SpokenWords(Dataset[Clips]):
         "smoke": {"voices": 20, "validation_voices": 5, "test_voices": 10},
         "full": {"voices": 0, "validation_voices": 0, "test_voices": 0},
     }
+    threat = {
+        "audio": {
+            "smoke": {"published": 65, "granted": 26, "sizes": (32,)},
+            "small": {"published": 260, "granted": 52, "sizes": (32, 65, 130)},
+            "full": {"published": 260, "granted": 52},
+        }
+    }
 
     words: tuple[str, ...] = WORDS
     voices: int = 120

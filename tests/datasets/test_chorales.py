@@ -36,7 +36,9 @@ def module() -> ModuleType:
 def pieces(module: ModuleType) -> list[Any]:
     """Every piece of the data set as read from the corpus."""
     corpus = module._corpus()
-    names = [(f"bwv{tune.split('=')[0]}", f"bwv{name}") for tune in module.TUNES.split() for name in tune.split("=")]
+    names = [
+        (f"bwv{tune.split('=')[0]}", f"bwv{name}") for tune in module.CHORALE_TUNES.split() for name in tune.split("=")
+    ]
     return [module._read(corpus, name, tune) for tune, name in names]
 
 
@@ -47,7 +49,7 @@ def splits() -> dict[str, Clips]:
 
 def test_splits_are_disjoint_in_tunes_and_whole(module: ModuleType) -> None:
     tunes = {split: {tune[0] for tune in module._tunes(split)} for split in module.BOUNDS}
-    listed = [tune.split("=") for tune in module.TUNES.split()]
+    listed = [tune.split("=") for tune in module.CHORALE_TUNES.split()]
     assert sum(map(len, tunes.values())) == len(set().union(*tunes.values())) == len(listed) == 189
     assert len({name for tune in listed for name in tune}) == 365
     assert 0.4 < len(tunes["pretrain"]) / len(listed) < 0.6
@@ -81,7 +83,7 @@ def test_no_tune_is_in_two_splits(module: ModuleType, pieces: list[Any]) -> None
         table[row, [index[figure] for figure in own]] = 1
     smaller = torch.minimum(table.sum(1)[:, None], table.sum(1)[None])
     share = table @ table.T / smaller.clamp(min=1)
-    tune = torch.tensor([[a.tune == b.tune for b in pieces] for a in pieces])
+    tune = torch.tensor([[a.group == b.group for b in pieces] for a in pieces])
     assert float(share[~tune].max()) < 0.34
     assert float(share[tune & ~torch.eye(len(pieces), dtype=torch.bool)].median()) > 0.6  # and tunes do share
 
@@ -90,7 +92,7 @@ def test_titles_stay_in_one_tune(pieces: list[Any]) -> None:
     from music21.corpus import chorales
 
     title = {str(bwv): entry["title"] for bwv, entry in chorales.ChoraleListRKBWV().byBWV.items()}
-    known = [(title[piece.name[3:]], piece.tune) for piece in pieces if piece.name[3:] in title]
+    known = [(title[piece.name[3:]], piece.group) for piece in pieces if piece.name[3:] in title]
     assert len(known) > 300
     assert len({tune for _, tune in known}) < len({title for title, _ in known})
     assert len(set(known)) == len({title for title, _ in known})

@@ -40,11 +40,22 @@ def test_every_defense_has_a_worth_over_its_responses_and_seeds(records: list[Re
         assert row.response in ("linear", "linear + halves")
 
 
-def test_the_clean_control_without_a_response_is_worth_all_of_it(records: list[Record]) -> None:
-    plain = [record for record in records if record.trial.adaptation is None]
-    clean = next(row for row in row_worths(plain) if row.defense == "clean")
-    assert clean.worth.items.high == 12
-    assert clean.worth.denied.mean == pytest.approx(0.0, abs=1e-9)
+def test_the_clean_control_is_worth_all_of_it_under_every_response(records: list[Record]) -> None:
+    """Its curve is chosen among the same responses: what improves the attacker on clean items too is no attack."""
+
+    def improved(record: Record) -> Record:
+        if record.trial.adaptation is None:
+            return record
+        better = {record.metric: [9.0] * len(record.ids)}, {record.metric: [9.0] * 3}
+        arms = {**record.arms, Arm.CLEAN_ADAPTED: better[0]}
+        arms |= {Arm.PROTECTED: better[0]} if record.trial.control.is_clean else {}
+        granted = {**record.granted, Arm.CLEAN_ADAPTED: better[1], Arm.PROTECTED: better[1]}
+        return record.model_copy(update={"arms": arms, "granted": granted})
+
+    for found in (records, [improved(record) for record in records]):
+        clean = next(row for row in row_worths(found) if row.defense == "clean")
+        assert clean.worth.items.high == 12
+        assert clean.worth.denied.mean == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_response_is_chosen_by_the_granted_items_alone(records: list[Record]) -> None:

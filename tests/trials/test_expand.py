@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
 from bench.results.suite import Suite, read, suite
 from bench.trials.expand import expand
 from bench.trials.plan import plan
@@ -343,3 +343,46 @@ def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite:
     suite = suite.model_copy(update={"adaptation": {"halves": {"plugin": str(greedy)}}})
     with pytest.raises(UsageError, match="requires pairs, which no trial provides"):
         expand(suite)
+
+
+def declaring(folder: Path, threat: str) -> dict[str, dict[str, str]]:
+    """The data set `tones` with a threat model that it declares."""
+    source = (PLUGINS / "tones.py").read_text()
+    file = folder / "declares.py"
+    file.write_text(source.replace("    clips: int = 24\n", f"    threat = {threat}\n    clips: int = 24\n"))
+    return {"tones": {"plugin": str(file)}}
+
+
+def test_a_trial_has_the_threat_model_of_the_suite_or_of_its_data_set_or_none(
+    small_suite: Make, tmp_path: Path
+) -> None:
+    other = {"plugin": str(PLUGINS / "tones.py"), "clips": 40}
+    declared = {"audio": {"small": {"published": 8, "granted": 4, "sizes": (2, 4), "replacement": other}}}
+    given: dict[str, Any] = {"seeds": [0], "dataset": declaring(tmp_path, repr(declared))}
+    (trial, *_) = expand(small_suite(**given)).trials
+    assert trial.threat is not None
+    assert (trial.threat.published, trial.threat.granted, trial.threat.smaller) == (8, 4, (0, 2, 4))
+    assert trial.replacement is not None
+    assert (trial.replacement.title, trial.replacement.params["clips"]) == ("replacement", 40)
+    (trial, *_) = expand(small_suite(**given, threat={"published": 6, "granted": 4})).trials
+    assert trial.threat is not None
+    assert (trial.threat.published, trial.replacement) == (6, None)
+    for without in ({"score": 1}, {"preset": "smoke"}):
+        expansion = expand(small_suite(**{**given, **without}))
+        assert {trial.threat for trial in expansion.trials} == {None}
+        assert expansion.without_curve == (() if "score" in without else ("tones",))
+    with pytest.raises(UsageError, match="score 1 has no threat model"):
+        small_suite(**given, score=1, threat={"published": 6, "granted": 4})
+
+
+def test_a_declaration_that_is_no_threat_model_is_an_error_of_the_data_set(small_suite: Make, tmp_path: Path) -> None:
+    for number, (threat, message) in enumerate(
+        (
+            ({"audio": {"small": {"published": 8}}}, "declares.py': threat: audio, small: Field required"),
+            ({"midi": {"small": {"published": 8, "granted": 4}}}, "threat: unknown domain 'midi'"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(PluginError, match=message):
+            expand(small_suite(seeds=[0], dataset=declaring(folder, repr(threat))))

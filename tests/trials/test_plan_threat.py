@@ -73,13 +73,13 @@ def test_published_and_granted_items_are_other_items_and_every_seed_draws_its_ow
     assert not set(records[0].ids) & set(sets[0])
 
 
-def test_defenses_and_responses_of_a_seed_share_the_clean_curve(small_trials: Trials) -> None:
+def test_defenses_of_a_seed_share_the_clean_curve_of_every_response(small_trials: Trials) -> None:
     trials = small_trials(
         defenses=["clean", "hiss", "labels"], adaptations=["none", "halves"], seeds=[0], threat=THREAT
     )
     stages = plan(trials).stages.values()
     sizes = [stage for stage in stages if stage.task == "learn" and "of 12 clean items" in stage.title]
-    assert len(sizes) == 3
+    assert len(sizes) == 5  # 0, 3 and 6 without an adaptation; 3 and 6 under it, for it changes no granted item
     draws = [stage for stage in stages if stage.task == "draw"]
     assert len(draws) == 5  # 12, 6 and 3 published items; the granted ones to choose by and to train on
 
