@@ -1,4 +1,4 @@
-"""Class averages projected out: what all clips of a class share, sample for sample, is taken from each of them.
+"""The class average projected out: what all clips of a class share is taken from each of them.
 
 A mark that every clip of a class carries at the same place survives the mean over the class, where different
 recordings cancel out. The attacker knows the labels. In watermarking this is the collusion attack of averaging (Cox et

@@ -1,4 +1,4 @@
-"""Repeats merged whatever their loudness: notes that follow each other without a gap become one, if one is short.
+"""Repeats merged whatever their loudness: touching notes become one, if either is short.
 
 `deghost` takes back ghosts that are softer than their note. A defender who makes them as loud (`ghosts` with
 `level="equal"`) escapes it, not this.
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator
-from torch.nn import functional
 
 from bench.api import Adaptation, Rolls
 from bench.notes.rolls import notes_of
@@ -40,7 +39,8 @@ class MergeRepeats(Adaptation[Rolls]):
         notes = notes_of(data)  # ordered by pitch, then time
         same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
         short = notes.duration <= self.longest
-        joined = functional.pad(same & (notes.end[:-1] == notes.start[1:]) & (short[:-1] | short[1:]), (1, 0))
+        joined = torch.zeros_like(short)
+        joined[1:] = same & (notes.end[:-1] == notes.start[1:]) & (short[:-1] | short[1:])
         onset = torch.zeros_like(data.onset)
         first = ~joined
         onset[notes.roll[first], notes.track[first], notes.start[first], notes.pitch[first] - data.lowest] = True
