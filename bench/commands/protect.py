@@ -6,6 +6,7 @@ The source, the output path, the format and the defense are checked before the w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ from bench.trials.facts import check_parameters, facts
 from bench.vocabulary import DomainName, Kind, Preset
 
 if TYPE_CHECKING:
-    from bench.api import Knowledge
+    from bench.api import Epoch, Knowledge
 
 USUAL: dict[DomainName, str] = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
 
@@ -131,4 +132,14 @@ def build_plugins(
     from bench.api import Knowledge
 
     built_plugins = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in choices]
-    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:])) if built_plugins[1:] else Knowledge()
+    if not built_plugins[1:]:
+        return built_plugins[0], Knowledge()
+
+    def log(epoch: Epoch) -> None:
+        if epoch.more.get("optimised") == 0:
+            print(
+                f"note: {attacker} does not read what {defense} could optimise here: its noise is random in its bounds",
+                file=sys.stderr,
+            )
+
+    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:]), log=log)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.results.suite import Suite
 
 CLEAN = "clean"  # the control that every run has
-CONTROL = "noise"  # the matched control, unless others are named
+CONTROL = "random"  # the matched control, unless others are named
 
 app = App(
     name="run",
@@ -50,7 +50,8 @@ class Selection:
     share: Many = None
     """Share of the training set that is protected, 0 to 1, or one class by name; default: 1. Repeatable."""
     control: Many = None
-    """Control that is made as audible as each defense; default: noise. "none" for no control. Repeatable."""
+    """Control that is made as audible as each defense; default: random, its own noise not optimised, or else noise.
+    "none" for no control. Repeatable."""
     preset: Preset = "small"
     """Size of the data set and effort of defense and attacker: smoke (a quick test, decides nothing), small or full."""
     published: int | None = None
