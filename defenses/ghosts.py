@@ -3,7 +3,7 @@
 The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
 hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more learning than
 "random". The adaptation `deghost` removes both: it merges repeats that are softer than their note, which those of
-`level="equal"` with a masking offset of 0 dB are not.
+`level="equal"` with a masking offset of 0 dB are not; `merge_repeats` merges those too.
 """
 
 from __future__ import annotations
