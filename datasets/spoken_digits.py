@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Dataset, Needs
+from bench.api import Clips, Dataset, Needs, check_range
 from bench.errors import DataError, UsageError, unknown
 from bench.sound.files import read
 from bench.sound.resampling import resample
@@ -84,8 +84,9 @@ class SpokenDigits(Dataset[Clips]):
     def __post_init__(self) -> None:
         if not 0 <= self.peak <= 1:
             raise UsageError(f"peak = {self.peak}, expected 0..1, such as 0.5")
-        if self.seconds <= 0 or self.rate < 1:
-            raise UsageError(f"seconds = {self.seconds}, rate = {self.rate}: expected more than 0")
+        check_range(self, "seconds", above=0)
+        check_range(self, "rate", least=1)
+        check_range(self, "takes", "validation_takes", "test_takes", least=0)
 
     def load(self, split: str) -> Clips:
         """Load one split.

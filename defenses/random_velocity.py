@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Generator
 
-from bench.api import Defense, Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls, check_range
 from bench.notes.note_edits import maskers, to_rolls
 from bench.notes.rolls import notes_of
 
@@ -35,6 +35,9 @@ class RandomVelocity(Defense[Rolls]):
     masking_offset_db: float = 14.5
     level_127_db: float = 80.0
     window_beats: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range(self, "window_beats", "masking_offset_db", least=0)
 
     def protect(self, data: Rolls, knowledge: Knowledge, rng: Generator) -> Rolls:
         beats = self.window_beats or data.beats_per_bar

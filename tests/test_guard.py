@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from bench import plugins
+from bench import guard, plugins
 from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
@@ -145,6 +146,38 @@ def test_loading_it_is_one_line(way: str, when: str, tmp_path: Path, capsys: pyt
     file = ending(tmp_path / "plugin", **{when: way})
     with pytest.raises(PluginError, match=r"a plugin called exit\("):
         plugins.build("defenses", str(file))
+
+
+@pytest.mark.parametrize("when", ["imported", "built"])
+@pytest.mark.parametrize(
+    ("way", "end"),
+    [
+        ("import posix; posix._exit(0)", "exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import os; os.execv('/bin/sleep', ['sleep', '60'])", "another program took its place"),
+    ],
+)
+def test_what_would_end_the_driver_without_an_exception_is_one_line(
+    way: str, end: str, when: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No handler sees these: the driver survives because a fork of it tries them first."""
+    file = ending(tmp_path / "plugin", **{when: f"print('once'); {way}"})
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--attacker", "m5", "--defense", str(file)])
+    out, err = capfd.readouterr()
+    assert left.value.code == 2
+    assert f"cannot be {when}: that ends the process ({end})" in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_a_rehearsal_changes_nothing_and_is_held_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    imported = "import os; print('imported by', os.getpid())"
+    file = ending(tmp_path / "plugin", imported=imported, built="print('built')")
+    for _ in range(2):
+        plugins.build("defenses", str(file))
+    assert capfd.readouterr().out == f"imported by {os.getpid()}\nbuilt\nbuilt\n"
+    assert guard.fatal_end(lambda: 1 / 0) == ""
+    assert guard.fatal_end(lambda: torch.ones(200_000).sum()) == ""  # with the threads of one
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, check_range, silent_log
 from bench.notes.pitches import LOWEST, PITCHES
 from bench.training.learning import seeded
 
@@ -77,9 +77,9 @@ class MuseGan(Attacker[Rolls]):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name in ("bars", "warm", "steps", "batch", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        check_range(self, "bars", "warm", "steps", "batch", "evaluations", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "generated", least=0)
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build randomly initialised networks for windows of the tracks and the metre of `like`.

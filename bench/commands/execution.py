@@ -14,7 +14,7 @@ from bench.commands.display import say, watching
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
-from bench.files import check_folder, check_output, replacing
+from bench.files import check_folder, check_output, folder_of, replacing
 from bench.results.suite import Suite
 from bench.session import run_folder
 from bench.trials.expand import expand
@@ -140,13 +140,14 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
     return INCOMPLETE if failures or any(record.status != "ok" for record in new_records) else OK
 
 
-def gate_records(suite: Suite, execution: Execution, records: Path | None = None) -> list[Record]:
+def gate_records(suite: Suite, file: Path, execution: Execution, records: Path | None = None) -> list[Record]:
     """Run a suite for the gate, or read the records of a folder instead.
 
     Records of cells that the suite no longer has are removed from the gate's own folder.
 
     Args:
         suite: The suite.
+        file: Its file. Of two suites of one name the second has a folder of another name.
         execution: Where and how its stages run.
         records: A folder of records; None to run the suite.
 
@@ -158,7 +159,7 @@ def gate_records(suite: Suite, execution: Execution, records: Path | None = None
 
         return list(sources.read(sources.find(records)).values())
     work = prepared(suite, execution.store)
-    folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
+    folder = folder_of(file, work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name)))
     for name in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
         (folder / f"{name}.json").unlink()
     return run_work(work, folder, execution)

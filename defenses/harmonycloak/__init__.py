@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from bench.api import Clips, Data, Defense, Knowledge, Needs, Rolls
+from bench.api import Clips, Data, Defense, Knowledge, Needs, Rolls, check_range
 from bench.sound.masking import FULL_SCALE_DB
 from bench.training.crafting import surrogates
 
@@ -122,6 +122,10 @@ class HarmonyCloak(Defense[Data]):
     still: bool = False
 
     def __post_init__(self) -> None:
+        check_range(self, "masking_offset_db", "window_beats", "alpha", least=0)
+        check_range(self, "proposals", "rounds", "batch", "rolls_rounds", "rolls_batch", "inner_steps", "pool", least=1)
+        check_range(self, "drawn", least=1)
+        check_range(self, "inner_step", "outer_lr", least=0)
         if not 0.0 < self.window_ms <= self.analysis_ms:
             raise ValueError(
                 f"window_ms = {self.window_ms}, analysis_ms = {self.analysis_ms}: expected 0 < window_ms <= analysis_ms"

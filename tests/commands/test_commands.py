@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.commands import app, main
+from tests.factories import PLUGINS, suite_text
 
 COMMANDS = [name for name in app if not name.startswith("-")]
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+
 MATCH = ["--dataset", f"{PLUGINS}/tones.py", "--attacker", f"{PLUGINS}/linear.py", "--jobs", "1"]
 SMALL = [*MATCH, "--seeds", "2"]
 
@@ -130,27 +131,12 @@ def test_a_failed_trial_is_code_3_and_the_table_is_printed(tmp_path: Path, capsy
 
 def test_matrix_shows_its_plan_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "tiny.toml"
-    suite.write_text(
-        f"""
-        name = "tiny"
-        datasets = ["tones"]
-        defenses = ["clean", "soft", "loud"]
-        attackers = ["linear"]
-        seeds = [0]
-        [dataset.tones]
-        plugin = "{PLUGINS}/tones.py"
-        [attacker.linear]
-        plugin = "{PLUGINS}/linear.py"
-        [defense.soft]
-        plugin = "{PLUGINS}/hiss.py"
-        epsilon = 0.01
-        [defense.loud]
-        plugin = "{PLUGINS}/hiss.py"
-        epsilon = 0.2
-        [budget]
-        snr_db = 15.0
-        """
+    head = 'name = "tiny"\ndefenses = ["clean", "soft", "loud"]\nseeds = [0]'
+    loud = "".join(
+        f'[defense.{name}]\nplugin = "{PLUGINS}/hiss.py"\nepsilon = {epsilon}\n'
+        for name, epsilon in (("soft", 0.01), ("loud", 0.2))
     )
+    suite.write_text(suite_text(head, f"{loud}[budget]\nsnr_db = 15.0"))
     place = ["--store", str(tmp_path / "store")]
     assert bench("matrix", str(suite), "--dry-run", *place) == 0
     assert "protect tones with loud" in capsys.readouterr().out
