@@ -111,7 +111,7 @@ def test_run_prints_the_table_and_writes_records(tmp_path: Path, capsys: pytest.
     words = ["run", *SMALL, *hiss, "--control", "noise", *place]
     assert bench(*words) == 0
     out, err = capsys.readouterr()
-    for expected in ("learning denied", "hiss", "noise ~ hiss", "clean", "linear", "quieter", "SNR dB", "records:"):
+    for expected in ("denied, score 1", "hiss", "noise ~ hiss", "clean", "linear", "quieter", "SNR dB", "records:"):
         assert expected in out
     assert "protect tones with hiss" in err
     assert len(list((tmp_path / "records").glob("*.json"))) == 3 * 2 * 2  # rows x responses x seeds
