@@ -12,7 +12,7 @@ from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.results.names import NONE, digest
 from bench.results.results import Results
-from bench.results.suite import RANDOM, Suite
+from bench.results.suite import RANDOM, Suite, listed_control
 from bench.results.suite import suite as suite_from
 
 __all__ = ["default_datasets", "request", "run", "run_folder", "threat"]
@@ -230,7 +230,7 @@ def _tables(definition: Mapping[str, Any], parameters: Mapping[str, Mapping[str,
             *(definition["datasets"] or default_datasets(definition["attackers"])),
             *filter(None, [definition.get("threat", {}).get("replacement")]),
         ],
-        "defense": [*definition["defenses"], *definition["controls"]],
+        "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": list(definition["attackers"]),
         "adaptation": [*definition["adaptations"], *definition["expects"]],
     }

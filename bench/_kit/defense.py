@@ -13,6 +13,7 @@ from bench._kit import sets
 from bench._kit.case import (
     Case,
     Function,
+    Skipped,
     energy,
     global_generators_elsewhere,
     global_generators_unmoved,
@@ -26,6 +27,15 @@ from bench._kit.device import require_data_device
 from bench.api import Clips, Data, Defense, Knowledge
 from bench.errors import BenchError
 from bench.vocabulary import PerDomain
+
+
+def declares_its_scope(case: Case) -> None:
+    """`per` says what one perturbation is made for: tables rank clip, class and set apart."""
+    if not any("per" in vars(cls) for cls in type(case.plugin).__mro__ if cls is not Defense):
+        raise Skipped(
+            'per is not declared, so tables rank it apart from all defenses that declare it: write per = "clip", '
+            '"class" (it then gives the labels away) or "set"'
+        )
 
 
 def keeps_the_set(case: Case) -> None:
@@ -255,6 +265,7 @@ def works_on_the_device_of_its_data(case: Case) -> None:
 
 
 CHECKS = (
+    declares_its_scope,
     keeps_the_set,
     stays_in_range,
     leaves_the_padding_silent,
@@ -278,6 +289,7 @@ CHECKS = (
     works_on_the_device_of_its_data,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    declares_its_scope: lambda case: case.domain == "audio" and not case.plugin.control,
     stems_still_add_up: lambda case: case.domain == "audio",
     depends_on_its_own_clip_only: lambda case: not case.plugin.joint,
     stays_within_epsilon: lambda case: case.plugin.epsilon is not None,

@@ -96,7 +96,7 @@ def suite_of(selection: Selection) -> Suite:
     Raises:
         UsageError: There is no attacker, fewer than one seed, or an unknown name or parameter.
     """
-    from bench.results.suite import suite
+    from bench.results.suite import listed_control, suite
     from bench.session import default_datasets, request, threat
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
@@ -117,7 +117,7 @@ def suite_of(selection: Selection) -> Suite:
     )
     names_by_kind = {
         "dataset": [*(datasets or default_datasets(attackers)), *filter(None, [selection.replacement])],
-        "defense": [*definition["defenses"], *definition["controls"]],
+        "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }
