@@ -7,6 +7,7 @@ What raises no exception (a signal, an `exec`, an exit by C code) is found out b
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -19,11 +20,14 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from bench.errors import PluginError
+from bench.exits import INCOMPLETE
 
-__all__ = ["ending", "exit_raises", "exit_sentence", "fatal_end", "rehearse"]
+__all__ = ["ending", "exit_raises", "exit_sentence", "fatal_end", "own_process", "rehearse", "supervised"]
 
 _REHEARSAL = 60.0  # seconds; what takes longer is not waited for
 _POLL = 0.02  # seconds
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_owns_process = False  # see `own_process`
 _survived: set[tuple[str, str]] = set()  # what was rehearsed, see `rehearse`
 
 
@@ -159,3 +163,60 @@ def _end_of(child: int, reader: int) -> str:
         if over:
             return ending(os.waitstatus_to_exitcode(status))
     return "another program took its place" if closed else ""
+
+
+def supervised(action: Callable[[], int]) -> int:
+    """Do a command's work in a fork of this process, and say so where a plugin ended that.
+
+    The fork goes on as the command to its end. On Linux only, and not where torch is loaded, whose threads a fork does
+    not have, or where the command was called by another program; there the work is done in this process.
+
+    Args:
+        action: The work, which uses plugins in this process; returns the exit code.
+
+    Returns:
+        The exit code.
+    """
+    if not sys.platform.startswith("linux") or not _owns_process or "torch" in sys.modules:
+        return action()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        _die_with_parent()
+        atexit.register(os.write, writer, b".")  # at an end of Python's own, with whatever exit code
+        return action()
+    os.close(writer)
+    passed: set[int] = set()  # signals
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda number, frame: _pass_on(child, number, passed))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if os.read(reader, 1):
+        return code
+    if -code in passed:
+        return 128 - code
+    line = f"a plugin ended the program ({ending(code)}), expected it to return or to raise an error"
+    print(f"bench: {line}", file=sys.stderr)
+    return INCOMPLETE
+
+
+def _pass_on(child: int, number: int, passed: set[int]) -> None:
+    """Send a signal to a child, unless it is the Ctrl-C of a terminal, which both get."""
+    for descriptor in range(3):
+        with suppress(OSError):  # no terminal
+            if number == signal.SIGINT and os.tcgetpgrp(descriptor) == os.getpgrp():
+                return
+    passed.add(number)
+    os.kill(child, number)
+
+
+def own_process() -> None:
+    """Say that this process is a command's own, which `supervised` may fork."""
+    global _owns_process
+    _owns_process = True
+
+
+def _die_with_parent() -> None:
+    """Have this process killed when its parent ends."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))

@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from bench import guard, plugins
@@ -21,6 +23,7 @@ from bench.trials import scheduler
 from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
+from tests.processes import start_python
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = [
@@ -178,6 +181,18 @@ def test_a_rehearsal_changes_nothing_and_is_held_once(tmp_path: Path, capfd: pyt
     assert capfd.readouterr().out == f"imported by {os.getpid()}\nbuilt\nbuilt\n"
     assert guard.fatal_end(lambda: 1 / 0) == ""
     assert guard.fatal_end(lambda: torch.ones(200_000).sum()) == ""  # with the threads of one
+
+
+def test_a_command_that_uses_it_in_its_own_process_says_how_it_ended(tmp_path: Path) -> None:
+    becomes = ending(tmp_path / "becomes", protected="import os; os.execv('/bin/true', ['true'])")
+    soundfile.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 4_000), 8_000)
+    words = ["protect", "a.wav", "-o", "b.wav", "--attacker", "none"]
+    done = start_python("-m", "bench", *words, "--defense", str(becomes), cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 3
+    assert (
+        done.stderr == "bench: a plugin ended the program (exit code 0), expected it to return or to raise an error\n"
+    )
+    assert not (tmp_path / "b.wav").exists()
 
 
 @pytest.mark.parametrize("way", WAYS)

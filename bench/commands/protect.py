@@ -18,6 +18,7 @@ from bench.commands.options import Device, Flag, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
+from bench.guard import supervised
 from bench.suffixes import MIDI_SUFFIXES, SOUND_SUFFIXES
 from bench.trials.facts import check_parameters, facts
 from bench.vocabulary import DomainName, Kind, Preset
@@ -81,20 +82,24 @@ def protect(
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SOUND_SUFFIXES, force=force)
     domain: DomainName = "midi" if midi else "audio"
-    plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
-    from bench.devices import first
-    from bench.trials.stages import generator
 
-    rng = generator("protect", seed, first(device))
-    if midi:
-        from bench.commands.protect_midi import protect_score
+    def write() -> int:
+        plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+        from bench.devices import first
+        from bench.trials.stages import generator
 
-        protect_score(source, out, plugin, knowledge, rng, force=force)
-    else:
-        from bench.commands.protect_sound import protect_sound
+        rng = generator("protect", seed, first(device))
+        if midi:
+            from bench.commands.protect_midi import protect_score
 
-        protect_sound(source, out, plugin, knowledge, rng, force=force)
-    return OK
+            protect_score(source, out, plugin, knowledge, rng, force=force)
+        else:
+            from bench.commands.protect_sound import protect_sound
+
+            protect_sound(source, out, plugin, knowledge, rng, force=force)
+        return OK
+
+    return supervised(write)
 
 
 def build_plugins(

@@ -138,9 +138,10 @@ def descend(
     seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
     still_losses: list[float] = []
     if options.still:
-        still = _Play(options, data, lambda _, index: start(index), surrogates, knowledge, seed)
+        drawn = Generator(rng.device).manual_seed(seed)
+        still = _Play(options, data, lambda _, index: start(index), surrogates, knowledge, drawn)
         still_losses = [still.round(parameters, None, None) for _ in range(options.rounds)]
-    play = _Play(options, data, render, surrogates, knowledge, seed)
+    play = _Play(options, data, render, surrogates, knowledge, Generator(rng.device).manual_seed(seed))
     for round_ in range(1, options.rounds + 1):
         loss = play.round(parameters, bounds, before_step)
         more = {"still_loss": still_losses[round_ - 1]} if still_losses else {}
@@ -164,10 +165,10 @@ class _Play:
         render: Render,
         surrogates: Sequence[Attacker[Any]],
         knowledge: Knowledge,
-        seed: int,
+        rng: Generator,
     ) -> None:
         self._options, self._data, self._render, self._expects = options, data, render, knowledge.expects
-        self._rng = Generator(data.device).manual_seed(seed)
+        self._rng = rng
         self._meta = knowledge.name == "black-box"
         count = max(options.pool, len(surrogates)) if self._meta else len(surrogates)
         parts = torch.arange(len(data), device=data.device).split(options.batch)
