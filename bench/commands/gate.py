@@ -16,7 +16,7 @@ from cyclopts import App
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK
-from bench.files import check_output
+from bench.files import check_output, write_text
 
 if TYPE_CHECKING:
     from bench.regression.baseline import Baseline
@@ -31,7 +31,7 @@ app = App(
         "Examples:\n"
         "  bench gate\n"
         "  bench gate --suite mine.toml --accept 'first baseline'\n"
-        "  bench gate --suite mine.toml --junit gate.xml\n"
+        "  bench gate --suite mine.toml --junit gate.xml --json gate.json\n"
         "  bench gate --suite mine.toml --records records/mine\n"
     ),
 )
@@ -45,6 +45,7 @@ def gate(
     accept: str | None = None,
     records: Path | None = None,
     junit: Path | None = None,
+    json: Path | None = None,
     github: bool | None = None,
     execution: Execution = Execution(),
 ) -> int:
@@ -65,14 +66,16 @@ def gate(
         Compare the records of this folder instead of running the suite.
     junit
         JUnit XML file to write the verdicts to.
+    json
+        JSON file to write the verdicts to, with every number of the table.
     github
         Print annotations for GitHub Actions; default: only if $GITHUB_ACTIONS is true.
     """
     from bench.commands.execution import expanded, gate_records, stopped
     from bench.regression import baseline as baselines
+    from bench.regression import document, text
     from bench.regression import gate as regression
     from bench.regression import junit as xml
-    from bench.regression import text
     from bench.results import suite as suites
     from bench.results.board import find_suite
     from bench.trials.scheduler import Stopped
@@ -83,13 +86,14 @@ def gate(
     path = baseline or file.parent / "baseline.json"
     if accept is not None and not accept.strip():
         raise UsageError("--accept wants a reason, which the baseline keeps: --accept 'harmonycloak 2 masks better'")
-    if junit:
-        check_output(junit, force=True)
+    for output in (junit, json):
+        if output:
+            check_output(output, force=True)
     if accept is not None:
         check_output(path, force=True)
     current = baselines.read_accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
-        new_records = gate_records(definition, execution, records)
+        new_records = gate_records(definition, file, execution, records)
     except Stopped:
         return stopped()
     due = [(trial.cell, trial.seed) for trial in expanded(definition)]
@@ -102,6 +106,8 @@ def gate(
         print(line)
     if junit:
         xml.write(report, junit)
+    if json:
+        write_text(json, document.text(report))
     if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
         _annotate(report)
     return report.exit
@@ -142,7 +148,7 @@ def _accept(
         say(f"not accepted: {len(faults)} cells have no result; {path} is as it was")
         return INCOMPLETE
     baseline = baselines.from_records(suite, new_records, reason)
-    if previous and (obstacle := regression.other_device(previous, new_records)):
+    if previous and (obstacle := regression.incomparable(previous, new_records)):
         say(f"not compared with the baseline before it: {obstacle}")
     elif previous:
         report = regression.judge(previous, new_records, suite.gate)
@@ -151,7 +157,7 @@ def _accept(
             if verdict.word != "same":
                 print(f"{'dropped' if verdict.word == 'missing' else verdict.word}: {verdict.cell}: {verdict.sentence}")
     else:
-        print(text_table(["cell", "learning denied", "seeds"], text.accepted_rows(baseline)))
+        print(text_table(*text.accepted_rows(baseline)))
     baseline.save(path)
     print(f"\naccepted: {reason}\nbaseline: {path} ({len(baseline.cells)} cells)")
     return OK

@@ -1,41 +1,52 @@
-"""A cell of the baseline beside the same cell measured now: what changed, what moved, and what chance allows.
-
-scipy.special is imported where it is used: its import takes about 0.2 s (see `bench.results.statistics`).
-"""
+"""A cell of the baseline beside the same cell measured now: what changed, what moved, and what chance allows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.regression.baseline import CLEAN, CellMeasurement, PluginUse
+from bench.regression.baseline import CLEAN, CellMeasurement, PluginUse, Side
+from bench.regression.paired import mean_loss, one_sided_p, seeds_that_decide, smallest_drop
+from bench.regression.scores import CellWorth
+from bench.results.crossed import CrossedMean
 from bench.results.record import Number
+from bench.results.threat import ThreatModel
 
-__all__ = ["MOVED", "Comparison", "seeds_that_decide", "smallest_drop", "value_text"]
+__all__ = ["MOVED", "Comparison", "value_text"]
 
 MOVED = 1e-4  # the least difference that counts, relative beyond 1
-_MOST_SEEDS = 1000  # beyond that nobody waits
 _SHOWN = 5  # held-out items of a failure
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell, as accepted and as measured now. Seeds are paired.
+    """One cell, as accepted and as measured now, paired by seed and, where both have the same held-out items, by item.
 
     Attributes:
-        old: the cell of the baseline.
-        new: the cell as it is measured now.
+        before: the cell of the baseline.
+        now: the cell as it is measured now.
         same_environment: both were made with the same packages on the same kind of processor.
+        threat: the threat model, under which worth is compared; None for learning denied.
     """
 
-    old: CellMeasurement
-    new: CellMeasurement
+    before: Side
+    now: Side
     same_environment: bool
+    threat: ThreatModel | None = None
+
+    @property
+    def old(self) -> CellMeasurement:
+        """The measurement of the baseline."""
+        return self.before.cell
+
+    @property
+    def new(self) -> CellMeasurement:
+        """The measurement of this run."""
+        return self.now.cell
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -43,51 +54,111 @@ class Comparison:
         return sorted(set(self.old.denied) & set(self.new.denied))
 
     @cached_property
-    def drops(self) -> NDArray[np.float64]:
+    def moves(self) -> NDArray[np.float64]:
         """By how much learning denied fell, by seed."""
         return np.asarray([self.old.denied[seed] - self.new.denied[seed] for seed in self.seeds], dtype=np.float64)
 
-    @property
-    def baseline_score(self) -> float:
-        """Learning denied of the baseline, over the seeds that both have."""
-        return float(np.mean([self.old.denied[seed] for seed in self.seeds]))
+    @cached_property
+    def by_items(self) -> bool:
+        """Whether the same held-out items were measured on both sides, so that they are paired."""
+        before, now = self.before.held_out, self.now.held_out
+        return before is not None and now is not None and before.ids == now.ids
+
+    @cached_property
+    def worths(self) -> tuple[CellWorth, CellWorth] | None:
+        """The worth in the baseline and now, over the seeds that both have; None where learning denied is compared."""
+        if self.threat is None or self.before.held_out is None or self.now.held_out is None:
+            return None
+        first, second = (CellWorth.of(side.items(self.seeds), self.threat) for side in (self.before, self.now))
+        return first, second
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """By how much less the defense protects, [seed, item]; [seed, 1] where items are not paired.
+
+        In learning denied or, of a worth, in units of quality: see `bench.regression.scores`.
+        """
+        if self.worths:
+            at = self.worths[0].worth.items.mean
+            before, now = (side.above(at) for side in self.worths)
+        elif self.by_items:
+            before, now = (-side.items(self.seeds).denied() for side in (self.before, self.now))
+        else:
+            return self.moves[:, None]
+        return now - before if self.by_items else now.mean(1, keepdims=True) - before.mean(1, keepdims=True)
+
+    @cached_property
+    def mean_loss(self) -> CrossedMean:
+        """The mean of the losses with its error over seeds and items; over seeds alone where items are not paired."""
+        groups = self.now.held_out.groups if self.by_items and self.now.held_out else []
+        return mean_loss(self.losses, groups)
 
     @property
-    def score(self) -> float:
-        """Learning denied as measured now, over the seeds that both have."""
-        return float(np.mean([self.new.denied[seed] for seed in self.seeds]))
+    def scores(self) -> tuple[float, float]:
+        """The score of the baseline and that of this run, over the seeds that both have: learning denied, or worth."""
+        if self.worths:
+            return self.worths[0].worth.items.mean, self.worths[1].worth.items.mean
+        first, second = (np.mean([side.denied[seed] for seed in self.seeds]) for side in (self.old, self.new))
+        return float(first), float(second)
+
+    @property
+    def drop(self) -> float:
+        """By how much less the defense protects: the fall of learning denied, or the rise of log(worth + granted)."""
+        before, now = self.scores
+        return self.worths[0].rise(before, now) if self.worths else before - now
 
     @property
     def spread(self) -> float:
-        """The standard deviation of the paired differences. NaN for one seed."""
-        return float(self.drops.std(ddof=1)) if len(self.drops) > 1 else math.nan
+        """The standard deviation over seeds of the mean losses. NaN for one seed."""
+        return float(self.losses.mean(1).std(ddof=1)) if len(self.losses) > 1 else math.nan
 
     @property
     def worst_seed(self) -> int:
         """The seed whose score moved most."""
-        return self.seeds[int(np.argmax(np.abs(self.drops)))]
+        return self.seeds[int(np.argmax(np.abs(self.moves)))]
 
     @cached_property
     def tested(self) -> bool:
         """Whether the cell is tested: not a control, and not exactly the same work with the same result."""
-        identical = self.same_environment and self.old.work == self.new.work and not self.drops.any()
+        identical = self.same_environment and self.old.work == self.new.work and not self.losses.any()
         return not identical and not self.new.control
 
     def p_values(self) -> tuple[float, float]:
-        """Compute the one-sided p of Student's paired t test: that the score fell, and that it rose.
+        """Compute the one-sided p of the mean loss: that protection fell, and that it rose.
 
         Returns:
             Both; NaN for fewer than two seeds, 1 and 1 where nothing differs.
         """
-        if len(self.drops) < 2:
-            return math.nan, math.nan
-        mean, sd = float(self.drops.mean()), self.spread
-        if sd == 0:
-            return (1.0 if mean <= 0 else 0.0), (1.0 if mean >= 0 else 0.0)
-        from scipy.special import stdtr
+        return one_sided_p(self.mean_loss)
 
-        t = mean / (sd / math.sqrt(len(self.drops)))
-        return float(stdtr(len(self.drops) - 1, -t)), float(stdtr(len(self.drops) - 1, t))
+    def smallest_drop(self, factor: int, alpha: float) -> float:
+        """Compute the smallest true drop that is detected with 80 % power, on the scale of `drop`; see `smallest_drop`.
+
+        Of a worth: from the baseline's to where the clean curve is better by the smallest difference in quality.
+
+        Args:
+            factor: Holm's factor.
+            alpha: Family-wise error rate.
+        """
+        smallest = smallest_drop(self.mean_loss.error, self.mean_loss.freedom, factor, alpha)
+        if not self.worths or math.isnan(smallest):
+            return smallest
+        before, curve = self.worths[0].worth, self.worths[0].curve
+        quality = float(curve.at([before.items.mean]).mean()) + smallest
+        if quality > float(curve.means[-1]):
+            return math.inf
+        return self.worths[0].rise(before.items.mean, curve.inverse(quality))
+
+    def seeds_that_decide(self, factor: int, alpha: float) -> int | None:
+        """Return the number of seeds at which a drop like this one would be significant; see `seeds_that_decide`.
+
+        Args:
+            factor: Holm's factor.
+            alpha: Family-wise error rate.
+        """
+        loss = self.mean_loss
+        over_items = math.sqrt(max(loss.error**2 - self.spread**2 / len(self.seeds), 0.0))
+        return seeds_that_decide(loss.mean, self.spread, factor, alpha, over_items)
 
     @cached_property
     def changed_plugins(self) -> list[str]:
@@ -112,7 +183,7 @@ class Comparison:
     @cached_property
     def movements(self) -> list[str]:
         """What changed beyond `MOVED`, in words: the score, and the protected set."""
-        largest = float(np.abs(self.drops).max(initial=0))
+        largest = float(np.abs(self.moves).max(initial=0))
         score = [f"learning denied moved by up to {largest:.2g}"] if largest > MOVED else []
         return score + self.set_movements
 
@@ -150,21 +221,40 @@ class Comparison:
             if self.same_environment:
                 cause = "the engine or chance in a plugin"
             notes.append(f"drift: {' and '.join(self.movements)} with no plugin's code changed ({cause})")
+        return notes + self._item_notes()
+
+    def _item_notes(self) -> list[str]:
+        """What a reader should know of the held-out items: those that are missing, and why none are paired."""
+        before, now = self.before.held_out, self.now.held_out
+        if before is None or now is None:  # of a baseline without items the report says so once
+            return [] if now else ["this run's seeds have different held-out items: compared by seeds alone"]
+        notes = []
+        if not self.by_items:
+            gone, added = set(before.ids) - set(now.ids), set(now.ids) - set(before.ids)
+            order = "" if gone or added else ", the order changed"
+            notes.append(
+                f"other held-out items than the baseline's ({len(gone)} of {len(before.ids)} gone, {len(added)} new"
+                f"{order}): compared by seeds alone"
+            )
+        counts = [side.items(self.seeds).missing for side in (self.before, self.now)]
+        if any(counts):
+            notes.append(
+                f"qualities of held-out items missing: {counts[0]} in the baseline, {counts[1]} now; "
+                "counted in the attacker's favour"
+            )
         return notes
 
-    def moved_items(self, names: Sequence[str]) -> list[tuple[str, float, float]]:
-        """Return the held-out items whose quality changed most.
-
-        Args:
-            names: The held-out items, in the order of the qualities.
-
-        Returns:
-            Name, quality in the baseline and quality measured now, of each.
-        """
+    @cached_property
+    def moved_items(self) -> list[tuple[str, float, float]]:
+        """The held-out items whose quality changed most: name, mean over seeds in the baseline, and now."""
+        if not self.by_items:
+            return []
+        assert self.now.held_out is not None
+        sides = (side.items(self.seeds).protected.mean(0).tolist() for side in (self.before, self.now))
         rows = [
             (name, old, new)
-            for name, old, new in zip(names, self.old.items, self.new.items, strict=False)
-            if old is not None and new is not None and old != new
+            for name, old, new in zip(self.now.held_out.ids, *sides, strict=True)
+            if old != new and not math.isnan(old + new)
         ]
         return sorted(rows, key=lambda row: -abs(row[2] - row[1]))[:_SHOWN]
 
@@ -179,54 +269,6 @@ class Comparison:
         """The plugins that both have: role, then as accepted and as measured now."""
         roles = [role for role in self.old.plugins if role in self.new.plugins]
         return [(role, self.old.plugins[role], self.new.plugins[role]) for role in roles]
-
-
-def seeds_that_decide(mean: float, sd: float, factor: int, alpha: float = 0.05) -> int | None:
-    """Compute the smallest number of seeds at which a drop like this one would be significant.
-
-    It is the smallest n with mean * sqrt(n) / sd >= t(1 - alpha / factor; n - 1). At that n the chance of significance
-    is about one in two, since the drop would be drawn anew; 80 % need about (t + 0.84)^2 / t^2 as many.
-
-    Args:
-        mean: Mean of the paired differences.
-        sd: Their standard deviation.
-        factor: Holm's factor: the number of hypotheses not yet rejected, two a cell.
-        alpha: Family-wise error rate.
-
-    Returns:
-        The number of seeds; None where 1000 would not do.
-    """
-    if mean <= 0 or not math.isfinite(sd):
-        return None
-    from scipy.special import stdtrit
-
-    for n in range(2, _MOST_SEEDS + 1):
-        if sd == 0 or mean * math.sqrt(n) / sd >= float(stdtrit(n - 1, 1 - alpha / factor)):
-            return n
-    return None
-
-
-def smallest_drop(sd: float, seeds: int, factor: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Compute the smallest true mean drop that the test detects with a given power, by the noncentral t distribution.
-
-    The gate's tolerance is not part of it: a drop has to exceed that too.
-
-    Args:
-        sd: Standard deviation of the paired differences.
-        seeds: Number of seeds.
-        factor: Holm's factor: the number of hypotheses not yet rejected, two a cell.
-        alpha: Family-wise error rate.
-        power: Probability of detection.
-
-    Returns:
-        The drop; NaN for one seed.
-    """
-    if seeds < 2:
-        return math.nan
-    from scipy.special import nctdtrinc, stdtrit
-
-    bound = float(stdtrit(seeds - 1, 1 - alpha / factor))
-    return float(nctdtrinc(seeds - 1, 1 - power, bound)) * sd / math.sqrt(seeds)
 
 
 def _differ(old: Number, new: Number) -> bool:

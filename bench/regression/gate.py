@@ -4,10 +4,10 @@
     missing      a cell or seed that is due has no record, or a control fails                          3
     broken       a trial failed, or its score is null                                                  3
     unversioned  a plugin's code changed, score or protected audio moved, and no `version` did         1
-    regressed    learning denied fell by more than the tolerance, and not by chance                    1
+    regressed    it protects less by more than the tolerance, and not by chance                        1
     new          the baseline does not know the cell: accept it                                        1
-    improved     it rose by more than the tolerance, and not by chance: accept it                      1
-    suspicious   it fell by more than the tolerance, and chance cannot be excluded                     0, a warning
+    improved     it protects more by more than the tolerance, and not by chance: accept it             1
+    suspicious   it protects less by more than the tolerance, and chance cannot be excluded            0, a warning
     moved        a control moved by more than the tolerance: reported, not judged                      0
     same         else                                                                                  0
 
@@ -15,9 +15,16 @@ The first that holds is the verdict; 3 wins over 1, and 1 over 0. Improvements a
 is kept up to date. A control fails where a validity check of the cell fails (its clean arm does not learn), where the
 clean row is not exactly 0, and where a data set and attacker have no clean row.
 
-**By chance.** Seeds are paired. Each cell gives two one-sided p of Student's paired t, one that it fell and one that it
-rose; Holm over both of every cell that was tested keeps the chance of any false "regressed" or "improved" in a whole
-run at `alpha`. A cell that did exactly the same work as the baseline in the same place, with the same result, is not
+**Scales.** A cell protects less if its learning denied falls by more than the tolerance or, where the suite has a
+threat model, if its worth, with the granted items, rises by more than a factor (`Limits`).
+
+**By chance.** A run and the baseline are paired by seed and held-out item: equal seeds draw equal data and equal random
+numbers, so most of what varies between seeds and items cancels where code has not changed. Seeds and items are both
+samples, and the mean difference is tested by Student's t with the error of both (`bench.results.crossed`). Each cell
+gives two one-sided p, one that it protects less and one that it protects more; Holm over both of every cell that was
+tested keeps the chance of any false "regressed" or "improved" in a whole run at `alpha`
+(`benchmarks/gate_power.py` simulates it). Where the held-out items differ, or an old baseline holds none, seeds alone
+are paired. A cell that did exactly the same work as the baseline in the same place, with the same result, is not
 tested: nothing could have moved. Nor are controls: noise that is as loud as a defense falls when the defense gets
 quieter, and that is no regression.
 
@@ -41,15 +48,25 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, OK, WORSE
-from bench.regression.baseline import CLEAN, Baseline, CellMeasurement, environment_of, measured_cells
-from bench.regression.comparison import Comparison, seeds_that_decide, smallest_drop, value_text
+from bench.regression.baseline import (
+    CLEAN,
+    Baseline,
+    CellMeasurement,
+    Measurements,
+    environment_of,
+    measured,
+    threats_of,
+)
+from bench.regression.comparison import Comparison, value_text
+from bench.regression.scores import void_worth
 from bench.results.cells import Cell, cell_of
 from bench.results.names import NONE
 from bench.results.record import Record
-from bench.results.statistics import holm, mean
+from bench.results.statistics import Interval, holm, mean
 from bench.results.suite import Limits
+from bench.results.threat import ThreatModel
 
-__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "judge", "other_device"]
+__all__ = ["EXITS", "Report", "Verdict", "Word", "faults", "incomparable", "judge", "worth_text"]
 
 Word = Literal["missing", "broken", "unversioned", "regressed", "new", "improved", "suspicious", "moved", "same"]
 EXITS: Mapping[Word, int] = {
@@ -75,20 +92,19 @@ class Verdict:
     cell: Cell
     word: Word
     sentence: str  # why, for people
-    baseline_score: float = math.nan  # learning denied, mean over the seeds that both have
+    baseline_score: float = math.nan  # learning denied or worth, over the seeds that both have
     score: float = math.nan
-    p: float = math.nan  # adjusted, that it fell (or rose, if it did)
+    drop: float = math.nan  # the fall of learning denied, or the rise of log(worth + granted)
+    p: float = math.nan  # adjusted, that it protects less (or more, if it does)
     seeds: int = 0
+    items: int = 0  # held-out items that were paired; 0 where seeds alone were
     detectable_drop: float = math.nan  # the true drop that is detected with 80 % power
     decide: int | None = None  # of a suspicious cell: the seeds that would decide
+    threat: ThreatModel | None = None  # where worth is compared
+    intervals: tuple[Interval, ...] = ()  # of a worth: in the baseline, and now
     notes: tuple[str, ...] = ()
-    items: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
+    moved: tuple[tuple[str, float, float], ...] = ()  # held-out item, quality before and now: those that moved most
     sets: tuple[tuple[str, str], ...] = ()  # (seed, key) of the protected set then and now, of the seed that moved most
-
-    @property
-    def drop(self) -> float:
-        """By how much learning denied fell."""
-        return self.baseline_score - self.score
 
     @property
     def exit(self) -> int:
@@ -128,41 +144,44 @@ def judge(
         A verdict for every cell that the baseline, the records or the suite name.
 
     Raises:
-        UsageError: the records were made on another kind of device than the baseline.
+        UsageError: the records were made on another kind of device than the baseline, or under another threat model.
     """
-    if other := other_device(baseline, records):
+    if other := incomparable(baseline, records):
         raise UsageError(other)
-    old, new = {cell.cell: cell for cell in baseline.cells}, measured_cells(records)
+    accepted = Measurements({cell.cell: cell for cell in baseline.cells}, baseline.held_out)
+    current = measured(records)
+    old, new = accepted.cells, current.cells
     trials = {(cell, seed) for cell, measurement in old.items() for seed in measurement.denied} | set(due)
     cell_faults = faults(records, trials)
     same_environment = baseline.environment == environment_of(records)
     pairs = {
-        cell: Comparison(old[cell], new[cell], same_environment)
+        cell: Comparison(accepted.side(cell), current.side(cell), same_environment, baseline.threats.get(cell.dataset))
         for cell in old
         if cell in new and cell not in cell_faults
     }
     p_values = _adjusted({cell: pair.p_values() for cell, pair in pairs.items() if pair.tested})
     hypotheses = sum(p >= limits.alpha or math.isnan(p) for pair_p in p_values.values() for p in pair_p)
     verdicts = [
-        Verdict(cell, word, sentence, baseline_score=_mean_of(old.get(cell)), score=_mean_of(new.get(cell)))
+        Verdict(cell, word, sentence, _score_of(old.get(cell)), _score_of(new.get(cell)))
         for cell, (word, sentence) in cell_faults.items()
     ]
     for cell, pair in pairs.items():
-        names = baseline.ids.get(f"{cell.dataset} / {cell.attacker}", [])
-        verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1), names))
+        verdicts.append(_verdict(pair, limits, p_values.get(cell, _UNTESTED), max(hypotheses, 1)))
     for cell, measurement in new.items():
         if cell not in old and cell not in cell_faults:
-            score = _mean_of(measurement)
+            score = _score_of(measurement)
+            shown = f"worth {score:,.0f}" if measurement.worth else f"{score:+.3f}"
             verdicts.append(
-                Verdict(cell, "new", f"the baseline does not know it (now {score:+.3f}): accept it", score=score)
+                Verdict(cell, "new", f"the baseline does not know it (now {shown}): accept it", score=score)
             )
     order = list(EXITS)
     verdicts.sort(key=lambda verdict: (order.index(verdict.word), verdict.cell))
     return Report(baseline.suite, tuple(verdicts), len(p_values))
 
 
-def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
-    """Return why records cannot be compared with a baseline: another kind of device measured them, with other scores.
+def incomparable(baseline: Baseline, records: Sequence[Record]) -> str:
+    """Return why records cannot be compared with a baseline: another kind of device measured them, with other scores,
+    or another threat model asked for them, so that other items were published.
 
     Args:
         baseline: The accepted baseline.
@@ -173,6 +192,14 @@ def other_device(baseline: Baseline, records: Iterable[Record]) -> str:
     """
     measured_on = environment_of(record for record in records if record.status == "ok").get("accelerator")
     accepted_on = baseline.environment.get("accelerator", NONE)
+    threats, accepted = threats_of(records), {cell.dataset for cell in baseline.cells}
+    for name in sorted(accepted & {record.trial.dataset.label for record in records}):
+        then, now = baseline.threats.get(name), threats.get(name)
+        if then != now:
+            return (
+                f"the baseline of {name} was accepted {_threat_text(then)}, these records were made "
+                f"{_threat_text(now)}: accept a baseline anew (--accept WHY)"
+            )
     if measured_on is None or measured_on == accepted_on:
         return ""
     accepted_name, measured_name = (name.replace(NONE, "processors") for name in (accepted_on, measured_on))
@@ -217,24 +244,21 @@ def _adjusted(p_values: Mapping[Cell, tuple[float, float]]) -> dict[Cell, tuple[
     return {cell: (next(adjusted_p), next(adjusted_p)) for cell in p_values}
 
 
-def _verdict(
-    pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int, names: Sequence[str]
-) -> Verdict:
+def _verdict(pair: Comparison, limits: Limits, p: tuple[float, float], hypotheses: int) -> Verdict:
     """Judge a cell that both the baseline and the records have.
 
     Args:
         pair: The cell as accepted and as measured now.
         limits: What the suite calls a regression.
-        p: Adjusted p values: that it fell, that it rose.
+        p: Adjusted p values: that it protects less, that it protects more.
         hypotheses: The number of hypotheses of the whole run that are not rejected yet.
-        names: The held-out items, in the order of their qualities.
     """
-    baseline_score, score, seeds = pair.baseline_score, pair.score, len(pair.seeds)
-    chance = p[0] if baseline_score > score else p[1]
+    (baseline_score, score), seeds = pair.scores, len(pair.seeds)
+    chance = p[0] if pair.drop > 0 else p[1]
     word, sentence = _decided(pair, limits, chance)
     decide = None
     if word == "suspicious":
-        decide = seeds_that_decide(baseline_score - score, pair.spread, hypotheses, limits.alpha)
+        decide = pair.seeds_that_decide(hypotheses, limits.alpha)
         count = f"{decide} seeds" if decide else "a test over seeds" if seeds < 2 else "no number of seeds here"
         sentence = f"{sentence}; {count} would decide"
     return Verdict(
@@ -243,12 +267,16 @@ def _verdict(
         sentence=sentence,
         baseline_score=baseline_score,
         score=score,
+        drop=pair.drop,
         p=chance,
         seeds=seeds,
-        detectable_drop=smallest_drop(pair.spread, seeds, hypotheses, limits.alpha) if pair.tested else math.nan,
+        items=pair.losses.shape[1] if pair.by_items else 0,
+        detectable_drop=pair.smallest_drop(hypotheses, limits.alpha) if pair.tested else math.nan,
         decide=decide,
+        threat=pair.threat,
+        intervals=tuple(side.worth.items for side in pair.worths) if pair.worths else (),
         notes=tuple(pair.notes),
-        items=tuple(pair.moved_items(names)),
+        moved=tuple(pair.moved_items),
         sets=pair.sets,
     )
 
@@ -261,9 +289,8 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
         limits: What the suite calls a regression.
         chance: The adjusted p of the direction in which the score moved.
     """
-    drop = pair.baseline_score - pair.score
-    scores = f"learning denied {pair.baseline_score:+.3f} -> {pair.score:+.3f}"
-    certain = f"more than {limits.tolerance:g}, adjusted p {chance:.2g} over {len(pair.seeds)} seeds"
+    drop, tolerance = pair.drop, math.log(limits.factor) if pair.worths else limits.tolerance
+    scores = _scores_text(pair)
     movements = pair.set_movements if pair.drifts else pair.movements
     if pair.changed_plugins and not pair.versioned and movements:
         return "unversioned", (
@@ -271,14 +298,48 @@ def _decided(pair: Comparison, limits: Limits, chance: float) -> tuple[Word, str
             f"raise `version` where what it computes was meant to change ({scores})"
         )
     if pair.new.control:
-        return ("moved" if abs(drop) > limits.tolerance else "same"), scores
-    if drop > limits.tolerance and chance < limits.alpha:
-        return "regressed", f"{scores}: fell by {drop:.3f}, {certain}"
-    if drop < -limits.tolerance and chance < limits.alpha:
-        return "improved", f"{scores}: rose by {-drop:.3f}, {certain}; accept it"
-    if drop > limits.tolerance:
-        return "suspicious", f"{scores}: fell by {drop:.3f}, {len(pair.seeds)} seeds cannot exclude chance"
+        return ("moved" if abs(drop) > tolerance else "same"), scores
+    sample = f"{len(pair.seeds)} seeds" + (f" and {pair.losses.shape[1]} held-out items" if pair.by_items else "")
+    change = f"{scores}: it protects {'less' if drop > 0 else 'more'}, by {_size_text(pair, limits)}"
+    if abs(drop) > tolerance and chance < limits.alpha:
+        certain = f"{change}, adjusted p {chance:.2g} over {sample}"
+        return ("regressed", certain) if drop > 0 else ("improved", f"{certain}; accept it")
+    if drop > tolerance:
+        return "suspicious", f"{change}; {sample} cannot exclude chance"
     return "same", scores
+
+
+def _scores_text(pair: Comparison) -> str:
+    """What the cell scored and scores, in words."""
+    before, now = pair.scores
+    if not pair.worths:
+        return f"learning denied {before:+.3f} -> {now:+.3f}"
+    texts = [worth_text(side.worth.items) for side in pair.worths]
+    if texts[0] == texts[1]:
+        return f"worth {texts[0]} clean items"
+    return f"worth {'rose' if now > before else 'fell'} from {texts[0]} to {texts[1]} clean items"
+
+
+def worth_text(worth: Interval) -> str:
+    """A worth with its interval."""
+    bounds = "" if math.isnan(worth.low) else f" ({worth.low:,.0f} … {worth.high:,.0f})"
+    return f"{worth.mean:,.0f}{bounds}"
+
+
+def _size_text(pair: Comparison, limits: Limits) -> str:
+    """How large the change is, beside the tolerance."""
+    if not pair.worths:
+        return f"{abs(pair.drop):.3f} (tolerance {limits.tolerance:g})"
+    return f"a factor of {math.exp(abs(pair.drop)):.2f} with the granted items (tolerance {limits.factor:g})"
+
+
+def _threat_text(threat: ThreatModel | None) -> str:
+    """A threat model in words."""
+    if threat is None:
+        return "without a threat model"
+    other = f", beside {threat.replacement}" if threat.replacement else ""
+    sizes = ", ".join(map(str, threat.smaller))
+    return f"with {threat.published} items published, {threat.granted} granted and a curve at {sizes}{other}"
 
 
 def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | None:
@@ -306,6 +367,11 @@ def _fault(records: Sequence[Record], seeds: set[int]) -> tuple[Word, str] | Non
             )
         if record.denied is None:
             return "broken", f"{at} has no score: {record.notes.get('denied', 'null')}"
+    for void in void_worth(records):
+        return (
+            "missing",
+            f"control failed: void, {void.name}: {void.value:.2g}, limit {void.limit:g} ({void.meaning})",
+        )
     return None
 
 
@@ -314,6 +380,8 @@ def _fixed(record: Record) -> bool:
     return record.trial.control.is_clean and record.trial.adaptation is None
 
 
-def _mean_of(cell: CellMeasurement | None) -> float:
-    """Learning denied over the seeds; NaN where there is no cell."""
-    return mean(cell.denied.values()) if cell else math.nan
+def _score_of(cell: CellMeasurement | None) -> float:
+    """Return the score of a cell over all its seeds; NaN where there is no cell."""
+    if cell is None:
+        return math.nan
+    return mean(cell.worth[:1]) if cell.worth else mean(cell.denied.values())

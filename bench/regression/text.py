@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from bench.regression import gate
 from bench.regression.baseline import Baseline, suite_digest
-from bench.regression.gate import Report, Verdict
+from bench.regression.gate import Report, Verdict, worth_text
 from bench.results.formats import number, text_table
-from bench.results.statistics import mean
+from bench.results.statistics import Interval, mean
 from bench.results.suite import Suite
 
-__all__ = ["accepted_rows", "details", "github_annotations", "report_lines", "rows"]
+__all__ = ["WORTH", "accepted_rows", "details", "github_annotations", "report_lines", "rows"]
 
+WORTH = (
+    "Of a worth: clean items, with the 95 % interval; the drop is the factor of worth + granted, and the smallest "
+    "detectable one is the worth that would be seen."
+)
 Locate = Callable[[str], str]  # the key of a protected set -> where to listen to it
 
 _LEVELS = {"same": "", "moved": "notice", "suspicious": "warning"}  # of all others: error
@@ -28,8 +33,12 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
         locate: Maps the key of a protected set to its folder.
     """
     yield text_table(*rows(report))
+    if any(verdict.intervals for verdict in report.verdicts):
+        yield f"\n{WORTH}"
     torch = baseline.environment.get("torch", "?")
     yield f"\nbaseline: {baseline.reason} ({baseline.at}, bench {baseline.bench}, torch {torch})"
+    if not baseline.held_out:
+        yield "the baseline is of an older form, without held-out items: cells are compared by seeds alone; accept anew"
     if baseline.suite_digest != suite_digest(suite):
         yield "the suite has changed since the baseline was accepted"
     for verdict in report.verdicts:
@@ -41,24 +50,39 @@ def report_lines(report: Report, baseline: Baseline, suite: Suite, locate: Locat
 
 
 def rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells of the report's table."""
-    numbers = [(v.baseline_score, v.score, v.drop) for v in report.verdicts]
-    body = [
-        [
-            str(v.cell),
-            *(number(x, "+.3f") for x in three),
-            number(v.p, ".2g"),
-            number(v.detectable_drop, ".3f"),
-            v.word,
-        ]
-        for v, three in zip(report.verdicts, numbers, strict=True)
+    """Return headings and cells of the report's table; see `WORTH` for what they mean of a worth."""
+    heads = ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"]
+    return heads, [
+        [str(verdict.cell), *(_worth(verdict) if verdict.intervals else _denied(verdict)), verdict.word]
+        for verdict in report.verdicts
     ]
-    return ["cell", "baseline", "this run", "drop", "adjusted p", "smallest detectable drop", "verdict"], body
 
 
-def accepted_rows(baseline: Baseline) -> list[list[str]]:
-    """Return the cells of a baseline: name, learning denied over the seeds, number of seeds."""
-    return [[str(cell.cell), f"{mean(cell.denied.values()):+.3f}", str(len(cell.denied))] for cell in baseline.cells]
+def _denied(verdict: Verdict) -> list[str]:
+    """Learning denied then and now, its fall, and what the test says."""
+    scores = [number(value, "+.3f") for value in (verdict.baseline_score, verdict.score, verdict.drop)]
+    return [*scores, number(verdict.p, ".2g"), number(verdict.detectable_drop, ".3f")]
+
+
+def _worth(verdict: Verdict) -> list[str]:
+    """Worth then and now with their intervals, the factor on the curve's axis, and what the test says."""
+    assert verdict.threat is not None
+    granted, published = verdict.threat.granted, verdict.threat.published
+    smallest = (verdict.baseline_score + granted) * math.exp(verdict.detectable_drop) - granted
+    detectable = f"above {published:,}" if math.isinf(smallest) else number(smallest, ",.0f")
+    worths = [worth_text(interval) for interval in verdict.intervals]
+    return [*worths, f"x {math.exp(verdict.drop):.2f}", number(verdict.p, ".2g"), detectable]
+
+
+def accepted_rows(baseline: Baseline) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells of a baseline's table: name, score over the seeds, number of seeds."""
+    body = []
+    for cell in baseline.cells:
+        score = f"{mean(cell.denied.values()):+.3f}"
+        if cell.worth:
+            score = f"worth {worth_text(Interval(*(math.nan if end is None else end for end in cell.worth)))}"
+        body.append([str(cell.cell), score, str(len(cell.denied))])
+    return ["cell", "worth" if baseline.threats else "learning denied", "seeds"], body
 
 
 def details(verdict: Verdict, locate: Locate) -> list[str]:
@@ -70,7 +94,7 @@ def details(verdict: Verdict, locate: Locate) -> list[str]:
     """
     lines = list(verdict.notes)
     if verdict.exit or verdict.word == "suspicious":
-        lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.items]
+        lines += [f"held-out item {name}: quality {old:.4g} -> {new:.4g}" for name, old, new in verdict.moved]
         for moment, (seed, key) in zip(("then", "now"), verdict.sets, strict=False):
             lines.append(f"protected set {moment}, {seed}: {locate(key)}")
     return lines

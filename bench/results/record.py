@@ -261,6 +261,11 @@ class Record(_Strict):
         values = self.arms.get(arm, {}).get(metric or self.metric, [])
         return [values[at] for at in self.scored] if values else []
 
+    def curve_quality(self, size: int | str) -> list[Number]:
+        """Return the values of a smaller clean set for the items that are scored, as `quality` does."""
+        values = self.curve[str(size)][self.metric]
+        return [values[at] for at in self.scored]
+
     def mean(self, arm: str, metric: str = "") -> float:
         """Return the mean quality of an arm over the items that are scored; NaN where there is no number.
 

@@ -1,4 +1,6 @@
-"""The score of a cell and the validity check that every attacker must pass: pure functions of per-item qualities.
+"""Score 1 of a cell and the validity check that every attacker must pass: pure functions of per-item qualities.
+
+Score 2, which ranks where records hold a clean curve, is in `bench.results.worth`.
 
 Quality is higher for better (accuracy, minus NLL, minus a distance to real music) and is always measured on clean
 held-out data. Nothing here is stored in a record: scores are computed from the records when they are read.
@@ -22,13 +24,17 @@ __all__ = [
     "CellEstimate",
     "ValidityCheck",
     "cell_estimate",
+    "denied_by_item",
     "items_denied",
     "learning_denied",
     "learns_check",
 ]
 
-SCORE_VERSION = 1
-SCORE_VERSIONS = {1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds"}
+SCORE_VERSION = 2
+SCORE_VERSIONS = {
+    1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds",
+    2: "worth: clean items that teach as much as the protected ones, of n; needs a clean curve",
+}
 _LARGEST_RATIO = 1e6  # what the check reports where no item differs from another, since a record holds no infinity
 _ROUNDING = 1e-9  # a standard error below this share of the mean is rounding, not spread
 
@@ -92,6 +98,28 @@ def items_denied(clean: Sequence[float], protected: Sequence[float], untrained: 
         return learning_denied(float(c.mean()), float(p.mean()), float(u.mean())) if len(c) else math.nan
     candidates = [_ratio(*_complete(c, p, u)), _ratio(*_filled(c, p, u))]
     return min((value for value in candidates if not math.isnan(value)), default=math.nan)
+
+
+def denied_by_item(clean: Sequence[float], protected: Sequence[float], untrained: Sequence[float]) -> _Items:
+    """Return what every item contributes to learning denied of one seed: the ratio of means, linearised at its value.
+
+    Missing values are counted in the attacker's favour, as in `items_denied`; an item that neither trained arm has
+    contributes the mean.
+
+    Args:
+        clean: [item] qualities of the clean arm; likewise `protected` and `untrained`.
+
+    Returns:
+        [item], whose mean is `items_denied`; NaN where that is.
+    """
+    denied = items_denied(clean, protected, untrained)
+    arms = _arms(clean, protected, untrained)
+    c, p, u = _filled(*arms)
+    contributions = np.full(len(arms[0]), denied)
+    if len(c) and (gain := float((c - u).mean())):
+        ratio = float((c - p).mean()) / gain
+        contributions[~(np.isnan(arms[0]) & np.isnan(arms[1]))] += ((c - p) - ratio * (c - u)) / gain
+    return contributions
 
 
 def cell_estimate(

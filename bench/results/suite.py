@@ -5,7 +5,8 @@
     seeds = [0, 1, 2]
     datasets = ["chorales"]
     defenses = ["clean", "harmonycloak", "loud"]
-    controls = ["noise"]                    # matched controls, run beside every defense
+    controls = ["random"]                   # matched controls, run beside every defense: by name, or "random", the
+                                            # defense's own noise at random where it declares how, else noise
     attackers = ["musicgen"]
     adaptations = ["none", "mp3"]
     knowledge = ["white-box"]
@@ -37,7 +38,8 @@
     replacement = "other_songs"             # a data set that the attacker trains on as well
 
     [gate]                                  # what `bench gate` calls a regression
-    tolerance = 0.02
+    tolerance = 0.02                        # of learning denied
+    factor = 1.1                            # under a threat model: of the worth with the granted items
 
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
@@ -65,10 +67,11 @@ from bench.results.names import NONE
 from bench.results.threat import ThreatModel
 from bench.vocabulary import PRESETS, Kind
 
-__all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
+__all__ = ["KNOWLEDGE", "RANDOM", "Limits", "Published", "Suite", "listed_control", "read", "suite"]
 
 _PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
+RANDOM = "random"  # the matched control of each defense's own kind
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
 
@@ -92,12 +95,18 @@ class Published(pydantic.BaseModel):
 
 
 class Limits(pydantic.BaseModel):
-    """What `bench gate` calls a regression: learning denied fell by more than the tolerance, and not by chance."""
+    """What `bench gate` calls a regression: a cell protects less by more than this, and not by chance.
+
+    Attributes:
+        tolerance: A fall of learning denied that is not reported.
+        factor: Under a threat model, a factor by which the worth may rise, counted with the granted items, unreported.
+        alpha: The share of runs without a change that may look like one.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     tolerance: Annotated[float, pydantic.Field(strict=True, ge=0, allow_inf_nan=False)] = 0.02
-    # The share of runs without a change that may look like one.
+    factor: Annotated[float, pydantic.Field(strict=True, ge=1, allow_inf_nan=False)] = 1.1
     alpha: Annotated[float, pydantic.Field(strict=True, gt=0, lt=1)] = 0.05
 
 
@@ -171,7 +180,7 @@ class Suite(pydantic.BaseModel):
         """Return every name of a kind in the suite's lists, each once."""
         names_of: dict[Kind, Sequence[str]] = {
             "datasets": [*self.datasets, *self._replacement],
-            "defenses": [*self.defenses, *self.controls],
+            "defenses": [*self.defenses, *map(listed_control, self.controls)],
             "attackers": [*self.attackers, *self.bag],
             "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
         }
@@ -195,6 +204,11 @@ class Suite(pydantic.BaseModel):
         if not isinstance(adaptations, list) or not all(isinstance(name, str) for name in adaptations):
             raise UsageError(f"[defense.{defense}] expects = {adaptations!r}: expected a list of adaptations")
         return adaptations
+
+
+def listed_control(name: str) -> str:
+    """Return the plugin that a matched control is at first; "random" is `noise` where a defense declares no other."""
+    return "noise" if name == RANDOM else name
 
 
 def read(path: Path) -> Suite:

@@ -265,10 +265,15 @@ def test_a_new_cell_and_anothers_baseline(accepted: House, capsys: pytest.Captur
 
 def test_junit_and_github(accepted: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     report, summary = accepted.folder / "gate.xml", accepted.folder / "summary.md"
+    document = accepted.folder / "gate.json"
     accepted.edit(*WEAKER)
     accepted.edit(*VERSION)
-    assert accepted.gate("--junit", str(report)) == 1
+    assert accepted.gate("--junit", str(report), "--json", str(document)) == 1
     assert "::error" not in capsys.readouterr().out
+    verdicts = {verdict["cell"]["defense"]: verdict for verdict in json.loads(document.read_text())["verdicts"]}
+    assert verdicts["labels"]["verdict"] == "regressed"
+    assert verdicts["labels"]["drop"] > 0
+    assert verdicts["clean"]["adjusted_p"] is None
     (failed,) = ET.parse(report).getroot().findall("testsuite/testcase/failure")
     assert failed.get("type") == "regressed"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

@@ -74,3 +74,18 @@ def test_intervals_hold_the_truth_in_95_percent_of_samples(seeds: int, spreads: 
         interval = crossed_mean(values).interval()
         covered += interval.low <= 0.0 <= interval.high
     assert 0.90 < covered / 1500 < 0.99
+
+
+def test_the_seeds_component_is_kept_where_it_is_asked_for() -> None:
+    """With it the error is never below that over seeds alone; without it, the residual's takes its place at times."""
+    rng = np.random.default_rng(3)
+    dropped = 0
+    for _ in range(50):
+        values = rng.normal(size=(5, 40))
+        over_seeds = float(values.mean(1).std(ddof=1)) / math.sqrt(5)
+        kept = crossed_mean(values, keep_seeds=True)
+        assert kept.error >= over_seeds * (1 - 1e-9)
+        if kept.error <= over_seeds * (1 + 1e-9):
+            assert kept.freedom == pytest.approx(4)
+        dropped += crossed_mean(values).freedom > 100
+    assert dropped > 5

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.results.score import cell_estimate, items_denied, learning_denied, learns_check
+from bench.results.score import cell_estimate, denied_by_item, items_denied, learning_denied, learns_check
 
 NAN = math.nan
 
@@ -112,3 +112,17 @@ def test_missing_items_keep_the_interval_over_groups() -> None:
     whole = width(protected)
     assert whole > 0
     assert width([NAN, *protected[1:]]) == pytest.approx(whole, rel=0.5)
+
+
+@pytest.mark.parametrize("gaps", [0, 3])
+def test_what_items_contribute_averages_to_what_is_denied(gaps: int) -> None:
+    rng = np.random.default_rng(2)
+    arms = [(level + 0.2 * rng.normal(size=40)).tolist() for level in (1.0, 0.5, 0.0)]
+    arms[1][:gaps] = [NAN] * gaps
+    contributions = denied_by_item(*arms)
+    assert contributions.mean() == pytest.approx(items_denied(*arms))
+    assert np.isfinite(contributions).all()
+    if not gaps:  # an item counts by how far it lies from the ratio of the means
+        moved = [arms[0], [arms[1][0] - 0.01, *arms[1][1:]], arms[2]]
+        gain = np.mean(arms[0]) - np.mean(arms[2])
+        assert items_denied(*moved) - items_denied(*arms) == pytest.approx(0.01 / 40 / gain)
