@@ -17,7 +17,7 @@ below a third.
 from __future__ import annotations
 
 import argparse
-import functools
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench import plugins
-from bench.api import Data, Knowledge, Rolls, concatenate
+from bench.api import Clips, Data, Knowledge, Rolls, concatenate
 from bench.trials.draws import draw
 
 
@@ -35,8 +35,9 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     gains: dict[str, list[dict[str, float]]] = {}
+    sets = _load(options)
     for seed in range(options.seeds):
-        for arm, qualities in _seed(options, seed).items():
+        for arm, qualities in _seed(options, sets, seed).items():
             gains.setdefault(arm, []).append(qualities)
     _print(gains)
 
@@ -56,23 +57,38 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
-    """Train every arm of one seed; the mean quality on each test set by arm."""
+def _load(options: argparse.Namespace) -> dict[str, Data]:
+    """Load what the seeds draw from, and the test sets."""
     pool = 2 * options.published + 4 * options.granted
     others = tuple(options.others.split(","))
-    size = {"domain": options.domain, "clips": pool, "rolls": pool, "pretrain_clips": pool, "stems": False}
+    size = {
+        "domain": options.domain,
+        "clips": pool,
+        "rolls": pool,
+        "pretrain_clips": options.published,
+        "test_clips": 48,
+        "stems": False,
+    }
     artist = plugins.build("datasets", "composers", {**size, "artist": (options.artist,), "others": others})
     other = plugins.build("datasets", "composers", {**size, "artist": others, "others": others})
+    sets = {"artist": artist.load("train"), "others": other.load("train")}
+    sets |= {"test of artist": artist.load("test"), "test of others": other.load("test")}
+    return sets | ({"pretrain": artist.load("pretrain")} if options.domain == "audio" else {})
+
+
+def _seed(options: argparse.Namespace, sets: dict[str, Data], seed: int) -> dict[str, dict[str, float]]:
+    """Train every arm of one seed; the mean quality on each test set by arm."""
     attacker = _attacker(options)
 
     def rng(phase: int) -> Generator:
         return Generator().manual_seed(100 * seed + phase)
 
-    train = artist.load("train")
-    drawn = draw(train, options.published, options.granted, rng(0))
-    choosing, granted, published = (train.select(part) for part in (drawn.choosing, drawn.training, drawn.published))
+    drawn = draw(sets["artist"], options.published, options.granted, rng(0))
+    choosing, granted, published = (
+        sets["artist"].select(part) for part in (drawn.choosing, drawn.training, drawn.published)
+    )
     scramble = plugins.build("defenses", "scramble", {})
-    replacement, more = _some(other.load("train"), options.published, rng(1))
+    replacement, more = _some(sets["others"], options.published, rng(1))
     held = concatenate(_renamed(replacement, "replacement"), granted)
     material: dict[str, Data | None] = {
         "withheld": None,
@@ -81,16 +97,13 @@ def _seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]
         "scrambled": scramble.protect(published, Knowledge(), rng(2)),
         "shuffled in time": published,
     }
-    if options.domain == "audio":
-        material["base's own"] = _some(artist.load("pretrain"), options.published, rng(3))[0]
-    tests = {options.artist: artist.load("test"), "others": other.load("test")}
-    sets = {name: _renamed(data, name) for name, data in material.items() if data is not None}
-    encode = _encoder(attacker, functools.reduce(concatenate, [*sets.values(), held, choosing, *tests.values()]))
+    if "pretrain" in sets:
+        material["base's own"] = _some(sets["pretrain"], options.published, rng(3))[0]
+    tests = {options.artist: sets["test of artist"], "others": sets["test of others"]}
     result: dict[str, dict[str, float]] = {}
     for arm in [arm for arm in material if not options.arms or arm in options.arms.split(",")]:
-        start = time.process_time()
-        train = concatenate(sets[arm], held) if arm in sets else held
-        object.__setattr__(attacker, encode.__name__, encode)
+        start, data = time.process_time(), material[arm]
+        train = concatenate(_renamed(data, arm), held) if data is not None else held
         model = attacker.learn(train, choosing, rng(4))
         with torch.no_grad():
             result[arm] = {name: float(attacker.quality(model, test)["nll"].mean()) for name, test in tests.items()}
@@ -107,38 +120,51 @@ def _attacker(options: argparse.Namespace) -> Any:
         given[key] = float(value) if "." in value else int(value)
     if options.base:
         given["path"] = options.base
-    return plugins.build("attackers", "musicgen" if options.domain == "audio" else "symphonynet", given)
+    attacker = plugins.build("attackers", "musicgen" if options.domain == "audio" else "symphonynet", given)
+    if options.domain == "audio":
+        from bench.attackers.musicgen import _shuffled, tokens
 
+        tokenized = attacker._tokenized
 
-def _encoder(attacker: Any, everything: Data) -> Callable[..., Any]:
-    """Make what encodes sets for the attacker and shuffles the times of what is named so; audio is encoded once."""
-    if isinstance(everything, Rolls):
+        def shuffling(model: Any, clips: Clips) -> Any:
+            encoded = tokenized(model, clips)
+            index = _named(clips.ids)
+            encoded.codes[index] = _shuffled(encoded.select(index), [clips.ids[i] for i in index]).codes
+            return encoded
+
+        object.__setattr__(attacker, "_tokenized", shuffling)
+        if not hasattr(tokens.encode, "cache"):
+            tokens.encode = _remembering(tokens.encode)
+    else:
         from bench.attackers.symphonynet.encoding import shuffled
 
         encode = attacker._encoded
 
-        def _encoded(model: Any, rolls: Rolls) -> Any:
+        def moving(model: Any, rolls: Rolls) -> Any:
             index = _named(rolls.ids)
+            velocity, onset = rolls.velocity.clone(), rolls.onset.clone()
             if len(index):
                 moved = shuffled(rolls.select(index))
-                velocity, onset = rolls.velocity.clone(), rolls.onset.clone()
                 velocity[index], onset[index] = moved.velocity, moved.onset
-                rolls = replace(rolls, velocity=velocity, onset=onset)
-            return encode(model, rolls)
+            return encode(model, replace(rolls, velocity=velocity, onset=onset))
 
-        return _encoded
+        object.__setattr__(attacker, "_encoded", moving)
+    return attacker
 
-    from bench.attackers.musicgen import _shuffled
 
-    own, place = attacker._tokenized, {name: i for i, name in enumerate(everything.ids)}
-    tokens = own(attacker.model(everything, Generator().manual_seed(0)), everything)
-    index = _named(everything.ids)
-    tokens.codes[index] = _shuffled(tokens.select(index), [everything.ids[i] for i in index]).codes
+def _remembering(encode: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """Encode every waveform once."""
+    cache: dict[bytes, Tensor] = {}
 
-    def _tokenized(model: Any, clips: Data) -> Any:
-        return tokens.select([place[name] for name in clips.ids])
+    def encoded(codec: Any, audio: Tensor) -> Tensor:
+        keys = [hashlib.sha256(clip.numpy().tobytes()).digest() for clip in audio]
+        new = [i for i, key in enumerate(keys) if key not in cache]
+        if new:
+            cache.update(zip([keys[i] for i in new], encode(codec, audio[new]), strict=True))
+        return torch.stack([cache[key] for key in keys])
 
-    return _tokenized
+    encoded.cache = cache  # type: ignore[attr-defined]
+    return encoded
 
 
 def _named(ids: tuple[str, ...]) -> Tensor:

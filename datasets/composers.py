@@ -9,6 +9,8 @@ suite's `replacement` be this data set with `artist` set to others. Labels are t
   of string quartets the quartet, else the piece. A stable hash of the group gives the split.
 * The split "pretrain" holds the first half by hash of the `others`, from which a base model may be trained: nothing of
   the artist's. Of an artist that is among `others`, the splits "train", "validation" and "test" hold the second half.
+* "ryan" is no composer but Ryan's Mammoth Collection (1883) of fiddle tunes, of one voice; tunes of one title are one
+  work, whatever the dance. Reading a tune takes a third of a second.
 * The beat is the quarter note; in Palestrina, and where a metre counts halves, the half note.
 * Tempi that scores state are not used: all are drawn from one range. Excerpts, velocities: `bench.notes.excerpts`.
 * Composers take turns, then works, then pieces of a work, then excerpts of a piece.
@@ -17,6 +19,7 @@ suite's `replacement` be this data set with `artist` set to others. Labels are t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +31,15 @@ import torch
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls, check_range
 from bench.errors import DataError, UsageError, unknown
-from bench.notes.corpus import CHORALE_TUNES, UnreadableError, corpus_folder, kern_work, read_kern, read_musicxml
+from bench.notes.corpus import (
+    CHORALE_TUNES,
+    UnreadableError,
+    corpus_folder,
+    kern_work,
+    read_abc,
+    read_kern,
+    read_musicxml,
+)
 from bench.notes.excerpts import TIMBRES, Excerpt, Piece, rolls_of, spans, take, tempo_of, whole_bars
 from bench.notes.render import render
 from bench.seeds import unit_hash
@@ -36,7 +47,8 @@ from bench.seeds import unit_hash
 VOICES = ("voice 1", "voice 2", "voice 3", "voice 4")  # from the highest
 PARTS = range(1, len(VOICES) + 1)
 BOUNDS = {"pretrain": 0.5, "train": 0.7, "validation": 0.82, "test": 1.0}  # upper ends of the hash, 0..1
-COMPOSERS = ("palestrina", "bach", "trecento", "haydn", "mozart", "beethoven")
+COMPOSERS = ("palestrina", "bach", "trecento", "haydn", "mozart", "beethoven", "ryan")
+_DANCES = re.compile("(Reel|Hornpipe|Slipjig|Jig|Strathspey|Clog|Walkaround|Quickstep|Waltz)+$")
 # Music by others in the same sound, from works that no base model was trained on.
 _OTHERS = {"plugin": "composers", "artist": ("bach", "trecento", "haydn", "mozart", "beethoven")}
 Reader = Callable[[], Piece | None]
@@ -204,6 +216,11 @@ def _works(corpus: Path, composer: str) -> dict[str, list[Reader]]:
                 works.setdefault(f"bach/{names[0]}", []).append(
                     partial(_read, path, f"bach/{name}", f"bach/{names[0]}")
                 )
+        return works
+    if composer == "ryan":
+        for path in sorted((corpus / "ryansMammoth").glob("*.abc")):
+            work = f"ryan/{_DANCES.sub('', path.stem) or path.stem}"
+            works.setdefault(work, []).append(partial(read_abc, path, f"ryan/{path.stem}", work))
         return works
     for path in sorted((corpus / composer).rglob("*.*")):
         name = f"{composer}/{path.relative_to(corpus / composer).with_suffix('').as_posix()}"

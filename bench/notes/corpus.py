@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from bench.errors import DataError, PluginError
 from bench.notes.excerpts import STEPS_PER_BEAT, Piece
 
-__all__ = ["CHORALE_TUNES", "UnreadableError", "corpus_folder", "kern_work", "read_kern", "read_musicxml"]
+__all__ = ["CHORALE_TUNES", "UnreadableError", "corpus_folder", "kern_work", "read_abc", "read_kern", "read_musicxml"]
 
 # Bach's four-part chorales, names without "bwv"; "=" joins the pieces of one tune, whose first gives it its name.
 CHORALE_TUNES = """
@@ -115,6 +116,41 @@ def read_musicxml(path: Path, name: str, group: str, parts: range, *, halves: bo
         tempo=float(music.tempos[0].qpm) / quarters if music.tempos else None,
         mode=key.mode if key else None,
     )
+
+
+def read_abc(path: Path, name: str, group: str) -> Piece | None:
+    """Read a tune of one voice in ABC onto the grid, repeats unrolled, with MusPy (that is, music21).
+
+    Args:
+        path: a file with one tune.
+        name: of the piece.
+        group: of the piece.
+
+    Returns:
+        The piece; None where the reader cannot unroll its repeats, or it has no metre.
+
+    Raises:
+        DataError: the file is missing.
+    """
+    import muspy
+    from music21.exceptions21 import Music21Exception
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such score; expected the corpus of music21 9")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MusPy 0.5 calls what music21 9 deprecates
+            music = muspy.read_abc(path)
+    except Music21Exception:
+        return None
+    if len(music.tracks) != 1 or not music.tracks[0].notes or not music.time_signatures:
+        return None
+    first = music.time_signatures[0]
+    notes = torch.tensor([(0, note.time, note.duration, note.pitch) for note in music.tracks[0].notes])
+    bar = first.numerator * 4 * STEPS_PER_BEAT // first.denominator
+    lines = [round(line.time * STEPS_PER_BEAT / music.resolution) for line in music.barlines]
+    common = {(metre.numerator, metre.denominator) for metre in music.time_signatures} == {(4, 4)}
+    return _piece(name, group, _on_grid(notes, music.resolution), lines, bar, common=common, tempo=None, mode=None)
 
 
 def kern_work(path: Path) -> str:
