@@ -13,7 +13,7 @@ cell the smallest drop of learning denied that is detected with 80 % power, with
 earlier test, Student's t on five seeds' scores, and by that of now, over seeds and items.
 
     python benchmarks/gate_power.py                            # of leaderboards/baseline.json, 4,000 runs; a minute
-    python benchmarks/gate_power.py --baseline FILE --seeds 12 --draws 500
+    python benchmarks/gate_power.py --baseline FILE --seeds 11 --draws 500
 """
 
 from __future__ import annotations
