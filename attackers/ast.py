@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Log, Needs, silent_log
+from bench.api import Attacker, Augment, Clips, Log, Needs, check_range, silent_log
 from bench.compat import workaround_torchaudio
 from bench.errors import DataError
 from bench.sound.mel import LogMel
@@ -76,12 +76,13 @@ class Ast(Attacker[Clips]):
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        check_range(self, "layers", "epochs", "batch", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "weight_decay", least=0)
         if self.width < 4 or self.width % 4:
             raise ValueError(
                 f"width = {self.width}, expected a multiple of the 4 heads, such as {max(4, self.width // 4 * 4)}"
             )
-        if self.layers < 1:
-            raise ValueError(f"layers = {self.layers}, expected 1 or more, such as 2")
 
     def resources(self) -> Needs:
         """Return what a stage needs: more for a checkpoint of 86 million parameters and 1,212 patches a clip."""

@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Clips, Log, silent_log
+from bench.api import Attacker, Augment, Clips, Log, check_range, silent_log
 from bench.sound.augmentation import shifted
 from bench.training import classification
 from bench.training.learning import seeded
@@ -60,8 +60,9 @@ class M5(Attacker[Clips]):
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
 
     def __post_init__(self) -> None:
-        if self.shift_ms < 0:
-            raise ValueError(f"shift_ms = {self.shift_ms}, expected 0 or more, such as 20")
+        check_range(self, "width", "epochs", "batch", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "shift_ms", "weight_decay", least=0)
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         with seeded(rng):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Clips
+from bench.api import Attacker, Clips, check_range
 from bench.sound.mel import LogMel
 from bench.training import classification
 from bench.training.learning import seeded
@@ -42,6 +42,11 @@ class MelCnn(Attacker[Clips]):
     batch: int = 64
     lr: float = 4e-3
     weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_range(self, "bands", "epochs", "batch", least=1)
+        check_range(self, "window_ms", "lr", above=0)
+        check_range(self, "weight_decay", least=0)
 
     def model(self, like: Clips, rng: Generator) -> nn.Module:
         front_end = LogMel(like.rate, self.bands, self.window_ms)

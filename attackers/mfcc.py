@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Clips
+from bench.api import Attacker, Clips, check_range
 from bench.sound.mel import Mfcc as Front
 from bench.training import classification
 from bench.training.learning import seeded
@@ -52,6 +52,9 @@ class Mfcc(Attacker[Clips]):
     weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
+        check_range(self, "bands", "width", "epochs", "batch", least=1)
+        check_range(self, "window_ms", "lr", above=0)
+        check_range(self, "weight_decay", least=0)
         if not 1 <= self.coefficients <= self.bands:
             nearest = min(max(self.coefficients, 1), self.bands)
             raise ValueError(

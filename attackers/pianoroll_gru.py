@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, check_range, silent_log
 from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.velocities import beginnings
 from bench.seeds import name_orders
@@ -64,9 +64,9 @@ class PianorollGru(Attacker[Rolls]):
     }
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "steps", "batch", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        check_range(self, "width", "layers", "steps", "batch", "evaluations", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "generated", least=0)
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build a network for the tracks of `like`, which at first expects notes to last and silence elsewhere."""

@@ -7,6 +7,7 @@ device that was used, and the regression gate never compares records of differen
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -142,10 +143,9 @@ def host_memory_gb() -> float:
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
+        text = ""
+        with contextlib.suppress(OSError):  # another version of control groups, or none: no limit to be told
             text = Path(file).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
         if text.isdigit():
             total = min(total, int(text))
     return total / _GIB

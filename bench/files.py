@@ -2,7 +2,8 @@
 
 A command checks its output with `check_output` before the work and writes it inside `replacing`: to a draft beside the
 target, which the caller reads again, and which is flushed to the disk and renamed. On any error, Ctrl-C, SIGTERM or
-SIGHUP, the target is unchanged and the draft is removed.
+SIGHUP, the target is unchanged and the draft is removed. A process that is killed cannot remove its draft: the next
+command that writes into the folder does. It tells those drafts from others' by a lock that ends with its process.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import signal
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
@@ -25,11 +28,16 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 
+if sys.platform != "win32":
+    import fcntl
+
 __all__ = [
     "Terminated",
     "check_folder",
     "check_output",
     "check_source",
+    "draft_folder",
+    "folder_of",
     "io_errors",
     "json_text",
     "printable",
@@ -42,6 +50,8 @@ __all__ = [
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LONGEST_NAME = 255  # bytes of one name in every common file system
+_OWNER = ".bench-owner"  # a file in a folder: the path of what its content comes from
+_DRAFTS = ".bench-draft-"  # what the folders of drafts are called at first
 
 
 class Terminated(SystemExit):
@@ -102,7 +112,7 @@ def check_output(out: Path, *, sources: Collection[Path] = (), suffixes: Collect
                 raise UsageError(f"{name} is not a regular file: give another name")
             if not force:
                 raise UsageError(f"{name} exists: give another name, or --force to write over it")
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder):
+        with draft_folder(folder):
             pass
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"cannot write {name}: {_reason(error)}") from error
@@ -127,7 +137,7 @@ def check_folder(out: Path) -> None:
             existing = existing.parent
         if not existing.is_dir():
             raise UsageError(f"{name}: {printable(existing)} is a file, expected a folder")
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=existing):
+        with draft_folder(existing):
             pass
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"cannot write into {name}: {_reason(error)}") from error
@@ -154,8 +164,8 @@ def replacing(out: Path, *, force: bool = True) -> Iterator[Path]:
     """
     try:
         target = out.resolve()
-        with _terminable(), tempfile.TemporaryDirectory(prefix=".bench-", dir=target.parent) as aside:
-            draft = Path(aside) / f"draft-{secrets.token_hex(4)}{out.suffix}"
+        with _terminable(), draft_folder(target.parent) as aside:
+            draft = aside / f"draft-{secrets.token_hex(4)}{out.suffix}"
             yield draft
             sync(draft)
             if target.exists():
@@ -166,6 +176,64 @@ def replacing(out: Path, *, force: bool = True) -> Iterator[Path]:
             _sync_folder(target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {printable(out)}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def draft_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder for drafts that ends with the block, and remove those that killed processes have left.
+
+    Args:
+        parent: The folder that it is made in.
+
+    Yields:
+        Its path. It is locked as long as this process lives.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    for stale in parent.glob(f"{_DRAFTS}*"):
+        with _locked(stale, wait=False) as is_free:
+            if is_free:
+                shutil.rmtree(stale, ignore_errors=True)
+    while True:
+        with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=parent) as name, _locked(Path(name), wait=True):
+            if Path(name).is_dir():  # else another process has taken it for a killed one's before it was locked
+                yield Path(name)
+                return
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Lock a folder inside the block; yield whether it is locked. A file system or a platform may have no locks."""
+    descriptor, is_locked = None, False
+    try:
+        with contextlib.suppress(OSError):  # locked by another process, just removed, or without locks
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                is_locked = True
+        yield is_locked
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def folder_of(owner: Path, folder: Path) -> Path:
+    """Return the folder of an owner, such as a suite: the one wished for, or one beside it if another owner has that.
+
+    Args:
+        owner: What the folder's content comes from, a file or a folder.
+        folder: The folder that is wished for; made, and marked with its first owner, where it is nobody's.
+
+    Raises:
+        OSError: It cannot be made or marked.
+    """
+    mark, here = folder / _OWNER, str(owner.resolve())
+    there = mark.read_text(encoding="utf-8") if mark.is_file() else here
+    if there != here and Path(there).exists():
+        return folder.with_name(f"{folder.name}-{hashlib.sha256(here.encode()).hexdigest()[:6]}")
+    write_text(mark, here)
+    return folder
 
 
 def require_space(path: Path, size: int) -> None:

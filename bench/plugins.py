@@ -18,7 +18,7 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from bench import compat, sources
 from bench.errors import PluginError, UsageError, unknown
 from bench.extras import explained
 from bench.files import Terminated
-from bench.guard import exit_raises, exit_sentence
+from bench.guard import exit_raises, exit_sentence, rehearse
 from bench.vocabulary import PRESETS, Kind
 
 FOLDERS: dict[Kind, str] = {
@@ -80,7 +80,8 @@ def home() -> Path:
 
 def names(kind: Kind) -> dict[str, Listing]:
     """Every plugin of a kind by name, in order. Nothing is imported."""
-    return {listing.name: listing for listing in (*_ours(kind), *_theirs(kind))}
+    ours = {name: Listing(kind, name, _summary(file), "built in", file) for name, file in _our_files(kind).items()}
+    return ours | {listing.name: listing for listing in _theirs(kind)}
 
 
 def find(kind: Kind, name: str) -> Listing:
@@ -123,24 +124,32 @@ def load(kind: Kind, name: str) -> type[Any]:
     """The plugin's class. Raises `PluginError` that says which plugin failed and why."""
     listing = find(kind, name)
     compat.workaround_torchaudio()  # before a plugin can import torchaudio or Transformers
+    _rehearse(listing, "imported", lambda: _imported(listing))
     try:
         with exit_raises():
-            if listing.origin == "built in":
-                parent = _mount(kind)
-                return _only_class(kind, importlib.import_module(f"{parent}.{name}"), listing)
-            if listing.origin == "file":
-                assert listing.path is not None
-                return _only_class(kind, _module_from(listing.path.resolve()), listing)
-            for point in _entry_points(kind):
-                if _third_party_name(point) == name:
-                    return _fitting(kind, point.load(), listing)
-    except PluginError:
-        raise
-    except (KeyboardInterrupt, Terminated):
+            return _imported(listing)
+    except (PluginError, KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a plugin may raise what is no Exception: SystemExit, CancelledError
         raise PluginError(f"{listing.title} cannot be imported: {_cause(error)}") from error
-    raise PluginError(sources.unlisted(SINGULAR[kind], name, names(kind)))
+
+
+def _imported(listing: Listing) -> type[Any]:
+    """Import a plugin and return its class."""
+    kind = listing.kind
+    if listing.origin == "built in":
+        return _only_class(kind, importlib.import_module(f"{_mount(kind)}.{listing.name}"), listing)
+    if listing.origin == "file":
+        assert listing.path is not None
+        return _only_class(kind, _module_from(listing.path.resolve()), listing)
+    return _fitting(kind, _entry_point(listing).load(), listing)
+
+
+def _rehearse(listing: Listing, what: str, action: Callable[[], object]) -> None:
+    """Raise `PluginError` if using a plugin that is not of this tree ends the process."""
+    if listing.origin != "built in":
+        importlib.import_module("bench.declarations")  # which imports torch: here, once, and not in the fork
+        rehearse(listing.title, what, action)
 
 
 def _cause(error: BaseException) -> str:
@@ -158,7 +167,9 @@ def _cause(error: BaseException) -> str:
 def build(kind: Kind, name: str, given: Mapping[str, Any] | None = None, preset: str = "small") -> Any:
     """Build a plugin from its defaults, the preset and the given parameters. Raise `UsageError` for a bad parameter."""
     cls = load(kind, name)
-    return from_parameters(kind, name, cls, parameters(kind, name, cls, given, preset))
+    values = parameters(kind, name, cls, given, preset)
+    _rehearse(find(kind, name), "built", lambda: from_parameters(kind, name, cls, values))
+    return from_parameters(kind, name, cls, values)
 
 
 def parameters(
@@ -183,9 +194,13 @@ def from_parameters(kind: Kind, name: str, cls: type[Any], values: Mapping[str, 
     """An instance, its values checked against the annotations of the fields (a list from JSON may be a tuple)."""
     import pydantic
 
+    from bench.api.limits import check_finite
+
     try:
         with exit_raises():
-            return _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+            plugin = _validator(cls).validate_python(dict(values))  # type: ignore[arg-type]  # a class can be hashed
+        check_finite(plugin)
+        return plugin
     except pydantic.ValidationError as error:
         raise _refused(kind, name, error) from error
     except (ValueError, UsageError) as error:  # raised by a __post_init__ of the plugin
@@ -245,18 +260,12 @@ def _importable(listing: Listing) -> tuple[Path | None, str]:
     """The folder of the installed package that a plugin is part of, and the name by which its modules import it."""
     if listing.origin == "built in":
         return None, f"{_MOUNTED[listing.kind]}.{listing.name}"
-    for point in _entry_points(listing.kind) if listing.origin != "file" else ():
-        if _third_party_name(point) == listing.name:
-            top = point.module.partition(".")[0]
-            spec = importlib.util.find_spec(top)
-            folders = list(spec.submodule_search_locations or ()) if spec else []
-            return Path(folders[0]) if folders else None, top
-    return None, ""
-
-
-def _ours(kind: Kind) -> Iterator[Listing]:
-    for name, file in _our_files(kind).items():
-        yield Listing(kind, name, _summary(file), "built in", file)
+    if listing.origin == "file":
+        return None, ""
+    top = _entry_point(listing).module.partition(".")[0]
+    spec = importlib.util.find_spec(top)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(folders[0]) if folders else None, top
 
 
 def _our_files(kind: Kind) -> dict[str, Path]:
@@ -282,6 +291,11 @@ def _entry_points(kind: Kind) -> Iterator[Any]:
     from importlib.metadata import entry_points
 
     yield from sorted((point for point in entry_points(group=f"bench.{kind}") if point.dist), key=_third_party_name)
+
+
+def _entry_point(listing: Listing) -> Any:
+    """The entry point of a third party's plugin."""
+    return next(point for point in _entry_points(listing.kind) if _third_party_name(point) == listing.name)
 
 
 def _third_party_name(point: Any) -> str:

@@ -104,7 +104,7 @@ class _SuiteFile(pytest.File):
 
         if self._report is None:
             try:
-                measured = gate_records(self.suite, _silent(self.config))
+                measured = gate_records(self.suite, self.path, _silent(self.config))
                 self._report = judge(self.accepted, measured, self.suite.gate, self.due)
             except Exception as error:  # cached, so that the next cell fails alike instead of running it all again
                 self._report = error
@@ -160,7 +160,7 @@ def bench_row(pytestconfig: pytest.Config) -> Callable[..., Row]:
         from bench.results import table
 
         definition = suites.read(Path(suite))
-        measured = gate_records(definition, _silent(pytestconfig))
+        measured = gate_records(definition, Path(suite), _silent(pytestconfig))
         rows = {row.defense: row for row in table.rows(measured, definition.budget)}
         if defense not in rows:
             raise UsageError(unknown(f"row of {suite}", defense, rows))

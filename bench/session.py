@@ -12,7 +12,7 @@ from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.results.names import NONE, digest
 from bench.results.results import Results
-from bench.results.suite import Suite
+from bench.results.suite import RANDOM, Suite, listed_control
 from bench.results.suite import suite as suite_from
 
 __all__ = ["default_datasets", "request", "run", "run_folder", "threat"]
@@ -27,7 +27,7 @@ def run(
     knowledge: str | Sequence[str] = "white-box",
     expects: str | Sequence[str] = (),
     share: float | str | Sequence[float | str] = 1.0,
-    control: str | Sequence[str] = "noise",
+    control: str | Sequence[str] = RANDOM,
     preset: str = "small",
     published: int | None = None,
     granted: int | None = None,
@@ -52,7 +52,7 @@ def run(
         knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
         expects: The adaptations that the defender prepares for.
         share: The protected share of the training set, 0 to 1; or the only class that is protected.
-        control: Matched controls; () for none.
+        control: Matched controls by name, or "random", each defense's own noise not optimised; () for none.
         preset: The budget: smoke, small or full.
         published: Items that each seed draws and publishes; None for what the data set declares. `results.worths`
             says what they are worth in clean items.
@@ -230,7 +230,7 @@ def _tables(definition: Mapping[str, Any], parameters: Mapping[str, Mapping[str,
             *(definition["datasets"] or default_datasets(definition["attackers"])),
             *filter(None, [definition.get("threat", {}).get("replacement")]),
         ],
-        "defense": [*definition["defenses"], *definition["controls"]],
+        "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": list(definition["attackers"]),
         "adaptation": [*definition["adaptations"], *definition["expects"]],
     }

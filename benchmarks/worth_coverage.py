@@ -1,11 +1,19 @@
 """Simulate score 2: how often its intervals hold the truth, and how far a picked response is from what it reaches.
 
-Every draw of an experiment has its own seeds, test items (in groups) and models: a clean curve, and a protected set
-that the attacker attacks with 3, 13 or 40 responses, one of which it picks in every seed by its granted items. The
-truth is what this procedure reaches on average, and the clean items that reach the same.
+Every draw of an experiment has its own seeds, test items (in groups) and models: a protected set that the attacker
+attacks with 3, 13 or 40 responses, one of which it picks in every seed by its granted items, and a clean curve at whose
+every size it picks among the same responses. The truth is what this procedure reaches on average, and the clean items
+that reach the same.
 
-    python benchmarks/worth_coverage.py            # 2,000 draws a line; about two minutes
-    python benchmarks/worth_coverage.py --draws 200
+    python benchmarks/worth_coverage.py            # 2,000 draws a line; about five CPU minutes
+    python benchmarks/worth_coverage.py --draws 300
+
+With 300 draws a line (42 CPU s; the standard error of a line's coverage is .013, of the mean of six .005):
+
+    responses  coverage, six lines: mean, least, greatest  bias of the pick, largest  bias of the least, largest
+    3          .944  .933  .957                            .005                       .005
+    13         .943  .927  .960                            .005                       .011
+    40         .951  .927  .987                            .003                       .024
 
 Expected: coverage within .93 and .97 on every line, a bias of the pick under .01 on every line, and a bias of version 1
 (the least over test results) that grows with the number of responses.
@@ -86,13 +94,14 @@ def simulate(world: World, draws: int, seed: int = 0) -> Outcome:
     rng = np.random.default_rng(seed)
     expected = np.linspace(0.50, 0.58, world.responses) if world.responses > 1 else np.array([0.58])
     truth, best = _true_quality(world, expected, rng)
-    curve = qualities(SIZES)
-    position = np.interp(truth, curve, np.log(np.asarray(SIZES) + GRANTED))
+    # Responses differ as much on clean items, so the pick adds as much at every size as it adds on protected ones.
+    curve, offsets = qualities(SIZES), expected - best
+    position = np.interp(best, curve, np.log(np.asarray(SIZES) + GRANTED))
     true_worth = float(np.exp(position) - GRANTED)
     covered, bias, least = [], [], []
     for _ in range(draws):
         sample = _Sample(world, rng)
-        clean = CleanCurve(SIZES, np.stack([sample.test(value, sample.models()) for value in curve]), GRANTED)
+        clean = CleanCurve(SIZES, np.stack([sample.picked(value + offsets) for value in curve]), GRANTED)
         models = [sample.models() for _ in expected]
         granted = [sample.granted(value, model) for value, model in zip(expected, models, strict=True)]
         tests = [sample.test(value, model) for value, model in zip(expected, models, strict=True)]
@@ -118,9 +127,20 @@ class _Sample:
         """Draw [seed] deviations of trained models from what is expected of them."""
         return self._rng.normal(0.0, self._world.over_models, self._world.seeds)
 
-    def test(self, expected: float, models: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Draw [seed, item] qualities on the test items."""
-        level = (expected - 0.2) * self._gain[self._index] + 0.2 + self._group[self._index]
+    def picked(self, expected: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Draw [seed, item] qualities on the test items of the response that the granted items pick in each seed.
+
+        Args:
+            expected: [response] what is expected of each.
+        """
+        models = np.stack([self.models() for _ in expected])
+        granted = np.stack([self.granted(value, model) for value, model in zip(expected, models, strict=True)])
+        chosen = granted.argmax(0)
+        return self.test(expected[chosen], models[chosen, np.arange(len(chosen))])
+
+    def test(self, expected: float | NDArray[np.float64], models: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Draw [seed, item] qualities on the test items; `expected` for all seeds or [seed]."""
+        level = (np.reshape(expected, (-1, 1)) - 0.2) * self._gain[self._index] + 0.2 + self._group[self._index]
         noise = self._rng.normal(0.0, self._world.over_items, (self._world.seeds, len(self._index)))
         return np.asarray(level + models[:, None] + noise)
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.api import Clips, Data, Dataset, Needs, Rolls
+from bench.api import Clips, Data, Dataset, Needs, Rolls, check_range
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.render import render
@@ -135,9 +135,10 @@ class Band(Dataset[Data]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rate", "seconds", "bars", "per_song"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} = {getattr(self, name)}, expected more than 0")
+        check_range(self, "rate", "bars", "per_song", "clips", "validation_clips", "test_clips", least=1)
+        check_range(self, "rolls", "validation_rolls", "test_rolls", least=1)
+        check_range(self, "channels", least=1, most=2)
+        check_range(self, "seconds", above=0)
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Data, Dataset, Needs, Rolls
+from bench.api import Clips, Data, Dataset, Needs, Rolls, check_range
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.corpus import CHORALE_TUNES, UnreadableError, corpus_folder, kern_work, read_kern, read_musicxml
 from bench.notes.excerpts import TIMBRES, Excerpt, Piece, rolls_of, spans, take, tempo_of, whole_bars
@@ -104,10 +104,10 @@ class Composers(Dataset[Data]):
             raise UsageError(
                 f"timbres = {self.timbres}, artist = {self.artist}, others = {self.others}: expected at least one each"
             )
-        if self.seconds <= 0 or self.bars < 1 or self.rate < 1:
-            raise UsageError(
-                f"seconds = {self.seconds}, bars = {self.bars}, rate = {self.rate}: expected more than 0, as 6, 8, 8000"
-            )
+        check_range(self, "seconds", above=0)
+        check_range(self, "bars", "rate", least=1)
+        check_range(self, "clips", "validation_clips", "test_clips", "pretrain_clips", least=0)
+        check_range(self, "rolls", "validation_rolls", "test_rolls", least=0)
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.

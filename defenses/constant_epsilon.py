@@ -17,7 +17,7 @@ from typing import Literal
 
 from torch import Generator
 
-from bench.api import Data, Defense, Knowledge
+from bench.api import Data, Defense, Knowledge, check_range
 from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
 
@@ -55,6 +55,11 @@ class ConstantEpsilon(Defense[Data]):
     batch: int = 128
     lr: float = 0.0
     alternation: Literal["alternating", "joint"] = "alternating"
+
+    def __post_init__(self) -> None:
+        check_range(self, "epsilon", least=0, most=1)
+        check_range(self, "rounds", "learner_steps", "noise_steps", "step", "stop", "lr", least=0)
+        check_range(self, "batch", least=1)
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         """Add noise that surrogates learn from as fast as possible.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Generator, Tensor
 
-from bench.api import Clips, Defense, Knowledge
+from bench.api import Clips, Defense, Knowledge, check_range
 from bench.sound.segments import continuous_mask, stepped_mask
 from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
@@ -64,8 +64,11 @@ class DynamicEpsilon(Defense[Clips]):
     alternation: Literal["alternating", "joint"] = "alternating"
 
     def __post_init__(self) -> None:
-        if self.segment_ms <= 0:
-            raise ValueError(f"segment_ms = {self.segment_ms}, expected more than 0, such as 50")
+        check_range(self, "epsilon", least=0, most=1)
+        check_range(self, "segment_ms", "full", "exponent", above=0)
+        check_range(self, "floor", least=0, most=1)
+        check_range(self, "rounds", "learner_steps", "noise_steps", "step", "stop", "lr", least=0)
+        check_range(self, "batch", least=1)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Add noise that surrogates learn from as fast as possible.

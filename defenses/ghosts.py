@@ -3,7 +3,7 @@
 The baselines of HarmonyCloak's mode "ghost". A ghost is one step of the beat's dominant note, written as a file can
 hold it: note | ghost | note. In the suite midi, "fixed" has the lower training loss and denies more learning than
 "random". The adaptation `deghost` removes both: it merges repeats that are softer than their note, which those of
-`level="equal"` with a masking offset of 0 dB are not.
+`level="equal"` with a masking offset of 0 dB are not; `merge_repeats` merges those too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Defense, Knowledge, Rolls
+from bench.api import Defense, Knowledge, Rolls, check_range
 from bench.notes.note_edits import maskers
 from bench.notes.restrikes import split
 from bench.notes.velocities import SOFTEST, beginnings, rounded
@@ -47,6 +47,7 @@ class Ghosts(Defense[Rolls]):
     level_127_db: float = 80.0
 
     def __post_init__(self) -> None:
+        check_range(self, "masking_offset_db", least=0)
         if not 0.0 < self.density <= 1.0 or not 0.0 < self.place < 1.0:
             raise ValueError(
                 f"density = {self.density}, place = {self.place}: expected 0 < density <= 1 and 0 < place < 1, "

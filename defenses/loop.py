@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Clips, Defense, Knowledge
+from bench.api import Clips, Defense, Knowledge, check_range
 from bench.sound.levels import energy
 from bench.training.classification import classes, labels
 from bench.training.crafting import apply_expected_adaptation, init_surrogates, surrogates
@@ -63,16 +63,11 @@ class Loop(Defense[Clips]):
     batch: int = 96
 
     def __post_init__(self) -> None:
-        if self.loop_ms <= 0 or self.window_ms <= 0 or not 0 <= self.lowest < self.highest <= 1:
-            raise ValueError(
-                f"loop_ms = {self.loop_ms}, window_ms = {self.window_ms}, {self.lowest}..{self.highest}: expected more "
-                "than 0 and two shares of half the rate, such as 200, 50 and 0.0375..0.475"
-            )
-        if self.steps < 0 or self.restart < 1 or self.batch < 1:
-            raise ValueError(
-                f"steps = {self.steps}, restart = {self.restart}, batch = {self.batch}: expected at least 0, 1 and 1, "
-                "such as 600, 300 and 96"
-            )
+        check_range(self, "loop_ms", "window_ms", above=0)
+        check_range(self, "lowest", least=0, most=1)
+        check_range(self, "highest", above=self.lowest, most=1)
+        check_range(self, "follow", "steps", "rate", least=0)
+        check_range(self, "restart", "batch", least=1)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Optimise the templates against surrogates, and add them at random phases.

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls
+from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls, check_range
 from bench.errors import DataError
 from bench.notes.note_edits import cells_of, dealt, lengthened, ranks, to_rolls
 from bench.notes.restrikes import split
@@ -45,6 +45,9 @@ class Noise(Defense[Data]):
 
     snr_db: float = 20.0
     velocity_sd: float = 8.0
+
+    def __post_init__(self) -> None:
+        check_range(self, "velocity_sd", least=0)
 
     def protect(self, data: Data, knowledge: Knowledge, rng: Generator) -> Data:
         """Add noise: clips stay within -1..1, velocities are whole.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls
+from bench.api import Clips, Control, Data, Defense, Knowledge, Rolls, check_range
 from bench.notes.note_edits import dealt, to_rolls
 from bench.notes.rolls import Notes, notes_of
 
@@ -34,6 +34,10 @@ class Scramble(Defense[Data]):
 
     domains = ("audio", "midi")
     control = Control.SCRAMBLE
+
+    def __post_init__(self) -> None:
+        check_range(self, "segment_seconds", above=0)
+        check_range(self, "segment_steps", least=1)
 
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         if isinstance(data, Rolls):

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Clips, Defense, Knowledge
+from bench.api import Clips, Defense, Knowledge, check_range
 from bench.sound.filters import equalise
 from bench.sound.levels import energy
 from bench.training.classification import labels
@@ -55,6 +55,13 @@ class Separable(Defense[Clips]):
     hold_ms: float = 1.0
     bands: int = 12
     decibels: float = 6.0
+
+    def __post_init__(self) -> None:
+        check_range(self, "lowest", above=0, most=1)
+        check_range(self, "highest", least=self.lowest, most=1)
+        check_range(self, "hold_ms", above=0)
+        check_range(self, "bands", least=1)
+        check_range(self, "decibels", least=0)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Mark the clips.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Generator
 
-from bench.api import Clips, Defense, Knowledge
+from bench.api import Clips, Defense, Knowledge, check_range
 from bench.sound.segments import stepped_mask
 from bench.training.crafting import Noise, Schedule, min_min, noise_bound, surrogates
 
@@ -55,8 +55,10 @@ class SignalCopy(Defense[Clips]):
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.segment_ms <= 0:
-            raise ValueError(f"segment_ms = {self.segment_ms}, expected more than 0, such as 50")
+        check_range(self, "epsilon", least=0, most=1)
+        check_range(self, "segment_ms", above=0)
+        check_range(self, "rounds", "learner_steps", "noise_steps", "step", "stop", "lr", least=0)
+        check_range(self, "batch", least=1)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Add the noise of the released code.

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Generator
 
-from bench.api import Clips, Defense, Knowledge
+from bench.api import Clips, Defense, Knowledge, check_range
 from bench.training.crafting import Descent, Noise, mislead, noise_bound, surrogates
 
 
@@ -40,6 +40,11 @@ class Universal(Defense[Clips]):
     step: float = 0.1
     padding: bool = False
     batch: int = 64
+
+    def __post_init__(self) -> None:
+        check_range(self, "epsilon", least=0, most=1)
+        check_range(self, "steps", "step", least=0)
+        check_range(self, "batch", least=1)
 
     def protect(self, data: Clips, knowledge: Knowledge, rng: Generator) -> Clips:
         """Add noise that misleads the surrogates.

@@ -1,11 +1,34 @@
-"""Records of trials that never ran, for tests of what reads records."""
+"""Records of trials that never ran, for tests of what reads records, and the text of a small suite."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bench.results.record import PartRecord, TrialRecord
 from bench.vocabulary import Control
+
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+
+
+def suite_text(head: str, defenses: str, plugins: Path = PLUGINS) -> str:
+    """Return the TOML of a suite of the linear attacker on the tones.
+
+    Args:
+        head: Its other keys.
+        defenses: Its other tables.
+        plugins: The folder of the data set and the attacker.
+    """
+    return f"""
+{head}
+datasets = ["tones"]
+attackers = ["linear"]
+[dataset.tones]
+plugin = "{plugins / "tones.py"}"
+[attacker.linear]
+plugin = "{plugins / "linear.py"}"
+{defenses}
+"""
 
 
 def part(label: str, *, version: int = 1, digest: str = "0" * 16, **params: Any) -> PartRecord:

@@ -13,7 +13,7 @@ from bench.api import Adaptation, Attacker, Dataset, Defense
 PACKAGES = ("bench.api", "bench.training", "bench.sound", "bench.notes", "bench.metrics")
 API = {
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "concatenate", "silent_log",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "check_range", "concatenate", "silent_log",
 }  # fmt: skip
 TRAINING = {
     "Budget", "Descent", "Noise", "Schedule", "Scope", "apply_expected_adaptation", "batches", "checkpoints",

@@ -1,16 +1,18 @@
 """Output files are asked for beforehand and replaced whole or not at all; every error of the system is one line."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError, DataError, UsageError
-from bench.files import check_output, check_source, printable, replacing
+from bench.files import check_output, check_source, folder_of, printable, replacing
 
 root_only = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 
@@ -71,8 +73,9 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert real.read_text() == "new"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
+@contextlib.contextmanager
+def writing(out: Path, number: int = signal.SIGTERM) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has written half of a file's draft, and does not ignore a signal."""
     code = (
         "import signal, sys, time, pathlib, bench.files\n"
         "signal.signal(int(sys.argv[2]), signal.SIG_DFL)\n"  # nohup has it ignored
@@ -81,15 +84,38 @@ def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> No
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    out = tmp_path / "a.txt"
     words = [sys.executable, "-c", code, str(out), str(int(number))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_process_leaves_no_draft(tmp_path: Path, number: int) -> None:
+    with writing(tmp_path / "a.txt", number) as process:
         time.sleep(0.1)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_that_writes_there(tmp_path: Path) -> None:
+    out = tmp_path / "a.txt"
+    with writing(out) as living:
+        (theirs,) = tmp_path.iterdir()
+        with writing(out) as killed:
+            assert len(list(tmp_path.iterdir())) == 2
+            killed.kill()
+            killed.wait()
+        with replacing(out) as draft:
+            assert set(tmp_path.iterdir()) == {theirs, draft.parent}
+            draft.write_text("whole")
+        assert living.poll() is None
+    assert set(tmp_path.iterdir()) == {theirs, out}
+    check_output(out, force=True)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize(
@@ -163,3 +189,17 @@ def test_a_link_that_leads_nowhere_is_told_from_a_misspelled_name(tmp_path: Path
         link.symlink_to(target)
         with pytest.raises(DataError, match=rf"{name}' is a link to '{target}', which leads to no file"):
             check_source(link)
+
+
+def test_a_folder_stays_its_first_owners_as_long_as_that_is_there(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "s.toml", tmp_path / "b" / "s.toml"
+    for owner in (first, second):
+        owner.parent.mkdir()
+        owner.write_text("")
+    wished = tmp_path / "records"
+    assert folder_of(first, wished) == folder_of(first, wished) == wished
+    other = folder_of(second, wished)
+    assert other == folder_of(second, wished) != wished
+    assert other.parent == tmp_path
+    first.unlink()
+    assert folder_of(second, wished) == wished

@@ -9,9 +9,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import torch
 
-from bench import plugins
+from bench import guard, plugins
 from bench.commands import main
 from bench.errors import PluginError
 from bench.guard import exit_raises
@@ -20,6 +23,7 @@ from bench.trials import scheduler
 from bench.trials.expand import expand
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
+from tests.processes import start_python
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = [
@@ -145,6 +149,50 @@ def test_loading_it_is_one_line(way: str, when: str, tmp_path: Path, capsys: pyt
     file = ending(tmp_path / "plugin", **{when: way})
     with pytest.raises(PluginError, match=r"a plugin called exit\("):
         plugins.build("defenses", str(file))
+
+
+@pytest.mark.parametrize("when", ["imported", "built"])
+@pytest.mark.parametrize(
+    ("way", "end"),
+    [
+        ("import posix; posix._exit(0)", "exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import os; os.execv('/bin/sleep', ['sleep', '60'])", "another program took its place"),
+    ],
+)
+def test_what_would_end_the_driver_without_an_exception_is_one_line(
+    way: str, end: str, when: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No handler sees these: the driver survives because a fork of it tries them first."""
+    file = ending(tmp_path / "plugin", **{when: f"print('once'); {way}"})
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--attacker", "m5", "--defense", str(file)])
+    out, err = capfd.readouterr()
+    assert left.value.code == 2
+    assert f"cannot be {when}: that ends the process ({end})" in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_a_rehearsal_changes_nothing_and_is_held_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    imported = "import os; print('imported by', os.getpid())"
+    file = ending(tmp_path / "plugin", imported=imported, built="print('built')")
+    for _ in range(2):
+        plugins.build("defenses", str(file))
+    assert capfd.readouterr().out == f"imported by {os.getpid()}\nbuilt\nbuilt\n"
+    assert guard.fatal_end(lambda: 1 / 0) == ""
+    assert guard.fatal_end(lambda: torch.ones(200_000).sum()) == ""  # with the threads of one
+
+
+def test_a_command_that_uses_it_in_its_own_process_says_how_it_ended(tmp_path: Path) -> None:
+    becomes = ending(tmp_path / "becomes", protected="import os; os.execv('/bin/true', ['true'])")
+    soundfile.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 4_000), 8_000)
+    words = ["protect", "a.wav", "-o", "b.wav", "--attacker", "none"]
+    done = start_python("-m", "bench", *words, "--defense", str(becomes), cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 3
+    assert (
+        done.stderr == "bench: a plugin ended the program (exit code 0), expected it to return or to raise an error\n"
+    )
+    assert not (tmp_path / "b.wav").exists()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -22,7 +22,14 @@ WHOLE_TREE = {"test_layout.py", "test_exported_names.py", "test_imports.py"}
 SEVERAL = {
     "attackers/adaptive/test_augmentation.py": ("shift_gain", "spec_augment", "eq_augment", "add_noise"),
     "attackers/adaptive/test_filters.py": ("trim", "quantise", "low_pass", "spectral_gate", "wiener"),
-    "attackers/adaptive/test_midi.py": ("binarise", "deghost", "flatten_velocity", "quantise_grid", "transpose"),
+    "attackers/adaptive/test_midi.py": (
+        "binarise",
+        "deghost",
+        "flatten_velocity",
+        "merge_repeats",
+        "quantise_grid",
+        "transpose",
+    ),
     "attackers/adaptive/test_recoding.py": ("mp3", "resample"),
     "attackers/adaptive/test_training.py": ("adversarial_training", "anomaly_filter", "worst_of"),
     "attackers/test_classifiers.py": ("m5", "melcnn", "mfcc"),

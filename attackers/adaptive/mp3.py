@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from bench.api import Adaptation, Clips
+from bench.api import Adaptation, Clips, check_range
 from bench.sound.codecs import highest_kbps, mp3
 
 
@@ -31,6 +31,9 @@ class Mp3(Adaptation[Clips]):
     preprocess = True
 
     kbps: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "kbps", least=0)
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         return data.with_audio(mp3(data.audio, data.rate, self.kbps or highest_kbps(data.rate), data.lengths))

@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 from torch.nn import functional
 
-from bench.api import Adaptation, Clips
+from bench.api import Adaptation, Clips, check_range
 from bench.sound.spectra import istft, spectrum_with_floor
 
 _WIDTH_DB = 2.0  # of the mask's slope
@@ -39,6 +39,7 @@ class SpectralGate(Adaptation[Clips]):
     reduction: float = 20.0
 
     def __post_init__(self) -> None:
+        check_range(self, "threshold", least=0)
         if not 0.0 <= self.quantile <= 1.0 or self.reduction < 0:
             raise ValueError(
                 f"quantile = {self.quantile}, reduction = {self.reduction}: expected 0..1 and at least 0 dB, "

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from bench.api import Adaptation, Needs, Rolls
+from bench.api import Adaptation, Needs, Rolls, check_range
 from bench.errors import UsageError
 from bench.notes.note_edits import to_rolls
 from bench.notes.render import render
@@ -49,6 +49,10 @@ class Transcribe(Adaptation[Rolls]):
     onset: float = 0.5
     frame: float = 0.3
     shortest_ms: float = 127.7
+
+    def __post_init__(self) -> None:
+        check_range(self, "onset", "frame", least=0, most=1)
+        check_range(self, "shortest_ms", above=0)
 
     def inventory(self) -> dict[str, str]:
         """Say whether Basic Pitch is installed."""

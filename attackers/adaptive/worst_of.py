@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, nn
 
-from bench.api import Adaptation, Attacker, Clips, Log
+from bench.api import Adaptation, Attacker, Clips, Log, check_range
 from bench.sound.augmentation import amplified, equalised, noisy, shifted
 from bench.training import hardening
 
@@ -43,6 +43,7 @@ class WorstOf(Adaptation[Clips]):
     highest_db: float = 30.0
 
     def __post_init__(self) -> None:
+        check_range(self, "decibels", "equaliser_db", least=0)
         if self.k < 1 or self.milliseconds < 0 or self.lowest_db > self.highest_db:
             raise ValueError(
                 f"k = {self.k}, milliseconds = {self.milliseconds}, {self.lowest_db}..{self.highest_db} dB: "

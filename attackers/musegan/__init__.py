@@ -21,14 +21,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, check_range, silent_log
 from bench.notes.pitches import LOWEST, PITCHES
 from bench.training.learning import seeded
 
 from .networks import Gan, small
 from .published import full, wasserstein
 from .scoring import energy, scale
-from .training import Peak, game, warm_start
+from .training import Peak, game, generated_game, warm_start
 from .windows import binary, by_roll, cut, shuffled, with_velocity
 
 _SAMPLES, _SEED = 256, 20180202  # windows that a generator is scored by, and the seed that they are drawn from
@@ -77,9 +77,9 @@ class MuseGan(Attacker[Rolls]):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name in ("bars", "warm", "steps", "batch", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        check_range(self, "bars", "warm", "steps", "batch", "evaluations", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "generated", least=0)
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build randomly initialised networks for windows of the tracks and the metre of `like`.
@@ -101,12 +101,14 @@ class MuseGan(Attacker[Rolls]):
     def loss(self, model: nn.Module, batch: Rolls) -> Tensor:
         """Compute the networks' losses with the rolls as real music.
 
-        Small: the negative evidence lower bound of the autoencoder in nats a step (Kingma and Welling, ICLR 2014), plus
-            the
-        critic's hinge loss max(0, 1 - D). Full: the critic's -D (Gulrajani et al., NIPS 2017). All are lower where the
-        roll is easier to learn: noise that descends this loss raises D(x + noise), the opposite of noise that looks
-        generated. Values are those of the binary cells; the gradient is straight-through. Without a generator's
-        samples, as a surrogate has none, the critic's term soon saturates.
+        The critic's hinge loss max(0, 1 - D); of the small size also the negative evidence lower bound of the
+        autoencoder in nats a step (Kingma and Welling, ICLR 2014). Both are lower where the roll is easier to learn:
+        noise that descends this loss raises D(x + noise), the opposite of noise that looks generated. Values are those
+        of the binary cells; the gradient is straight-through.
+
+        In training mode the game with generated samples is added (`training.generated_game`; equation 4 of Meerza et
+        al. 2025), which depends on no roll: without samples a surrogate's critic would call everything real, and its
+        slope in the rolls would soon be 0.
 
         Returns:
             float [roll], the mean over each roll's windows.
@@ -114,11 +116,12 @@ class MuseGan(Attacker[Rolls]):
         assert isinstance(model, Gan)
         windows, owner = cut(batch, self.bars)
         cells = self._read(windows)
-        if model.encoder is None:
-            return by_roll(-model.critic(2 * cells - 1), owner, len(batch))
-        likelihood, divergence = model.bound(cells)
-        critic_loss = functional.relu(1 - model.critic(cells))
-        return by_roll((divergence - likelihood) / cells.shape[2] + critic_loss, owner, len(batch))
+        losses = functional.relu(1 - model.critic(model.seen(cells)))
+        if model.encoder is not None:
+            likelihood, divergence = model.bound(cells)
+            losses = losses + (divergence - likelihood) / cells.shape[2]
+        by_rolls = by_roll(losses, owner, len(batch))
+        return by_rolls + generated_game(model, len(cells)) if model.training else by_rolls
 
     def learn(
         self, train: Rolls, validation: Rolls, rng: Generator, *, augment: Augment | None = None, log: Log = silent_log

@@ -119,6 +119,10 @@ class Gan(nn.Module):
             is_on = torch.rand(chance.shape, generator=rng, device=rng.device).to(chance.device) < chance
         return (chance + (is_on.to(chance.dtype) - chance).detach()) * self.velocities(z)
 
+    def seen(self, windows: Tensor) -> Tensor:
+        """Return cells in 0..1 as the critic reads them: the published one in -1..1."""
+        return windows if self.encoder is not None else 2 * windows - 1
+
     def bound(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both terms of the evidence lower bound (Kingma and Welling, ICLR 2014, eq. 3), in nats.
 

@@ -23,7 +23,7 @@ from bench.training.learning import batches, cosine
 
 from .networks import Gan
 
-__all__ = ["BETAS", "Peak", "Read", "descend", "game", "warm_start"]
+__all__ = ["BETAS", "Peak", "Read", "descend", "game", "generated_game", "warm_start"]
 
 WARMUP = 100  # steps
 BETAS = (0.5, 0.9)
@@ -150,6 +150,29 @@ def game(
             _assign(generator, mean)
             peak.evaluate(first + step)
             _assign(generator, current)
+
+
+def generated_game(model: Gan, count: int) -> Tensor:
+    """Compute the part of the adversarial game that generated samples play, for whoever descends one loss for all.
+
+    The critic's hinge loss of the samples, max(0, 1 + D(G(z))), whose slope reaches the critic alone, and a term of
+    value 0 whose slope is that of -D(G(z)) in the generator alone: each player gets the slope of its own loss (Lim and
+    Ye, arXiv:1705.02894), as in `game`.
+
+    Args:
+        model: generator and critic; z is drawn from torch's global generator, as dropout is.
+        count: how many windows to generate.
+
+    Returns:
+        A scalar.
+    """
+    z = torch.randn(count, model.latent, device=model.marginal.device)
+    fake = model.seen(model.sample(z, None))
+    critic_loss = functional.relu(1 + model.critic(fake.detach())).mean()
+    fixed = {name: parameter.detach() for name, parameter in model.critic.named_parameters()}
+    generator_loss = -torch.func.functional_call(model.critic, fixed, (fake,)).mean()
+    total: Tensor = critic_loss + generator_loss - generator_loss.detach()
+    return total
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:

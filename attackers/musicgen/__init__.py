@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, silent_log
+from bench.api import Attacker, Augment, Clips, Log, Needs, ValidityCheck, check_range, silent_log
 from bench.seeds import name_orders
 from bench.training import checkpoints
 from bench.training.acceleration import Precision, recompute_layers
@@ -78,13 +78,9 @@ class MusicGen(Attacker[Clips]):
     paper = "Copet et al. 2023, arXiv:2306.05284"
 
     def __post_init__(self) -> None:
-        for name in ("rank", "steps", "batch", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
-        if self.seconds <= 0 or self.temperature <= 0:
-            raise ValueError(
-                f"seconds = {self.seconds}, temperature = {self.temperature}: expected more than 0, such as 10 and 1"
-            )
+        check_range(self, "rank", "steps", "batch", "evaluations", least=1)
+        check_range(self, "lr", "seconds", "temperature", above=0)
+        check_range(self, "generated", "top_k", "guidance", least=0)
 
     def resources(self) -> Needs:
         """Return what a stage needs.

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, silent_log
+from bench.api import Attacker, Augment, Log, Needs, Rolls, ValidityCheck, check_range, silent_log
 from bench.errors import DataError
 from bench.notes.rolls import notes_of
 from bench.training.acceleration import Precision
@@ -97,13 +97,13 @@ class SymphonyNet(Attacker[Rolls]):
         return replace(self.needs, memory_gb=8.0, accelerator_gb=16.0) if self.size == "base" else self.needs
 
     def __post_init__(self) -> None:
-        for name in ("context", "steps", "batch", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected 1 or more, nearest is 1")
+        check_range(self, "context", "steps", "batch", "evaluations", least=1)
+        check_range(self, "lr", above=0)
+        check_range(self, "merges", "generated", least=0)
+        check_range(self, "dropout", least=0, most=1)
+        check_range(self, "velocity_bins", least=2)
         if self.encoding == "octuple" and self.merges:
             raise ValueError(f"merges = {self.merges} with octuples, expected 0: each of their tokens is one note")
-        if self.velocity and self.velocity_bins < 2:
-            raise ValueError(f"velocity_bins = {self.velocity_bins}, expected 2 or more, such as 32")
 
     def model(self, like: Rolls, rng: Generator) -> nn.Module:
         """Build a network whose predictions are nearly uniform over the values of every field."""

@@ -135,7 +135,8 @@ def _sweep() -> Clips:
     time = torch.arange(32_000) / 16_000
     rate = torch.log(torch.tensor(70.0)) / 2
     phase = 2 * torch.pi * 100 * (torch.exp(rate * time) - 1) / rate
-    return Clips.of((0.5 * torch.sin(phase))[None, None], 16_000)
+    label = torch.zeros(1, dtype=torch.int64)  # for those that require one
+    return Clips.of((0.5 * torch.sin(phase))[None, None], 16_000, labels=label, classes=("sweep",))
 
 
 CHECKS = (

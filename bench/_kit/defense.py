@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from bench._kit import sets
 from bench._kit.case import (
     Case,
     Function,
+    Skipped,
     energy,
     global_generators_elsewhere,
     global_generators_unmoved,
@@ -25,6 +27,15 @@ from bench._kit.device import require_data_device
 from bench.api import Clips, Data, Defense, Knowledge
 from bench.errors import BenchError
 from bench.vocabulary import PerDomain
+
+
+def declares_its_scope(case: Case) -> None:
+    """`per` says what one perturbation is made for: tables rank clip, class and set apart."""
+    if not any("per" in vars(cls) for cls in type(case.plugin).__mro__ if cls is not Defense):
+        raise Skipped(
+            'per is not declared, so tables rank it apart from all defenses that declare it: write per = "clip", '
+            '"class" (it then gives the labels away) or "set"'
+        )
 
 
 def keeps_the_set(case: Case) -> None:
@@ -187,8 +198,12 @@ def changes_what_an_attacker_reads(case: Case) -> None:
 
 
 def matches_its_reference(case: Case) -> None:
-    """A matched control has the signal-to-noise ratio of its reference, clip by clip, within 0.5 dB."""
-    clean, protected = _pair(case)
+    """A matched control has the signal-to-noise ratio of its reference, clip by clip, within 0.5 dB; so has a defense
+    with the parameters that it declares as `unoptimised`.
+    """
+    clean = sets.example(case.domain)
+    control = replace(case.plugin, **case.plugin.unoptimised.get(case.domain, {}))
+    protected = _protected(replace(case, plugin=control), clean)
     decibels = [10 * torch.log10(energy(x.signal - clean.signal)) for x in (_reference(clean), protected)]
     difference = float((decibels[0] - decibels[1]).abs().max())
     assert difference <= 0.5, f"its noise differs by {difference:.2f} dB from the reference's, expected at most 0.5"
@@ -250,6 +265,7 @@ def works_on_the_device_of_its_data(case: Case) -> None:
 
 
 CHECKS = (
+    declares_its_scope,
     keeps_the_set,
     stays_in_range,
     leaves_the_padding_silent,
@@ -273,8 +289,11 @@ CHECKS = (
     works_on_the_device_of_its_data,
 )
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    declares_its_scope: lambda case: case.domain == "audio" and not case.plugin.control,
     stems_still_add_up: lambda case: case.domain == "audio",
     depends_on_its_own_clip_only: lambda case: not case.plugin.joint,
     stays_within_epsilon: lambda case: case.plugin.epsilon is not None,
-    matches_its_reference: lambda case: case.domain == "audio" and case.plugin.control.is_matched,
+    matches_its_reference: lambda case: (
+        case.domain == "audio" and (case.plugin.control.is_matched or case.domain in case.plugin.unoptimised)
+    ),
 }

@@ -23,8 +23,9 @@ Conventions
 * The device is the data's; a plugin moves nothing by itself.
 * A plugin imports `bench` and its own libraries, never another plugin: a defense is *handed* its surrogates.
 * Heavy libraries (transformers, muspy) are imported inside functions: loading a plugin must be quick.
-* A parameter that makes no sense is refused in `__post_init__` by a `ValueError`, data that cannot be used by a
-  `bench.errors.DataError`, each in one line.
+* A parameter that makes no sense is refused in `__post_init__` by a `ValueError` (`check_range` raises one with the
+  nearest good value; NaN and infinity are refused for you), data that cannot be used by a `bench.errors.DataError`,
+  each in one line.
 
 Helpers that a plugin may rely on
 ---------------------------------
@@ -47,11 +48,12 @@ from bench.api.contract import (
     Knowledge,
     Plugin,
 )
+from bench.api.limits import check_range
 from bench.api.log import Epoch, Log, silent_log
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import Control, DomainName, Needs, Per, ValidityCheck
 
 __all__ = [
     "Adaptation", "Attacker", "Augment", "Clips", "Control", "Data", "Dataset", "Defense", "DomainName", "Epoch",
-    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "concatenate", "silent_log",
+    "Knowledge", "Log", "Needs", "Per", "Plugin", "Rolls", "ValidityCheck", "check_range", "concatenate", "silent_log",
 ]  # fmt: skip

@@ -168,6 +168,11 @@ class Defense(Plugin, ABC, Generic[S]):
     deterministic: ClassVar[bool] = False
     """Whether it does not use the generator, so that every seed gives the same noise."""
 
+    unoptimised: ClassVar[Mapping[DomainName, Mapping[str, Any]]] = {}
+    """Domain -> the parameters with which its noise is not optimised but random within the same bounds, such as
+    {"audio": {"optimise": False}}: its matched control where a suite has `controls = ["random"]`, in other domains the
+    defense `noise`. With these parameters `protect` makes its noise as loud as that of `knowledge.reference`."""
+
     @abstractmethod
     def protect(self, data: S, knowledge: Knowledge, rng: Generator) -> S:
         """Protect a training set.

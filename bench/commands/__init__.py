@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.exits import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from bench.extras import explained
 from bench.files import Terminated, printable
-from bench.guard import exit_raises, exit_sentence
+from bench.guard import exit_raises, exit_sentence, own_process
 
 __all__ = ["app", "main"]
 
@@ -67,6 +67,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows "?", not a traceback
             stream.reconfigure(errors="replace")
+    if words is None:
+        own_process()
     try:
         with exit_raises():
             code = app(words, exit_on_error=False, print_error=False, result_action="return_value")

@@ -8,6 +8,7 @@ from bench import plugins, sources
 from bench.commands.options import Flag
 from bench.errors import PluginError
 from bench.exits import INCOMPLETE, OK
+from bench.guard import supervised
 from bench.vocabulary import Kind
 
 app = App(name="check", help_epilogue="Examples:\n  bench check noise\n  bench check my_defense.py --fast\n")
@@ -26,7 +27,7 @@ def check(name: str, *, kind: Kind | None = None, fast: Flag = False) -> int:
     fast
         Skip the checks that train a model.
     """
-    return OK if conformance(name, kind, fast=fast) else INCOMPLETE
+    return supervised(lambda: OK if conformance(name, kind, fast=fast) else INCOMPLETE)
 
 
 def conformance(name: str, kind: Kind | None, *, fast: bool) -> bool:

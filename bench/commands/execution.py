@@ -14,7 +14,7 @@ from bench.commands.display import say, watching
 from bench.commands.options import Execution
 from bench.errors import UsageError
 from bench.exits import INCOMPLETE, INTERRUPTED, OK
-from bench.files import check_folder, check_output, replacing
+from bench.files import check_folder, check_output, folder_of, replacing
 from bench.results.suite import Suite
 from bench.session import run_folder
 from bench.trials.expand import expand
@@ -126,7 +126,7 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
     from bench.report import markdown, terminal
     from bench.results.board import Board
 
-    board = Board(suite, tuple(new_records))
+    board = Board(suite, tuple(new_records), score=suite.score)
     if page is not None:  # before anything that may fail to be shown
         with replacing(page) as draft:
             draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")
@@ -137,16 +137,18 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
     cell = next((view.shown.cell.id for view in board.views if view.shown and not view.control), "")
     print(f"\nall of a cell:  bench show {cell} --records {shlex.quote(str(folder))}" if cell else "")
     print(f"records: {folder}  ({len(new_records)} trials, {time.monotonic() - start:.1f} s)")
-    return INCOMPLETE if failures or any(record.status != "ok" for record in new_records) else OK
+    decides = suite.preset != "smoke" or not board.worths  # a curve of a smoke run is too short to be valid
+    return INCOMPLETE if (failures and decides) or any(record.status != "ok" for record in new_records) else OK
 
 
-def gate_records(suite: Suite, execution: Execution, records: Path | None = None) -> list[Record]:
+def gate_records(suite: Suite, file: Path, execution: Execution, records: Path | None = None) -> list[Record]:
     """Run a suite for the gate, or read the records of a folder instead.
 
     Records of cells that the suite no longer has are removed from the gate's own folder.
 
     Args:
         suite: The suite.
+        file: Its file. Of two suites of one name the second has a folder of another name.
         execution: Where and how its stages run.
         records: A folder of records; None to run the suite.
 
@@ -158,7 +160,7 @@ def gate_records(suite: Suite, execution: Execution, records: Path | None = None
 
         return list(sources.read(sources.find(records)).values())
     work = prepared(suite, execution.store)
-    folder = work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name))
+    folder = folder_of(file, work.store.root / "records" / ("gate-" + re.sub(r"[^\w.-]", "-", suite.name)))
     for name in {path.stem for path in folder.glob("*.json")} - {cell.trial.name for cell in work.plan.cells}:
         (folder / f"{name}.json").unlink()
     return run_work(work, folder, execution)

@@ -10,10 +10,11 @@ from cyclopts import App
 
 from bench.errors import DataError
 from bench.exits import OK
-from bench.files import check_folder
+from bench.files import check_folder, folder_of
 
 if TYPE_CHECKING:
     from bench.results.record import Record
+    from bench.results.sources import Source
 
 __all__ = ["app", "export", "resolve"]
 
@@ -50,6 +51,13 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
     if to == "tensorboard" or mlflow.is_folder(out):
         check_folder(Path(out).expanduser())
     name, records = resolve(suite)
+    if to == "tensorboard":
+        from bench.report.exporters import tensorboard
+
+        tensorboard.check(out)  # runs of a suite elsewhere that is called the same are kept:
+        source = _source(suite)
+        source = _source(str(source.path.parent)) if source.path.suffix == ".json" else source
+        name = folder_of(source.suite or source.path, Path(out).expanduser() / name).name
     runs = [facts.of(record, name) for record in records]
     if to == "mlflow":
         logged_count, same_count = mlflow.export(runs, out)
@@ -59,8 +67,6 @@ def export(suite: str, *, to: Tracker, out: str) -> int:
             viewer = f"MLFLOW_ALLOW_FILE_STORE=true {viewer}"
         print(f"look at them: {out if out.startswith('http') else viewer}")
     else:
-        from bench.report.exporters import tensorboard
-
         new_count, replaced_count = tensorboard.export(runs, out)
         print(f"{name}: {new_count} runs written, {replaced_count} replaced")
         print(f"look at them: tensorboard --logdir {shlex.quote(str(Path(out) / name))}")
@@ -74,11 +80,17 @@ def resolve(suite: str) -> tuple[str, list[Record]]:
         UsageError: It is no suite, folder, archive or record.
         DataError: It has no records.
     """
-    from bench.results import sources
     from bench.results.board import board
 
-    source = sources.find(Path(suite).expanduser() if suite.startswith("~") else suite)
+    source = _source(suite)
     folders = source.path.glob("*/") if source.path.is_dir() and not source.files() and not source.suite else ()
     if names := sorted(path.name for path in folders):
         raise DataError(f"{source.path} holds no records: name one of its folders: {', '.join(names)}")
     return source.name, list(board(source).records)
+
+
+def _source(word: str) -> Source:
+    """Where the records that a word means are."""
+    from bench.results import sources
+
+    return sources.find(Path(word).expanduser() if word.startswith("~") else word)

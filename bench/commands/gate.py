@@ -93,7 +93,7 @@ def gate(
         check_output(path, force=True)
     current = baselines.read_accepted(path, definition, suite) if accept is None or path.exists() else None
     try:
-        new_records = gate_records(definition, execution, records)
+        new_records = gate_records(definition, file, execution, records)
     except Stopped:
         return stopped()
     due = [(trial.cell, trial.seed) for trial in expanded(definition)]

@@ -6,6 +6,7 @@ The source, the output path, the format and the defense are checked before the w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +18,13 @@ from bench.commands.options import Device, Flag, Sets
 from bench.commands.settings import NONE, parse_settings
 from bench.errors import UsageError
 from bench.exits import OK
+from bench.guard import supervised
 from bench.suffixes import MIDI_SUFFIXES, SOUND_SUFFIXES
 from bench.trials.facts import check_parameters, facts
 from bench.vocabulary import DomainName, Kind, Preset
 
 if TYPE_CHECKING:
-    from bench.api import Knowledge
+    from bench.api import Epoch, Knowledge
 
 USUAL: dict[DomainName, str] = {"audio": "musicgen", "midi": "symphonynet"}  # the surrogate where none is named
 
@@ -80,20 +82,24 @@ def protect(
     check_source(source)
     check_output(out, sources=[source], suffixes=MIDI_SUFFIXES if midi else SOUND_SUFFIXES, force=force)
     domain: DomainName = "midi" if midi else "audio"
-    plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
-    from bench.devices import first
-    from bench.trials.stages import generator
 
-    rng = generator("protect", seed, first(device))
-    if midi:
-        from bench.commands.protect_midi import protect_score
+    def write() -> int:
+        plugin, knowledge = build_plugins(domain, defense, attacker or USUAL[domain], preset, set_ or [])
+        from bench.devices import first
+        from bench.trials.stages import generator
 
-        protect_score(source, out, plugin, knowledge, rng, force=force)
-    else:
-        from bench.commands.protect_sound import protect_sound
+        rng = generator("protect", seed, first(device))
+        if midi:
+            from bench.commands.protect_midi import protect_score
 
-        protect_sound(source, out, plugin, knowledge, rng, force=force)
-    return OK
+            protect_score(source, out, plugin, knowledge, rng, force=force)
+        else:
+            from bench.commands.protect_sound import protect_sound
+
+            protect_sound(source, out, plugin, knowledge, rng, force=force)
+        return OK
+
+    return supervised(write)
 
 
 def build_plugins(
@@ -131,4 +137,14 @@ def build_plugins(
     from bench.api import Knowledge
 
     built_plugins = [plugins.build(kind, name, parameters, preset) for kind, name, parameters in choices]
-    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:])) if built_plugins[1:] else Knowledge()
+    if not built_plugins[1:]:
+        return built_plugins[0], Knowledge()
+
+    def log(epoch: Epoch) -> None:
+        if epoch.more.get("optimised") == 0:
+            print(
+                f"note: {attacker} does not read what {defense} could optimise here: its noise is random in its bounds",
+                file=sys.stderr,
+            )
+
+    return built_plugins[0], Knowledge("white-box", tuple(built_plugins[1:]), log=log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ app = App(
         "Examples:\n"
         "  bench rescore --list\n"
         "  bench rescore speech\n"
-        "  bench rescore leaderboards/records/speech.jsonl.xz --score-version 1 --results speech-1.json\n"
+        "  bench rescore leaderboards/records/speech.jsonl.xz --score 1 --results speech-1.json\n"
     ),
 )
 
@@ -25,7 +26,7 @@ app = App(
 def rescore(
     records: str | None = None,
     *,
-    score_version: int | None = None,
+    score: int | None = None,
     results: Path | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
 ) -> int:
@@ -35,14 +36,14 @@ def rescore(
     ----------
     records
         A suite by name or TOML file, a folder of records, or an archive.
-    score_version
+    score
         Version of the score; default: the newest.
     results
         JSON file to write a summary to: scores, arms and audibility of every cell.
     list_
         List the versions of the score and stop.
     """
-    from bench.report import terminal
+    from bench.report import markdown, terminal
     from bench.results import packing, sources, summary
     from bench.results.board import board
     from bench.results.score import SCORE_VERSION, SCORE_VERSIONS
@@ -51,17 +52,21 @@ def rescore(
         for version, description in SCORE_VERSIONS.items():
             print(f"{version}  {description}{'  (newest)' if version == SCORE_VERSION else ''}")
         return OK
-    version = SCORE_VERSION if score_version is None else score_version
+    version = SCORE_VERSION if score is None else score
     if version not in SCORE_VERSIONS:
         versions = ", ".join(map(str, SCORE_VERSIONS))
-        raise UsageError(f"--score-version {version}: unknown version of the score, expected one of {versions}")
+        raise UsageError(f"--score {version}: unknown version of the score, expected one of {versions}")
     if records is None:
         raise UsageError("name a suite, a folder of records or an archive; --list lists the versions of the score")
     source = sources.find(records)
-    results_board = board(source)
-    print(f"{results_board.name}, score version {version}\n")
+    results_board = replace(board(source), score=version)
+    if score == 2 and not results_board.worths:
+        raise UsageError(
+            f"{results_board.name} has no clean curve, which score 2 needs: --score 1 gives learning denied"
+        )
+    print(f"{results_board.name}, {markdown.score_line(results_board).lower()}\n")
     print(terminal.tables(results_board))
     if results is not None:
-        summary.write(results, summary.summarise(source.name, results_board.records, packing.origin(source)))
+        summary.write(results, summary.summarise(source.name, results_board.records, packing.origin(source), version))
         print(f"\nsummary: {results}")
     return OK

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.results.suite import Suite
 
 CLEAN = "clean"  # the control that every run has
-CONTROL = "noise"  # the matched control, unless others are named
+CONTROL = "random"  # the matched control, unless others are named
 
 app = App(
     name="run",
@@ -50,7 +50,8 @@ class Selection:
     share: Many = None
     """Share of the training set that is protected, 0 to 1, or one class by name; default: 1. Repeatable."""
     control: Many = None
-    """Control that is made as audible as each defense; default: noise. "none" for no control. Repeatable."""
+    """Control that is made as audible as each defense; default: random, its own noise not optimised, or else noise.
+    "none" for no control. Repeatable."""
     preset: Preset = "small"
     """Size of the data set and effort of defense and attacker: smoke (a quick test, decides nothing), small or full."""
     published: int | None = None
@@ -95,7 +96,7 @@ def suite_of(selection: Selection) -> Suite:
     Raises:
         UsageError: There is no attacker, fewer than one seed, or an unknown name or parameter.
     """
-    from bench.results.suite import suite
+    from bench.results.suite import listed_control, suite
     from bench.session import default_datasets, request, threat
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
@@ -116,7 +117,7 @@ def suite_of(selection: Selection) -> Suite:
     )
     names_by_kind = {
         "dataset": [*(datasets or default_datasets(attackers)), *filter(None, [selection.replacement])],
-        "defense": [*definition["defenses"], *definition["controls"]],
+        "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": attackers,
         "adaptation": [*adaptations, *expects],
     }

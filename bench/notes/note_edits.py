@@ -16,6 +16,7 @@ from torch.nn import functional
 from bench.api import Rolls
 from bench.notes.restrikes import dominant, threshold_velocity
 from bench.notes.rolls import DRUMS, Notes, grid
+from bench.sound.masking import hz_to_bark
 
 __all__ = ["Maskers", "cells_of", "dealt", "lengthened", "maskers", "medians", "ranks", "to_rolls"]
 
@@ -181,7 +182,9 @@ class Maskers:
         return self.open[index] & (self.pitch[index] == notes.pitch - lowest), self.low[index], self.high[index]
 
 
-def maskers(rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: float = 0.0) -> Maskers:
+def maskers(
+    rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: float = 0.0, bark_db: float = 0.0
+) -> Maskers:
     """Compute HarmonyCloak's bounds of velocity noise in windows, from H(f) to M.
 
     M is the velocity of the loudest note of the dominant pitch in the window. The pitch of drums is not a frequency, so
@@ -192,6 +195,8 @@ def maskers(rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: floa
         size: Steps of a window.
         level_127_db: dB SPL at the listener of a note of velocity 127.
         offset_db: How far M is lowered, by the velocity law of DLS (40 log10 v dB).
+        bark_db: How much further for each Bark of the note's frequency; 14.5 and 1 are the masking of a tone by a tone.
+            Drums, whose pitch is no frequency, count as 0 Bark.
 
     Returns:
         The bounds.
@@ -204,7 +209,8 @@ def maskers(rolls: Rolls, size: int, level_127_db: float = 80.0, offset_db: floa
     audible = threshold_velocity(torch.arange(128, device=pitch.device), level_127_db).to(velocity.dtype) / 127
     drums = torch.tensor([program == DRUMS for program in rolls.programs], device=pitch.device)
     low = torch.where(drums[:, None], 1 / 127, audible[pitch.clamp(min=0) + rolls.lowest])
-    return Maskers(pitch, low, loudest * 10 ** (-offset_db / 40), size)
+    bark = hz_to_bark(440.0 * 2 ** ((pitch.clamp(min=0) + rolls.lowest - 69) / 12)).where(~drums[:, None], 0.0)
+    return Maskers(pitch, low, loudest * 10 ** (-(offset_db + bark_db * bark) / 40), size)
 
 
 def _first(group: Tensor) -> Tensor:

@@ -87,14 +87,7 @@ def render(
         raise UsageError(f"channels = {channels}, expected 1 (mono) or 2 (stereo)")
     if not 0 < peak < 1:
         raise UsageError(f"peak = {peak}, expected a number between 0 and 1, such as 0.9")
-    table = [list(row) for row in programs] if programs is not None else [list(rolls.programs)] * len(rolls)
-    tracks = len(rolls.programs)
-    if len(table) != len(rolls) or any(len(row) != tracks for row in table):
-        raise UsageError(
-            f"programs has {len(table)} rows of {sorted({len(row) for row in table})} tracks, "
-            f"expected {len(rolls)} of {tracks}"
-        )
-
+    table = _programs(rolls, programs)
     rolls = rolls.to("cpu")
     step = 60.0 / rolls.tempo.double() / rolls.steps_per_beat  # seconds
     ends = ((rolls.lengths * step + release) * rate).round().long()
@@ -104,17 +97,13 @@ def render(
     lengths = ends.clamp(max=samples)
     synth = _synthesizer(rate * OVERSAMPLING, font)
     audio = torch.zeros(len(rolls), channels, samples)
-    stems = torch.zeros(len(rolls), tracks, channels, samples) if keep_stems else None
+    stems = torch.zeros(len(rolls), len(rolls.programs), channels, samples) if keep_stems else None
     notes = notes_of(rolls)
     for roll in range(len(rolls)):
-        roll_notes = notes[notes.roll == roll]
-        played = [
-            _play(
-                synth, roll_notes[roll_notes.track == track], program, float(step[roll]) * rate * OVERSAMPLING, samples
-            )
-            for track, program in enumerate(table[roll])
-        ]
-        parts = _faded_out(_decimated(torch.stack(played), channels), int(lengths[roll]), rate)
+        played = _played(
+            synth, notes[notes.roll == roll], table[roll], float(step[roll]) * rate * OVERSAMPLING, samples
+        )
+        parts = _faded_out(_decimated(played, channels), int(lengths[roll]), rate)
         loudest = float(parts.sum(0).abs().max())
         parts *= peak / loudest if loudest > 0 else 1.0
         audio[roll] = parts.sum(0)
@@ -134,6 +123,19 @@ def render(
     )
 
 
+def _programs(rolls: Rolls, given: Sequence[Sequence[int]] | None) -> Sequence[Sequence[int]]:
+    """Return the program of every track of every roll: those given, or the rolls' own."""
+    if given is None:
+        return [rolls.programs] * len(rolls)
+    tracks = len(rolls.programs)
+    if len(given) != len(rolls) or any(len(row) != tracks for row in given):
+        raise UsageError(
+            f"programs has {len(given)} rows of {sorted({len(row) for row in given})} tracks, "
+            f"expected {len(rolls)} of {tracks}"
+        )
+    return given
+
+
 def _synthesizer(rate: int, font: str | Path | None) -> Any:
     try:
         import tinysoundfont
@@ -148,6 +150,14 @@ def _synthesizer(rate: int, font: str | Path | None) -> Any:
     except RuntimeError as error:
         raise DataError(f"{printable(path)}: not a soundfont (.sf2) that can be read") from error
     return synth
+
+
+def _played(synth: Any, notes: Notes, programs: Sequence[int], step: float, samples: int) -> Tensor:
+    """Render the tracks of one roll one by one, float32 [track, 2, sample] at the synthesizer's rate; see `_play`."""
+    tracks = [
+        _play(synth, notes[notes.track == track], program, step, samples) for track, program in enumerate(programs)
+    ]
+    return torch.stack(tracks)
 
 
 def _play(synth: Any, notes: Notes, program: int, step: float, samples: int) -> Tensor:

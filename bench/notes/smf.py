@@ -36,6 +36,7 @@ META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
 END_OF_TRACK = 0x2F  # meta type
 _CHUNK = 8  # bytes of a chunk's tag and length
 _LONGEST_DELTA = 1 << 28  # what a variable-length quantity of four bytes holds
+_CUT = "it ends too early"
 _DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}  # by system status
 _DATA_BYTES |= {status: 1 if status & 0xE0 == 0xC0 else 2 for status in range(0x80, 0xF0)}
 
@@ -287,7 +288,7 @@ def _track(data: bytes, position: int, stop: int, number: int) -> Track:
             return Track(header, remaining[: shorter[-1].end], tuple(shorter))
         if not ends:
             offset = shorter[-1].end if shorter else 0
-            reason = remaining_damage or "it ends too early"
+            reason = remaining_damage or _CUT
             raise _DamageError(f"event {len(shorter)} of track {number}, at byte {first + offset}: {reason}")
     if damage is not None:  # the bytes after the end-of-track event are not events
         events = events[: ends[0] + 1]
@@ -304,43 +305,38 @@ def _events(data: bytes, *, first_end: bool = False) -> tuple[list[Event], list[
     events: list[Event] = []
     ends: list[int] = []
     position = tick = running = 0
-    try:
-        while position < len(data):
-            start = position
-            delta, position = _quantity(data, position)
-            if delta >= _LONGEST_DELTA:
-                return events, ends, f"a delta time of {delta} ticks, expected less than {_LONGEST_DELTA}"
-            tick += delta
-            body, status = position, data[position]
-            if status >= 0x80:
-                position += 1
-                if status < SYSTEM:
-                    running = status
-            elif running:
+    while position < len(data):
+        start = position
+        try:
+            delta, body = _quantity(data, position)
+            status = data[body]
+            first = body + (status >= 0x80)
+            if status < 0x80:
                 status = running
-            else:
-                return events, ends, f"data byte {status:#04x} without a status byte before it"
-            first = position
             if status in _DATA_BYTES:
-                position += _DATA_BYTES[status]
+                position = first + _DATA_BYTES[status]
             elif status in (SYSEX, ESCAPE, META):
-                length, position = _quantity(data, position + (status == META))
+                length, position = _quantity(data, first + (status == META))
                 position += length
-            else:
-                return events, ends, f"status byte {status:#04x} is not defined by MIDI"
-            if position > len(data):
+        except IndexError:  # the bytes end within an event
+            return events, ends, _CUT
+        if delta >= _LONGEST_DELTA:
+            return events, ends, f"a delta time of {delta} ticks, expected less than {_LONGEST_DELTA}"
+        if not status:
+            return events, ends, f"data byte {data[body]:#04x} without a status byte before it"
+        if position == start:
+            return events, ends, f"status byte {status:#04x} is not defined by MIDI"
+        if position > len(data):
+            return events, ends, _CUT
+        if status < SYSTEM:
+            running = status
+        tick += delta
+        events.append(Event(tick, status, start, body, first, position))
+        if status == META and data[first] == END_OF_TRACK:
+            ends.append(len(events) - 1)
+            if first_end:
                 break
-            events.append(Event(tick, status, start, body, first, position))
-            if status == META and data[first] == END_OF_TRACK:
-                ends.append(len(events) - 1)
-                if first_end:
-                    return events, ends, None
-    except IndexError:
-        pass
-    else:
-        if position == len(data):
-            return events, ends, None
-    return events, ends, "it ends too early"
+    return events, ends, None
 
 
 def _quantity(data: bytes, position: int) -> tuple[int, int]:

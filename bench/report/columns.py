@@ -11,7 +11,9 @@ from bench.results.measures import AUDIBILITY, CEILINGS, LEAST_CORRELATION
 from bench.results.table import CheckSummary
 from bench.results.views import CellView, RowView
 
-__all__ = ["Table", "checks_table", "main_table", "response_table", "responses"]
+__all__ = ["DENIED", "Table", "audibility_columns", "checks_table", "main_table", "response_table", "responses"]
+
+DENIED = "denied, score 1"  # the heading of version 1's score
 
 Table = tuple[list[str], list[list[str]]]  # headings; text[line][column]
 
@@ -23,20 +25,14 @@ def main_table(rows: Sequence[RowView]) -> Table:
         rows: The rows, in the order of the table.
     """
     cells = [cell.score for row in rows for cell in row.cells]
-    measures = [
-        each
-        for each in AUDIBILITY
-        if _tells(each.name, [row.row.audibility[each.name] for row in rows if each.name in row.row.audibility])
-    ]
-    distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
     several_datasets = len({row.row.dataset for row in rows}) > 1
     has_scopes = any(row.row.scope for row in rows)
     has_remainder = any(Arm.REMAINDER in cell.means for cell in cells)
     has_input_change = any(not math.isnan(cell.input_change) for cell in cells)
     has_missing = any(cell.missing for cell in cells)
-    has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
+    further, further_by_row = audibility_columns(rows)
     scores = [
-        "learning denied",
+        DENIED,
         "95 % interval",
         "best response",
         "quality, clean",
@@ -48,10 +44,9 @@ def main_table(rows: Sequence[RowView]) -> Table:
     )
     scores += ["missing items"] if has_missing else []
     headings = (["data set"] if several_datasets else []) + ["rank", "defense"] + (["scope"] if has_scopes else [])
-    headings += ["knowledge", *scores, *(each.heading for each in measures), *distances]
-    headings += ["protection CPU s"] if has_costs else []
+    headings += ["knowledge", *scores, *further]
     body = []
-    for row in rows:
+    for row, texts in zip(rows, further_by_row, strict=True):
         line = ([row.row.dataset] if several_datasets else []) + [row.rank, row.row.defense]
         line += ([row.row.scope or DASH] if has_scopes else []) + [row.row.knowledge]
         if row.shown is None:
@@ -64,10 +59,30 @@ def main_table(rows: Sequence[RowView]) -> Table:
             line += [number(best.input_change, ".1%")] if has_input_change else []
             line.append(str(len(best.per_seed)))
             line += [str(best.missing)] if has_missing else []
-        line += [number(row.row.audibility.get(each.name, math.nan), each.form) for each in measures]
-        line += [number(row.row.distance.get(name, math.nan), ".2f") for name in distances]
-        line += [number(row.row.seconds, ".1f")] if has_costs else []
-        body.append(line)
+        body.append(line + texts)
+    return headings, body
+
+
+def audibility_columns(rows: Sequence[RowView]) -> Table:
+    """Return the columns on audibility, distance and the cost of protection; those that say nothing are left out.
+
+    Args:
+        rows: The rows, in the order of the table.
+    """
+    measures = [
+        each
+        for each in AUDIBILITY
+        if _tells(each.name, [row.row.audibility[each.name] for row in rows if each.name in row.row.audibility])
+    ]
+    distances = sorted({name for row in rows for name in row.row.distance if name.startswith("kad[")})
+    has_costs = any(not math.isnan(row.row.seconds) and not row.row.control for row in rows)
+    headings = [*(each.heading for each in measures), *distances, *(["protection CPU s"] if has_costs else [])]
+    body = [
+        [number(row.row.audibility.get(each.name, math.nan), each.form) for each in measures]
+        + [number(row.row.distance.get(name, math.nan), ".2f") for name in distances]
+        + ([number(row.row.seconds, ".1f")] if has_costs else [])
+        for row in rows
+    ]
     return headings, body
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.report.worth import sentence
 from bench.results import table
 from bench.results.arms import ARMS
 from bench.results.cells import cell_of
@@ -15,6 +16,7 @@ from bench.results.measures import AUDIBILITY
 from bench.results.record import CheckRecord, Record
 from bench.results.roles import parts_of
 from bench.results.sources import Source
+from bench.results.worths import row_worths
 
 __all__ = ["inspected"]
 
@@ -36,7 +38,9 @@ def inspected(source: Source, records: Sequence[Record], locate: Locate) -> str:
     head = [
         f"cell {cell.id}  {cell}",
         f"records: {source.path} ({cell.name}--s*)",
-        f"learning denied {number(score.denied.mean, '+.3f')} ({bounds(score.denied)}), metric: {score.metric or DASH}",
+        f"learning denied {number(score.denied.mean, '+.3f')} ({bounds(score.denied)}), score 1, "
+        f"metric: {score.metric or DASH}",
+        *(f"{sentence(worth)}, score 2, to an attacker with this response alone" for worth in row_worths(records)),
     ]
     if score.void:
         head.append(f"void: {', '.join(score.void)}")

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from bench.report import losses, music
-from bench.report.columns import Table, checks_table, main_table, response_table, responses
-from bench.report.worth import MEANING, worth_table
+from bench.report.columns import DENIED, Table, checks_table, main_table, response_table, responses
+from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
@@ -22,7 +22,7 @@ from bench.results.statistics import mean
 from bench.results.suite import Suite
 from bench.results.views import RowView
 
-__all__ = ["epochs_table", "limits", "page", "summary"]
+__all__ = ["epochs_table", "limits", "page", "score_line", "summary"]
 
 
 def page(board: Board, command: str) -> str:
@@ -35,22 +35,30 @@ def page(board: Board, command: str) -> str:
     Returns:
         Markdown.
     """
-    suite, records, views = board.suite, board.records, board.views
+    suite, records, views, plain = board.suite, board.records, board.views, board.denied_views
     parts = [f"# {suite.name}", suite.about]
-    parts.append(f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s.{limits(suite)}")
-    worths = worth_table(board.worths)
+    parts.append(
+        f"Made by `{command}`: {len(records)} trials, {board.cpu_seconds:.0f} CPU s. {score_line(board)}{limits(suite)}"
+    )
+    worths = worth_table(board.worths, views)
     if worths[1]:
-        parts += ["## What the protected items are worth in clean ones", MEANING, _table(worths)]
-    parts += ["## Learning denied, at the best response", _table(main_table(views)), *board.remarks()]
+        parts += [f"## {TITLE}", MEANING, _table(worths)]
+        parts.append("\n".join(f"* {markdown_text(worth_title(row))}: {sentence(row)}." for row in board.worths))
+        alone = response_worths(views)
+        if alone[1]:
+            parts += ["## Worth to an attacker with one response alone", _table(alone)]
+    if plain:
+        parts += ["## Learning denied, at the best response", *([NO_CURVE] if board.score > 1 else [])]
+        parts += [_table(main_table(plain)), *board.remarks()]
     front = [
         f"{markdown_text(view.row.defense)} ({_denied(view)}, {view.audibility})" for view in views if view.on_front
     ]
     if front:
         text = "On the Pareto front, where no row of its ranking group denies more and is less audible"
         parts.append(f"{text}: {', '.join(front)}.")
-    if len(responses(views)) > 1:
-        parts += ["## Under every response", "What a response costs the attacker stands under clean."]
-        parts.append(_table(response_table(views)))
+    if len(responses(plain)) > 1:
+        parts += ["## Under every response", "Denied, score 1. What a response costs the attacker stands under clean."]
+        parts.append(_table(response_table(plain)))
     loss_table = losses.losses_table(records)
     if loss_table[1]:
         parts += ["## Losses", losses.MEANING, _table(loss_table)]
@@ -81,23 +89,22 @@ def summary(boards: Sequence[Board]) -> str:
     Returns:
         Markdown, with links to the suites' pages beside it.
     """
-    lines = []
+    by_worth, lines = [], []
     for board, view, standing in standings(boards):
         assert view.shown is not None
-        denied = view.shown.score.denied
-        line = [view.row.defense, number(denied.mean, "+.3f"), bounds(denied), view.shown.response, view.audibility]
         link = Markup(f"[{board.name}]({board.name}.md)")
-        lines.append([*line, view.row.dataset, link, "" if standing == "ranked" else standing])
-    headings = [
-        "defense",
-        "learning denied",
-        "95 % interval",
-        "best response",
-        "audibility",
-        "data set",
-        "suite",
-        "status",
-    ]
+        end = [view.shown.response, view.audibility, view.row.dataset, link, "" if standing == "ranked" else standing]
+        if view.worth:
+            worth = view.worth.worth
+            quality = f"{number(worth.protected, '.3f')} of {number(worth.clean, '.3f')}"
+            interval = f"{number(worth.items.low, ',.0f')} … {number(worth.items.high, ',.0f')}"
+            numbers = [number(worth.share, ".0%"), number(worth.items.mean, ",.0f"), interval, f"{worth.published:,}"]
+            by_worth.append([view.row.defense, *numbers, number(worth.denied.mean, "+.3f"), quality, *end])
+        else:
+            denied = view.shown.score.denied
+            lines.append([view.row.defense, number(denied.mean, "+.3f"), bounds(denied), *end])
+    ends = ["response", "audibility", "data set", "suite", "status"]
+    heads = ["defense", "worth / n", "worth (clean items)", "95 % interval", "n", "learning denied", "quality", *ends]
     suites = [
         [
             Markup(f"[{board.name}]({board.name}.md)"),
@@ -107,9 +114,19 @@ def summary(boards: Sequence[Board]) -> str:
         ]
         for board in boards
     ]
-    parts = ["# Every defense, at the lowest score of its suite", _SUMMARY, _table((headings, lines)), "## Suites"]
-    parts.append(_table((["suite", "trials", "CPU s", "made by"], suites)))
+    parts = ["# Every defense, by suite"]
+    if by_worth:
+        parts += [f"## Score 2: {TITLE[0].lower()}{TITLE[1:]}", MEANING, _table((heads, by_worth))]
+    if lines:
+        heads = ["defense", DENIED, "95 % interval", *ends]
+        parts += ["## Score 1: learning denied, of suites without a clean curve", _SUMMARY, _table((heads, lines))]
+    parts += ["## Suites", _table((["suite", "trials", "CPU s", "made by"], suites))]
     return "\n\n".join(parts) + "\n"
+
+
+def score_line(board: Board) -> str:
+    """Say which version of the score ranks the rows."""
+    return "Score version 2." if board.worths else "Score version 1."
 
 
 def epochs_table(records: Sequence[Record], suite: Suite) -> tuple[list[str], list[list[str]]]:
@@ -171,8 +188,8 @@ def _last(values: Sequence[float]) -> float:
 
 
 def _denied(view: RowView) -> str:
-    """Return a row's score as text."""
-    return number(view.shown.score.denied.mean, "+.3f") if view.shown else DASH
+    """Return learning denied by the score that ranks the row, as text."""
+    return number(view.denied.mean, "+.3f") if view.denied else DASH
 
 
 def _validation(epoch: Mapping[str, Number]) -> float:

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.errors import DataError, UsageError
-from bench.files import check_folder
+from bench.files import check_folder, draft_folder
 from bench.report import markdown, tables, views
 from bench.results.arms import PROTECTED_SET
 from bench.results.board import Board
@@ -199,21 +198,16 @@ def _folder(out: Path) -> Iterator[Path]:
     """Yield a new folder that replaces `out` once the block has ended."""
     out = out.expanduser().resolve()
     check_site(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
-    try:
-        draft.chmod(0o755)
+    with ExitStack() as stack:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            aside = stack.enter_context(draft_folder(out.parent))
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+        draft = aside / "new"
+        draft.mkdir()
         yield draft
         (draft / MARK).write_text(f"cloakbench {__version__}\n", encoding="utf-8")
         if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-            out.rename(old / "was")
-            draft.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            out.rename(aside / "old")
+        draft.rename(out)

@@ -1,6 +1,7 @@
 """Boards as files for other programs: CSV, JSON and one SQLite database.
 
-Five tables, the same in every format and keyed alike:
+Five tables, the same in every format and keyed alike. In `rows`, `cells` and `trials`, `denied` with its interval is
+learning denied, score 1; `score_version` of a row is the version that ranks it, of 2 in `worths`:
 
     suites   one row a suite
     rows     one row a defense on a data set, as ranked
@@ -114,6 +115,7 @@ def _suite(board: Board) -> Line:
         "suite": board.name,
         "about": board.suite.about.strip(),
         "preset": board.suite.preset,
+        "score_version": 2 if board.worths else 1,
         "trials": len(board.records),
         "failed": len(board.failed),
         "cpu_seconds": round(board.cpu_seconds, 1),
@@ -137,11 +139,12 @@ def _row(board: Board, view: RowView) -> Line:
         "control": row.control,
         "scope": row.scope,
         "share": row.share,
+        "score_version": view.score,
         "rank_best": low,
         "rank_worst": high,
         "inside_budget": row.inside,
         "on_front": view.on_front,
-        "void": bool(best and best.void),
+        "void": view.status == "void",
         "best_response": best.response if best else None,
         **_interval(best),
         "protect_cpu_seconds": row.seconds,
@@ -207,6 +210,7 @@ def _worth(board: Board, row: RowWorth) -> Line:
         "attackers": ", ".join(row.attackers),
         "scope": row.scope,
         "control": row.control,
+        "score_version": 2,
         "rank_best": row.rank[0] if row.rank else None,
         "rank_worst": row.rank[1] if row.rank else None,
         "response": row.response,
@@ -215,6 +219,7 @@ def _worth(board: Board, row: RowWorth) -> Line:
         "worth_low": worth.items.low,
         "worth_high": worth.items.high,
         "published": worth.published,
+        "worth_share": worth.share,
         "granted": row.curve.granted,
         "denied": worth.denied.mean,
         "denied_low": worth.denied.low,

@@ -8,16 +8,16 @@ from typing import Any
 
 from bench.report import charts, columns, losses, markdown, music, plots
 from bench.report.items import MediaItem
-from bench.report.worth import MEANING, sentence, worth_table, worth_title
+from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import TRAINED, Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, bounds, number
 from bench.results.measures import AUDIBILITY, CEILINGS, measure
 from bench.results.record import PartRecord, Record
 from bench.results.roles import parts_of
-from bench.results.statistics import mean
-from bench.results.table import CellScore
+from bench.results.statistics import Interval, mean
 from bench.results.views import CellView, RowView
+from bench.results.worths import RowWorth, row_worths
 from bench.vocabulary import Control
 
 __all__ = ["cell_page", "index", "markdown_html", "suite_page"]
@@ -46,7 +46,9 @@ def index(boards: Sequence[Board]) -> dict[str, Any]:
     ]
     return {
         "cards": [_card(board) for board in boards],
-        "lines": lines,
+        "worth_title": TITLE,
+        "worth_lines": [line for line in lines if line["worth"]],
+        "lines": [line for line in lines if not line["worth"]],
         "trials": sum(len(board.records) for board in boards),
         "hours": sum(board.cpu_seconds for board in boards) / 3600,
         "datasets": sorted({line["dataset"] for line in lines}),
@@ -63,31 +65,30 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
     Returns:
         The values of its template.
     """
-    views = board.views
-    headings, body = columns.main_table(views)
-    names = columns.responses(views)
+    views, plain = board.views, board.denied_views
+    headings, body = columns.main_table(plain)
+    names = columns.responses(plain)
     worths = board.worths
     return {
         "board": board,
-        "worth_table": worth_table(worths),
+        "score_line": markdown.score_line(board),
+        "no_curve": NO_CURVE if board.score > 1 else "",
+        "denied_heading": columns.DENIED,
+        "worth_title": TITLE,
+        "worth_table": worth_table(worths, views),
+        "worth_alone": response_worths(views),
+        "anchors": [view.anchor for view in views if view.row.by_worth],
         "worth_meaning": MEANING,
-        "worth_curves": [
-            {
-                "title": worth_title(row),
-                "text": sentence(row),
-                "picture": charts.clean_curve(row.curve, row.worth, row.metric),
-            }
-            for row in worths
-        ],
+        "worth_curves": [_curve(row) for row in worths],
         "heads": headings,
-        "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(views, body, strict=True)],
+        "lines": [{**_line(view), "texts": texts, "view": view} for view, texts in zip(plain, body, strict=True)],
         "limits": markdown.limits(board.suite).strip(),
         "remarks": board.remarks(),
         "pareto": _pareto(board),
         "front": [{"name": view.row.defense, **_line(view)} for view in views if view.on_front],
         "axis": measure(board.axis).heading,
         "responses": names if len(names) > 1 else [],
-        "heat": _heat(views, names),
+        "heat": _heat(plain, names),
         "listening": list(media_rows),
         "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
@@ -131,7 +132,8 @@ def cell_page(board: Board, view: RowView, cell: CellView, items: Sequence[Media
         "view": view,
         "cell": cell,
         "title": f"{view.row.defense} against {cell.response}",
-        "denied": _denied(score),
+        "denied": _denied(score.denied, score.void),
+        "worths": [_curve(row) for row in (row_worths(records) if view.row.by_worth else ())],
         "arms": arms,
         "seeds": [record.trial.seed for record in records],
         "per_seed": charts.seeds(score.per_seed, score.denied.mean, score.denied.low, score.denied.high)
@@ -165,7 +167,8 @@ def markdown_html(text: str) -> Any:
 def _line(view: RowView) -> dict[str, Any]:
     """Return the values of a row in a table."""
     row, cell = view.row, view.shown
-    kind = "control" if row.control else "void" if row.best is None else "ranked" if row.inside else "loud"
+    void = view.status in ("void", "failed")
+    kind = "control" if row.control else "void" if void else "ranked" if row.inside else "loud"
     return {
         "anchor": view.anchor,
         "dataset": row.dataset,
@@ -173,7 +176,8 @@ def _line(view: RowView) -> dict[str, Any]:
         "knowledge": row.knowledge,
         "scope": row.scope,
         "kind": kind,
-        "denied": _denied(cell.score) if cell else None,
+        "denied": _denied(view.denied, cell.score.void) if cell and view.denied else None,
+        "worth": _worth(view.worth) if view.worth else None,
         "response": cell.response if cell else DASH,
         "responses": len(row.cells),
         "cell": f"cells/{cell.slug}.html" if cell and cell.slug else "",
@@ -181,9 +185,27 @@ def _line(view: RowView) -> dict[str, Any]:
     }
 
 
-def _denied(cell: CellScore) -> dict[str, Any]:
-    """Return a score with its place on a bar from -0.2 to 1.2, clipped to its ends."""
-    value = cell.denied
+def _curve(row: RowWorth) -> dict[str, str]:
+    """Return the clean curve with the protected set's point on it, and what it says."""
+    picture = charts.clean_curve(row.curve, row.worth, row.metric)
+    return {"title": worth_title(row), "text": sentence(row), "picture": picture}
+
+
+def _worth(row: RowWorth) -> dict[str, Any]:
+    """Return what a protected set is worth, as text."""
+    worth = row.worth
+    return {
+        "items": number(worth.items.mean, ",.0f"),
+        "low": number(worth.items.low, ",.0f"),
+        "high": number(worth.items.high, ",.0f"),
+        "share": number(worth.share, ".0%"),
+        "published": f"{worth.published:,}",
+        "quality": f"{number(worth.protected, '.3f')} of {number(worth.clean, '.3f')}",
+    }
+
+
+def _denied(value: Interval, void: Sequence[str] = ()) -> dict[str, Any]:
+    """Return learning denied with its place on a bar from -0.2 to 1.2, clipped to its ends."""
     has_interval = not math.isnan(value.low)
     return {
         "mean": value.mean,
@@ -192,7 +214,7 @@ def _denied(cell: CellScore) -> dict[str, Any]:
         "at": _place(value.mean),
         "low": _place(value.low if has_interval else value.mean),
         "high": _place(value.high if has_interval else value.mean),
-        "void": ", ".join(cell.void),
+        "void": ", ".join(void),
     }
 
 
@@ -205,6 +227,7 @@ def _card(board: Board) -> dict[str, Any]:
     """Return the values of a suite's card."""
     ranked_rows = [row for row in board.rows if row.rank and row.best]
     best = max(ranked_rows, key=lambda row: row.best.denied.mean if row.best else -math.inf, default=None)
+    first = next((row for row in board.worths if row.rank), None)
     return {
         "name": board.name,
         "about": board.suite.about.strip(),
@@ -213,8 +236,9 @@ def _card(board: Board) -> dict[str, Any]:
         "responses": len({cell.response for row in board.rows for cell in row.cells}),
         "datasets": sorted({row.dataset for row in board.rows}),
         "smoke": board.suite.preset == "smoke",
+        "worth": f"{worth_title(first)}: {sentence(first)}" if first else "",
         "best": best.defense if best else "",
-        "denied": _denied(best.best) if best and best.best else None,
+        "denied": _denied(best.best.denied, best.best.void) if best and best.best else None,
         "response": best.best.response if best and best.best else "",
         "failed": len(board.failed),
     }
@@ -249,9 +273,9 @@ def _pareto(board: Board) -> str:
     points = []
     for view, title in zip(board.views, columns.titles(board.views), strict=True):
         x = view.row.audibility.get(board.axis, math.nan)
-        if view.shown is None or math.isnan(x) or view.control in (Control.CLEAN, Control.SCRAMBLE):
+        denied = view.denied
+        if denied is None or math.isnan(x) or view.control in (Control.CLEAN, Control.SCRAMBLE):
             continue
-        denied = view.shown.score.denied
         if not math.isnan(denied.mean):
             kind = (view.on_front, view.row.control)
             group = str(view.row.ranking_group)

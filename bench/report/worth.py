@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.report.columns import audibility_columns
 from bench.results.formats import DASH, bounds, number
+from bench.results.names import NONE
+from bench.results.record import Record
 from bench.results.statistics import Interval
-from bench.results.worths import RowWorth
+from bench.results.views import RowView
+from bench.results.worths import RowWorth, row_worths
 
-__all__ = ["MEANING", "sentence", "worth_table", "worth_title"]
+__all__ = ["MEANING", "NO_CURVE", "TITLE", "response_worths", "sentence", "worth_table", "worth_title"]
+
+TITLE = "What the protected items are worth in clean ones"
+NO_CURVE = (
+    "These records have no clean curve, so score 2 (worth) has no value: they are ranked by score 1, learning denied, "
+    "and among themselves."
+)
 
 MEANING = (
     "*Worth*: the number of clean items from which the attacker learns as much as from the protected ones, with its "
@@ -21,18 +31,47 @@ MEANING = (
 )
 
 
-def worth_table(rows: Sequence[RowWorth]) -> tuple[list[str], list[list[str]]]:
+def worth_table(rows: Sequence[RowWorth], views: Sequence[RowView] = ()) -> tuple[list[str], list[list[str]]]:
     """Headings and cells, a row a defense, knowledge and scale.
 
     Args:
         rows: of a suite or a run, see `bench.results.worths.row_worths`.
+        views: the rows of its table, for the columns on audibility and cost.
     """
     heads = [
         "rank", "data set", "defense", "knowledge", "worth (clean items)", "worth, 95 % interval", "of published",
         "granted", "learning denied", "learning denied, 95 % interval", "metric", "quality, protected",
         "quality, clean", "quality, nothing published", "chosen response", "seeds", "void",
     ]  # fmt: skip
-    return heads, [_line(row) for row in rows]
+    own = {(view.row.dataset, *view.row.key): view for view in views if view.row.by_worth}
+    further, by_row = audibility_columns(tuple(own.values()))
+    texts = dict(zip(own, by_row, strict=True))
+    empty = [""] * len(further)
+    body = [_line(row) + texts.get((row.dataset, row.defense, row.knowledge), empty) for row in rows]
+    kept = [at for at, head in enumerate(heads) if head != "void" or any(line[at] for line in body)]
+    kept += range(len(heads), len(heads) + len(further))
+    return [[*heads, *further][at] for at in kept], [[line[at] for at in kept] for line in body]
+
+
+def response_worths(views: Sequence[RowView]) -> tuple[list[str], list[list[str]]]:
+    """What each protected set is worth to an attacker who has one response alone; without rows where there is but one.
+
+    Args:
+        views: the rows of a table; those without a worth are left out.
+    """
+    own = [view for view in views if view.row.by_worth]
+    names = list(dict.fromkeys(cell.response for view in own for cell in view.cells))
+    if len(names) < 2:
+        return [], []
+    lines = []
+    for view in own:
+        cells = view.by_response()
+        texts = [_alone(cells[name].records) if name in cells else "" for name in names]
+        lines.append([view.row.defense, view.row.knowledge, *texts])
+    if len(names) <= len(own):
+        return ["defense", "knowledge", *names], lines
+    heads = ["response", *(f"{line[0]} ({line[1]})" if line[1] != NONE else line[0] for line in lines)]
+    return heads, [[name, *(line[2 + at] for line in lines)] for at, name in enumerate(names)]
 
 
 def worth_title(row: RowWorth) -> str:
@@ -56,7 +95,7 @@ def _line(row: RowWorth) -> list[str]:
     worth = row.worth
     ranks = DASH.join(map(str, dict.fromkeys(row.rank))) if row.rank else DASH
     return [
-        "control" if row.control else ranks,
+        "control" if row.control else "void" if worth.void else ranks,
         row.dataset,
         row.defense,
         row.knowledge,
@@ -82,3 +121,12 @@ def _range(interval: Interval) -> str:
 
 def _in_brackets(interval: Interval) -> str:
     return "" if math.isnan(interval.low) else f" ({_range(interval)})"
+
+
+def _alone(records: Sequence[Record]) -> str:
+    """Worth by the records of one response."""
+    found = row_worths(records)
+    if not found:
+        return "failed"
+    (row,) = found
+    return number(row.worth.items.mean, ",.0f") + (" (void)" if row.worth.void else "")

@@ -24,10 +24,11 @@ from bench.results.formats import DASH
 from bench.results.measures import AXES, CEILINGS, measure
 from bench.results.names import NONE
 from bench.results.record import Record
+from bench.results.score import SCORE_VERSION
 from bench.results.sources import Source, suite_files
 from bench.results.suite import Suite
 from bench.results.table import CheckSummary, Row
-from bench.results.views import RowView, row_views
+from bench.results.views import RowView, row_views, worths_of
 from bench.results.worths import RowWorth, row_worths
 
 __all__ = ["Board", "Standing", "boards", "find_suite", "standings", "suite_files"]
@@ -42,22 +43,32 @@ class Board:
     suite: Suite
     records: tuple[Record, ...]
     file: Path | None = None
+    score: int = SCORE_VERSION  # version of the score; 1: learning denied, also where there is a clean curve
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The rows of the table."""
-        return table.rows(self.records, self.suite.budget)
+        """The rows of the table: a row that has a worth with the audibility of the set that its response was given."""
+        return [_at_response(row, worths_of(row, self.worths)) for row in self._plain_rows]
 
     @cached_property
     def views(self) -> tuple[RowView, ...]:
         """The rows, prepared for tables and pages."""
         audibility = {id(row): self._audibility(row) for row in self.rows}
-        return row_views(self.rows, self.records_of, self.front, audibility)
+        return row_views(self.rows, self.records_of, self.front, audibility, self.worths)
+
+    @cached_property
+    def denied_views(self) -> tuple[RowView, ...]:
+        """The rows that are ranked by learning denied: without a clean curve, or all under score 1."""
+        return tuple(view for view in self.views if not view.row.by_worth)
 
     @cached_property
     def worths(self) -> list[RowWorth]:
-        """What each protected set is worth in clean items; empty without a threat model."""
-        return row_worths(self.records, self.rows)
+        """What each protected set is worth in clean items (score 2); empty without a threat model."""
+        return row_worths(self.records, self._plain_rows) if self.score > 1 else []
+
+    @cached_property
+    def _plain_rows(self) -> list[Row]:
+        return table.rows(self.records, self.suite.budget, self.score)
 
     @cached_property
     def checks(self) -> list[CheckSummary]:
@@ -137,7 +148,20 @@ class Board:
     def front(self) -> list[Row]:
         """The rows that no other row of their ranking group beats in both learning denied and audibility."""
         rankable = [row for row in self.rows if row.best and not row.control and self.axis in row.audibility]
-        return [row for row in rankable if not any(_beats(other, row, self.axis) for other in rankable)]
+        denied = {id(row): self._denied(row) for row in rankable}
+        return [
+            row
+            for row in rankable
+            if not math.isnan(denied[id(row)])
+            and not any(_beats(other, denied[id(other)], row, denied[id(row)], self.axis) for other in rankable)
+        ]
+
+    def _denied(self, row: Row) -> float:
+        """Learning denied by the score that ranks the row; NaN where it has none."""
+        if row.by_worth:
+            worths = worths_of(row, self.worths)
+            return math.nan if not worths or worths[0].worth.void else worths[0].worth.denied.mean
+        return row.best.denied.mean if row.best else math.nan
 
     def remarks(self) -> list[str]:
         """Return sentences that say which differences the table shows, and which it could have shown."""
@@ -153,7 +177,9 @@ class Board:
                 "No significant difference is not equality."
             )
         single_seed_rows = [
-            row.defense for row in self.rows if row.rank is None and row.best and row.inside and not row.control
+            row.defense
+            for row in self.rows
+            if row.rank is None and row.best and row.inside and not row.control and not row.by_worth
         ]
         untested_pairs = len(pairs) - len(tested_pairs)
         if untested_pairs:
@@ -178,8 +204,8 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
     """Return every defense of every suite that is not a smoke suite, controls left out.
 
     Rows within their suite's audibility budget come first, then those of suites without a budget, then rows that are
-    too loud, then void ones, each by learning denied at the best response. Sorted by score alone, the loudest noise
-    would lead.
+    too loud, then void ones. Sorted by score alone, the loudest noise would lead. Those with a worth come first, sorted
+    by that (score 2); below them those without a clean curve, by learning denied (score 1).
 
     Args:
         boards: The suites with their records.
@@ -189,20 +215,27 @@ def standings(boards: Sequence[Board]) -> list[tuple[Board, RowView, Standing]]:
     """
     order: tuple[Standing, ...] = ("ranked", "no budget", "too loud", "void")
     entries = [
-        (board, view, _standing(board, view.row))
+        (board, view, _standing(board, view))
         for board in boards
         if board.suite.preset != "smoke"
         for view in board.views
         if not view.row.control and view.shown is not None
     ]
-    return sorted(entries, key=lambda one: (order.index(one[2]), -one[1].row.score))
+    return sorted(
+        entries,
+        key=lambda one: (
+            -one[1].score,
+            order.index(one[2]),
+            one[1].worth.worth.share if one[1].worth else -one[1].row.score,
+        ),
+    )
 
 
-def _standing(board: Board, row: Row) -> Standing:
+def _standing(board: Board, view: RowView) -> Standing:
     """Return whether a row is ranked, and if not, why."""
-    if row.best is None:
+    if view.status in ("void", "failed"):
         return "void"
-    if not row.inside:
+    if not view.row.inside:
         return "too loud"
     return "ranked" if board.suite.budget else "no budget"
 
@@ -289,11 +322,17 @@ def _place(suite: Suite, record: Record) -> tuple[int | str, ...]:
     return (*(names.index(name) if name in names else len(names) for names, name in order), trial.seed, record.name)  # type: ignore[arg-type]
 
 
-def _beats(one: Row, other: Row, axis: str) -> bool:
+def _at_response(row: Row, worths: Sequence[RowWorth]) -> Row:
+    """Return a row with the audibility of the set that its chosen response was given, where it has a worth."""
+    cell = next((cell for cell in row.cells if worths and cell.response == worths[0].response), None)
+    return replace(row, audibility=cell.audibility) if cell and cell.audibility else row
+
+
+def _beats(one: Row, one_denied: float, other: Row, other_denied: float, axis: str) -> bool:
     """Whether a row is at least as good in both, and better in one."""
-    if one.ranking_group != other.ranking_group or one.best is None or other.best is None:
+    if one.ranking_group != other.ranking_group or math.isnan(one_denied) or math.isnan(other_denied):
         return False
     sign = -1.0 if axis in CEILINGS else 1.0
-    first = (one.best.denied.mean, sign * one.audibility[axis])
-    second = (other.best.denied.mean, sign * other.audibility[axis])
+    first = (one_denied, sign * one.audibility[axis])
+    second = (other_denied, sign * other.audibility[axis])
     return first != second and all(a >= b for a, b in zip(first, second, strict=True))

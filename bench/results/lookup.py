@@ -14,6 +14,7 @@ from bench.results import archive, sources
 from bench.results.cells import cell_id
 from bench.results.reading import load, load_archive
 from bench.results.record import Record
+from bench.results.roles import parts_of
 from bench.results.sources import Source
 
 __all__ = ["Match", "find", "known_sources"]
@@ -21,6 +22,7 @@ __all__ = ["Match", "find", "known_sources"]
 _OPENING = 600  # characters of a record's file, which hold its key
 _SHORTEST = 6  # digits of a key
 _LISTED = 5
+_SHOWN = 3  # parameters
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,24 @@ def find(word: str, candidates: Sequence[Source]) -> Match:
 
 def _ambiguity(word: str, entries: Sequence[_Entry]) -> str:
     """Say which cells a word stands for, and what to type instead."""
-    listing = ", ".join(f"{entry.cell} in {entry.source.path}" for entry in entries[:_LISTED])
+    settings = [_settings(entry) for entry in entries]
+    differing = [name for name in settings[0] if len({each.get(name) for each in settings}) > 1]
+    listing = ", ".join(
+        f"{entry.cell} in {entry.source.path}"
+        + "".join(f", {name} = {values.get(name)}" for name in differing[:_SHOWN])
+        for entry, values in zip(entries[:_LISTED], settings, strict=False)
+    )
     listing += f" and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
     advice = f"choose one with --records, such as --records {shlex.quote(str(entries[0].source.path))}"
     if len({entry.source.path for entry in entries}) == 1:
         advice = f"give one's whole name, such as {shlex.quote(entries[0].cell)}"
     return f"'{word}' stands for {len(entries)} cells with different records, {listing}: {advice}"
+
+
+def _settings(entry: _Entry) -> dict[str, str]:
+    """Return the parameters of the plugins of an entry's cell, by which cells of one name differ."""
+    trial = _records(entry)[0].trial
+    return {f"{part.label}.{name}": str(value) for _, part in parts_of(trial) for name, value in part.params.items()}
 
 
 def _entries(source: Source) -> Iterator[_Entry]:

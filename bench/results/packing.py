@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
-from bench.files import io_errors
+from bench.files import draft_folder, io_errors
 from bench.results import archive, sources, summary
 from bench.results.board import find_suite
 from bench.results.reading import load_archive
@@ -65,8 +63,8 @@ def pack(source: Source, archive_path: Path, summary_path: Path) -> Packed:
         DataError: Two records have one name, a record cannot be read, or the archive does not give them back.
     """
     records = sorted(sources.read(source).values(), key=lambda record: record.name)
-    with tempfile.TemporaryDirectory(dir=_folder(archive_path)) as draft_folder:
-        draft = Path(draft_folder) / archive_path.name
+    with draft_folder(_folder(archive_path)) as aside:
+        draft = aside / archive_path.name
         archive.write(draft, source.name, (record.model_dump(mode="json") for record in records), len(records))
         if load_archive(draft) != records:
             raise DataError(f"{source.path}: its archive does not give the same records back, so it was not kept")
@@ -157,8 +155,8 @@ def pull(source: str, target: Path, sha256: str) -> int:
     """
     if len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef"):
         raise UsageError(f"'{sha256}' is not a SHA-256: expected 64 hexadecimal digits")
-    with tempfile.TemporaryDirectory(dir=_folder(target)) as draft_folder:
-        copy = Path(draft_folder) / target.name
+    with draft_folder(_folder(target)) as aside:
+        copy = aside / target.name
         digest = _copy(source, copy)
         if digest != sha256.lower():
             raise DataError(f"{source} has the SHA-256 {digest}, expected {sha256.lower()}: it was not kept")
@@ -215,12 +213,11 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """Yield a folder that takes the place of `out` when the block ends, and vanishes where it raises."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UsageError(f"{out} exists and is not empty: expected a new folder")
-    draft_folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=_folder(out)))
     try:
-        draft_folder.chmod(0o755)
-        yield draft_folder
-        os.replace(draft_folder, out)
+        with draft_folder(_folder(out)) as aside:
+            draft = aside / out.name
+            draft.mkdir()
+            yield draft
+            os.replace(draft, out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(draft_folder, ignore_errors=True)

@@ -57,9 +57,12 @@ class Results:
         return row_worths(self.records, self.rows)
 
     def __str__(self) -> str:
-        """Return a line a row: rank, defense, score with its interval, best response."""
-        head = ["rank", "defense", "knowledge", "learning denied", "95 % interval", "best response", "seeds"]
-        return text_table(head, [_row(row) for row in self.rows])
+        """Return a line a row: rank, defense, worth or learning denied with its interval, the response chosen."""
+        head = ["rank", "defense", "knowledge", "denied, score 1", "95 % interval", "best response", "seeds"]
+        plain = [_row(row) for row in self.rows if not row.by_worth]
+        worths = ["rank", "defense", "knowledge", "worth (clean items)", "95 % interval", "of", "response", "seeds"]
+        parts = [text_table(worths, [_worth(row) for row in self.worths])] if self.worths else []
+        return "\n\n".join([*parts, *([text_table(head, plain)] if plain else [])])
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a data frame with a row a trial: its settings, the score, means of arms and audibility, cost.
@@ -105,6 +108,15 @@ def _row(row: Row) -> list[str]:
         return [rank, row.defense, row.knowledge, "failed", "", "", "0"]
     score = [number(cell.denied.mean, "+.3f"), bounds(cell.denied), cell.response, str(len(cell.per_seed))]
     return [rank, row.defense, row.knowledge, *score]
+
+
+def _worth(row: RowWorth) -> list[str]:
+    """Return what a protected set is worth as text."""
+    ranks = DASH.join(map(str, dict.fromkeys(row.rank))) if row.rank else "void" if row.worth.void else DASH
+    items = row.worth.items
+    interval = f"{number(items.low, ',.0f')} … {number(items.high, ',.0f')}"
+    name = [ranks, row.defense, row.knowledge, number(items.mean, ",.0f"), interval, f"{row.worth.published:,}"]
+    return [*name, row.response, str(len(row.seeds))]
 
 
 def _line(record: Record) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The score of a cell and the validity check that every attacker must pass: pure functions of per-item qualities.
+"""Score 1 of a cell and the validity check that every attacker must pass: pure functions of per-item qualities.
+
+Score 2, which ranks where records hold a clean curve, is in `bench.results.worth`.
 
 Quality is higher for better (accuracy, minus NLL, minus a distance to real music) and is always measured on clean
 held-out data. Nothing here is stored in a record: scores are computed from the records when they are read.
@@ -28,8 +30,11 @@ __all__ = [
     "learns_check",
 ]
 
-SCORE_VERSION = 1
-SCORE_VERSIONS = {1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds"}
+SCORE_VERSION = 2
+SCORE_VERSIONS = {
+    1: "learning denied: (clean - protected) / (clean - untrained), the mean over seeds",
+    2: "worth: clean items that teach as much as the protected ones, of n; needs a clean curve",
+}
 _LARGEST_RATIO = 1e6  # what the check reports where no item differs from another, since a record holds no infinity
 _ROUNDING = 1e-9  # a standard error below this share of the mean is rounding, not spread
 

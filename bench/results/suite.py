@@ -5,7 +5,8 @@
     seeds = [0, 1, 2]
     datasets = ["chorales"]
     defenses = ["clean", "harmonycloak", "loud"]
-    controls = ["noise"]                    # matched controls, run beside every defense
+    controls = ["random"]                   # matched controls, run beside every defense: by name, or "random", the
+                                            # defense's own noise at random where it declares how, else noise
     attackers = ["musicgen"]
     adaptations = ["none", "mp3"]
     knowledge = ["white-box"]
@@ -66,10 +67,11 @@ from bench.results.names import NONE
 from bench.results.threat import ThreatModel
 from bench.vocabulary import PRESETS, Kind
 
-__all__ = ["KNOWLEDGE", "Limits", "Published", "Suite", "read", "suite"]
+__all__ = ["KNOWLEDGE", "RANDOM", "Limits", "Published", "Suite", "listed_control", "read", "suite"]
 
 _PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
+RANDOM = "random"  # the matched control of each defense's own kind
 KNOWLEDGE = ("white-box", "ensemble", "black-box", "none")
 Parameters = dict[str, dict[str, Any]]
 
@@ -178,7 +180,7 @@ class Suite(pydantic.BaseModel):
         """Return every name of a kind in the suite's lists, each once."""
         names_of: dict[Kind, Sequence[str]] = {
             "datasets": [*self.datasets, *self._replacement],
-            "defenses": [*self.defenses, *self.controls],
+            "defenses": [*self.defenses, *map(listed_control, self.controls)],
             "attackers": [*self.attackers, *self.bag],
             "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
         }
@@ -202,6 +204,11 @@ class Suite(pydantic.BaseModel):
         if not isinstance(adaptations, list) or not all(isinstance(name, str) for name in adaptations):
             raise UsageError(f"[defense.{defense}] expects = {adaptations!r}: expected a list of adaptations")
         return adaptations
+
+
+def listed_control(name: str) -> str:
+    """Return the plugin that a matched control is at first; "random" is `noise` where a defense declares no other."""
+    return "noise" if name == RANDOM else name
 
 
 def read(path: Path) -> Suite:

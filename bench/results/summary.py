@@ -2,8 +2,10 @@
 
 It holds what a reviewer looks at and what tables print: scores by seed, what their interval needs, means of the arms
 and of audibility, and which plugins, packages and machine gave them. Everything in it follows from the archive, which
-`bench verify` and a test compare. Values item by item are in the archive alone. So are the keys of stages: the key of a
-trial is a digest of those of its stages, so it differs where any of them does, and `bench show` prints them all.
+`bench verify` and a test compare. `score_version` is 2 where the records hold a clean curve: `worths` then says what
+each protected set is worth. The `score` of a cell is score 1. Values item by item are in the archive alone. So are the
+keys of stages: the key of a trial is a digest of those of its stages, so it differs where any of them does, and `bench
+show` prints them all.
 
     {
       "format": "cloakbench results", "version": 2, "suite": "speech", "score_version": 1,
@@ -52,13 +54,16 @@ _KEY = 12  # digits of a key, which tell a million of them apart
 _ENVIRONMENT = ("python", "platform", "processor", "processors", "accelerator", "packages")
 
 
-def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+    suite: str, records: Sequence[Record], archive: Mapping[str, Any], score: int = SCORE_VERSION
+) -> dict[str, Any]:
     """Summarise the records of a suite.
 
     Args:
         suite: Its name.
         records: All of them.
         archive: Name, SHA-256, size and number of records of the file that holds them.
+        score: Version of the score; 1 leaves out what protected items are worth.
 
     Returns:
         A JSON object. Cells are in the order of their names.
@@ -70,12 +75,12 @@ def summarise(suite: str, records: Sequence[Record], archive: Mapping[str, Any])
     plugins = {name: part for record in records for _, name, part in _plugins(record)}
     environments = {_environment_id(record): _environment(record) for record in records}
     runs = {_run_id(record): _run(record) for record in records}
-    worths = [_worth(row) for row in row_worths(sorted(records, key=lambda record: record.name))]
+    worths = [_worth(row) for row in row_worths(sorted(records, key=lambda record: record.name))] if score > 1 else []
     return {
         "format": FORMAT,
         "version": VERSION,
         "suite": suite,
-        "score_version": SCORE_VERSION,
+        "score_version": score if score == 1 or worths else 1,
         "archive": dict(archive),
         "plugins": {name: plugins[name].model_dump(exclude={"label"}) for name in sorted(plugins)},
         "environments": {name: environments[name] for name in sorted(environments)},
@@ -188,7 +193,7 @@ def _cell(cell: Cell, row: Row, score: CellScore, records: Sequence[Record]) -> 
             "void": ", ".join(score.void),
         },
         "seeds": {str(record.trial.seed): _seed(record) for record in records},
-        "audibility": _rounded(row.audibility),
+        "audibility": _rounded(score.audibility),
         "input_change": _rounded({"": score.input_change})[""],
         "plugins": {
             role: _once([plugins.get(role, "") for plugins in plugins_by_record]) for role in plugins_by_record[0]

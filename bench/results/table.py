@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, Arm
 from bench.results.formats import number
 from bench.results.measures import CEILINGS
 from bench.results.names import response_name
 from bench.results.record import CheckRecord, Number, Record
-from bench.results.score import cell_estimate
+from bench.results.score import SCORE_VERSION, cell_estimate
 from bench.results.statistics import Interval, mean, rank
 
 RowKey = tuple[str, str]  # defense, knowledge
@@ -40,6 +40,7 @@ class CellScore:
     group_error: float = math.nan  # the standard error over groups of items; NaN where there is none
     groups: int = 0
     missing: int = 0  # (seed, item) pairs for which an arm has no number; counted in the attacker's favour
+    audibility: Mapping[str, float] = field(default_factory=dict)  # of the set that this attacker got: means over clips
 
     @property
     def response(self) -> str:
@@ -62,12 +63,13 @@ class Row:
     knowledge: str
     control: bool
     cells: tuple[CellScore, ...]
-    audibility: Mapping[str, float]  # means over clips and seeds
+    audibility: Mapping[str, float]  # of the set at the best response: means over clips and seeds
     distance: Mapping[str, float]  # of the protected set from the data
     seconds: float  # CPU seconds of protection, mean over seeds
     scope: str = ""  # what one perturbation is made for: clip, class, set
     share: float | str = 1.0  # of the training clips that is protected, or the class that alone is
-    inside: bool = True  # the audibility budget
+    inside: bool = True  # the audibility budget: every protected set, where each attacker got its own
+    by_worth: bool = False  # its records hold a clean curve, so score 2 ranks it and not learning denied
     rank: tuple[int, int] | None = None
     better_than: frozenset[RowKey] = frozenset()  # the rows of its ranking group that it significantly beats
     untested_against: frozenset[RowKey] = frozenset()  # those with which it shares fewer than two seeds
@@ -78,9 +80,9 @@ class Row:
         return self.defense, self.knowledge
 
     @property
-    def ranking_group(self) -> tuple[str, str, str]:
-        """Rows are ranked among those of one data set, one share of it and one kind of noise."""
-        return self.dataset, str(self.share), self.scope
+    def ranking_group(self) -> tuple[str, ...]:
+        """Rows are ranked among those of one data set, one share of it and one kind of noise, by one score."""
+        return self.dataset, str(self.share), self.scope, *(["worth"] if self.by_worth else [])
 
     @property
     def best(self) -> CellScore | None:
@@ -98,20 +100,21 @@ class Row:
         return self.shown.denied.mean if self.shown and not math.isnan(self.shown.denied.mean) else -math.inf
 
 
-def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None) -> list[Row]:
+def rows(records: Iterable[Record], budget: Mapping[str, float] | None = None, score: int = SCORE_VERSION) -> list[Row]:
     """Compute the rows of a table.
 
     Args:
         records: The records of a suite.
         budget: Audibility measure -> limit; rows outside it are not ranked.
+        score: Version of the score; from 2 on, rows with a clean curve are ranked by worth, see `worths`, not here.
 
     Returns:
         Ranked rows first, then those outside the budget, then controls.
     """
-    bins: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    bins: dict[tuple[str, str, str, bool], list[Record]] = defaultdict(list)
     for record in records:
         trial = record.trial
-        bins[trial.dataset.label, trial.row, trial.knowledge].append(record)
+        bins[trial.dataset.label, trial.row, trial.knowledge, score > 1 and bool(trial.threat)].append(record)
     table_rows = [_row(key, group, budget or {}) for key, group in bins.items()]
     ranked_rows = [
         row
@@ -159,7 +162,9 @@ def void_reasons(rows: Iterable[Row], records: Iterable[Record]) -> list[str]:
     Returns:
         One line a row that is void.
     """
-    void = {(row.dataset, *row.key): row for row in rows if row.best is None and row.shown is not None}
+    void = {
+        (row.dataset, *row.key): row for row in rows if row.best is None and row.shown is not None and not row.by_worth
+    }
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for record in records:
         trial = record.trial
@@ -190,13 +195,12 @@ def _worst(name: str, checks: Sequence[CheckRecord]) -> CheckSummary:
     )
 
 
-def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, float]) -> Row:
+def _row(key: tuple[str, str, str, bool], records: list[Record], budget: Mapping[str, float]) -> Row:
     """Compute a row from its records."""
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         cells[record.trial.attacker.label, record.trial.adaptation_label].append(record)
     good = [record for record in records if record.status == "ok"]
-    audibility = {name: _mean(record.audibility[name] for record in good) for name in _measures(good)}
     distances = [record.distance.get(PROTECTED_SET, {}) for record in good]
     cpu_seconds = [
         record.cost[PROTECTED_SET]["cpu_seconds"]
@@ -204,19 +208,23 @@ def _row(key: tuple[str, str, str], records: list[Record], budget: Mapping[str, 
         # Without an audit stage, auditing was part of protecting and its cost part of this one.
         if PROTECTED_SET in record.cost and AUDIT in record.stages
     ]
-    return Row(
+    row = Row(
         dataset=key[0],
         defense=key[1],
         knowledge=key[2],
         control=bool(records[0].trial.control),
         cells=tuple(_scored(name, group) for name, group in cells.items()),
-        audibility=audibility,
+        audibility={},
         distance={name: mean(row.get(name) for row in distances) for name in (distances[0] if distances else {})},
         scope=records[0].trial.scope,
         share=records[0].trial.share,
         seconds=mean(cpu_seconds),
-        inside=all(_keeps(name, audibility.get(name, math.nan), limit) for name, limit in budget.items()),
+        by_worth=key[3],
     )
+    # A defense may make a set for each attacker: none stands for another, and each must keep the budget.
+    sets = [cell.audibility for cell in row.cells if cell.audibility] or [{}]
+    inside = all(_keeps(name, each.get(name, math.nan), limit) for each in sets for name, limit in budget.items())
+    return replace(row, audibility=row.shown.audibility if row.shown else {}, inside=inside)
 
 
 def _keeps(name: str, value: float, limit: float) -> bool:
@@ -251,13 +259,14 @@ def _scored(name: tuple[str, str], records: list[Record]) -> CellScore:
         missing=estimate.missing,
         group_error=estimate.group_error,
         groups=estimate.groups,
+        audibility={name: _mean(record.audibility[name] for record in good) for name in _measures(good)},
     )
 
 
-def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
+def _ranked(rows: list[Row], ranking_group: tuple[str, ...]) -> list[Row]:
     """Return the rows of one ranking group, with ranks for those that may be ranked."""
     group = [row for row in rows if row.ranking_group == ranking_group]
-    rankable = [row for row in group if row.best and row.inside and not row.control]
+    rankable = [row for row in group if row.best and row.inside and not row.control and not row.by_worth]
     ranking = rank([row.best.per_seed for row in rankable if row.best])
     ranked_rows = {}
     for at, row in enumerate(rankable):
@@ -268,9 +277,9 @@ def _ranked(rows: list[Row], ranking_group: tuple[str, str, str]) -> list[Row]:
     return [ranked_rows.get(id(row), row) for row in group]
 
 
-def _order(row: Row) -> tuple[str, bool, bool, str, bool, float]:
+def _order(row: Row) -> tuple[bool, str, bool, bool, str, bool, float]:
     """Return a row's sort key."""
-    return row.dataset, row.control, row.share != 1, row.scope, row.rank is None, -row.score
+    return not row.by_worth, row.dataset, row.control, row.share != 1, row.scope, row.rank is None, -row.score
 
 
 def _measures(records: list[Record]) -> list[str]:

@@ -10,10 +10,12 @@ from typing import Literal
 from bench.results.cells import Cell
 from bench.results.formats import DASH
 from bench.results.record import Record
+from bench.results.statistics import Interval
 from bench.results.table import CellScore, Row
+from bench.results.worths import RowWorth
 from bench.vocabulary import Control
 
-__all__ = ["CellView", "RowView", "Status", "cell_in", "row_views"]
+__all__ = ["CellView", "RowView", "Status", "cell_in", "row_views", "worths_of"]
 
 Status = Literal["ranked", "not tested", "too loud", "void", "failed", "control"]
 
@@ -59,6 +61,8 @@ class RowView:
         on_front: whether no other row of its ranking group is better in score and audibility together.
         audibility: the suite's measure of audibility with its value, as text.
         anchor: the name of the row in its page.
+        worths: what the protected set is worth (score 2), for each scale of the attackers; the greatest first. Empty
+            for a row that is ranked by learning denied (score 1).
     """
 
     row: Row
@@ -68,25 +72,49 @@ class RowView:
     on_front: bool
     audibility: str
     anchor: str
+    worths: tuple[RowWorth, ...] = ()
+
+    @property
+    def worth(self) -> RowWorth | None:
+        """The worth to whom it is worth most; None under score 1."""
+        return self.worths[0] if self.worths else None
+
+    @property
+    def score(self) -> int:
+        """The version of the score that ranks the row."""
+        return 2 if self.row.by_worth else 1
+
+    @property
+    def denied(self) -> Interval | None:
+        """Learning denied: under score 2 of what publishing adds, under score 1 of what is learned in all."""
+        if self.row.by_worth:
+            return self.worth.worth.denied if self.worth else None
+        return self.shown.score.denied if self.shown else None
 
     @property
     def status(self) -> Status:
         """Whether the row is ranked, and if not, why."""
-        if self.row.best is None:
+        if self.row.by_worth and self.shown and (self.worth is None or self.worth.worth.void):
+            return "void"
+        if self.row.best is None and not self.worths:
             return "void" if self.shown else "failed"
         if self.row.control:
             return "control"
         if not self.row.inside:
             return "too loud"
-        return "ranked" if self.row.rank else "not tested"
+        return "ranked" if self._ranks else "not tested"
 
     @property
     def rank(self) -> str:
         """The row's rank, or range of ranks, as text; of others their status."""
-        if self.row.rank is None or self.status != "ranked":
+        if self._ranks is None or self.status != "ranked":
             return DASH if self.status == "failed" else self.status
-        low, high = self.row.rank
+        low, high = self._ranks
         return str(low) if low == high else f"{low}{DASH}{high}"
+
+    @property
+    def _ranks(self) -> tuple[int, int] | None:
+        return self.row.rank or (self.worth.rank if self.worth else None)
 
     @property
     def measured(self) -> Record | None:
@@ -113,6 +141,7 @@ def row_views(
     records: Mapping[Cell, Sequence[Record]],
     front: Sequence[Row] = (),
     audibility: Mapping[int, str] | None = None,
+    worths: Sequence[RowWorth] = (),
 ) -> tuple[RowView, ...]:
     """Prepare rows for tables and pages.
 
@@ -121,6 +150,7 @@ def row_views(
         records: the records of every cell, by seed.
         front: the rows that are on the Pareto front.
         audibility: `id` of a row -> its audibility as text.
+        worths: what protected sets are worth.
     """
     on_front = {id(row) for row in front}
     views = []
@@ -130,13 +160,19 @@ def row_views(
         while anchor in anchors:  # names that differ in other signs than letters and digits
             anchor += "-"
         anchors.add(anchor)
-        cells = {id(score): _cell(row, score, records.get(cell_in(row, score), ())) for score in row.cells}
+        own = worths_of(row, worths)
+        shown = next((each for each in row.cells if own and each.response == own[0].response), row.shown)
+        best = shown if own else row.best
+        cells = {
+            id(score): _cell(row, score, records.get(cell_in(row, score), ()), best is score) for score in row.cells
+        }
         first = next((record for cell in cells.values() for record in cell.records), None)
         views.append(
             RowView(
                 row=row,
                 cells=tuple(cells.values()),
-                shown=cells[id(row.shown)] if row.shown else None,
+                shown=cells[id(shown)] if shown else None,
+                worths=own,
                 control=first.trial.control if first else Control.NONE,
                 on_front=id(row) in on_front,
                 audibility=(audibility or {}).get(id(row), DASH),
@@ -146,10 +182,17 @@ def row_views(
     return tuple(views)
 
 
-def _cell(row: Row, score: CellScore, records: Sequence[Record]) -> CellView:
+def worths_of(row: Row, worths: Iterable[RowWorth]) -> tuple[RowWorth, ...]:
+    """Return what a row's protected set is worth on each scale, the greatest share first; () under score 1."""
+    key = (row.dataset, *row.key)
+    own = [each for each in worths if row.by_worth and (each.dataset, each.defense, each.knowledge) == key]
+    return tuple(sorted(own, key=lambda each: -each.worth.share))
+
+
+def _cell(row: Row, score: CellScore, records: Sequence[Record], best: bool) -> CellView:
     """Prepare one cell of a row."""
     slug = re.sub(r"--s\d+$", "", records[0].name) if records else ""
-    return CellView(cell_in(row, score), slug, score, tuple(records), row.best is score)
+    return CellView(cell_in(row, score), slug, score, tuple(records), best)
 
 
 def _anchor(row: Row) -> str:

@@ -24,6 +24,7 @@ from bench.results.record import Number, Record
 from bench.results.statistics import mean, rank_by_tests
 from bench.results.table import Row
 from bench.results.worth import Response, Worth, fill_missing, pick, worth
+from bench.vocabulary import ValidityCheck
 
 __all__ = ["SHARED_SCALES", "RowWorth", "row_worths"]
 
@@ -114,13 +115,23 @@ def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth
         response=chosen.name,
         metric=first.metric,
         seeds=tuple(seeds),
-        worth=worth(curve, protected, groups, missing),
+        worth=_with_checks(worth(curve, protected, groups, missing), fitting),
         curve=curve,
         protected=protected,
         groups=tuple(groups),
         scope=first.trial.scope,
         control=bool(first.trial.control),
     )
+
+
+def _with_checks(result: Worth, records: Sequence[Record]) -> Worth:
+    """Add the attackers' own validity checks that failed, such as that of material shuffled in time."""
+    failed = {check.name: check for record in records for check in record.attacker_checks if not check.passed}
+    checks = [
+        ValidityCheck(check.name, False, _plain(check.value), _plain(check.limit), check.meaning)
+        for check in failed.values()
+    ]
+    return replace(result, checks=(*result.checks, *checks))
 
 
 def _ranked(rows: Sequence[RowWorth], outside: frozenset[tuple[str, str, str]]) -> list[RowWorth]:
@@ -219,4 +230,8 @@ def _least(value: float) -> float:
 
 
 def _floats(values: Sequence[Number]) -> _Items:
-    return np.array([math.nan if value is None else value for value in values])
+    return np.array([_plain(value) for value in values])
+
+
+def _plain(value: Number) -> float:
+    return math.nan if value is None else value

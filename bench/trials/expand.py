@@ -14,9 +14,10 @@ from bench import plugins
 from bench.errors import PluginError, UsageError
 from bench.names import check_label
 from bench.results.names import NONE
-from bench.results.suite import Suite
+from bench.results.suite import RANDOM, Suite, listed_control
 from bench.results.threat import DeclaredThreat
 from bench.sources import plain_name
+from bench.trials.exclusion import excluded, matches_all
 from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.threats import threat_of
 from bench.trials.trial import Part, Trial
@@ -35,7 +36,7 @@ _KIND_OF_ROLE: dict[str, Kind] = {
 
 # The declaration of each kind that the plan and the tables read, see `Part.traits`.
 _TRAITS: dict[Kind, str] = {
-    "defenses": "per",
+    "defenses": "per unoptimised",
     "attackers": "task",
     "adaptations": "preprocess",
     "datasets": "content",
@@ -77,19 +78,19 @@ def expand(suite: Suite) -> Expansion:
     rows += [
         (control, defense)
         for defense in suite.defenses
-        if not resolver.control("defenses", defense)
+        if not resolver.part("defenses", defense).control
         for control in suite.controls
     ]
     cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.shares, suite.adaptations)
     for (dataset, attacker), (defense, reference), knowledge, share, adaptation in cells:
-        if share != 1 and resolver.control("defenses", defense):
+        if share != 1 and (reference or resolver.part("defenses", defense).control):
             continue  # controls are for the whole set
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
         coordinates = {**names, "reference": reference or "", "knowledge": knowledge, "share": share}
-        seeds = [seed for seed in suite.seeds if not _excluded(suite, {**coordinates, "seed": seed})]
+        seeds = [seed for seed in suite.seeds if not excluded(suite, {**coordinates, "seed": seed})]
         if not seeds:
             continue
-        cell = {**names, "reference": reference or NONE}
+        cell = {**names, "defense": listed_control(defense) if reference else defense, "reference": reference or NONE}
         reason = resolver.mismatch(cell)
         tally.count(cell, reason)
         if reason:
@@ -121,7 +122,7 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        if not any(rule.keys() <= names.keys() and _matches_all(names, rule) for rule in suite.exclude):
+        if not any(rule.keys() <= names.keys() and matches_all(names, rule) for rule in suite.exclude):
             cell = {**names, "reference": NONE}
             tally.count(cell, resolver.mismatch(cell))
     tally.check(resolver)
@@ -163,7 +164,7 @@ class _Resolver:
     def trial(self, names: Mapping[str, str], reference: str | None, knowledge: str, seed: int) -> Trial:
         domain = self.domain(names["attacker"])
         attacker = self.part("attackers", names["attacker"])
-        defense = self.part("defenses", names["defense"])
+        defense = self.defense(names["defense"], reference, domain)
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         threat = threat_of(self._suite, names["dataset"], domain)
         if adapted and "train_with_granted" in adapted.hooks and not threat:
@@ -213,13 +214,21 @@ class _Resolver:
             self._parts[kind, name, domain] = part
         return part
 
+    def defense(self, name: str, reference: str | None, domain: str) -> Part:
+        """Return the defense of a row; for the control "random" that which it is matched to, not optimised."""
+        params = self.part("defenses", reference).unoptimised(domain) if name == RANDOM and reference else None
+        if params is None or not reference:
+            return self.part("defenses", listed_control(name) if reference else name)
+        key = ("defenses", f"{name} ~ {reference}", domain)
+        if key not in self._parts:
+            plugin, given = self._suite.resolve("defenses", reference)
+            self._parts[key] = resolve("defenses", plugin, {**given, **params}, self._suite.preset, RANDOM)
+        return self._parts[key]
+
     def _label(self, kind: Kind, name: str) -> str:
         if kind not in self._labels:
             self._labels[kind] = self._suite.labels(kind)
         return self._labels[kind].get(name, name)
-
-    def control(self, kind: Kind, name: str) -> str:
-        return self.part(kind, name).control
 
     def surrogates(self, attacker: str, knowledge: str) -> tuple[Part, ...]:
         if knowledge == "white-box":
@@ -361,13 +370,11 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
         control=plugin.control if kind == "defenses" else Control.NONE,
         hooks=hooks,
         needs=plugin.resources(),
-        traits={_TRAITS[kind]: str(value)} if (value := getattr(plugin, _TRAITS[kind])) else {},
+        traits={name: str(value) for name in _TRAITS[kind].split() if (value := getattr(plugin, name))},
     )
 
 
-_PROVIDED: frozenset[Requirement] = frozenset(
-    {"labels", "granted"}
-)  # what a trial gives an adaptation beside the items
+_PROVIDED: frozenset[Requirement] = frozenset({"labels", "granted"})  # what a trial gives an adaptation
 
 
 def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
@@ -386,15 +393,3 @@ def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:
     if suite.datasets:
         return list(itertools.product(suite.datasets, suite.attackers))
     return [(resolver.default_dataset(attacker), attacker) for attacker in suite.attackers]
-
-
-def _excluded(suite: Suite, cell: Mapping[str, Any]) -> bool:
-    return any(_matches_all(cell, rule) for rule in suite.exclude)
-
-
-def _matches_all(cell: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
-    return all(_matches(cell[key], pattern) for key, pattern in rule.items())
-
-
-def _matches(value: Any, pattern: Any) -> bool:
-    return value in pattern if isinstance(pattern, list) else value == pattern

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bench.devices import CONTEXT_GB, CPU, Accelerator, Placement, host_memory_gb
+from bench.guard import ending
 from bench.trials.plan import Plan, Stage
 from bench.trials.scheduler import Event, Outcome, Scheduler, Stopped, Watch
 
@@ -188,9 +189,8 @@ class _Pool:
 def _farewell(code: int) -> str:
     """How a worker died, by its exit code; negative: the signal."""
     if code >= 0:
-        return f"a plugin ended its process with exit code {code}, expected it to return or to raise an error"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"the worker was killed by {names.get(-code, f'signal {-code}')}"
+        return f"a plugin ended its process with {ending(code)}, expected it to return or to raise an error"
+    return f"the worker was {ending(code)}"
 
 
 def _worker_main(pipe: Connection, store_url: str) -> None:

@@ -275,35 +275,37 @@ class _TrialStages:
         train = self._loaded["train"]
         if trial.defense.control.is_clean:
             return train
-        parents = {"train": train}
-        surrogates, expects = trial.surrogates, trial.expects
+        parents, surrogates, expects = {"train": train}, trial.surrogates, trial.expects
         if trial.reference:
             surrogates, expects = (), ()
             parents["reference"] = self._protect(replace(trial, defense=trial.reference, reference=None))
         return self._build(
             "protect",
-            f"protect {trial.dataset.title} with {trial.row}, seed {trial.seed}",
+            f"protect {self._protected_title(trial)}",
             {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
             {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge},
             parents,
         )
 
+    @staticmethod
+    def _protected_title(trial: Trial) -> str:
+        """Describe a protected set in a title: a defense makes another one for each attacker that it knows."""
+        is_known = trial.reference is None and trial.knowledge == "white-box" and trial.surrogates
+        against = f" against {trial.surrogates[0].title}" if is_known else ""
+        return f"{trial.dataset.title} with {trial.row}{against}, seed {trial.seed}"
+
     def _audit(self, protected: Stage) -> Stage:
-        """Return the audit: how audible the protection is and, for data sets of speech, how it affects speech
-        quality.
-        """
-        title = f"audit {self._trial.dataset.title} with {self._trial.row}, seed {self._trial.seed}"
+        """Return the audit: how audible the protection is and, for speech, what it does to its quality."""
+        title = f"audit {self._protected_title(self._trial)}"
         options = {"version": AUDIT, "content": self._trial.dataset.traits.get("content", "")}
         return self._build("audit", title, {}, options, {"clean": self._loaded["train"], "protected": protected})
 
     def _mix(self, protected: Stage) -> Stage:
-        """Return the published set where only a share is protected. The seed draws the items, the same for every
-        defense.
-        """
+        """Return the published set where a share is protected: items that the seed draws, for every defense alike."""
         trial = self._trial
         if trial.share == 1 or trial.defense.control.is_clean:
             return protected
-        title = f"mix {trial.dataset.title} with {trial.row}, seed {trial.seed}"
+        title = f"mix {self._protected_title(trial)}"
         parents = {"train": self._loaded["train"], "protected": protected}
         return self._build("mix", title, {}, {**self._seed, "share": trial.share}, parents)
 

@@ -177,7 +177,7 @@ def _trial_record(cell: Cell) -> TrialRecord:
         knowledge=trial.knowledge,
         seed=trial.seed,
         preset=trial.preset,
-        control=trial.defense.control,
+        control=trial.control,
         share=trial.share,
         threat=trial.threat,
         scope=trial.defense.traits.get("per", ""),

@@ -6,6 +6,7 @@ trials into stages of work.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class Part:
     control: Control = Control.NONE
     hooks: tuple[str, ...] = ()  # the optional methods that it defines and that decide about stages, see plugins.HOOKS
     needs: Needs = field(default_factory=Needs)
-    # The declarations that the plan or the tables read: per, task, preprocess, content.
+    # The declarations that the plan or the tables read: per, task, preprocess, content, unoptimised.
     traits: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -52,6 +53,11 @@ class Part:
     def title(self) -> str:
         """Its name in tables and messages."""
         return self.label or self._plain_name
+
+    def unoptimised(self, domain: str) -> dict[str, Any] | None:
+        """Return the parameters with which a defense is its own control "random"; None if it declares none."""
+        params: dict[str, Any] | None = ast.literal_eval(self.traits.get("unoptimised", "{}")).get(domain)
+        return params
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,11 @@ class Trial:
     def row(self) -> str:
         """The defense's name in a table, with the defense that it is matched to and the share that it protects."""
         return row_name(self.defense.title, self.reference.title if self.reference else "", self.share)
+
+    @property
+    def control(self) -> Control:
+        """The kind of control that its row is; a defense that is matched to another one is one."""
+        return Control.MATCHED if self.reference else self.defense.control
 
     @property
     def cell(self) -> cells.Cell:

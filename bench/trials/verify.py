@@ -72,7 +72,7 @@ def trial_problems(record: Record, trial: Trial) -> list[str]:
     lines = []
     if trial.name != record.name:
         lines.append(f"name '{record.name}', expected '{trial.name}' of its trial")
-    expected: dict[str, str] = {"control": trial.defense.control}
+    expected: dict[str, str] = {"control": trial.control}
     if trial.defense.digest == record.trial.defense.digest:
         expected["scope"] = trial.defense.traits.get("per", "")
     for field, current in expected.items():

@@ -95,8 +95,8 @@ class SpokenWords(Dataset[Clips]):
     threat = {
         "audio": {
             "smoke": {"published": 65, "granted": 26, "sizes": (32,)},
-            "small": {"published": 260, "granted": 52, "sizes": (32, 65, 130)},
-            "full": {"published": 260, "granted": 52},
+            "small": {"published": 520, "granted": 52, "sizes": (65, 130, 260)},
+            "full": {"published": 520, "granted": 52},
         }
     }
 

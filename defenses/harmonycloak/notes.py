@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -36,7 +36,8 @@ from bench.notes.note_edits import Maskers, maskers
 from bench.notes.restrikes import split
 from bench.notes.velocities import beginnings, rounded, sustained
 
-from .descent import Models
+from .bounds import Bounds, amplitude
+from .descent import Surrogate
 
 Mode = Literal["velocity", "hold", "ghost"]
 _RATE = 0.2  # how fast the proposals follow what was kept
@@ -51,7 +52,7 @@ def cloak(
     mode: Mode,
     window_beats: float,
     level_127_db: float,
-    offset_db: float,
+    masking_db: float | None,
     alpha: float,
     density: float,
     proposals: int,
@@ -65,8 +66,8 @@ def cloak(
         mode: what the noise is, see the head of this module.
         window_beats: length of a window; 0 for a beat in mode "ghost", else a bar.
         level_127_db: dB SPL at the listener of a note of velocity 127.
-        offset_db: how far M is lowered.
-        alpha: weight of the penalty of the noise's norm.
+        masking_db: how far M is lowered, before its rate in Bark is added; None: the bound is M.
+        alpha: weight of the regulariser.
         density: share of the windows that get a ghost.
         proposals: how many places are tried in each search.
 
@@ -74,12 +75,14 @@ def cloak(
         Rolls in the shape of `data`.
     """
     beats = window_beats or (1.0 if mode == "ghost" else data.beats_per_bar)
-    windows = maskers(data, max(1, round(beats * data.steps_per_beat)), level_127_db, offset_db)
+    size = max(1, round(beats * data.steps_per_beat))
+    windows = maskers(data, size, level_127_db, masking_db or 0.0, 0.0 if masking_db is None else 1.0)
     per_step = mode == "velocity"  # a window may hold several notes, each with a noise of its own
-    shape = (len(data), len(data.programs), data.velocity.shape[2] if per_step else windows.pitch.shape[2])
-    parameters = torch.randn((1, *shape), generator=rng, device=rng.device).to(data.device)
+    steps = torch.arange(data.velocity.shape[2] if per_step else windows.pitch.shape[2], device=data.device)
+    window_index = steps // windows.size if per_step else steps
+    shape = (1, len(data), len(data.programs), len(steps))
+    parameters = torch.randn(shape, generator=rng, device=rng.device).to(data.device)
     positions = _GhostPositions(data, windows, density, rng) if mode == "ghost" else None
-    penalty = alpha * _penalty(data)
 
     def noisy(batch_parameters: Tensor, index: Tensor, chosen: Tensor | None = None) -> Rolls:
         rolls, batch_windows = data.select(index), _select(windows, index)
@@ -92,20 +95,21 @@ def cloak(
             rolls, batch_windows, batch_parameters[0], positions.chosen[index] if chosen is None else chosen
         )
 
-    def render(batch_parameters: Tensor, index: Tensor) -> tuple[Rolls, Tensor]:
-        protected = noisy(batch_parameters, index)
-        noise = protected.velocity - data.velocity[index]
-        norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
-        return protected, (penalty[index] * norms).sum(1).mean()
-
-    def search(models: Models, index: Tensor) -> None:
+    def search(models: Sequence[Surrogate], index: Tensor) -> None:
         assert positions is not None
         positions.improve(
             models, index, proposals, lambda candidate, batch: noisy(parameters[:, batch], batch, candidate)
         )
 
     if descend:
-        descend(parameters, data, render, search if positions else None)
+        high = torch.where(windows.open, windows.high, 0.0)
+        bounds = Bounds(windows.low[..., window_index], high[..., window_index], alpha * _weights(data))
+        first, places = parameters.clone(), positions.chosen.clone() if positions else None
+
+        def start(index: Tensor) -> Rolls:
+            return noisy(first[:, index], index, None if places is None else places[index])
+
+        descend(parameters, bounds, data, noisy, start, search if positions else None)
     return noisy(parameters, torch.arange(len(data), device=data.device))
 
 
@@ -116,8 +120,8 @@ def _select(windows: Maskers, index: Tensor) -> Maskers:
 
 def _delta(windows: Maskers, u: Tensor, window_index: Tensor) -> Tensor:
     """Compute the noise of parameters u [roll, track, n] in the windows `window_index` [n], 0 where none is allowed."""
-    low, high = windows.low[..., window_index], windows.high[..., window_index]
-    return torch.where(windows.open[..., window_index], low + (high - low) * u.sigmoid(), 0.0)
+    high = torch.where(windows.open, windows.high, 0.0)
+    return amplitude(u, windows.low[..., window_index], high[..., window_index])
 
 
 def _cells(windows: Maskers, values: Tensor, steps: int, pitches: int) -> Tensor:
@@ -183,12 +187,13 @@ class _GhostPositions:
         self._chance = uniform.clamp(min=_FEWEST)
         self.chosen = self._drawn(torch.arange(len(data), device=data.device), 1)[0]
 
-    def improve(self, models: Models, index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]) -> None:
+    def improve(
+        self, models: Sequence[Surrogate], index: Tensor, proposals: int, noisy: Callable[[Tensor, Tensor], Rolls]
+    ) -> None:
         """Choose each roll's positions of lowest loss among its own and some proposals; adapt the distribution."""
         candidates = torch.cat([self.chosen[index][None], self._drawn(index, proposals)])  # [draw, roll, track, window]
         rolls = _concatenate([noisy(candidate, index) for candidate in candidates])
-        with torch.no_grad():
-            losses = torch.stack([_evaluation_losses(attacker, model, rolls) for attacker, model in models]).mean(0)
+        losses = torch.stack([surrogate.evaluated(rolls) for surrogate in models]).mean(0)
         best = losses.view(len(candidates), -1).argmin(0)
         self.chosen[index] = candidates[best, torch.arange(len(index), device=index.device)]
         self._follow(index)
@@ -222,17 +227,6 @@ class _GhostPositions:
         self._chance = torch.cat([1 - share, ghosts / mass * share], -1)
 
 
-def _evaluation_losses(attacker: Any, model: Any, rolls: Rolls) -> Tensor:
-    """Compute the loss of a model in evaluation mode: [roll]."""
-    training = model.training
-    model.eval()
-    try:
-        losses: Tensor = attacker.loss(model, rolls)
-        return losses
-    finally:
-        model.train(training)
-
-
 def _concatenate(sets: Sequence[Rolls]) -> Rolls:
     """Concatenate several versions of the same rolls."""
     first = sets[0]
@@ -250,8 +244,8 @@ def _concatenate(sets: Sequence[Rolls]) -> Rolls:
     )
 
 
-def _penalty(rolls: Rolls) -> Tensor:
-    """Compute the penalty of a unit of noise norm: (1 - the track's share of velocity) / its norm, [roll, track]."""
+def _weights(rolls: Rolls) -> Tensor:
+    """Compute the weights of the regulariser, 1 - the track's share of velocity, 1 for a lone track: [roll, track]."""
     total = rolls.velocity.sum((2, 3)) + 1e-6
     share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
-    return (1 - share) / (rolls.velocity.square().sum((2, 3)) + 1e-6).sqrt()
+    return 1 - share

@@ -23,9 +23,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.api import Clips
-from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
+from bench.api import Clips, Data
+from bench.sound.levels import energy
+from bench.sound.masking import hz_to_bark, spl_to_amplitude, threshold_in_quiet
 
+from .bounds import Bounds, amplitude, matched_level
 from .descent import Render
 
 _ROOM = 1 << 22  # samples of one block, all parts and channels together, where no gradient is kept
@@ -34,46 +36,52 @@ _ROOM = 1 << 22  # samples of one block, all parts and channels together, where 
 def cloak(
     data: Clips,
     rng: Generator,
-    descend: Callable[[Tensor, Clips, Render], None] | None,
+    descend: Callable[[Tensor, Bounds, Clips, Render, Callable[[Tensor], Clips]], None] | None,
     *,
     window_ms: float,
     analysis_ms: float,
     full_scale_db: float,
-    offset_db: float,
+    masking_db: float | None,
     per_track: bool,
     alpha: float,
+    reference: Data | None = None,
 ) -> Clips:
     """Add a tone to every window that has a masker.
 
     Args:
         data: the set; stems are protected too.
         rng: draws the initial parameters.
-        descend: optimises (parameters, clips, render) in place; None leaves them random.
+        descend: optimises (parameters, bounds, clips, render, start) in place; None leaves them random.
         window_ms: length of a window.
         analysis_ms: length of the spectrum around each window.
         full_scale_db: dB SPL of a sine of amplitude 1.
-        offset_db: how far the upper bound lies below the dominant tone.
+        masking_db: how far the upper bound lies below the dominant tone, before its rate in Bark is added; None: the
+            bound is the tone itself.
         per_track: one noise for every stem, where there are stems.
-        alpha: weight of the penalty of the noise's norm.
+        alpha: weight of the regulariser.
+        reference: a protected set whose SNR random noise is given, clip by clip, where the bounds reach it.
     """
     tracks = per_track and data.stems is not None
     parts = data.stems if tracks and data.stems is not None else data.audio[:, None]
     hop = max(1, round(window_ms * data.rate / 1000))
     size = 2 * max(hop, round(analysis_ms * data.rate / 2000))
-    carriers = _carriers(parts, data.rate, hop, size, full_scale_db, offset_db)
+    carriers = _carriers(parts, data.rate, hop, size, full_scale_db, masking_db)
     parameters = _random_parameters(carriers, rng)
     if descend:
-        penalty = alpha * _penalty(parts)
         without_stems = data.with_audio(data.audio)  # surrogates get no stems
 
-        def render(batch_parameters: Tensor, index: Tensor) -> tuple[Clips, Tensor]:
+        def render(batch_parameters: Tensor, index: Tensor) -> Clips:
             clips = without_stems.select(index)
             noise = _noise(carriers.select(index), batch_parameters, clips.support)
-            norms = (noise.square().sum((2, 3)) + 1e-12).sqrt()
-            protected = clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
-            return protected, (penalty[index] * norms).sum(1).mean()
+            return clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
 
-        descend(parameters, without_stems, render)
+        bounds, first = Bounds(carriers.low, carriers.high, alpha * _weights(parts)), parameters.clone()
+        descend(parameters, bounds, without_stems, render, lambda index: render(first[:, index], index))
+    elif isinstance(reference, Clips):
+        reference = reference.select([reference.ids.index(name) for name in data.ids])
+        for b in _blocks(len(data), parts[0].numel()):
+            at = range(len(data))[b]
+            parameters[0, b] = _as_loud(data.select(at), carriers.select(b), parameters[:, b], reference.select(at))
     blocks = _blocks(len(data), parts[0].numel())
     noise = torch.cat([_noise(carriers.select(b), parameters[:, b], data.support[b]) for b in blocks])
     unclipped = data.audio + noise.sum(1)
@@ -135,12 +143,15 @@ def dominant(parts: Tensor, rate: int, hop: int, size: int) -> tuple[Tensor, Ten
     return hz.view(*parts.shape[:3], -1), amplitude.view(*parts.shape[:3], -1)
 
 
-def _carriers(parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, offset_db: float) -> Carriers:
+def _carriers(
+    parts: Tensor, rate: int, hop: int, size: int, full_scale_db: float, masking_db: float | None
+) -> Carriers:
     """Compute the tones that the noise may use in parts [clip, part, channel, sample]."""
     tones = [dominant(parts[b], rate, hop, size) for b in _blocks(len(parts), parts[0].numel())]
     hz, masker = (torch.cat(tensors) for tensors in zip(*tones, strict=True))
     low = spl_to_amplitude(threshold_in_quiet(hz), full_scale_db)
-    return Carriers(hz, low, masker * 10 ** (-offset_db / 20), hop, rate)
+    high = masker if masking_db is None else masker * 10 ** (-(masking_db + hz_to_bark(hz)) / 20)
+    return Carriers(hz, low, high, hop, rate)
 
 
 def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
@@ -154,24 +165,33 @@ def _random_parameters(carriers: Carriers, rng: Generator) -> Tensor:
 def _noise(carriers: Carriers, parameters: Tensor, support: Tensor) -> Tensor:
     """Synthesise a tone in every window, faded into the next one's: [clip, part, channel, sample], 0 in the padding."""
     u, phase = parameters
-    low, high = carriers.low, carriers.high
-    amplitude = torch.where(high > low, low + (high - low) * u.sigmoid(), 0.0)
+    loudness = amplitude(u, carriers.low, carriers.high)
     hop = carriers.hop
     time = torch.arange(-hop, hop, device=u.device) / carriers.rate
     fade = torch.hann_window(2 * hop, device=u.device)
     angle = 2 * torch.pi * carriers.hz[..., None] * time
     cosine, sine = fade * angle.cos(), fade * angle.sin()  # no gradient passes through these: [..., window, 2 hop]
-    tones = (amplitude * phase.cos())[..., None] * cosine - (amplitude * phase.sin())[..., None] * sine
+    tones = (loudness * phase.cos())[..., None] * cosine - (loudness * phase.sin())[..., None] * sine
     next_rise = functional.pad(tones[..., 1:, :hop], (0, 0, 0, 1))  # the next window's rise falls on this one's decay
     noise: Tensor = (tones[..., hop:] + next_rise).flatten(-2)[..., : support.shape[-1]]
     return noise * support[:, None]
 
 
-def _penalty(parts: Tensor) -> Tensor:
-    """Compute the penalty of a unit of noise norm, (1 - the part's share of the energy) / its norm: [clip, part]."""
-    energy = parts.square().sum((2, 3)) + 1e-12
-    share = energy / energy.sum(1, keepdim=True) if parts.shape[1] > 1 else 0.0
-    return (1 - share) / energy.sqrt()
+def _as_loud(data: Clips, carriers: Carriers, parameters: Tensor, reference: Clips) -> Tensor:
+    """Return u of random tones with the SNR of a reference: [clip, part, channel, window]."""
+
+    def level(u: Tensor) -> Tensor:
+        noise = _noise(carriers, torch.stack([u, parameters[1]]), data.support).sum(1)
+        return energy((data.audio + noise).clamp(-1, 1) - data.audio)[:, 0, 0]
+
+    return matched_level(parameters[0], level, energy(reference.audio - data.audio)[:, 0, 0])
+
+
+def _weights(parts: Tensor) -> Tensor:
+    """Compute the weights of the regulariser, 1 - the part's share of the energy, 1 for a lone part: [clip, part]."""
+    energies = parts.square().sum((2, 3)) + 1e-12
+    share = energies / energies.sum(1, keepdim=True) if parts.shape[1] > 1 else torch.zeros_like(energies)
+    return 1 - share
 
 
 def _blocks(clips: int, numbers: int) -> Iterator[slice]:

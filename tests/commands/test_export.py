@@ -274,6 +274,16 @@ def _plain(name: str) -> bool:
     return all((c.isascii() and c.isalnum()) or c in "_-./: " for c in name)
 
 
+def test_runs_of_another_folder_of_the_same_name_are_kept(records: Mapping[str, Record], tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "tiny", tmp_path / "elsewhere" / "tiny")
+    logs = tmp_path / "logs"
+    for folder in ("tiny", "elsewhere/tiny", f"tiny/{next(iter(records))}.json"):
+        assert bench("export", str(tmp_path / folder), "--to", "tensorboard", "--out", str(logs)) == 0
+    first, second = sorted(path.name for path in logs.iterdir())
+    assert (first, second[:5]) == ("tiny", "tiny-")
+    assert {path.name for path in (logs / second).glob("*/")} == set(records)
+
+
 def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) -> None:
     by_name = resolve("midi-smoke")
     assert by_name[0] == "midi-smoke"

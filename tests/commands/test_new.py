@@ -105,11 +105,13 @@ def test_new_files_are_clean(fresh: Path, run: Callable[..., str]) -> None:
     pytest.importorskip("ruff", reason="ruff is not installed")
     pytest.importorskip("mypy", reason="mypy is not installed")
     settings = str(ROOT / "pyproject.toml")
-    run(fresh, "ruff", "check", "--no-cache", "--config", settings, ".")
-    run(fresh, "ruff", "format", "--no-cache", "--check", "--config", settings, ".")
     files = [file.name for file in sorted(fresh.glob("*.py"))]
+    assert "All checks passed" in run(fresh, "ruff", "check", "--no-cache", "--config", settings, ".")
+    formatted = run(fresh, "ruff", "format", "--no-cache", "--check", "--config", settings, ".")
+    assert f"{len(files)} files already formatted" in formatted
     # What was found out of torch and bench before is kept: it is most of the work.
-    run(fresh, "mypy", "--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache"), *files)
+    checked = run(fresh, "mypy", "--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache"), *files)
+    assert f"no issues found in {len(files)} source files" in checked
 
 
 def test_the_new_plugins_meet_in_a_trial(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,6 +272,8 @@ def test_a_package_may_have_the_name_of_a_file_that_is_there(tmp_path: Path, run
     run(tmp_path, "bench", "new", "defense", "my_idea")
     run(tmp_path, "bench", "new", "defense", "my_idea", "--package")
     run(tmp_path, "bench", "new", "defense", "my_idea", "--out", "elsewhere")
+    assert {path.name for path in tmp_path.iterdir()} >= {"my_idea.py", "cloakbench-my-idea", "elsewhere"}
+    assert (tmp_path / "cloakbench-my-idea" / "src" / "cloakbench_my_idea" / "my_idea.py").is_file()
 
 
 @pytest.mark.install

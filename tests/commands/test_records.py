@@ -72,7 +72,8 @@ def test_one_record_and_one_cell_are_shown_as_json(capsys: pytest.CaptureFixture
         (("records", "pull", "x.jsonl.xz"), "either --suite"),
         (("records", "pull", "x", "--sha256", "0" * 64), "not an archive's name"),
         (("records", "show", "speech-smoke", "nothing"), "unknown trial or cell"),
-        (("rescore", "speech-smoke", "--score-version", "7"), "unknown version of the score, expected one of 1"),
+        (("rescore", "speech-smoke", "--score", "7"), "unknown version of the score, expected one of 1"),
+        (("rescore", "speech-smoke", "--score", "2"), "has no clean curve, which score 2 needs: --score 1"),
         (("rescore",), "name a suite"),
         (("show", "nothing", "--records", "speech-smoke"), "unknown trial or cell"),
     ],
@@ -91,7 +92,7 @@ def test_scores_are_computed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert bench("rescore", "--list") == 0
     assert capsys.readouterr().out.startswith("1  learning denied")
     target = tmp_path / "anew.json"
-    assert bench("rescore", "speech-smoke", "--score-version", "1", "--results", str(target)) == 0
+    assert bench("rescore", "speech-smoke", "--score", "1", "--results", str(target)) == 0
     committed = sources.find("speech-smoke").path.parent.parent / "results" / "speech-smoke.json"
     assert target.read_bytes() == committed.read_bytes()
     (board,) = boards(["speech-smoke"])

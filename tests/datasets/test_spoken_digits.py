@@ -108,6 +108,19 @@ def test_the_two_ways_of_splitting(module: ModuleType) -> None:
     assert sum(map(len, speakers)) == len(set().union(*speakers)) == 6
 
 
+def test_the_folds_test_every_speaker_once_and_train_on_none_that_is_held_out(module: ModuleType) -> None:
+    tested: list[str] = []
+    for fold in range(len(module.FOLDS)):
+        digits = build(split_by="speaker", fold=fold)
+        speakers = {split: {name.split("_")[1] for name in digits._names(split)} for split in module.TAKES}
+        assert sum(map(len, speakers.values())) == len(set().union(*speakers.values())) == 6
+        assert len(speakers["train"]) == 3  # whom published and granted clips are drawn from
+        tested += speakers["test"]
+    assert sorted(tested) == sorted(module.SPEAKERS)
+    with pytest.raises(UsageError, match="fold = 3, expected 0 to 2"):
+        build(split_by="speaker", fold=3)
+
+
 def test_no_group_is_in_two_splits(dataset: Any) -> None:
     groups = [set(dataset.load(split).groups) for split in ("train", "validation", "test")]
     assert sum(map(len, groups)) == len(set().union(*groups)) == 18

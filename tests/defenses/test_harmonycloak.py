@@ -9,9 +9,10 @@ from torch import Generator, Tensor
 
 from bench import plugins
 from bench._kit import sets
-from bench.api import Adaptation, Clips, Knowledge
+from bench.api import Adaptation, Clips, Epoch, Knowledge
 from bench.errors import UsageError
-from bench.sound.masking import spl_to_amplitude, threshold_in_quiet
+from bench.metrics.audibility import masked_energy, nmr_db
+from bench.sound.masking import hz_to_bark, spl_to_amplitude, threshold_in_quiet
 
 pytestmark = pytest.mark.numeric
 
@@ -42,10 +43,10 @@ def example(case: str = "several") -> Clips:
     return clips
 
 
-def module() -> Any:
+def module(name: str = "waveform") -> Any:
     import sys
 
-    return sys.modules[plugins.load("defenses", "harmonycloak").__module__ + ".waveform"]
+    return sys.modules[f"{plugins.load('defenses', 'harmonycloak').__module__}.{name}"]
 
 
 def snr_db(clean: Clips, protected: Clips) -> Tensor:
@@ -89,7 +90,7 @@ def test_amplitudes_lie_between_threshold_and_masker_in_every_window(bound: str,
     """The noise of a pure tone is never louder than the bound; at a window's centre it is alone, above the floor."""
     clean = sine(440.0, amplitude=0.5)
     noise = (protect(clean, bound=bound, optimise=optimise).audio - clean.audio)[0, 0]
-    high = 0.5 if bound == "paper" else 0.5 * 10 ** (-16 / 20)
+    high = 0.5 if bound == "paper" else 0.5 * 10 ** (-(14.5 + float(hz_to_bark(torch.tensor(440.0)))) / 20)
     assert float(noise.abs().max()) <= high * 1.03
     low = float(spl_to_amplitude(threshold_in_quiet(torch.tensor(440.0))))
     centres = noise[160 * torch.arange(5, 95)[:, None] + torch.arange(-8, 9)]  # where one tone alone sounds
@@ -126,10 +127,21 @@ def test_noise_has_the_dominant_frequency(hz: float) -> None:
     assert abs(float((bins * power).sum() / power.sum()) - hz) < 10
 
 
+@pytest.mark.parametrize("hz", [440.0, 1000.0, 2000.0, 4000.0])
+def test_noise_at_the_masked_bound_is_masked(hz: float) -> None:
+    """A bound 16 dB under the tone, whatever its frequency, let 30 % of the energy be heard at 1 kHz, 89 % at 4."""
+    clean = sine(hz)
+    constant = max(0.0, 16.0 - float(hz_to_bark(torch.tensor(hz))))
+    new, old = (protect(clean, optimise=False, bound="masked", masking_offset_db=x) for x in (14.5, constant))
+    assert float(masked_energy(clean, new)) < 0.01
+    assert float(nmr_db(clean, new)) < -10
+    assert hz < 1000 or float(masked_energy(clean, old)) > 0.2
+
+
 def test_snr_of_the_bounds_and_no_copy_of_the_signal() -> None:
     data = example()
     paper, masked = (protect(data, bound=bound, optimise=False) for bound in ("paper", "masked"))
-    assert (snr_db(data, masked) - snr_db(data, paper)).numpy() == pytest.approx(16.0, abs=0.5)
+    assert (snr_db(data, masked) > snr_db(data, paper) + 14.5).all()
     assert 5 < float(snr_db(data, paper).mean()) < 15
     noise = (paper.audio - data.audio).flatten(1)
     alike = torch.nn.functional.cosine_similarity(noise, data.audio.flatten(1))
@@ -158,8 +170,76 @@ def test_optimisation_lowers_the_loss_below_random_tones_in_the_same_bounds(alte
 
 def test_a_heavier_regulariser_makes_a_softer_noise() -> None:
     data = sets.tones(4)
-    heard = [float(snr_db(data, protect(data, rounds=6, alpha=alpha)).mean()) for alpha in (0.0, 0.02, 10.0)]
-    assert heard[0] < heard[1] < heard[2]
+    heard = [float(snr_db(data, protect(data, rounds=6, alpha=alpha)).mean()) for alpha in (0.0, 0.3, 1.0)]
+    assert heard[0] + 0.5 < heard[1] < heard[2] - 5
+
+
+def test_the_default_is_about_as_loud_as_random_tones_in_the_same_bounds() -> None:
+    """The regulariser is a weight: inside the sign of the step it took 12 dB off, whatever its size."""
+    data = sets.tones(8)
+    found, drawn = protect(data, rounds=8), protect(data, optimise=False)
+    assert abs(float((snr_db(data, found) - snr_db(data, drawn)).mean())) < 2
+
+
+def test_the_regulariser_shortens_each_noise_by_its_weight_and_never_below_the_threshold() -> None:
+    low, high = torch.full((1, 2, 1, 100), 0.01), torch.full((1, 2, 1, 100), 0.5)
+    bounds = module("bounds").Bounds(low, high, torch.tensor([[0.1, 50.0]]))
+    u = torch.randn(1, 2, 1, 100, generator=Generator().manual_seed(0))
+    before, after = (module("bounds").amplitude(x, low, high) for x in (u, bounds.shortened(u, 0.4)))
+    norms = [noise.flatten(2).norm(dim=2) / high.flatten(2).norm(dim=2) for noise in (before, after)]
+    assert float((norms[0] - norms[1])[0, 0]) == pytest.approx(0.5 * 0.4 * 0.1, rel=0.02)
+    ratio = (after / before)[0, 0]
+    assert float(ratio.max() - ratio.min()) < 0.01, "a block soft-threshold scales, it does not select"
+    assert after[0, 1].numpy() == pytest.approx(0.01 + 0.49 * 0.0067, rel=0.01)
+
+
+def test_the_log_says_what_the_noise_does_to_the_surrogate_and_what_random_noise_does() -> None:
+    """Measured again with the surrogate at hand, after the last step, and with the noise held still."""
+    data = sets.tones(4)
+    models: list[torch.nn.Module] = []
+    lines: list[Epoch] = []
+
+    class Watched(sets.Reader):
+        def model(self, like: Any, rng: Generator) -> Any:
+            models.append(super().model(like, rng))
+            return models[-1]
+
+    reader = Watched()
+    protected = protect(data, Knowledge("white-box", (reader,), log=lines.append), rounds=3, still=True)
+    still, played = models
+    (*earlier, last) = [line.numbers() for line in lines]
+    assert [line.keys() for line in earlier] == [{"step", "loss", "still_loss"}] * 2
+    with torch.no_grad():
+        clean, noisy = (float(reader.loss(played, clips).mean()) for clips in (data, protected))
+        drawn = float(reader.loss(played, protect(data, optimise=False)).mean())
+    assert last["clean_loss"] == pytest.approx(clean, rel=1e-4)
+    assert last["noise_effect"] == pytest.approx(noisy - clean, rel=1e-3)
+    assert last["start_effect"] == pytest.approx(drawn - clean, rel=1e-3)
+    assert last["noise_effect"] < last["start_effect"]
+    assert last["optimised"] == 1
+    assert earlier[0]["still_loss"] == pytest.approx(earlier[0]["loss"]), "one step a round: nothing has moved yet"
+    assert last["still_loss"] != last["loss"]
+    assert any(not torch.equal(a, b) for a, b in zip(still.parameters(), played.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("bound", ["paper", "masked"])
+def test_random_tones_have_the_snr_of_the_optimised_ones_within_the_same_bounds(bound: str) -> None:
+    data = sets.tones(4)
+    optimised = protect(data, bound=bound, alpha=1.0, rounds=4)
+    drawn = protect(data, Knowledge(reference=optimised), bound=bound, optimise=False)
+    free = protect(data, bound=bound, optimise=False)
+    assert snr_db(data, drawn).numpy() == pytest.approx(snr_db(data, optimised).numpy(), abs=0.1)
+    assert float((snr_db(data, free) - snr_db(data, optimised)).abs().min()) > 0.2, "it had to be matched"
+    noise = (drawn.audio - data.audio).flatten(1)
+    alike = torch.nn.functional.cosine_similarity(noise, (optimised.audio - data.audio).flatten(1))
+    assert float(alike.abs().max()) < 0.5
+
+
+def test_random_tones_end_at_the_bound_where_the_reference_is_louder() -> None:
+    clean = sine(440.0)
+    louder = clean.with_audio(clean.audio * -1.0)
+    noise = protect(clean, Knowledge(reference=louder), optimise=False).audio - clean.audio
+    assert 0.45 < float(noise.abs().max()) <= 0.5 * 1.03
 
 
 def test_without_a_surrogate_it_says_so_in_one_line() -> None:
@@ -184,7 +264,7 @@ def test_several_surrogates_are_all_descended_and_those_of_rolls_left_out() -> N
     second = type("Second", (Counted,), {})()
     score = type("Score", (Counted,), {"domains": ("midi",)})()
     both = protect(data, Knowledge("ensemble", (first, second, score)))
-    assert calls.count("First") == calls.count("Second") == 2
+    assert calls.count("First") == calls.count("Second") == 2 + 1 + 3  # rounds, the clean start, the last measurement
     assert "Score" not in calls
     assert not torch.equal(both.audio, protect(data, Knowledge("white-box", (first,))).audio)
 

@@ -55,9 +55,9 @@ def random(data: Rolls, **parameters: Any) -> Rolls:
 # --- where and how loud
 
 
-@pytest.mark.parametrize(("bound", "most"), [("paper", 60), ("masked", 23)])
+@pytest.mark.parametrize(("bound", "most"), [("paper", 60), ("masked", 24)])
 def test_velocity_louder_by_what_is_heard_up_to_the_masker(bound: str, most: int) -> None:
-    """A bar whose dominant pitch is 48 (H = 4 at 80 dB), its loudest note 60; 16 dB below that is 23.9."""
+    """A bar whose dominant pitch is 48 (H = 4 at 80 dB), its loudest note 60; 14.5 + 1.3 dB below that is 24.2."""
     data = one([(0, 0, 4, 48, 40), (0, 8, 8, 48, 60), (0, 4, 2, 72, 90), (0, 16, 16, 48, 127)])
     seen = [table(random(data, mode="velocity", bound=bound, seed=seed)) for seed in range(40)]
     assert {row[2][:3] for row in seen} == {(8, 8, 48)}
@@ -108,7 +108,7 @@ def test_a_ghost_strikes_a_sounding_note_again_for_a_step() -> None:
     ghosts = [row for row in rows if row[3] != 80]
     assert len(ghosts) == 4
     assert {row[1] for row in ghosts} == {1}
-    assert all(row[0] % 4 != 0 and 3 <= row[3] <= 31 for row in ghosts), "off the beat, from H to 16 dB below the note"
+    assert all(row[0] % 4 != 0 and 3 <= row[3] <= 31 for row in ghosts), "off the beat, from H to 17 dB below the note"
     assert sum(row[1] for row in rows) == 16
     assert rows[0][:1] + rows[0][2:] == (0, 60, 80)
 
@@ -201,6 +201,64 @@ def test_the_search_finds_the_place_that_is_learned() -> None:
         places[optimise] = float((ghosts.start % 4 == 1).float().mean())
     assert places[False] == pytest.approx(1 / 3, abs=0.15)
     assert places[True] > 0.7
+
+
+class Loud(OffBeat):
+    """Loses `unit` less where notes are louder, or more: a loss of any size in any unit."""
+
+    unit: ClassVar[float] = 1.0
+    slope: ClassVar[float] = -0.5
+
+    def loss(self, model: Any, batch: Rolls) -> Tensor:
+        begins = beginnings(batch)
+        mean = (batch.velocity * begins).sum((1, 2, 3)) / begins.sum((1, 2, 3))
+        loss: Tensor = self.unit * (1 + self.slope * mean) + 0.0 * model(mean[:, None])[:, 0]
+        return loss
+
+
+def in_unit(unit: float, slope: float) -> Attacker[Rolls]:
+    made: Attacker[Rolls] = type("InUnit", (Loud,), {"unit": unit, "slope": slope})()
+    return made
+
+
+def loudness(rolls: Rolls) -> float:
+    return float(rolls.velocity[beginnings(rolls)].mean())
+
+
+def test_a_meta_test_lowers_the_held_out_loss_whatever_the_units() -> None:
+    """The gap between 30 nats a frame and 9 a note made the step climb: its factor was 1 + 0.2 * (9 - 30)."""
+    data, many = melodies(), in_unit(9.0, -0.5)
+    bag = Knowledge("black-box", (in_unit(30.0, -1e-9), many))
+    settings: dict[str, Any] = {"mode": "velocity", "pool": 2, "drawn": 2, "rolls_rounds": 4, "alpha": 0.0}
+    start, found = random(data, mode="velocity"), protect(data, bag, **settings)
+    with torch.no_grad():
+        losses = [float(many.loss(nn.Linear(1, 1), rolls).mean()) for rolls in (start, found)]
+    assert losses[1] < losses[0]
+
+
+def test_of_several_surrogates_each_counts_by_its_relative_loss() -> None:
+    """One loss falls by a third where notes are louder, the other, a hundred times larger, rises by a hundredth."""
+    data, bag = melodies(), (in_unit(1.0, -0.33), in_unit(100.0, 0.01))
+    found = protect(data, Knowledge("ensemble", bag), mode="velocity", alpha=0.0, rolls_rounds=4)
+    assert loudness(found) > loudness(random(data, mode="velocity"))
+
+
+def test_against_a_surrogate_without_velocities_hold_is_not_optimised_and_says_so() -> None:
+    def last(mode: str, surrogate: Attacker[Rolls]) -> dict[str, float]:
+        lines: list[Epoch] = []
+        protect(melodies(), Knowledge("white-box", (surrogate,), log=lines.append), mode=mode)
+        return lines[-1].numbers()
+
+    reading, blind = (
+        plugins.build("attackers", "pianoroll_gru", {"velocity": velocity, "width": 8}, "smoke")
+        for velocity in (True, False)
+    )
+    found = last("hold", blind)
+    assert found["optimised"] == 0
+    assert found["noise_effect"] == found["start_effect"] != 0, "held notes are read, their velocities are not"
+    assert last("hold", reading)["optimised"] == 1
+    assert last("ghost", blind)["optimised"] == 0, "it reads no onsets"
+    assert last("ghost", OffBeat())["optimised"] == 1
 
 
 def test_black_box_draws_from_a_pool_of_fresh_models_and_logs_every_round() -> None:

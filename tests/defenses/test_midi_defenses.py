@@ -46,7 +46,7 @@ def music(request: pytest.FixtureRequest) -> Rolls:
 # --- random velocities
 
 
-@pytest.mark.parametrize(("bound", "kappa"), [("paper", 1.0), ("masked", 10**-0.4)])
+@pytest.mark.parametrize(("bound", "kappa"), [("paper", 1.0), ("masked", 10 ** (-(14.5 + 0.65) / 40))])
 def test_random_velocities_are_within_the_bounds(bound: str, kappa: float) -> None:
     rows = [(0, i, 1, 36, 60) for i in range(16)] + [(0, 0, 1, 60, 50), (1, 0, 16, 24, 30), (2, 0, 16, 24, 30)]
     data = rolls(*rows, programs=(0, 0, DRUMS))

@@ -10,6 +10,7 @@ from bench.errors import DataError
 from bench.notes.note_edits import cells_of, dealt, lengthened, maskers, medians, ranks, to_rolls
 from bench.notes.rolls import DRUMS, Notes, grid, notes_of
 from bench.notes.velocities import beginnings
+from bench.sound.masking import hz_to_bark
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -101,6 +102,11 @@ def test_bounds_follow_the_threshold_and_the_loudest_dominant_note() -> None:
     assert bounds.pitch[0, :, 1].tolist() == [-1, -1]
     assert (bounds.low[0, :, 0] * 127).tolist() == pytest.approx([1, 33]), "drums have no frequency; C1 has"
     assert (bounds.high[0, :, 0] * 127).tolist() == pytest.approx([90 * 10**-0.4, 100 * 10**-0.4])
+    by_bark = maskers(data, 4, offset_db=14.5, bark_db=1.0).high[0, :, 0] * 127
+    offsets = [14.5, 14.5 + float(hz_to_bark(torch.tensor(32.703)))]  # C1
+    assert by_bark.tolist() == pytest.approx(
+        [loud * 10 ** (-x / 40) for loud, x in zip((90, 100), offsets, strict=True)]
+    )
     assert bounds.open[0].tolist() == [[True, False, False, False], [True, False, False, False]]
     notes = notes_of(data)
     chosen, low, high = bounds.at_notes(notes, data.lowest)

@@ -15,9 +15,9 @@ import soundfile
 
 from bench.exits import BAD_INPUT, OK
 from bench.extras import command
+from tests.factories import PLUGINS, suite_text
 
 pytestmark = pytest.mark.install
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 # Runs every line of standard input as a command, all in one process, and prints [code, output] of each.
 DRIVER = """
 import contextlib, io, json, shlex, sys, traceback
@@ -39,20 +39,10 @@ if __name__ == "__main__":
         results.append([code, out.getvalue()])
     print(json.dumps(results))
 """
-SUITE = f"""
-name = "light"
-preset = "smoke"
-seeds = [0]
-datasets = ["tones"]
-defenses = ["clean", "hiss"]
-attackers = ["linear"]
-[dataset.tones]
-plugin = "{PLUGINS}/tones.py"
-[defense.hiss]
-plugin = "{PLUGINS}/hiss.py"
-[attacker.linear]
-plugin = "{PLUGINS}/linear.py"
-"""
+SUITE = suite_text(
+    'name = "light"\npreset = "smoke"\nseeds = [0]\ndefenses = ["clean", "hiss"]',
+    f'[defense.hiss]\nplugin = "{PLUGINS}/hiss.py"',
+)
 RUN = "run --defense noise --preset smoke --seeds 1 --jobs 1 --display none"
 TONES = f"--dataset {PLUGINS}/tones.py"
 # A piano part of one quarter note, as the bytes of a track: its length, on, off, end.

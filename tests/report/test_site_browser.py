@@ -28,13 +28,13 @@ def numbers(texts: list[str]) -> list[float]:
 def test_a_click_sorts_by_number_and_a_second_turns_it_round(visit: Visit) -> None:
     page = visit(SUITE)
     as_made = column(page, "defense")
-    button = page.get_by_role("button", name="learning denied")
+    button = page.get_by_role("button", name="denied, score 1")
     button.click()
-    down = numbers(column(page, "learning denied"))
+    down = numbers(column(page, "denied, score 1"))
     assert down == sorted(down, reverse=True)
     assert page.locator(f"{RANKING} th[aria-sort]").get_attribute("aria-sort") == "descending"
     button.click()
-    up = numbers(column(page, "learning denied"))
+    up = numbers(column(page, "denied, score 1"))
     assert up == sorted(up)
     assert up != down
     button.click()
@@ -70,13 +70,13 @@ def test_a_link_keeps_the_view(visit: Visit) -> None:
     page = visit(SUITE)
     page.get_by_role("searchbox").fill("l")
     page.get_by_label("controls").uncheck()
-    page.get_by_role("button", name="learning denied").click()
+    page.get_by_role("button", name="denied, score 1").click()
     seen = column(page, "defense")
     link = page.url
     assert "ranking.find=l" in link
     again = visit(SUITE + "?" + link.split("?", 1)[1])
     assert column(again, "defense") == seen
-    assert again.locator(f"{RANKING} th[aria-sort]").inner_text().startswith("learning denied")
+    assert again.locator(f"{RANKING} th[aria-sort]").inner_text().startswith("denied, score 1")
     assert again.get_by_label("controls").is_checked() is False
 
 
@@ -85,7 +85,7 @@ def test_a_row_has_an_address_and_its_score_leads_to_its_cell(visit: Visit) -> N
     assert page.locator("tr:target th").inner_text() == "hiss"
     page.locator("tr:target td a").click()
     assert page.locator("h1").inner_text().startswith("hiss against linear")
-    assert "learning denied" in page.locator(".lead").inner_text()
+    assert "learning denied, score 1" in page.locator(".lead").inner_text()
     assert page.get_by_role("link", name="seed 0").get_attribute("href").startswith("../records/")
     assert page.locator("svg.plot").count() == 1  # the seeds; this attacker tells of no curve
 
@@ -126,7 +126,7 @@ def test_every_control_is_reached_by_the_keyboard(visit: Visit) -> None:
     for _ in range(40):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.textContent.trim()"))
-    assert {"learning denied", "Copy link to this view", "How to read this table"} <= reached
+    assert {"denied, score 1", "Copy link to this view", "How to read this table"} <= reached
 
 
 def test_dark_follows_the_system_and_the_switch(visit: Visit) -> None:

@@ -65,5 +65,10 @@ def test_a_cell_is_found_by_id_name_key_and_file(tmp_path: Path) -> None:
         find(first.name + "x", [source])
     other = first.model_copy(update={"key": "0" * 32})
     other.save(tmp_path / "other")
-    with pytest.raises(UsageError, match="stands for 2 cells"):
+    part = other.trial.attacker
+    part = part.model_copy(update={"params": {**part.params, "batch": 7}})
+    other.model_copy(update={"trial": other.trial.model_copy(update={"attacker": part})}).save(tmp_path / "other")
+    with pytest.raises(
+        UsageError, match=rf"stands for 2 cells .*{part.label}\.batch = 64, .*{part.label}\.batch = 7: "
+    ):
         find(cell.id, [source, Source("other", tmp_path / "other")])

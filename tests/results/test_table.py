@@ -130,7 +130,7 @@ def test_a_void_row_says_void_and_why_and_keeps_its_arms() -> None:
     rows = views(records)
     headings, body = main_table(rows)
     line = dict(zip(headings, body[0], strict=True))
-    assert (line["rank"], line["learning denied"], line["95 % interval"]) == ("void", DASH, DASH)
+    assert (line["rank"], line["denied, score 1"], line["95 % interval"]) == ("void", DASH, DASH)
     assert (line["quality, clean"], line["quality, protected"], line["quality, untrained"]) == (
         "0.5000",
         "0.5000",

@@ -33,24 +33,10 @@ from bench.trials.remote import perform_remote, serialised
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial
+from tests.factories import PLUGINS, suite_text
 
 Trials = Callable[..., tuple[Trial, ...]]
 ROOT = Path(__file__).resolve().parents[2]
-PLUGINS = ROOT / "tests" / "plugins"
-SUITE = """
-datasets = ["tones"]
-defenses = ["clean", "waits"]
-attackers = ["linear"]
-seeds = [0, 1, 2]
-
-[dataset.tones]
-plugin = "tones.py"
-[attacker.linear]
-plugin = "linear.py"
-[defense.waits]
-plugin = "waits.py"
-folder = "{gate}"
-"""
 
 
 @dataclass
@@ -86,12 +72,10 @@ def _session(leader: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
-                continue
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(entry.name))
+                if int(fields[3]) == leader and fields[0] != "Z":
+                    found.append(int(entry.name))
     return found
 
 
@@ -158,7 +142,9 @@ def suite(folder: Path) -> Path:
         shutil.copy(PLUGINS / f"{name}.py", folder)
     gate = folder / "gate"
     gate.mkdir()
-    (folder / "suite.toml").write_text(SUITE.format(gate=gate))
+    waits = f'[defense.waits]\nplugin = "waits.py"\nfolder = "{gate}"'
+    head = 'defenses = ["clean", "waits"]\nseeds = [0, 1, 2]'
+    (folder / "suite.toml").write_text(suite_text(head, waits, Path()))
     return gate
 
 

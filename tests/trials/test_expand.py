@@ -323,6 +323,28 @@ def test_a_matched_control_is_excluded_by_its_reference(small_suite: Make) -> No
     assert rows == whole - {"noise ~ hiss"}
 
 
+def test_the_control_random_is_the_defense_not_optimised_or_else_noise() -> None:
+    """With the parameters of the row that it is matched to, in the domains for which the defense says how."""
+    made = suite(
+        {
+            "seeds": [0], "datasets": ["chorales"], "attackers": ["musicgen", "symphonynet"], "controls": ["random"],
+            "defenses": ["soft", "constant_epsilon"],
+            "defense": {"soft": {"plugin": "harmonycloak", "bound": "masked"}},
+        }
+    )  # fmt: skip
+    controls = {(t.row, t.attacker.title): t for t in expand(made).trials if t.reference}
+    assert controls.keys() == {
+        ("random ~ soft", "musicgen"), ("noise ~ soft", "symphonynet"),
+        ("noise ~ constant_epsilon", "musicgen"), ("noise ~ constant_epsilon", "symphonynet"),
+    }  # fmt: skip
+    own = controls["random ~ soft", "musicgen"]
+    assert own.control.is_matched
+    assert own.defense.name == "harmonycloak"
+    assert (own.defense.params["optimise"], own.defense.params["bound"]) == (False, "masked")
+    assert own.reference is not None
+    assert own.reference.params["optimise"] is True
+
+
 def test_a_cell_whose_attacker_has_seen_the_data_is_flagged(small_suite: Make, tmp_path: Path) -> None:
     source = (PLUGINS / "linear.py").read_text()
     knowing = tmp_path / "knowing.py"

@@ -3,7 +3,7 @@
 Names are paths (`quality/clean`), by which both trackers group. They hold letters, digits, `_ - . / :` and spaces only,
 since MLflow takes no more: `kad[logmel]` becomes `kad.logmel`. A null number is left out, never written as 0.
 
-    denied                          learning denied
+    denied                          learning denied, score 1
     quality/ARM                     the mean of the scored metric over the scored held-out items, higher is better
     arms/METRIC/ARM                 the same of every metric
     audibility/METRIC               mean over clips

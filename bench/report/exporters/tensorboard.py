@@ -18,11 +18,28 @@ from typing import Any
 from bench.errors import UsageError
 from bench.report.exporters.facts import Facts, Setting
 
-__all__ = ["export"]
+__all__ = ["check", "export"]
 
 # The metrics that the HParams tab shows beside the settings; all others are among the scalars.
 HEADLINES = ("denied", "quality/", "audibility/", "view/", "cost/cpu_seconds")
 EVENTS = "events.out.tfevents.*"
+
+
+def check(out: str) -> None:
+    """Check that runs can be written.
+
+    Args:
+        out: a folder.
+
+    Raises:
+        UsageError: TensorBoard is not installed, or `out` is no folder.
+    """
+    if "://" in out:
+        raise UsageError(f"--out {out}: TensorBoard reads folders; give one")
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--to tensorboard needs TensorBoard: pip install 'cloakbench[tensorboard]'") from error
 
 
 def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
@@ -38,12 +55,7 @@ def export(runs: Iterable[Facts], out: str) -> tuple[int, int]:
     Raises:
         UsageError: TensorBoard is not installed, or `out` is not a folder that can be written.
     """
-    if "://" in out:
-        raise UsageError(f"--out {out}: TensorBoard reads folders; give one")
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise UsageError("--to tensorboard needs TensorBoard: pip install 'cloakbench[tensorboard]'") from error
+    check(out)
     suites: dict[str, list[Facts]] = {}
     for run in runs:
         suites.setdefault(run.suite, []).append(run)

@@ -49,6 +49,34 @@ def music(request: pytest.FixtureRequest) -> Rolls:
     return loaded
 
 
+# --- repeats
+
+
+def test_notes_that_touch_become_one_if_either_is_short() -> None:
+    apart = [(0, 6, 1, 60, 70), (0, 8, 4, 62, 9), (0, 12, 4, 62, 9)]
+    data = rolls((0, 0, 2, 60, 80), (0, 2, 1, 60, 100), (0, 3, 2, 60, 40), *apart)
+    assert table(adapted("merge_repeats", data)) == [(0, 0, 5, 60, 80), *apart]
+    with pytest.raises(UsageError, match="longest = 0"):
+        plugins.build("adaptations", "merge_repeats", {"longest": 0})
+
+
+def test_ghosts_as_loud_as_their_note_escape_deghost_but_not_this(music: Rolls) -> None:
+    def notes(data: Rolls) -> set[tuple[int, ...]]:
+        found = notes_of(data)
+        columns = (found.roll, found.track, found.pitch, found.start, found.duration)
+        return set(zip(*(column.tolist() for column in columns), strict=True))
+
+    def differs(other: Rolls) -> float:
+        return 1 - len(notes(music) & notes(other)) / len(notes(music) | notes(other))
+
+    given = {"pattern": "fixed", "level": "equal", "masking_offset_db": 0.0}
+    ghosts = plugins.build("defenses", "ghosts", given).protect(music, Knowledge(), rng())
+    assert differs(ghosts) > 0.3
+    assert differs(adapted("deghost", ghosts)) > 0.9 * differs(ghosts)
+    assert differs(adapted("merge_repeats", ghosts)) < 0.4 * differs(ghosts)
+    assert differs(adapted("merge_repeats", music)) < 0.01
+
+
 # --- velocities
 
 
