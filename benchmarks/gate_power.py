@@ -13,14 +13,14 @@ cell the smallest drop of learning denied that is detected with 80 % power, with
 earlier test, Student's t on five seeds' scores, and by that of now, over seeds and items.
 
     python benchmarks/gate_power.py                            # of leaderboards/baseline.json, 4,000 runs; a minute
-    python benchmarks/gate_power.py --baseline FILE --draws 500
+    python benchmarks/gate_power.py --baseline FILE --seeds 11 --draws 500
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +163,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path, default=BASELINE, help="an accepted baseline")
     parser.add_argument("--draws", type=int, default=4000, help="simulated runs")
+    parser.add_argument("--seeds", type=int, default=0, help="that the gate runs; default: as many as the baseline has")
     arguments = parser.parse_args()
     cells = spreads(baselines.read(arguments.baseline))
+    if arguments.seeds:
+        cells = [replace(cell, seeds=arguments.seeds) for cell in cells]
     for name, shared in (("redrawn", 0.0), ("shared", 0.5), ("identical", 1.0)):
         print(f"false alarms, {name}: {false_alarms(cells, shared, arguments.draws):.3f} of {arguments.draws} runs")
     print(

@@ -5,15 +5,21 @@ attacks with 3, 13 or 40 responses, one of which it picks in every seed by its g
 every size it picks among the same responses. The truth is what this procedure reaches on average, and the clean items
 that reach the same.
 
-    python benchmarks/worth_coverage.py            # 2,000 draws a line; about five CPU minutes
+    python benchmarks/worth_coverage.py            # 2,000 draws a line; about 280 CPU s
     python benchmarks/worth_coverage.py --draws 300
 
-With 300 draws a line (42 CPU s; the standard error of a line's coverage is .013, of the mean of six .005):
+With 2,000 draws a line the first nine lines gave (standard error of a line's coverage: .005):
 
-    responses  coverage, six lines: mean, least, greatest  bias of the pick, largest  bias of the least, largest
-    3          .944  .933  .957                            .005                       .005
-    13         .943  .927  .960                            .005                       .011
-    40         .951  .927  .987                            .003                       .024
+    responses  seeds  coverage, three lines  bias of the pick, largest  bias of the least, largest
+    3          3      .952  .951  .955       .001                       .001
+    3          5      .949  .959  .957       .003                       .003
+    13         3      .951  .957  .951       .002                       .014
+
+and with 300 draws (42 CPU s; standard error .013) the others:
+
+    13         5      .943  .960  .933       .004                       .007
+    40         3      .943  .927  .943       .002                       .024
+    40         5      .940  .987  .967       .003                       .017
 
 Expected: coverage within .93 and .97 on every line, a bias of the pick under .01 on every line, and a bias of version 1
 (the least over test results) that grows with the number of responses.

@@ -75,7 +75,7 @@ class SpokenDigits(Dataset[Clips]):
     threat = {
         "audio": {
             "smoke": {"published": 60, "granted": 20, "sizes": (30,)},
-            "small": {"published": 120, "granted": 50, "sizes": (15, 30, 60)},
+            "small": {"published": 120, "granted": 50, "sizes": (15, 30, 60), "steps_as": 720},
             "full": {"published": 120, "granted": 50},
         }
     }

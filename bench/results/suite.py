@@ -35,6 +35,7 @@
     published = 120                         # the items that each seed draws and publishes
     granted = 50                            # clean items that the attacker has anyway
     sizes = [15, 30, 60]                    # of the clean curve, between 0 and `published`
+    steps_as = 480                          # attackers train as long as for so many published items; by default n
     replacement = "other_songs"             # a data set that the attacker trains on as well
 
     [gate]                                  # what `bench gate` calls a regression

@@ -29,6 +29,8 @@ class ThreatModel(pydantic.BaseModel):
         sizes: the clean curve's sizes between 0 and n, increasing; by default n/16, n/8, n/4 and n/2.
         replacement: a data set of other material that the attacker has as well, of which it trains on n items in every
             arm; "" for none.
+        steps_as: in every arm the attacker takes as many optimiser steps as so many published items would give it; 0:
+            as n do. An attacker whose passes suit thousands of items does not converge in as many over a hundred.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +39,7 @@ class ThreatModel(pydantic.BaseModel):
     granted: Annotated[int, pydantic.Field(strict=True, ge=2)]
     sizes: tuple[Count, ...] = ()
     replacement: str = ""
+    steps_as: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
 
     @pydantic.model_validator(mode="after")
     def _sizes_fit(self) -> ThreatModel:

@@ -75,7 +75,8 @@ def row_worths(records: Iterable[Record], rows: Sequence[Row] = ()) -> list[RowW
     """Compute the worth of every row that has a threat model, and rank the rows.
 
     Args:
-        records: of a suite or a run; failed ones and those without a threat model are left out.
+        records: of a suite or a run; failed ones and those without a threat model are left out, and so is a seed in
+            which no response has a quality on the granted items, and a test item that no arm of some seed has.
         rows: the rows of their table; one outside the audibility budget is not ranked.
 
     Returns:
@@ -87,13 +88,13 @@ def row_worths(records: Iterable[Record], rows: Sequence[Row] = ()) -> list[RowW
         if record.status == "ok" and trial.threat:
             scale = record.metric if record.metric in SHARED_SCALES else trial.attacker.label
             groups[trial.dataset.label, trial.row, trial.knowledge, scale].append(record)
-    worths = [_row_worth(key[:3], group) for key, group in groups.items()]
+    worths = [row for key, group in groups.items() if (row := _row_worth(key[:3], group))]
     outside = frozenset((row.dataset, *row.key) for row in rows if not row.inside)
     return _ranked(worths, outside)
 
 
-def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth:
-    """The worth of one row."""
+def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth | None:
+    """The worth of one row; None where nothing can be chosen or tested."""
     first = records[0]
     threat = first.trial.threat
     assert threat is not None
@@ -101,14 +102,24 @@ def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth
     by_seed: dict[int, list[Record]] = defaultdict(list)
     for record in fitting:
         by_seed[record.trial.seed].append(record)
-    seeds = sorted(by_seed)
-    responses = _responses([by_seed[seed] for seed in seeds])
-    chosen = pick(responses)
+    seeds = [
+        seed
+        for seed, group in sorted(by_seed.items())
+        if not all(math.isnan(_granted(record, Arm.PROTECTED)) for record in group)
+    ]
+    if not seeds:
+        return None
+    chosen = pick(_responses([by_seed[seed] for seed in seeds]))
     sizes = {size: _clean_items([by_seed[seed] for seed in seeds], size) for size in threat.smaller}
     sizes[threat.published] = _clean_items([by_seed[seed] for seed in seeds], None)
-    filled, protected, missing = fill_missing(sizes, chosen.test)
+    known: NDArray[np.bool_] = np.asarray(~np.isnan(np.stack([*sizes.values(), chosen.test])).all(0).any(0))  # [item]
+    if not known.any():
+        return None
+    kept = {size: values[:, known] for size, values in sizes.items()}
+    filled, protected, missing = fill_missing(kept, chosen.test[:, known])
+    missing += int((~known).sum()) * len(seeds) * (len(sizes) + 1)
     curve = CleanCurve(tuple(filled), np.stack(list(filled.values())), threat.granted)
-    groups = [first.groups[at] for at in first.scored]
+    groups = [first.groups[at] for at, here in zip(first.scored, known, strict=True) if here]
     return RowWorth(
         *key,
         attackers=tuple(dict.fromkeys(record.trial.attacker.label for record in fitting)),

@@ -340,10 +340,10 @@ class _TrialStages:
         if items:
             parents = {"train": items, **parents}
         if whole or (items and items.task == "adapt"):
-            # The set differs from the published one, but the optimiser must take as many steps as for that.
-            parents["whole"] = self._loaded["train"]
+            parents["whole"] = self._loaded["train"]  # the optimiser must take as many steps as for the published set
         parts: Parts = {"attacker": trial.attacker, "adaptation": hooked}
-        return self._build("learn", f"learn {self._on}, {title}, seed {trial.seed}", parts, self._seed, parents)
+        options = self._seed | ({"as_items": trial.threat.steps_as} if trial.threat and trial.threat.steps_as else {})
+        return self._build("learn", f"learn {self._on}, {title}, seed {trial.seed}", parts, options, parents)
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:
         trial, test = self._trial, self._loaded["test"]

@@ -272,10 +272,11 @@ def _training_set(work: _Work, apart: bool) -> tuple[Data, Data | None]:
             )
     granted = sets.pop(1) if apart else None
     train = functools.reduce(concatenate, sets)
-    if "whole" in parents:
+    published = work.stage.options.get("as_items", 0)
+    if published or "whole" in parents:
         beside = [role for role in ("granted", "replacement") if role in parents and not (apart and role == "granted")]
-        items = sum(work.store.meta(parents[role])["items"] for role in ("whole", *beside))
-        train = replace(train, whole=items)
+        beside += [] if published else ["whole"]
+        train = replace(train, whole=published + sum(work.store.meta(parents[role])["items"] for role in beside))
     return train, granted
 
 

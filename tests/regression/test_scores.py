@@ -187,14 +187,14 @@ def test_the_baseline_holds_worth_and_curve(tmp_path: Path) -> None:
     assert set(held.held_out["songs / learner"].arms) == {"clean", "untrained", "0", "4", "8", "16"}
 
 
-def test_alarms_are_rare_and_twelve_seeds_see_half_the_drop_that_five_did() -> None:
+def test_alarms_are_rare_and_eleven_seeds_see_half_the_drop_that_five_did() -> None:
     """The full simulation is benchmarks/gate_power.py; the spreads are those of ci.toml's classifier."""
-    cells = [Spread(f"cell {number}", 12, 51, 0.1, 0.1, 0.3) for number in range(4)]
+    cells = [Spread(f"cell {number}", 11, 51, 0.1, 0.1, 0.3) for number in range(5)]
     draws = 400
     limit = 0.05 + 2.6 * math.sqrt(0.05 * 0.95 / draws)
     for shared in (0.0, 0.5):
         assert 0 < false_alarms(cells, shared, draws) <= limit
     assert false_alarms(cells, 1.0, draws=2) == 0
-    drops = smallest(cells[0], factor=8, shared=0.0, draws=draws)
-    assert drops.earlier / drops.now > 2 - 0.2  # 2.2 by the noncentral t; the quantile of 400 draws varies by 4 %
+    drops = smallest(cells[0], factor=10, shared=0.0, draws=draws)
+    assert drops.earlier / drops.now > 2 - 0.2  # 2.1 by the noncentral t; the quantile of 400 draws varies by 4 %
     assert drops.by_items == pytest.approx(drops.earlier, rel=0.05)  # seeds decide: items alone do not help

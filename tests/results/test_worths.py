@@ -130,3 +130,20 @@ def test_records_without_a_threat_model_and_failed_ones_have_no_worth(records: l
     assert row_worths(without) == []
     failed = [record.model_copy(update={"status": "failed"}) for record in records]
     assert row_worths(failed) == []
+
+
+def test_seeds_without_a_choice_and_items_without_a_quality_are_left_out_and_counted(records: list[Record]) -> None:
+    def blank(record: Record) -> Record:
+        """No number for the first item in any arm; in seed 1 none on the granted items either."""
+        arms = {arm: {record.metric: [None, *metrics[record.metric][1:]]} for arm, metrics in record.arms.items()}
+        curve = {size: {record.metric: [None, *metrics[record.metric][1:]]} for size, metrics in record.curve.items()}
+        none: dict[str, list[float | None]] = {record.metric: [None] * 3}
+        granted = dict.fromkeys(record.granted, none) if record.trial.seed == 1 else record.granted
+        return record.model_copy(update={"arms": arms, "curve": curve, "granted": granted})
+
+    for row in row_worths([blank(record) for record in records]):
+        assert row.seeds == (0,)
+        assert row.worth.missing == 5  # four sizes and the protected arm
+        assert row.curve.qualities.shape[2] == row.protected.shape[1] == len(records[0].ids) - 1
+    lost = [record for record in map(blank, records) if record.trial.seed == 1]
+    assert row_worths(lost) == []

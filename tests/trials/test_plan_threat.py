@@ -98,6 +98,18 @@ def test_other_material_is_trained_on_in_every_arm(
     assert {arm: len(epochs) for arm, epochs in record.epochs.items()} == {"protected": 54, "clean": 54}
 
 
+def test_every_arm_takes_as_many_steps_as_the_threat_model_says(
+    small_trials: Trials, tmp_path: Path, counting: dict[str, dict[str, dict[str, str]]]
+) -> None:
+    threat = {**THREAT, "sizes": [6], "steps_as": 40}
+    (record,) = run(small_trials(defenses=["hiss"], seeds=[0], threat=threat, **counting), tmp_path)
+    assert record.status == "ok", record.error
+    store = Store(tmp_path / "store")
+    models = ("protected", "clean", "clean_0", "clean_6")
+    steps = [len(store.json(record.stages[f"{model}_learned"], "epochs.json") or []) for model in models]
+    assert steps == [2 * (40 + 3)] * 4  # the granted items for training come on top
+
+
 def test_an_adaptation_may_be_given_the_granted_items_apart(small_trials: Trials, tmp_path: Path) -> None:
     (record,) = run(small_trials(defenses=["hiss"], seeds=[0], adaptations=["apart"], threat=THREAT), tmp_path)
     assert record.status == "ok", record.error
