@@ -12,6 +12,7 @@ from bench.api import Clips, Defense, Knowledge
 @dataclass(frozen=True)
 class Hum(Defense[Clips]):
     domains = ("audio",)
+    per = "clip"
 
     hz: float = 50.0
     snr_db: float = 30.0  # of each clip, padding left out
