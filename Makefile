@@ -19,9 +19,9 @@ test test-numeric: export GOMP_SPINCOUNT ?= 0
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 
-# The tests whose figures move with the processor, once more as another one would have them: two threads, so one process.
+# The tests whose figures move with the processor, once more as another one would have them.
 test-numeric: $(VENV)/ready
-	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m "numeric and not slow"
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n 2 --dist loadscope -m "numeric and not slow"
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
