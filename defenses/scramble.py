@@ -1,7 +1,8 @@
 """Segments of recordings, or notes of rolls, in random order: the control without musical order.
 
 Recordings: short segments are shuffled within their clip, and the incomplete segment at a recording's end stays. Their
-spectrum remains, so an attacker who still learns from them learns timbre, not music.
+spectrum remains, so an attacker who still learns from them learns timbre, not music. A spectrum alone tells some spoken
+words apart, so for classes there is `scope = "set"`: segments are shuffled among all clips, and labels say nothing.
 Rolls: the steps of every track, with the notes that begin in each, are shuffled in an order of their own, and the
 track's pitches are permuted among its notes. How often each pitch and duration occurs in a track remains. Shuffling
 beats instead of steps would keep rhythm, which is much: on few chorales, learning denied to the recurrent network is
@@ -11,6 +12,7 @@ note, one in a hundred of the band's drums.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -25,10 +27,12 @@ class Scramble(Defense[Data]):
     """Shuffle segments of recordings, and segments and pitches of rolls.
 
     Attributes:
+        scope: of recordings: shuffle the segments of each clip, or those of the whole set.
         segment_seconds: length of a segment of recordings.
         segment_steps: length of a segment of rolls.
     """
 
+    scope: Literal["clip", "set"] = "clip"
     segment_seconds: float = 0.05
     segment_steps: int = 1
 
@@ -45,10 +49,23 @@ class Scramble(Defense[Data]):
             return to_rolls(_deal_pitches(_shuffle_segments(notes, data, self.segment_steps, rng), rng), data)
         size = max(1, round(self.segment_seconds * data.rate))
         segment_count = data.audio.shape[-1] // size
-        order = _orders(data.lengths // size, (len(data), segment_count), rng)
         segments = data.audio[..., : segment_count * size].reshape(*data.audio.shape[:-1], segment_count, size)
-        shuffled = segments.gather(2, order[:, None, :, None].expand_as(segments)).flatten(-2)
-        return data.with_audio(torch.cat([shuffled, data.audio[..., segment_count * size :]], dim=-1))
+        if self.scope == "set":
+            shuffled = _shuffled_over_clips(segments, data.lengths // size, rng)
+        else:
+            order = _orders(data.lengths // size, (len(data), segment_count), rng)
+            shuffled = segments.gather(2, order[:, None, :, None].expand_as(segments))
+        return data.with_audio(torch.cat([shuffled.flatten(-2), data.audio[..., segment_count * size :]], dim=-1))
+
+
+def _shuffled_over_clips(segments: Tensor, counts: Tensor, rng: Generator) -> Tensor:
+    """Deal the first `counts` segments of all clips among all clips: [clip, channel, segment, sample]."""
+    full = torch.arange(segments.shape[2], device=segments.device) < counts[:, None]
+    dealt_segments = segments.transpose(1, 2)[full]
+    order = torch.randperm(len(dealt_segments), generator=rng, device=segments.device)
+    result = segments.transpose(1, 2).clone()
+    result[full] = dealt_segments[order]
+    return result.transpose(1, 2)
 
 
 def _orders(shuffled_count: Tensor, shape: tuple[int, ...], rng: Generator) -> Tensor:
