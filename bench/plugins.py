@@ -38,7 +38,7 @@ FOLDERS: dict[Kind, str] = {
 # The optional methods that decide which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
     "adaptations": ("transform", "augment", "train", "train_with_granted"),
-    "attackers": ("prior", "view", "validity"),
+    "attackers": ("prior", "view", "validity", "continuation"),
 }
 SINGULAR: dict[Kind, str] = {
     "defenses": "defense",

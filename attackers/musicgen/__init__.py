@@ -25,6 +25,8 @@ from bench.training.learning import Budget, fit, seeded
 
 from . import codec, tokens, weights
 
+_TOGETHER = 32  # pairs of a prompt and a continuation that are read at once
+
 
 @dataclass(frozen=True)
 class MusicGen(Attacker[Clips]):
@@ -176,6 +178,15 @@ class MusicGen(Attacker[Clips]):
             model, conditions, rng, temperature=self.temperature, top_k=self.top_k, guidance=self.guidance
         )  # fmt: skip
         return codec.rendered(network.audio_encoder, codes, like)
+
+    def continuation(self, model: nn.Module, prompts: Clips, continuations: Clips, pairs: Tensor) -> Tensor:
+        """Compute the log-likelihood of continuations after prompts, under the prompts' descriptions.
+
+        Returns:
+            float [pair], nats a token of the continuation.
+        """
+        before, after = self._tokenized(model, prompts), self._tokenized(model, replace(continuations, texts=()))
+        return torch.cat([tokens.continued(model, before, after, part) for part in pairs.split(_TOGETHER)])
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
         """Check that the base model predicts, and that the clean arm learns order in time and not timbre alone."""

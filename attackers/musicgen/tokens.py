@@ -195,6 +195,25 @@ def clip_means(model: Any, tokens: Tokens, size: int) -> tuple[Tensor, Tensor]:
     return over_windows(likelihood), over_windows(correct.to(likelihood.dtype))
 
 
+def continued(model: Any, before: Tokens, after: Tokens, pairs: Tensor) -> Tensor:
+    """Compute the mean log-likelihood of a token of continuations after prompts.
+
+    Args:
+        model: a MusicGen.
+        before: the prompts, all of one length, with the descriptions that are read.
+        after: the continuations, all of one length.
+        pairs: int64 [pair, 2], a prompt and a continuation.
+
+    Returns:
+        [pair], nats a token.
+    """
+    prompt, continuation = pairs.unbind(1)
+    codes = torch.cat([before.codes[prompt], after.codes[continuation]], 2)
+    lengths = before.lengths[prompt] + after.lengths[continuation]
+    likelihood, _ = log_likelihood(model, Tokens(codes, lengths, before.states[prompt], before.mask[prompt]))
+    return likelihood[:, :, before.codes.shape[-1] :].mean((1, 2))
+
+
 @torch.no_grad()
 def sampled(
     model: Any, tokens: Tokens, rng: Generator, *, temperature: float, top_k: int, guidance: float

@@ -216,6 +216,32 @@ class SymphonyNet(Attacker[Rolls]):
                 notes.duration.clamp(max=encoding.LONGEST)]  # fmt: skip
         return torch.stack([*rows, (notes.velocity * 127).round().long()] if self.velocity else rows, 1)
 
+    def continuation(self, model: nn.Module, prompts: Rolls, continuations: Rolls, pairs: Tensor) -> Tensor:
+        """Compute the log-likelihood of continuations after prompts: that of both joined, less that of the prompt.
+
+        Returns:
+            float [pair], nats a note of the continuation.
+        """
+        first, second = pairs.unbind(1)
+        names = tuple(str(number) for number in range(len(pairs)))
+        joined = replace(
+            prompts,
+            velocity=torch.cat([prompts.velocity[first], continuations.velocity[second]], 2),
+            onset=torch.cat([prompts.onset[first], continuations.onset[second]], 2),
+            ids=names, groups=names, texts=(), labels=None, classes=(),
+            lengths=prompts.lengths[first] + continuations.lengths[second],
+            tempo=prompts.tempo[first],
+        )  # fmt: skip
+        (before, prompt_notes), (both, notes) = self._sums(model, prompts), self._sums(model, joined)
+        return (before[first] - both) / (notes - prompt_notes[first]).clamp(min=1)
+
+    def _sums(self, model: nn.Module, rolls: Rolls) -> tuple[Tensor, Tensor]:
+        """Compute the negative log-likelihood of whole rolls in nats, and count their notes: [roll] each."""
+        assert isinstance(model, Network)
+        tokens = self._encoded(model, rolls)
+        notes = tokens.notes.sum(1)
+        return _total(self._read(model, tokens)[0]) * notes.clamp(min=1), notes
+
     def _encoded(self, model: Network, rolls: Rolls) -> Tokens:
         """Encode rolls for a model. Raises `DataError` where measure or tracks are not those of the model."""
         shape = (rolls.steps_per_beat * rolls.beats_per_bar, len(rolls.programs))

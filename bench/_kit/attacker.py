@@ -27,6 +27,7 @@ from bench._kit.device import require_data_device
 from bench.api import Data, Epoch, ValidityCheck
 from bench.errors import BenchError
 from bench.metrics.learning import view_change
+from bench.trials.memorising import halves
 
 
 def makes_a_model(case: Case) -> None:
@@ -104,7 +105,7 @@ def learns_on_the_device_of_its_data(case: Case) -> None:
 
 
 def works_on_the_device_of_its_data(case: Case) -> None:
-    """model, loss and its gradient, quality, prior, view and generate create every tensor on their data's device."""
+    """model, loss and its gradient, quality and the optional methods create every tensor on their data's device."""
     plugin, few, model = case.plugin, _few(case), _model(case)
 
     def descend() -> None:
@@ -123,6 +124,7 @@ def works_on_the_device_of_its_data(case: Case) -> None:
         "view": lambda: plugin.view(few),
         "prior": lambda: plugin.prior(plugin.model(few, rng()), few),
         "generate": lambda: plugin.generate(model, few, rng()),
+        "continuation": lambda: plugin.continuation(model, *_parts(few), torch.zeros(1, 2, dtype=torch.int64)),
     }
     for name, call in calls.items():
         if name in ("model", "loss", "quality") or plugin.implements(name):
@@ -216,6 +218,20 @@ def views_what_it_reads(case: Case) -> None:
     )
 
 
+def continues(case: Case) -> None:
+    """continuation returns [pair], finite; the likelihood of a pair does not depend on the other pairs."""
+    prompts, continuations = _parts(_few(case))
+    pairs = torch.cartesian_prod(torch.arange(len(prompts)), torch.arange(len(prompts)))
+    with torch.no_grad():
+        likelihood = case.plugin.continuation(_model(case), prompts, continuations, pairs)
+        last = case.plugin.continuation(_model(case), prompts, continuations, pairs[-1:])
+    assert likelihood.shape == (len(pairs),), f"continuation has shape {tuple(likelihood.shape)}, expected [pair]"
+    assert likelihood.isfinite().all(), f"continuation is {likelihood.tolist()}, expected finite numbers"
+    assert torch.allclose(likelihood[-1:], last, atol=1e-3), (
+        f"a pair's likelihood is {float(last):.4f} alone, {float(likelihood[-1]):.4f} beside others, expected the same"
+    )
+
+
 class _Reached(Exception):
     """Ends a training at the first batch that is augmented."""
 
@@ -249,6 +265,11 @@ def _loaded(case: Case) -> tuple[Data, Data, Data]:
 def _few(case: Case) -> Data:
     train = _material(case)[0]
     return train.select(range(min(4, len(train))))
+
+
+def _parts(items: Data) -> tuple[Data, Data]:
+    """Return prompts and continuations of all items."""
+    return halves(items, int(items.lengths.min()) // 2)
 
 
 def _model(case: Case) -> nn.Module:
@@ -319,6 +340,7 @@ CHECKS = (
     works_on_the_device_of_its_data,
     *SLOW,
     views_what_it_reads,
+    continues,
 )
 
 
@@ -335,4 +357,5 @@ ONLY_IF: dict[Function, Callable[[Case], bool]] = {
     generates: lambda case: case.plugin.implements("generate"),
     names_its_validity_checks: lambda case: case.plugin.implements("validity"),
     views_what_it_reads: lambda case: case.plugin.implements("view"),
+    continues: lambda case: case.plugin.implements("continuation"),
 }

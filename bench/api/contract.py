@@ -28,9 +28,7 @@ from bench.vocabulary import (
     ValidityCheck,
 )
 
-__all__ = [
-    "Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Knowledge", "Needs", "Plugin",
-]  # fmt: skip
+__all__ = ["Adaptation", "Attacker", "Augment", "Dataset", "Defense", "Knowledge", "Needs", "Plugin"]
 
 S = TypeVar("S", bound=Clips | Rolls)  # the kind of set that a plugin works on: Clips, Rolls or Data for both
 Augment: TypeAlias = Callable[[Any, Generator, nn.Module], Any]
@@ -43,8 +41,7 @@ class Knowledge:
 
     Attributes:
         name: "white-box", "ensemble", "black-box" or "none".
-        surrogates: white-box: the trial's own attacker; ensemble: several attackers with it, the defender not knowing
-            which it will be; black-box: several others without it; none: empty.
+        surrogates: white-box: the trial's own attacker; ensemble: several with it, black-box: without it; none: empty.
         expects: the adaptations that the defender prepares for (expectation over transforms).
         reference: for a matched control only: the protected set whose audibility the control must have.
         log: a defense that descends a loss may call it once a round. Kept in the record, never scored.
@@ -110,7 +107,8 @@ class Plugin:
         """
         if method not in cls._optional:
             raise AttributeError(f"'{method}' is no optional method of {cls.__name__}: {', '.join(cls._optional)}")
-        return getattr(cls, method) is not getattr(_base(cls), method)
+        base = next(parent for parent in cls.__mro__ if parent in (Dataset, Defense, Attacker, Adaptation))
+        return getattr(cls, method) is not getattr(base, method)
 
 
 class Dataset(Plugin, ABC, Generic[S]):
@@ -156,8 +154,7 @@ class Defense(Plugin, ABC, Generic[S]):
     """A bound on |noise|, if it keeps one: it is then checked. Usually a field."""
 
     padding: bool = False
-    """Whether noise may lie in the zero padding; the lengths that come back then count it as recording. May be a field.
-    """
+    """Whether noise may lie in the zero padding, which the lengths that come back then count. May be a field."""
 
     control: ClassVar[Control] = Control.NONE
     """What it is a control for, if it is one."""
@@ -213,7 +210,7 @@ class Attacker(Plugin, ABC, Generic[S]):
     lr: float = 1e-3
     """Learning rate at which a defender trains it as a surrogate with Adam. Usually a field."""
 
-    _optional = ("inventory", "fingerprint", "resources", "generate", "validity", "prior", "view")
+    _optional = ("inventory", "fingerprint", "resources", "generate", "validity", "prior", "view", "continuation")
 
     @abstractmethod
     def model(self, like: S, rng: Generator) -> nn.Module:
@@ -310,6 +307,19 @@ class Attacker(Plugin, ABC, Generic[S]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no view")
 
+    def continuation(self, model: nn.Module, prompts: S, continuations: S, pairs: Tensor) -> Tensor:
+        """Compute how likely continuations are: trials then measure what was memorised. Optional.
+
+        Args:
+            model: A model that `model` or `learn` returned.
+            prompts: Parts of items, all of one length; `continuations`: likewise, what may follow them.
+            pairs: int64 [pair, 2]: a prompt and a continuation, by number.
+
+        Returns:
+            float [pair], log-likelihood of the continuation after the prompt, nats a token (or note).
+        """
+        raise NotImplementedError(f"{type(self).__name__} continues nothing")
+
 
 class Adaptation(Plugin, Generic[S]):
     """What an attacker does to win anyway: any of three hooks. Those that are not overridden do nothing."""
@@ -388,8 +398,3 @@ class Adaptation(Plugin, Generic[S]):
             A model that `attacker.quality` can score.
         """
         raise NotImplementedError(f"{type(self).__name__} does not train on granted items apart")
-
-
-def _base(cls: type[Plugin]) -> type[Plugin]:
-    """Return the base among the four that a plugin's class inherits."""
-    return next(base for base in cls.__mro__ if base in (Dataset, Defense, Attacker, Adaptation))

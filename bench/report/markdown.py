@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from bench.report import losses, music
+from bench.report import losses, memorisation, music
 from bench.report.columns import DENIED, Table, checks_table, main_table, response_table, responses
 from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import Arm
@@ -62,6 +62,9 @@ def page(board: Board, command: str) -> str:
     loss_table = losses.losses_table(records)
     if loss_table[1]:
         parts += ["## Losses", losses.MEANING, _table(loss_table)]
+    memorised = memorisation.memorisation_table(records)
+    if memorised[1]:
+        parts += ["## Memorisation", memorisation.MEANING, _table(memorised)]
     for title, headings, body in music.tables(records, suite.published):
         parts += [f"## {title}", _table((headings, body))]
     epochs = epochs_table(records, suite)

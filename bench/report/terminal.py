@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report import losses
+from bench.report import losses, memorisation
 from bench.report.columns import checks_table, main_table, response_table, responses
 from bench.report.worth import NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results import table
@@ -41,6 +41,9 @@ def tables(board: Board) -> str:
     if loss_table[1]:
         title = "losses, lower is better learned (the page says what each one is)"
         parts.append(f"{title}\n{text_table(*loss_table)}")
+    memorised = memorisation.memorisation_table(board.records)
+    if memorised[1]:
+        parts.append(f"memorisation of the published items (see docs/reading-a-table.md)\n{text_table(*memorised)}")
     if board.checks:
         parts.append(text_table(*checks_table(board.checks)))
     return "\n\n".join(parts)

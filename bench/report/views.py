@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import charts, columns, losses, markdown, music, plots
+from bench.report import charts, columns, losses, markdown, memorisation, music, plots
 from bench.report.items import MediaItem
 from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import TRAINED, Arm
@@ -92,6 +92,8 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
         "listening": list(media_rows),
         "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
+        "memorisation": memorisation.memorisation_table(board.records),
+        "memorisation_meaning": memorisation.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),
         "epochs": markdown.epochs_table(board.records, board.suite),
         "checks": columns.checks_table(board.checks),

@@ -60,6 +60,7 @@ SHARED: tuple[tuple[str, ...], ...] = (
     ("music", "*"),
     ("crafting_log",),
     ("input_change",),
+    ("memorisation", "*"),
     ("cost", "*"),
     ("provenance", "git"),
     ("provenance", "packages"),

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 __all__ = [
     "ARMS", "AUDIT", "CLEAN_SET", "PROTECTED_SET", "SCORED", "TRAINED", "Arm", "curve_role", "granted_role",
+    "memorised_role",
 ]  # fmt: skip
 
 # Stages of a record beside those of its arms: the published items before and after protection, and its audit.
@@ -42,3 +43,8 @@ def curve_role(size: int | str) -> str:
 def granted_role(role: str) -> str:
     """Return the role of an arm's evaluation on the granted items that choose."""
     return f"{role}_granted"
+
+
+def memorised_role(role: str) -> str:
+    """Return the role of the measurement of what an arm's model, or one of the clean curve, memorised."""
+    return f"{role}_memorised"

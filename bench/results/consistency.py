@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, TRAINED, Arm, curve_role
+from bench.results.arms import ARMS, AUDIT, PROTECTED_SET, SCORED, TRAINED, Arm, curve_role, memorised_role
+from bench.results.memorisation import KINDS, MEASURES
 from bench.results.names import trial_key
 from bench.results.record import CheckRecord, Number, Record
 
@@ -107,6 +108,7 @@ def _problems(record: Record, file: Path | None) -> Iterator[str]:
         return
     yield from _range_problems(record)
     yield from _shared_problems(record)
+    yield from _memorisation_problems(record)
     for check in record.attacker_checks:
         if check.passed and check.value is None:
             yield f"validity check '{check.name}' is passed without a value"
@@ -191,11 +193,31 @@ def _shared_problems(record: Record) -> Iterator[str]:
         yield f"stages: none for {without_stage[0]}"
 
 
+def _memorisation_problems(record: Record) -> Iterator[str]:
+    """Yield measurements of memorisation without a stage, or whose shapes or ranges are impossible."""
+    names = {f"{kind}_{measure}" for kind in KINDS for measure in MEASURES}
+    for role, measured in record.memorisation.items():
+        counts = {len(values) for values in measured.values()}
+        if memorised_role(role) not in record.stages:
+            yield f"stages: none for memorisation.{role}"
+        if set(measured) != names or len(counts) != 1:
+            yield f"memorisation.{role}: {', '.join(sorted(measured))}; expected as many values of each of {names}"
+            continue
+        most = math.log2(max(1, *counts, 1))
+        for kind in KINDS:
+            for value in measured[f"{kind}_exposure"]:
+                if value is not None and not -1e-6 <= value <= most + 1e-4:
+                    yield f"memorisation.{role}.{kind}_exposure holds {value}, expected 0..{most:.3f}"
+
+
 def _measured_values(record: Record) -> Iterator[tuple[str, str, Any]]:
     """(what, key of its stage, value) of all that a stage alone decides."""
     for path, (role, metrics) in record.evaluations.items():
         if role in record.stages:
             yield path if path != f"arms.{Arm.PROTECTED}" else "the quality", record.stages[role], metrics
+    for role, measured in record.memorisation.items():
+        if memorised_role(role) in record.stages:
+            yield "memorisation", record.stages[memorised_role(role)], measured
     audit_key = record.stages.get(AUDIT) or record.stages.get(PROTECTED_SET)
     if audit_key and record.audibility:
         yield "audibility", audit_key, record.audibility

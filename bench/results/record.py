@@ -36,7 +36,8 @@ __all__ = [
     "numbers_by_name",
 ]
 
-SCHEMA = 3
+SCHEMA = 4
+_SCHEMA_WITHOUT_MEMORISATION = 3
 _SCHEMA_WITHOUT_THREAT = 2
 
 Number = float | None
@@ -168,6 +169,8 @@ class Record(_Strict):
         music: Set -> metrics of piano rolls.
         crafting_log: One row a round: what the defense logged of its surrogates; never scored.
         input_change: For each training item, the share of what the attacker reads that differs from the clean one.
+        memorisation: Model -> likelihood and exposure of published and of unpublished items, one value each, see
+            `bench.results.memorisation`: of the models of the protected and the clean set, and of one that saw neither.
         stages: Role -> key of its artefact in the store.
         cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
         provenance: When, by which command and commit, with which packages, on which machine.
@@ -194,6 +197,7 @@ class Record(_Strict):
     music: dict[str, dict[str, Number]] = {}
     crafting_log: list[dict[str, Number]] = []
     input_change: list[Number] = []
+    memorisation: dict[str, dict[str, list[Number]]] = {}
     stages: dict[str, str] = {}
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}
@@ -201,17 +205,21 @@ class Record(_Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _least_schema(cls, data: Any) -> Any:
-        """Give a new record the least schema that holds it: 2 without a threat model, which older programs read."""
+        """Give a new record the least schema that holds it, which older programs read."""
         if not isinstance(data, dict) or "schema_version" in data:
             return data
+        if data.get("memorisation"):
+            return {**data, "schema_version": SCHEMA}
         trial = data.get("trial")
         threat = trial.get("threat") if isinstance(trial, dict) else getattr(trial, "threat", None)
-        return {**data, "schema_version": SCHEMA if threat else _SCHEMA_WITHOUT_THREAT}
+        return {**data, "schema_version": _SCHEMA_WITHOUT_MEMORISATION if threat else _SCHEMA_WITHOUT_THREAT}
 
     @pydantic.model_serializer(mode="wrap")
     def _as_older_programs_read_it(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out of a record without a threat model the fields that schema 2 does not have."""
+        """Leave out the fields that the least schema of such a record does not have."""
         data: dict[str, Any] = serialise(self)
+        if not self.memorisation:
+            data.pop("memorisation", None)
         if self.trial.threat is None:
             for holder, names in ((data, ("curve", "granted")), (data.get("trial", {}), ("threat", "replacement"))):
                 for name in names:

@@ -2,17 +2,20 @@
 
 load -> (draw) -> protect -> audit
                      |
-                    mix -> adapt -> learn -> evaluate
+                    mix -> adapt -> learn -> evaluate, memorise
 
 Each stage has a content key over what it does: the task, the resolved parameters and source digests of its plugins, its
 options and its parents' keys. Equal stages have equal keys and are done once: one protected set serves every attacker,
-one clean arm serves every defense. `ARMS` says what each arm of a trial is trained on. Two stages beside the arms
-compare sets:
+one clean arm serves every defense. `ARMS` says what each arm of a trial is trained on. Stages beside
+those of the arms:
 
 * audit: how audible the protection is. It has no plugin, so a set can be audited again, under a new `AUDIT` version,
   without being protected again.
 * compare, where the attacker has a `view`: what the attacker reads of the protected set beside what it reads of the
   clean set, both adapted.
+* memorise, where the attacker has a `continuation`: how much better a model knows the clean originals of what was
+  published than unpublished items. Beside the models of the protected and the clean set, one that saw neither is
+  measured: under a threat model that of the granted items alone, else the untrained one.
 
 Under a threat model each seed draws what is published and what the attacker is granted (`draw`), the granted items
 stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well, under the
@@ -24,27 +27,28 @@ pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from bench.results.arms import curve_role, granted_role
+from bench.results.arms import curve_role, granted_role, memorised_role
 from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
 from bench.results.threat import ThreatModel
+from bench.trials.arms import ARMS, UNTRAINED, Arm, TrainingSet
 from bench.trials.trial import SPLITS, Part, Trial
 from bench.vocabulary import Needs
 
 AUDIT = 1  # part of the key of every audit; increase it when `bench.trials.measuring` changes what it measures
+MEMORISE = 1  # likewise of what was memorised, and `bench.trials.memorising`
 
 Parts = Mapping[str, Part | tuple[Part, ...] | None]  # role -> plugins
-TrainingSet = Literal["published", "clean", "remainder"]
 
 
 @dataclass(frozen=True)
 class Stage:
     """One unit of work. `key` names its artefact in the store."""
 
-    task: str  # "load", "draw", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare"
+    task: str  # "load", "draw", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare", "memorise"
     parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
     options: Mapping[str, Any]
     parents: Mapping[str, str]  # role -> key
@@ -81,30 +85,6 @@ class Plan:
 
     stages: Mapping[str, Stage]
     cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One model of a trial and its evaluation. `role` names the evaluation in a record, `ROLE_learned` the model."""
-
-    role: str
-    train: TrainingSet | None  # None: the model as it comes, untrained
-    adapted: bool  # trained and, where the adaptation preprocesses, tested under the trial's adaptation
-    applies: Callable[[Trial], bool] = lambda trial: True
-
-
-ARMS = (
-    Arm("protected", "published", adapted=True),
-    # The reference of the score: clean data, without adaptation.
-    Arm("clean", "clean", adapted=False),
-    # Chance, or the pretrained base; where the attacker has a `prior`, a model of the symbol frequencies in the clean
-    # training set.
-    Arm("untrained", None, adapted=False),
-    # What the adaptation costs the attacker.
-    Arm("clean_adapted", "clean", adapted=True, applies=lambda trial: trial.adaptation is not None),
-    # The unprotected items alone, where only a share of the set is protected.
-    Arm("remainder", "remainder", adapted=False, applies=lambda trial: trial.partial),
-)
 
 
 def stage(
@@ -216,6 +196,9 @@ class _TrialStages:
             roles |= self._curve(trial.threat)
         if "view" in trial.attacker.hooks:
             roles["view"] = self._compare(published)
+        if "continuation" in trial.attacker.hooks and trial.share == 1:
+            for role in ("protected", "clean", curve_role(0) if trial.threat else "untrained"):
+                roles[memorised_role(role)] = self._memorise(role, roles.get(f"{role}_learned"))
         return roles
 
     def _load(self, split: str, dataset: Part | None = None) -> Stage:
@@ -356,7 +339,7 @@ class _TrialStages:
             parents["train"] = self._loaded["train"]
         if model is clean_model and test is self._loaded["test"] and "validity" in trial.attacker.hooks:
             # The attacker's validity checks compare the clean arm with the untrained one in this stage.
-            parents["untrained"] = self._evaluate(_UNTRAINED, None, clean_model)
+            parents["untrained"] = self._evaluate(UNTRAINED, None, clean_model)
         title = f"evaluate {self._on}, {self._arm_title(arm)}, seed {trial.seed}"
         return self._build("evaluate", title, {"attacker": trial.attacker}, self._seed, parents)
 
@@ -374,6 +357,19 @@ class _TrialStages:
         title = f"compare what {trial.attacker.title} reads, {trial.row}{self._under}, seed {trial.seed}"
         sets = {"clean": self._adapt(self._loaded["train"], "clean"), "protected": self._adapt(published, trial.row)}
         return self._build("compare", title, {"attacker": trial.attacker}, {}, sets)
+
+    def _memorise(self, role: str, model: Stage | None) -> Stage:
+        """What a model knows of the published items as they were before protection, and of unpublished ones."""
+        trial, published = self._trial, self._loaded["train"]
+        parents = {"published": published, "unpublished": self._loaded["test"]}
+        if model:
+            parents["model"] = model
+        elif "prior" in trial.attacker.hooks:
+            parents["train"] = published
+        name = {"protected": trial.row + self._under, curve_role(0): f"nothing published{self._under}"}.get(role, role)
+        title = f"measure what {self._on} memorised, {name}, seed {trial.seed}"
+        options = {**self._seed, "version": MEMORISE}
+        return self._build("memorise", title, {"attacker": trial.attacker}, options, parents)
 
     @property
     def _preprocesses(self) -> bool:
@@ -395,6 +391,3 @@ class _TrialStages:
         if items == "remainder":
             return f"the rest of {100 * float(self._trial.share):g}%"
         return items or "untrained"
-
-
-_UNTRAINED = next(arm for arm in ARMS if arm.train is None)

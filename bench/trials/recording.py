@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.results.arms import ARMS, TRAINED, Arm, curve_role, granted_role
+from bench.results.arms import ARMS, SCORED, TRAINED, Arm, curve_role, granted_role, memorised_role
 from bench.results.record import (
     CheckRecord,
     Number,
@@ -28,6 +28,7 @@ _DEVICE_TASKS = (
     "learn",
     "evaluate",
     "compare",
+    "memorise",
 )  # tasks of plugins: their last digits depend on the device
 
 
@@ -58,6 +59,7 @@ def record_of(cell: Cell, store: Store, command: str = "") -> Record:
     sizes = cell.trial.threat.smaller if cell.trial.threat else ()
     trained = [*(str(arm) for arm in TRAINED), *map(curve_role, sizes)]
     granted = {role: artefact(granted_role(role), "quality.json", {}).get("quality") for role in trained}
+    memorised = {str(role): artefact(memorised_role(role), "memorised.json", {}) for role in (*SCORED, curve_role(0))}
     return Record(
         key=cell.key,
         status="ok",
@@ -82,6 +84,7 @@ def record_of(cell: Cell, store: Store, command: str = "") -> Record:
         music=_music(results, audible.get("music", {})),
         crafting_log=artefact("protected_set", "crafting.json", []),
         input_change=artefact("view", "view.json", {}).get("changed", []),
+        memorisation={role: values for role, values in memorised.items() if values},
         stages=dict(cell.keys),
         cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
         provenance={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},

@@ -1,4 +1,4 @@
-"""Perform the tasks of a plan: load, draw, protect, audit, mix, adapt, learn, evaluate, compare.
+"""Perform the tasks of a plan: load, draw, protect, audit, mix, adapt, learn, evaluate, compare, memorise.
 
 Executors call `perform`. It reads a stage's parents from the store, runs the task with the stage's plugins and writes
 the artefact; stages exchange data only through the store. Each stage has one random generator, seeded by the task and
@@ -31,7 +31,7 @@ from bench.guard import exit_raises, exit_sentence
 from bench.metrics.alignment import alignment_hash
 from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
-from bench.trials import draws, measuring, shares
+from bench.trials import draws, measuring, memorising, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
 from bench.trials.plan import Stage
 from bench.trials.protected import check_bound, check_protected
@@ -282,13 +282,7 @@ def _training_set(work: _Work, apart: bool) -> tuple[Data, Data | None]:
 
 def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
     attacker, test = work.plugin("attacker"), work.data("test")
-    # The base is built with the generator that learning began with, so it has the same initial weights.
-    model = attacker.model(test, generator("learn", work.stage.options["seed"], work.device))
-    if "model" in work.stage.parents:
-        load_model(work.parent("model"), model)
-    elif "train" in work.stage.parents:
-        attacker.prior(model, work.data("train"))
-    model = model.to(work.device).eval()
+    model = _model(work, attacker, test)
     with torch.no_grad():
         quality = attacker.quality(model, test)
     for metric, values in quality.items():
@@ -307,6 +301,17 @@ def _evaluate(work: _Work, folder: Path) -> dict[str, Any]:
         result["gates"] = _gates(work, attacker, result["quality"])
     write_json(folder / "quality.json", result)
     return {}
+
+
+def _model(work: _Work, attacker: Any, like: Data) -> nn.Module:
+    """Load the model of a stage, or build the untrained arm's."""
+    # The base is built with the generator that learning began with, so it has the same initial weights.
+    model: nn.Module = attacker.model(like, generator("learn", work.stage.options["seed"], work.device))
+    if "model" in work.stage.parents:
+        load_model(work.parent("model"), model)
+    elif "train" in work.stage.parents:
+        attacker.prior(model, work.data("train"))
+    return model.to(work.device).eval()
 
 
 def _gates(work: _Work, attacker: Any, clean: Mapping[str, list[Number]]) -> list[dict[str, Any]]:
@@ -333,6 +338,15 @@ def _compare(work: _Work, folder: Path) -> dict[str, Any]:
     clean = clean.select([index_of[name] for name in protected.ids])
     changed = view_change(attacker.view(clean).cpu(), attacker.view(protected).cpu(), len(clean))
     write_json(folder / "view.json", {"changed": numbers(changed.tolist())})
+    return {}
+
+
+def _memorise(work: _Work, folder: Path) -> dict[str, Any]:
+    """Measure how well the model knows published items, in the clean, beside unpublished ones."""
+    attacker, published, unpublished = work.plugin("attacker"), work.data("published"), work.data("unpublished")
+    model = _model(work, attacker, unpublished)
+    values = memorising.memorised(attacker, model, published, unpublished, work.rng())
+    write_json(folder / "memorised.json", {name: numbers(each.tolist()) for name, each in values.items()})
     return {}
 
 
@@ -370,4 +384,5 @@ TASKS: dict[str, Callable[[_Work, Path], dict[str, Any]]] = {
     "learn": _learn,
     "evaluate": _evaluate,
     "compare": _compare,
+    "memorise": _memorise,
 }

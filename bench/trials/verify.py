@@ -177,7 +177,8 @@ def _changes(record: Record, rerun: Record) -> Iterator[str]:
         yield _furthest(f"audibility.{metric}", record.audibility.get(metric, []), values)
     yield _furthest("denied", [record.denied], [rerun.denied])
     yield _furthest("input_change", record.input_change, rerun.input_change)
-    for field in ("distance", "music", "epochs", "crafting_log"):
+    since = ("memorisation",) if record.memorisation else ()  # older records do not have it
+    for field in ("distance", "music", "epochs", "crafting_log", *since):
         first, second = (dict(_leaves(getattr(side, field), field)) for side in (record, rerun))
         if first.keys() != second.keys():
             yield f"{field}: other entries than in the second run"
