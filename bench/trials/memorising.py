@@ -99,7 +99,7 @@ def _cut(items: Data, first: Tensor, size: int) -> Any:
 
 
 def _cut_clips(clips: Clips, at: Callable[[Tensor], Tensor], lengths: Tensor) -> Clips:
-    return replace(clips.with_audio(at(clips.audio)), lengths=lengths, whole=0)
+    return replace(clips, audio=at(clips.audio), lengths=lengths, stems=None, stem_names=(), whole=0)
 
 
 def _cut_rolls(rolls: Rolls, at: Callable[[Tensor], Tensor], lengths: Tensor) -> Rolls:
