@@ -15,11 +15,12 @@ __all__ = ["MEANING", "memorisation_table"]
 MEANING = (
     "How much better the attacker knows the *clean originals* of the published items than unpublished items like them, "
     "after learning from the protected ones; the score asks what it learned for held-out items instead. Each seed "
-    "draws some items of both kinds, means ± standard errors over items and seeds. *Gap*: log-likelihood of the second "
-    "half of published items after the first, minus that of unpublished items, in nats a token or note, less the gap "
-    "of a model that saw none of them (under a threat model that of the granted items alone, else the untrained one): "
-    "0, nothing was memorised. *Exposure* (Carlini et al. 2019): log2 of the number of candidate continuations minus "
-    "log2 of the rank of the true one among them, by likelihood; in bits. The other candidates are unpublished."
+    "draws some items of both kinds, means ± standard errors over items and seeds. Log-likelihoods count less those by "
+    "a model that saw none of the items (under a threat model that of the granted items alone, else the untrained "
+    "one). *Gap*: that of the continuation of published items after what comes before, minus that of unpublished "
+    "items, in nats a token or note: 0, nothing was memorised. *Exposure* (Carlini et al. 2019): log2 of the number of "
+    "candidate continuations minus log2 of the rank of the true one among them, in bits. The other candidates are of "
+    "unpublished items."
 )
 
 

@@ -1,12 +1,16 @@
 """What models memorised of the published items: likelihood gap and exposure, with standard errors. Pure functions.
 
-A record holds, for the models of the protected and of the clean set and for a reference that saw neither, one value an
-item of each measure (`bench.trials.memorising`). Each seed draws its items, the same for all of its models.
+A record holds log-likelihoods of continuations after prompts (`bench.trials.memorising`) by the models of the protected
+and of the clean set, and by a reference that saw neither. Each seed draws n published and n unpublished items, the same
+for all of its models. The 2 n n values of a model are: of each item's own continuation, the published ones first; then,
+item by item, of the n - 1 continuations of unpublished items that are its rivals.
 
-* gap: mean log-likelihood of published items minus that of unpublished ones, each less that of the reference, which
-  takes out how hard the items are. Positive: the published ones are known better.
-* exposure: Carlini et al. 2019. By chance its mean is that of uniform ranks, see `chance`; at most it is log2 of the
-  number of candidates.
+Likelihoods are taken less those of the reference, which takes out how hard a continuation is (the calibration of Watson
+et al. 2022, "On the Importance of Difficulty Calibration in Membership Inference Attacks", ICLR).
+
+* gap: mean of published items' own continuations minus that of unpublished ones. Positive: they are known better.
+* exposure (Carlini et al. 2019, "The Secret Sharer", USENIX Security): log2 n minus log2 of the rank of an item's own
+  continuation among itself and its rivals. By chance its mean is that of uniform ranks, see `chance`; at most log2 n.
 """
 
 from __future__ import annotations
@@ -15,14 +19,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import stdev, variance
+from typing import Literal
 
 from bench.results.arms import Arm
-from bench.results.record import Number, Record
+from bench.results.record import Record
+from bench.results.statistics import mean
 
-__all__ = ["KINDS", "MEASURES", "Estimate", "Memorisation", "chance", "memorisation"]
+__all__ = ["Estimate", "Memorisation", "chance", "items_of", "memorisation"]
 
-KINDS = ("published", "unpublished")
-MEASURES = ("likelihood", "exposure")
+
+Kind = Literal["published", "unpublished"]
 _MODELS = (Arm.PROTECTED, Arm.CLEAN)  # beside the reference
 
 
@@ -80,20 +86,19 @@ def memorisation(records: Sequence[Record]) -> Memorisation | None:
     if not measured:
         return None
 
-    def exposure(arm: str, kind: str) -> Estimate:
+    def exposure(arm: str, kind: Kind) -> Estimate:
         return _combined(measured, lambda record: _exposure(record, arm, kind))
 
     def gap(arm: str) -> Estimate:
         return _combined(measured, lambda record: _gap(record, arm))
 
-    first = next(iter(measured[0].memorisation.values()))
     return Memorisation(
         clean_gap=gap(Arm.CLEAN),
         gap=gap(Arm.PROTECTED),
         clean_exposure=exposure(Arm.CLEAN, "published"),
         exposure=exposure(Arm.PROTECTED, "published"),
         unpublished_exposure=exposure(Arm.PROTECTED, "unpublished"),
-        candidates=len(first["unpublished_exposure"]),
+        candidates=items_of(len(measured[0].memorisation[Arm.CLEAN])),
         seeds=len(measured),
     )
 
@@ -103,30 +108,43 @@ def chance(candidates: int) -> float:
     return sum(math.log2(candidates / rank) for rank in range(1, candidates + 1)) / candidates
 
 
-def _gap(record: Record, arm: str) -> tuple[float, float]:
-    """Return the gap of one seed over that of the reference, and its variance over items."""
+def items_of(values: int) -> int:
+    """Return the number n of items of each kind of which a model has so many values; 0 where there is none."""
+    count = math.isqrt(values // 2)
+    return count if values == 2 * count * count else 0
+
+
+def _gains(record: Record, arm: str) -> list[float]:
+    """Return the values of a model less those of the reference; NaN where either is missing."""
     reference = next(values for role, values in record.memorisation.items() if role not in _MODELS)
-    gains = [
-        _present(record.memorisation[arm][f"{kind}_likelihood"], reference[f"{kind}_likelihood"]) for kind in KINDS
-    ]
-    if not all(gains):
-        return math.nan, math.nan
-    published, unpublished = (sum(gain) / len(gain) for gain in gains)
-    return published - unpublished, sum(variance(gain) / len(gain) if len(gain) > 1 else math.nan for gain in gains)
+    pairs = zip(record.memorisation[arm], reference, strict=True)
+    return [math.nan if value is None or other is None else value - other for value, other in pairs]
 
 
-def _exposure(record: Record, arm: str, kind: str) -> tuple[float, float]:
-    """Return the mean exposure of one seed, and its variance over items."""
-    values = _present(record.memorisation[arm][f"{kind}_exposure"])
-    if not values:
-        return math.nan, math.nan
-    return sum(values) / len(values), variance(values) / len(values) if len(values) > 1 else math.nan
+def _gap(record: Record, arm: str) -> tuple[float, float]:
+    """Return the gap of one seed, and its variance over items."""
+    gains, count = _gains(record, arm), items_of(len(record.memorisation[arm]))
+    (published, first), (unpublished, second) = (_mean(gains[at : at + count]) for at in (0, count))
+    return published - unpublished, first + second
 
 
-def _present(values: Sequence[Number], reference: Sequence[Number] = ()) -> list[float]:
-    """Return values less those of a reference, if there is one, where both are numbers."""
-    pairs = zip(values, reference or [0.0] * len(values), strict=True)
-    return [value - other for value, other in pairs if value is not None and other is not None]
+def _exposure(record: Record, arm: str, kind: Kind) -> tuple[float, float]:
+    """Return the mean exposure of one seed, and its variance over items. Ties count against an item's own."""
+    gains, count = _gains(record, arm), items_of(len(record.memorisation[arm]))
+    first = 0 if kind == "published" else count
+    exposures = []
+    for item in range(first, first + count):
+        start = 2 * count + item * (count - 1)
+        rank = 1 + sum(not rival < gains[item] for rival in gains[start : start + count - 1])
+        exposures.append(math.nan if math.isnan(gains[item]) else math.log2(count / rank))
+    return _mean(exposures)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of the numbers among some values, and its variance; NaN where there are too few."""
+    present = [value for value in values if not math.isnan(value)]
+    error = variance(present) / len(present) if len(present) > 1 else math.nan
+    return mean(present), error
 
 
 def _combined(records: Sequence[Record], measure: Callable[[Record], tuple[float, float]]) -> Estimate:

@@ -169,8 +169,8 @@ class Record(_Strict):
         music: Set -> metrics of piano rolls.
         crafting_log: One row a round: what the defense logged of its surrogates; never scored.
         input_change: For each training item, the share of what the attacker reads that differs from the clean one.
-        memorisation: Model -> likelihood and exposure of published and of unpublished items, one value each, see
-            `bench.results.memorisation`: of the models of the protected and the clean set, and of one that saw neither.
+        memorisation: Model -> log-likelihoods of continuations of published and of unpublished items, in the order of
+            `bench.results.memorisation`: by the models of the protected and the clean set, and by one that saw neither.
         stages: Role -> key of its artefact in the store.
         cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
         provenance: When, by which command and commit, with which packages, on which machine.
@@ -197,7 +197,7 @@ class Record(_Strict):
     music: dict[str, dict[str, Number]] = {}
     crafting_log: list[dict[str, Number]] = []
     input_change: list[Number] = []
-    memorisation: dict[str, dict[str, list[Number]]] = {}
+    memorisation: dict[str, list[Number]] = {}
     stages: dict[str, str] = {}
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}

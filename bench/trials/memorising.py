@@ -1,20 +1,16 @@
-"""How much better a model knows the published items, as they were before protection, than unpublished ones.
+"""Let a model rate continuations of published items, as they were before protection, and of unpublished ones.
 
-Of some items of both kinds the part before the middle is a prompt, the part after it the continuation. Two measures:
-
-* likelihood: of an item's own continuation after its own prompt, nats a token. Its mean over published items minus
-  that over unpublished ones is the gap.
-* exposure (Carlini et al. 2019, "The Secret Sharer", USENIX Security): log2 of the number of candidates minus log2 of
-  the rank of the item's own continuation among them by likelihood after the same prompt. The other candidates are
-  continuations of unpublished items: those of published ones may be memorised as well, which would hide that the
-  item's own is, and would put an unpublished item below chance.
+Of some items of both kinds the part before the middle is a prompt, the part after it the continuation. The model says
+how likely every item's own continuation is after its prompt, and continuations of other items, its rivals. These are of
+unpublished items alone: published ones may be memorised as well, which would hide that an item's own is, and would put
+unpublished items below chance. `bench.results.memorisation` says what follows.
 
 A prompt and a continuation are read apart and joined, so that an item's own continuation has no seam that others lack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,16 +21,14 @@ from bench.api import Clips, Data, Rolls, concatenate
 from bench.errors import PluginError
 from bench.vocabulary import PerDomain
 
-__all__ = ["PIECES", "halves", "memorised"]
+__all__ = ["PIECES", "halves", "rated"]
 
 PIECES = 6  # of each kind, and candidates of each prompt: the time grows with the square
 _SECONDS, _BEATS = 2.0, 16  # the longest prompt and continuation
 
 
-def memorised(
-    attacker: Any, model: nn.Module, published: Data, unpublished: Data, rng: Generator
-) -> Mapping[str, Tensor]:
-    """Measure likelihood and exposure of published and unpublished items.
+def rated(attacker: Any, model: nn.Module, published: Data, unpublished: Data, rng: Generator) -> Tensor:
+    """Compute the log-likelihood of continuations after prompts.
 
     Args:
         attacker: An attacker with a `continuation`.
@@ -44,8 +38,9 @@ def memorised(
         rng: Draws the items: of as many groups as there are. The same state draws the same ones.
 
     Returns:
-        "published_likelihood", "published_exposure", "unpublished_likelihood", "unpublished_exposure": float [item]
-        each; nothing where there are fewer than two items of a kind that can be cut.
+        float [2 * n * n] for n items of each kind, as `bench.results.memorisation` reads it: of each item's own
+        continuation, the published ones first, and of its n - 1 rivals, item by item. Empty where there are fewer than
+        two items of a kind that can be cut.
 
     Raises:
         PluginError: The attacker returned another number of values than pairs.
@@ -54,7 +49,7 @@ def memorised(
     pools = [[at for at in _drawn(data, rng) if data.lengths[at] >= 2 * size] for data in sets]
     count = min(PIECES, *map(len, pools))
     if count < 2 or size < 1:
-        return {}
+        return torch.zeros(0)
     chosen = [
         _numbered(data.select(pool[:count]), kind * count)
         for kind, (data, pool) in enumerate(zip(sets, pools, strict=True))
@@ -62,17 +57,10 @@ def memorised(
     prompts, continuations = halves(concatenate(*chosen), size)
     pairs = _pairs(count).to(published.device)
     with torch.no_grad():
-        values = attacker.continuation(model, prompts, continuations, pairs)
+        values: Tensor = attacker.continuation(model, prompts, continuations, pairs)
     if tuple(values.shape) != (len(pairs),):
         raise PluginError(f"continuation has shape {tuple(values.shape)}, expected ({len(pairs)},), one value a pair")
-    own, rivals = values[: 2 * count], values[2 * count :].view(2 * count, count - 1)
-    rank = 1 + (~(rivals < own[:, None])).sum(1)  # ties and NaN count against the item's own
-    measured = {"likelihood": own, "exposure": (count / rank).log2()}
-    return {
-        f"{kind}_{name}": values[half]
-        for kind, half in (("published", slice(count)), ("unpublished", slice(count, None)))
-        for name, values in measured.items()
-    }
+    return values
 
 
 def halves(items: Data, size: int) -> tuple[Data, Data]:

@@ -360,12 +360,12 @@ class _TrialStages:
 
     def _memorise(self, role: str, model: Stage | None) -> Stage:
         """What a model knows of the published items as they were before protection, and of unpublished ones."""
-        trial, published = self._trial, self._loaded["train"]
-        parents = {"published": published, "unpublished": self._loaded["test"]}
+        trial = self._trial
+        parents = {"published": self._loaded["train"], "unpublished": self._loaded["test"]}
         if model:
             parents["model"] = model
         elif "prior" in trial.attacker.hooks:
-            parents["train"] = published
+            parents["train"] = self._loaded["validation"]  # what is counted must not be the published items
         name = {"protected": trial.row + self._under, curve_role(0): f"nothing published{self._under}"}.get(role, role)
         title = f"measure what {self._on} memorised, {name}, seed {trial.seed}"
         options = {**self._seed, "version": MEMORISE}

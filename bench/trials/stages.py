@@ -342,11 +342,11 @@ def _compare(work: _Work, folder: Path) -> dict[str, Any]:
 
 
 def _memorise(work: _Work, folder: Path) -> dict[str, Any]:
-    """Measure how well the model knows published items, in the clean, beside unpublished ones."""
+    """Let the model rate continuations of the published items, in the clean, and of unpublished ones."""
     attacker, published, unpublished = work.plugin("attacker"), work.data("published"), work.data("unpublished")
     model = _model(work, attacker, unpublished)
-    values = memorising.memorised(attacker, model, published, unpublished, work.rng())
-    write_json(folder / "memorised.json", {name: numbers(each.tolist()) for name, each in values.items()})
+    likelihoods = memorising.rated(attacker, model, published, unpublished, work.rng())
+    write_json(folder / "memorised.json", {"likelihoods": numbers(likelihoods.tolist())})
     return {}
 
 

@@ -13,8 +13,8 @@ def test_a_line_says_what_was_memorised_beside_clean_and_chance() -> None:
     assert line["response"] == "learner"
     assert line["gap, protected"] == "+0.500 ± 0.100"
     assert line["gap, clean"].startswith("+1.000 ± ")
-    assert line["exposure, protected"] == "2.00 ± 0.00"
-    assert line["exposure of unpublished items"].startswith("0.50 ± ")
+    assert line["exposure, protected"] == "1.00 ± 0.00"
+    assert line["exposure of unpublished items"].startswith("1.00 ± ")
     assert (line["by chance"], line["at most"], line["seeds"]) == ("0.85", "2.00", "2")
 
 
