@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,7 +23,8 @@ from bench.vocabulary import PerDomain
 
 __all__ = ["PIECES", "halves", "rated"]
 
-PIECES = 6  # of each kind, and candidates of each prompt: the time grows with the square
+S = TypeVar("S", Clips, Rolls, Data)
+PIECES = 5  # of each kind, and candidates of each prompt: the time grows with the square
 _SECONDS, _BEATS = 2.0, 16  # the longest prompt and continuation
 
 
@@ -63,7 +64,7 @@ def rated(attacker: Any, model: nn.Module, published: Data, unpublished: Data, r
     return values
 
 
-def halves(items: Data, size: int) -> tuple[Data, Data]:
+def halves(items: S, size: int) -> tuple[S, S]:
     """Cut items at their middle.
 
     Args:

@@ -16,7 +16,9 @@ from bench.api import Rolls
 from bench.errors import DataError
 from bench.notes.rolls import Notes, grid, notes_of
 from bench.notes.velocities import beginnings
+from bench.trials.memorising import halves
 from tests.attackers.examples import rng, rolls
+from tests.attackers.memorised import known
 
 pytestmark = pytest.mark.numeric
 
@@ -383,3 +385,48 @@ def test_it_learns_chorales(bench_data: Path) -> None:
     net.prior(frequencies, train)
     gained = net.quality(net.learn(train, validation, rng()), test)["nll"] - net.quality(frequencies, test)["nll"]
     assert float(gained.mean()) > 3.0
+
+
+# --- memorisation
+
+
+@pytest.mark.parametrize("parameters", [{}, {"merges": 8}, {"encoding": "octuple"}])
+def test_a_continuation_is_what_a_whole_roll_has_beyond_its_prompt(parameters: dict[str, Any]) -> None:
+    """Also where the windows of the context end elsewhere, and whatever else is paired."""
+    model_of, data = attacker(context=24, **parameters), band(4)
+    network = model_of.model(data, rng())
+    model_of.prior(network, data)
+    size = int(data.lengths.min()) // 2
+    prompts, continuations = halves(data, size)
+    pairs = torch.tensor([[2, 1], [0, 0], [3, 3], [0, 1]])
+    with torch.no_grad():
+        likelihood = model_of.continuation(network, prompts, continuations, pairs)
+        own = -model_of.quality(network, joined(prompts, continuations))["nll"]
+        first = -model_of.quality(network, prompts)["nll"]
+    notes = [torch.bincount(notes_of(part).roll, minlength=4) for part in (prompts, continuations)]
+    expected = (first * notes[0] - own * (notes[0] + notes[1])) / notes[1]
+    assert torch.allclose(likelihood[1:3], expected[[0, 3]], atol=1e-3)
+    assert likelihood.isfinite().all()
+
+
+def joined(first: Rolls, second: Rolls) -> Rolls:
+    """Rolls one after the other."""
+    velocity, onset = (
+        torch.cat([getattr(part, name) for part in (first, second)], 2) for name in ("velocity", "onset")
+    )
+    return replace(first, velocity=velocity, onset=onset, lengths=first.lengths + second.lengths)
+
+
+def test_a_model_knows_the_rolls_that_it_learned_and_no_others() -> None:
+    model_of, data = attacker(steps=40, batch=6, evaluations=1), band(30)
+    published, others, unpublished, counted = (data.select(range(at, at + 6)) for at in (0, 6, 12, 18))
+    reference = model_of.model(data, rng())
+    model_of.prior(reference, counted)
+    own, other = (
+        known(model_of, model_of.learn(train, train, rng()), reference, published, unpublished)
+        for train in (published, others)
+    )
+    assert own.gap.mean > 2.0
+    assert abs(other.gap.mean) < 0.5 * own.gap.mean
+    assert own.exposure.mean > own.most_exposure - 0.5
+    assert other.exposure.mean < own.exposure.mean - 0.4
