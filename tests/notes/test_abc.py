@@ -190,6 +190,7 @@ def test_metres(tmp_path: Path) -> None:
         (HEAD + "[c%e]", r"'\[c'"),
         (HEAD + "[czy]", "a chord like"),
         (HEAD + "c/0", "'0'"),
+        (HEAD + "c1234", "'4'"),
         (HEAD + ">c", "'>' before the first note"),
         (HEAD + "V:2\nc", "one voice"),
         ("X:1\nM:4/4\nc", "expected a field K"),
