@@ -28,7 +28,7 @@ from bench.notes.excerpts import STEPS_PER_BEAT, Piece
 
 __all__ = ["read_abc"]
 
-_LENGTH = r"(?:[1-9]\d{0,2})?/*(?:[1-9]\d{0,2})?"
+_LENGTH = r"(?:[1-9]\d{0,2})?(?:/+(?:[1-9]\d{0,2})?)?"
 _NOTE = rf"(?P<accidental>\^\^?|__?|=)?(?P<letter>[a-gA-G])(?P<octave>[,']*)(?P<length>{_LENGTH})"
 _TOKEN = re.compile(
     rf"""
