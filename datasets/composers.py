@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Data, Dataset, Needs, Rolls, check_range
+from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.abc import read_abc
 from bench.notes.corpus import (
@@ -40,7 +40,7 @@ from bench.notes.corpus import (
     read_kern,
     read_musicxml,
 )
-from bench.notes.excerpts import TIMBRES, Excerpt, Piece, rolls_of, spans, take, tempo_of, whole_bars
+from bench.notes.excerpts import TIMBRES, Excerpt, Piece, check_sizes, rolls_of, spans, take, tempo_of, whole_bars
 from bench.notes.render import render
 from bench.seeds import unit_hash
 
@@ -119,9 +119,7 @@ class Composers(Dataset[Data]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for timbre in self.timbres:
-            if timbre not in TIMBRES:
-                raise UsageError(unknown("timbre", timbre, TIMBRES))
+        check_sizes(self, *self.timbres)
         for composer in (*self.artist, *self.others):
             if composer not in COMPOSERS:
                 raise UsageError(unknown("composer", composer, COMPOSERS))
@@ -129,10 +127,6 @@ class Composers(Dataset[Data]):
             raise UsageError(
                 f"timbres = {self.timbres}, artist = {self.artist}, others = {self.others}: expected at least one each"
             )
-        check_range(self, "seconds", above=0)
-        check_range(self, "bars", "rate", least=1)
-        check_range(self, "clips", "validation_clips", "test_clips", "pretrain_clips", least=0)
-        check_range(self, "rolls", "validation_rolls", "test_rolls", least=0)
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.
