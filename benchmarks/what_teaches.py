@@ -48,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--domain", choices=("midi", "audio"), default="midi")
     parser.add_argument("--artist", default="palestrina")
     parser.add_argument("--others", default="bach,trecento,haydn,mozart,beethoven", help="comma-separated")
+    parser.add_argument("--bars", type=int, default=8, help="of a roll")
     parser.add_argument("--published", type=int, default=48)
     parser.add_argument("--granted", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
@@ -63,6 +64,7 @@ def _load(options: argparse.Namespace) -> dict[str, Data]:
     others = tuple(options.others.split(","))
     size = {
         "domain": options.domain,
+        "bars": options.bars,
         "clips": pool,
         "rolls": pool,
         "pretrain_clips": options.published,

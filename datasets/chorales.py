@@ -25,10 +25,10 @@ from typing import Any, Literal
 
 import torch
 
-from bench.api import Clips, Data, Dataset, Needs, Rolls, check_range
+from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
 from bench.notes.corpus import CHORALE_TUNES, corpus_folder, read_musicxml
-from bench.notes.excerpts import TIMBRES, Excerpt, Piece, rolls_of, spans, take, tempo_of, whole_bars
+from bench.notes.excerpts import TIMBRES, Excerpt, Piece, check_sizes, rolls_of, spans, take, tempo_of, whole_bars
 from bench.notes.render import render
 from bench.seeds import unit_hash
 
@@ -85,19 +85,13 @@ class Chorales(Dataset[Data]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for timbre in (*self.timbres, *self.pretrain_timbres):
-            if timbre not in TIMBRES:
-                raise UsageError(unknown("timbre", timbre, TIMBRES))
+        check_sizes(self, *self.timbres, *self.pretrain_timbres)
         if shared := sorted(set(self.timbres) & set(self.pretrain_timbres)):
             raise UsageError(f"timbres and pretrain_timbres share {', '.join(shared)}, expected different ones")
         if not (self.timbres and self.pretrain_timbres):
             raise UsageError(
                 f"timbres = {self.timbres}, pretrain_timbres = {self.pretrain_timbres}: expected at least one each"
             )
-        check_range(self, "seconds", above=0)
-        check_range(self, "bars", "rate", least=1)
-        check_range(self, "clips", "validation_clips", "test_clips", "pretrain_clips", least=0)
-        check_range(self, "rolls", "validation_rolls", "test_rolls", least=0)
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.

@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Generator
+from torch.nn import functional
 
 from bench.api import Adaptation, Rolls
+from bench.notes.restrikes import merged, touching
 from bench.notes.rolls import notes_of
-from bench.notes.velocities import sustained
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,7 @@ class MergeRepeats(Adaptation[Rolls]):
             raise ValueError(f"longest = {self.longest}, expected 1 or more, nearest is 1")
 
     def transform(self, data: Rolls, rng: Generator) -> Rolls:
-        notes = notes_of(data)  # ordered by pitch, then time
-        same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
+        notes = notes_of(data)
         short = notes.duration <= self.longest
-        joined = torch.zeros_like(short)
-        joined[1:] = same & (notes.end[:-1] == notes.start[1:]) & (short[:-1] | short[1:])
-        onset = torch.zeros_like(data.onset)
-        first = ~joined
-        onset[notes.roll[first], notes.track[first], notes.start[first], notes.pitch[first] - data.lowest] = True
-        return sustained(replace(data, onset=onset), data.velocity)
+        beside = functional.pad(short[:-1], (1, 0))  # whether the note before is short
+        return merged(data, notes, touching(notes) & (short | beside))

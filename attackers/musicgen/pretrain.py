@@ -180,15 +180,10 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
     tokenizer = weights.tokenizer(weights.TINY)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
-    state = options.work / "state.pt"
-    first, spent = 1, 0.0
-    if state.is_file():
-        saved = torch.load(state, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first, spent = saved["step"] + 1, saved["spent"]
+    state = options.work / "state.safetensors"
+    done, spent = _take_up(state, model, optimizer) if state.is_file() else (0, 0.0)
     losses: list[float] = []
-    for step in range(first, options.steps + 1):
+    for step in range(done + 1, options.steps + 1):
         rng = Generator().manual_seed(1_000_000 * (options.seed + 1) + step)  # taking up a run changes nothing
         for group in optimizer.param_groups:
             group["lr"] = options.lr * _schedule(step, options.steps)
@@ -214,9 +209,42 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
                 f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {cpu:.0f} s"
             )
             losses.clear()
-            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": cpu}
-            torch.save(content, state)
+            _keep(state, model, optimizer, step, cpu)
     return round(spent + time.process_time() - begin)
+
+
+def _keep(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+    """Write the state of a training: after how many steps, in how many processor-seconds."""
+    from safetensors.torch import save_file
+
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for parameter, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{parameter}.{name}": value for name, value in values.items()}
+    part = file.with_suffix(".part")  # an interruption leaves the last state whole
+    # Tied weights share memory, which the format refuses.
+    content = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    save_file(content, part, {"step": str(step), "spent": str(spent)})
+    part.replace(file)
+
+
+def _take_up(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Read the state of a training into its model and optimiser: steps done, processor-seconds spent."""
+    from safetensors import safe_open
+
+    weights: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    with safe_open(file, "pt") as content:
+        facts = content.metadata()
+        for key in content.keys():  # noqa: SIM118 (it is no mapping)
+            kind, _, name = key.partition(".")
+            if kind == "model":
+                weights[name] = content.get_tensor(key)
+            else:
+                parameter, _, name = name.partition(".")
+                moments.setdefault(int(parameter), {})[name] = content.get_tensor(key)
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(facts["step"]), float(facts["spent"])
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -1,14 +1,14 @@
 """Scores of music21's corpus, read from the installed package: its files may not be redistributed.
 
-MusicXML is read with MusPy. Kern (Huron 1995, "The Humdrum Toolkit") is read here, as far as the scores of Palestrina
-use it: one note a token, no spine that splits; music21's own reader needs a hundred times as long.
+MusicXML is read with MusPy, ABC in `bench.notes.abc`. Kern (Huron 1995, "The Humdrum Toolkit") is read here, as far as
+the scores of Palestrina use it: one note a token, no spine that splits; music21's own reader needs a hundred times as
+long.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import re
-import warnings
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,16 @@ from torch import Tensor
 from bench.errors import DataError, PluginError
 from bench.notes.excerpts import STEPS_PER_BEAT, Piece
 
-__all__ = ["CHORALE_TUNES", "UnreadableError", "corpus_folder", "kern_work", "read_abc", "read_kern", "read_musicxml"]
+__all__ = [
+    "CHORALE_TUNES",
+    "UnreadableError",
+    "corpus_folder",
+    "kern_work",
+    "on_grid",
+    "piece_of",
+    "read_kern",
+    "read_musicxml",
+]
 
 # Bach's four-part chorales, names without "bwv"; "=" joins the pieces of one tune, whose first gives it its name.
 CHORALE_TUNES = """
@@ -106,51 +115,16 @@ def read_musicxml(path: Path, name: str, group: str, parts: range, *, halves: bo
     bar = first.numerator * 4 * STEPS_PER_BEAT // (first.denominator * quarters)
     lines = [round(line.time * STEPS_PER_BEAT / ticks) for line in music.barlines]
     key = music.key_signatures[0] if music.key_signatures else None
-    return _piece(
+    return piece_of(
         name,
         group,
-        _on_grid(notes, ticks),
+        on_grid(notes, ticks),
         lines,
         bar,
         common=all(metre.numerator == 4 and metre.denominator == 4 // quarters for metre in music.time_signatures),
         tempo=float(music.tempos[0].qpm) / quarters if music.tempos else None,
         mode=key.mode if key else None,
     )
-
-
-def read_abc(path: Path, name: str, group: str) -> Piece | None:
-    """Read a tune of one voice in ABC onto the grid, repeats unrolled, with MusPy (that is, music21).
-
-    Args:
-        path: a file with one tune.
-        name: of the piece.
-        group: of the piece.
-
-    Returns:
-        The piece; None where the reader cannot unroll its repeats, or it has no metre.
-
-    Raises:
-        DataError: the file is missing.
-    """
-    import muspy
-    from music21.exceptions21 import Music21Exception
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such score; expected the corpus of music21 9")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MusPy 0.5 calls what music21 9 deprecates
-            music = muspy.read_abc(path)
-    except Music21Exception:
-        return None
-    if len(music.tracks) != 1 or not music.tracks[0].notes or not music.time_signatures:
-        return None
-    first = music.time_signatures[0]
-    notes = torch.tensor([(0, note.time, note.duration, note.pitch) for note in music.tracks[0].notes])
-    bar = first.numerator * 4 * STEPS_PER_BEAT // first.denominator
-    lines = [round(line.time * STEPS_PER_BEAT / music.resolution) for line in music.barlines]
-    common = {(metre.numerator, metre.denominator) for metre in music.time_signatures} == {(4, 4)}
-    return _piece(name, group, _on_grid(notes, music.resolution), lines, bar, common=common, tempo=None, mode=None)
 
 
 def kern_work(path: Path) -> str:
@@ -216,15 +190,13 @@ def read_kern(path: Path, name: str, group: str, parts: range) -> Piece | None:
     notes = torch.tensor(
         [[int(12 * field) if i in (1, 2) else int(field) for i, field in enumerate(row)] for row in rows]
     )
-    return _piece(
+    return piece_of(
         name,
         group,
-        _on_grid(notes, 12),
+        on_grid(notes, 12),
         [round(line * STEPS_PER_BEAT) for line in lines],
         int(metres[0][0]) * 2 * STEPS_PER_BEAT // int(metres[0][1]),
         common=beats == {4},
-        tempo=None,
-        mode=None,
     )
 
 
@@ -234,8 +206,13 @@ def _pitch(letters: str, accidental: str) -> int:
     return 48 + 12 * octave + _SEMITONES[letters[0].lower()] + accidental.count("#") - accidental.count("-")
 
 
-def _on_grid(notes: Tensor, ticks: int) -> Tensor:
-    """Round starts and ends of notes [note, 4] from `ticks` to the beat to steps; a note lasts at least one."""
+def on_grid(notes: Tensor, ticks: int) -> Tensor:
+    """Round starts and ends of notes to steps; a note lasts at least one.
+
+    Args:
+        notes: int64 [note, 4]: part, start, duration, pitch; in ticks. Changed in place.
+        ticks: of a beat.
+    """
     stop = _steps(notes[:, 1] + notes[:, 2], ticks)
     notes[:, 1] = _steps(notes[:, 1], ticks)
     notes[:, 2] = (stop - notes[:, 1]).clamp(min=1)
@@ -247,7 +224,7 @@ def _steps(ticks: Tensor, resolution: int) -> Tensor:
     return (2 * ticks * STEPS_PER_BEAT + resolution).div(2 * resolution, rounding_mode="floor")
 
 
-def _piece(
+def piece_of(
     name: str,
     group: str,
     notes: Tensor,
@@ -255,10 +232,21 @@ def _piece(
     bar: int,
     *,
     common: bool,
-    tempo: float | None,
-    mode: str | None,
+    tempo: float | None = None,
+    mode: str | None = None,
 ) -> Piece:
-    """Assemble a piece. A bar of less than half its length is a pick-up, at the beginning or after a repeat."""
+    """Assemble a piece. A bar of less than half its length is a pick-up, at the beginning or after a repeat.
+
+    Args:
+        name: of the piece.
+        group: of the piece.
+        notes: int64 [note, 4]: part, start, duration, pitch; in steps.
+        lines: steps at which bars begin, ascending.
+        bar: steps of a whole bar.
+        common: in bars of four beats throughout.
+        tempo: beats a minute, where the score states them.
+        mode: of the key signature, where the score has one.
+    """
     end = int((notes[:, 1] + notes[:, 2]).max())
     downs = tuple(step for step, next_bar in pairwise([*lines, end]) if 2 * (next_bar - step) >= bar)
     return Piece(name, group, notes, downs, end, bar, common, tempo, mode)

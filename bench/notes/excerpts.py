@@ -21,13 +21,24 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Rolls
-from bench.errors import DataError
+from bench.api import Rolls, check_range
+from bench.errors import DataError, UsageError, unknown
 from bench.notes.pitches import LOWEST, PITCHES
 from bench.notes.rolls import Notes, grid
 from bench.seeds import name_generator
 
-__all__ = ["STEPS_PER_BEAT", "TIMBRES", "Excerpt", "Piece", "rolls_of", "spans", "take", "tempo_of", "whole_bars"]
+__all__ = [
+    "STEPS_PER_BEAT",
+    "TIMBRES",
+    "Excerpt",
+    "Piece",
+    "check_sizes",
+    "rolls_of",
+    "spans",
+    "take",
+    "tempo_of",
+    "whole_bars",
+]
 
 STEPS_PER_BEAT = 4
 TEMPO = (66.0, 108.0)
@@ -84,6 +95,26 @@ class Excerpt:
     number: int
     start: int
     steps: int
+
+
+def check_sizes(dataset: Any, *timbres: str) -> None:
+    """Check the parameters that data sets of excerpts have in common, in their `__post_init__`.
+
+    Args:
+        dataset: with `rate`, `seconds`, `bars`, and the sizes of its splits as clips and as rolls.
+        timbres: of its clips.
+
+    Raises:
+        UsageError: a timbre is not among `TIMBRES`.
+        ValueError: a number is out of range.
+    """
+    for timbre in timbres:
+        if timbre not in TIMBRES:
+            raise UsageError(unknown("timbre", timbre, TIMBRES))
+    check_range(dataset, "seconds", above=0)
+    check_range(dataset, "bars", "rate", least=1)
+    check_range(dataset, "clips", "validation_clips", "test_clips", "pretrain_clips", least=0)
+    check_range(dataset, "rolls", "validation_rolls", "test_rolls", least=0)
 
 
 def take(

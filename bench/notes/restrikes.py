@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Rolls
-from bench.notes.rolls import notes_of
+from bench.notes.rolls import Notes, notes_of
 from bench.notes.velocities import beginnings, sustained
 from bench.sound.masking import threshold_in_quiet
 
-__all__ = ["dominant", "remerge", "split", "threshold_velocity"]
+__all__ = ["dominant", "merged", "remerge", "split", "threshold_velocity", "touching"]
 
 
 def threshold_velocity(pitch: Tensor, level_127_db: float = 80.0) -> Tensor:
@@ -86,14 +86,40 @@ def remerge(rolls: Rolls, longest: int = 1) -> Rolls:
     Returns:
         The set without ghosts.
     """
-    notes = notes_of(rolls)  # ordered by pitch, then time
+    notes = notes_of(rolls)
+    abuts = touching(notes)
     loud = (notes.velocity * 127).round()
-    same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
-    abuts = functional.pad(same & (notes.end[:-1] == notes.start[1:]), (1, 0))
     candidate = abuts & (notes.duration <= longest) & (loud < loud.roll(1))
     enclosed = candidate & abuts.roll(-1) & (loud.roll(-1) == loud.roll(1))
     ghost = enclosed | (candidate & ~enclosed.roll(-1))
-    removed = ~(ghost | enclosed.roll(1))
+    return merged(rolls, notes, ghost | enclosed.roll(1))
+
+
+def touching(notes: Notes) -> Tensor:
+    """Tell which notes begin where the one before them, of the same pitch on the same track, ends.
+
+    Args:
+        notes: Ordered by pitch, then time, as `notes_of` gives them.
+
+    Returns:
+        bool [note].
+    """
+    same = torch.stack([notes.roll, notes.track, notes.pitch]).diff(dim=1).eq(0).all(0)
+    return functional.pad(same & (notes.end[:-1] == notes.start[1:]), (1, 0))
+
+
+def merged(rolls: Rolls, notes: Notes, continuing: Tensor) -> Rolls:
+    """Let notes continue the one that they touch, at its velocity.
+
+    Args:
+        rolls: The set.
+        notes: Its notes.
+        continuing: bool [note]; of notes that are `touching` only.
+
+    Returns:
+        The set in which only the other notes begin.
+    """
+    first = ~continuing
     onset = torch.zeros_like(rolls.onset)
-    onset[notes.roll[removed], notes.track[removed], notes.start[removed], notes.pitch[removed] - rolls.lowest] = True
+    onset[notes.roll[first], notes.track[first], notes.start[first], notes.pitch[first] - rolls.lowest] = True
     return sustained(replace(rolls, onset=onset), rolls.velocity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from bench.results import packing, sources, table
-from bench.results.record import CheckRecord, PartRecord, Record, TrialRecord
+from bench import load_results
+from bench.results.record import PartRecord, Record, TrialRecord
+from bench.results.worths import RowWorth
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "records.md"
-SHOWN = "leaderboards/results/speech-frontier.json"
-TIE = 1e-5  # summaries keep six digits
+SHOWN = "leaderboards/results/speech.json"
+DIGITS = 1e-5  # summaries keep six digits
 Row = tuple[str, str, str]  # data set, defense, knowledge
-Best = dict[Row, tuple[float, str, str]]  # -> denied, attacker, adaptation
+Worths = dict[Row, tuple[float, str]]  # -> worth in clean items, response
 
 
 def blocks(engine: str) -> list[str]:
@@ -35,67 +37,40 @@ ENGINES: dict[str, Callable[[Any], list[tuple[Any, ...]]]] = {
 }
 
 
-def by_the_page(engine: str, summary: str) -> Best:
-    """What the page's own code says of a summary, in place of the one it names."""
+def by_the_page(engine: str, summary: str) -> Worths:
+    """What the page's own code says of a summary, in place of the one it names; lowest worth first."""
     names: dict[str, Any] = {}
     for block in blocks(engine):
         exec(block.replace(SHOWN, summary), names)
-    rows = ENGINES[engine](names["best"])
-    return {(row[0], row[1], row[2]): (row[5], row[3], row[4]) for row in rows}
+    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in ENGINES[engine](names["best"])}
 
 
-def by_bench(records: list[Record]) -> dict[Row, tuple[float, set[tuple[str, str]]]]:
-    """The least that is denied, and every response that reaches it: several may, to the last digit."""
-    found = {}
-    for row in table.rows(records):
-        if row.best:
-            sound = {(c.attacker, c.adaptation): c.denied.mean for c in row.cells if not c.void and c.per_seed}
-            least = row.best.denied.mean
-            found[row.dataset, row.defense, row.knowledge] = least, {one for one in sound if sound[one] <= least + TIE}
-    return found
-
-
-def agree(ours: dict[Row, tuple[float, set[tuple[str, str]]]], theirs: Best) -> None:
+def agree(theirs: Worths, rows: list[RowWorth]) -> None:
+    ours = {(row.dataset, row.defense, row.knowledge): row for row in rows if not row.worth.void}
     assert set(theirs) == set(ours)
-    for key, (denied, responses) in ours.items():
-        assert theirs[key][0] == pytest.approx(denied, abs=TIE)
-        assert theirs[key][1:] in responses
+    for key, (items, response) in theirs.items():
+        assert items == pytest.approx(ours[key].worth.items.mean, rel=DIGITS)
+        assert response == ours[key].response
+    assert list(theirs.values()) == sorted(theirs.values(), key=lambda one: one[0])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("suite", ["speech-frontier", "speech-smoke", "midi"])
-def test_the_best_response_of_the_page_is_that_of_the_table(
-    engine: str, suite: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_worths_of_the_page_are_those_of_the_table(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(engine)
     monkeypatch.chdir(ROOT)
-    ours = by_bench(list(sources.read(sources.find(suite)).values()))
-    assert len({min(responses) for _, responses in ours.values()}) > 1  # not everybody falls to the same response
-    agree(ours, by_the_page(engine, f"leaderboards/results/{suite}.json"))
+    rows = load_results("speech").worths
+    assert len({row.response for row in rows}) > 1  # not everybody falls to the same response
+    agree(by_the_page(engine, SHOWN), rows)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_void_cells_and_failed_trials_are_left_out(engine: str, tmp_path: Path) -> None:
+def test_void_rows_are_left_out(engine: str, tmp_path: Path) -> None:
     pytest.importorskip(engine)
-    records = list(sources.read(sources.find("speech-smoke")).values())
-    whole = by_bench(records)
-    key, (_, answers) = next(item for item in whole.items() if item[0][1] == "separable")
-    ((attacker, adaptation),) = answers
-    error = {"stage": "learn", "type": "RuntimeError", "message": "no", "tail": ""}
-    failed = CheckRecord(name="plays in tune", passed=False, value=0.0, limit=1.0, meaning="the attacker's own")
-    changed = []
-    for one in records:
-        trial = one.trial
-        if (trial.row, trial.attacker.label, trial.adaptation_label, trial.seed) == (key[1], attacker, adaptation, 0):
-            one = one.model_copy(update={"attacker_checks": [failed]})  # one seed voids the cell
-        if trial.row == "dynamic_epsilon" and trial.seed == 1:
-            one = one.model_copy(update={"status": "failed", "error": error, "attacker_checks": [], "arms": {}})
-        one.save(tmp_path / "mine")
-        changed.append(one)
-    packing.pack(sources.find(tmp_path / "mine"), tmp_path / "mine.jsonl.xz", tmp_path / "mine.json")
-    ours = by_bench(changed)
-    assert not ours[key][1] & answers
-    agree(ours, by_the_page(engine, str(tmp_path / "mine.json")))
+    content = json.loads((ROOT / SHOWN).read_text())
+    content["worths"][0]["void"] = "not saturated"
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    left = {key[1] for key in by_the_page(engine, str(tmp_path / "mine.json"))}
+    assert left == {one["row"]["defense"] for one in content["worths"][1:] if not one["void"]}
 
 
 def test_the_python_of_the_page_reads_a_suite(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +79,7 @@ def test_the_python_of_the_page_reads_a_suite(monkeypatch: pytest.MonkeyPatch) -
     (block,) = [b for b in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "import bench" in b]
     names: dict[str, Any] = {}
     exec(block, names)
-    assert len(names["df"]) == len(names["results"]) == 253
+    assert len(names["df"]) == len(names["results"]) > len(names["worths"]) > 1
     assert len(names["items"]) == 300
 
 

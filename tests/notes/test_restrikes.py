@@ -7,7 +7,7 @@ import torch
 
 from bench import plugins
 from bench.api import Rolls
-from bench.notes.restrikes import dominant, remerge, split, threshold_velocity
+from bench.notes.restrikes import dominant, merged, remerge, split, threshold_velocity, touching
 from bench.notes.rolls import Notes, grid, notes_of, read_midi, write_midi
 from bench.notes.velocities import beginnings
 
@@ -84,3 +84,10 @@ def test_what_is_no_ghost_stays() -> None:
     assert table(remerge(roll(*rows))) == rows
     assert table(remerge(roll((0, 4, 60, 80), (4, 1, 60, 9), (5, 3, 60, 80)))) == [(0, 8, 60, 80)]
     assert table(remerge(roll((0, 4, 60, 80), (4, 1, 60, 9), (5, 3, 60, 77)))) == [(0, 5, 60, 80), (5, 3, 60, 77)]
+
+
+def test_notes_that_touch_can_be_merged() -> None:
+    rolls = roll((0, 2, 60, 80), (2, 3, 60, 90), (6, 2, 60, 70), (2, 2, 62, 50))  # ordered by pitch, then time
+    notes = notes_of(rolls)
+    assert touching(notes).tolist() == [False, True, False, False]
+    assert table(merged(rolls, notes, touching(notes))) == [(0, 5, 60, 80), (2, 2, 62, 50), (6, 2, 60, 70)]
