@@ -66,8 +66,8 @@ class Composers(Dataset[Data]):
         artist: the composers of the splits "train", "validation" and "test"; by default of clips "ryan", of rolls
             "palestrina", from whose music an attacker learns what it does not from as much music by others.
         others: the composers of the split "pretrain".
-        texture: "all": every voice of a piece; "single": one voice of each, drawn by the piece's name; "mixed": one voice
-            of every second piece.
+        texture: "all": every voice of a piece; "single": one voice of each, drawn by the piece's name; "mixed": one of
+            every second piece.
         rate: samples a second.
         seconds: length of a clip.
         clips, validation_clips, test_clips, pretrain_clips: sizes of the splits as audio, 0 for all excerpts.
