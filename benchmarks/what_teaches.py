@@ -48,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--domain", choices=("midi", "audio"), default="midi")
     parser.add_argument("--artist", default="palestrina")
     parser.add_argument("--others", default="bach,trecento,haydn,mozart,beethoven", help="comma-separated")
+    parser.add_argument("--texture", default="all", help="of music by others, see the data set composers")
     parser.add_argument("--bars", type=int, default=8, help="of a roll")
     parser.add_argument("--published", type=int, default=48)
     parser.add_argument("--granted", type=int, default=8)
@@ -72,10 +73,11 @@ def _load(options: argparse.Namespace) -> dict[str, Data]:
         "stems": False,
     }
     artist = plugins.build("datasets", "composers", {**size, "artist": (options.artist,), "others": others})
-    other = plugins.build("datasets", "composers", {**size, "artist": others, "others": others})
+    given = {**size, "artist": others, "others": others, "texture": options.texture}
+    other = plugins.build("datasets", "composers", given)
     sets = {"artist": artist.load("train"), "others": other.load("train")}
     sets |= {"test of artist": artist.load("test"), "test of others": other.load("test")}
-    return sets | ({"pretrain": artist.load("pretrain")} if options.domain == "audio" else {})
+    return sets | ({"pretrain": other.load("pretrain")} if options.domain == "audio" else {})
 
 
 def _seed(options: argparse.Namespace, sets: dict[str, Data], seed: int) -> dict[str, dict[str, float]]:

@@ -51,8 +51,9 @@ COMPOSERS = ("palestrina", "bach", "trecento", "haydn", "mozart", "beethoven", "
 OPENING = 24  # intervals by which tunes are taken for the same
 DEFAULT_ARTIST = {"audio": "ryan", "midi": "palestrina"}
 _DANCES = re.compile("(Reel|Hornpipe|Slipjig|Jig|Strathspey|Clog|Walkaround|Quickstep|Waltz)+$")
-# Music by others in the same sound, from works that no base model was trained on.
+# Music by others in the same sound, from works that no base model was trained on; for the tunes of one voice as well.
 _OTHERS = {"plugin": "composers", "artist": ("bach", "trecento", "haydn", "mozart", "beethoven")}
+_SINGLE_VOICES = {**_OTHERS, "texture": "single"}
 Reader = Callable[[], Piece | None]
 
 
@@ -65,6 +66,8 @@ class Composers(Dataset[Data]):
         artist: the composers of the splits "train", "validation" and "test"; by default of clips "ryan", of rolls
             "palestrina", from whose music an attacker learns what it does not from as much music by others.
         others: the composers of the split "pretrain".
+        texture: "all": every voice of a piece; "single": one voice of each, drawn by the piece's name; "mixed": one of
+            every second piece.
         rate: samples a second.
         seconds: length of a clip.
         clips, validation_clips, test_clips, pretrain_clips: sizes of the splits as audio, 0 for all excerpts.
@@ -94,9 +97,9 @@ class Composers(Dataset[Data]):
     }  # fmt: skip
     threat = {
         "audio": {
-            "smoke": {"published": 16, "granted": 4, "sizes": (4, 8), "replacement": _OTHERS},
-            "small": {"published": 24, "granted": 8, "sizes": (6, 12), "replacement": _OTHERS},
-            "full": {"published": 240, "granted": 16, "replacement": _OTHERS},
+            "smoke": {"published": 16, "granted": 4, "sizes": (4, 8), "replacement": _SINGLE_VOICES},
+            "small": {"published": 24, "granted": 8, "sizes": (6, 12), "replacement": _SINGLE_VOICES},
+            "full": {"published": 240, "granted": 16, "replacement": _SINGLE_VOICES},
         },
         "midi": {
             "smoke": {"published": 24, "granted": 4, "sizes": (6, 12), "replacement": _OTHERS},
@@ -107,6 +110,7 @@ class Composers(Dataset[Data]):
     domain: Literal["audio", "midi"] = "audio"
     artist: tuple[str, ...] = ()
     others: tuple[str, ...] = ("bach", "trecento", "haydn", "mozart", "beethoven")
+    texture: Literal["all", "single", "mixed"] = "all"
     rate: int = 16000
     seconds: float = 6.0
     clips: int = 96
@@ -192,7 +196,9 @@ class Composers(Dataset[Data]):
             # By the title alone, so that the chorales of "pretrain" are those of the data set `chorales`.
             placed = sorted((unit_hash(work.split("/", 1)[1]), work) for work in works)
             by_composer.append(_in_turn([works[work] for place, work in placed if lowest <= place < BOUNDS[split]]))
-        return _in_turn(by_composer)
+        readers = _in_turn(by_composer)
+        every = {"all": 0, "single": 1, "mixed": 2}[self.texture]
+        return [partial(_single, read) if every and at % every == 0 else read for at, read in enumerate(readers)]
 
 
 def _in_turn(lists: list[list[Reader]]) -> list[Reader]:
@@ -213,9 +219,8 @@ def _works(corpus: Path, composer: str) -> dict[str, list[Reader]]:
                 )
         return works
     if composer == "ryan":
-        for tunes in _tunes(corpus / "ryansMammoth"):
-            for tune in tunes:
-                works.setdefault(tune.group, []).append(partial(_piece, tune))
+        for pieces in _tunes(corpus / "ryansMammoth"):
+            works[pieces[0].group] = [partial(_piece, piece) for piece in pieces]
         return works
     for path in sorted((corpus / composer).rglob("*.*")):
         name = f"{composer}/{path.relative_to(corpus / composer).with_suffix('').as_posix()}"
@@ -260,6 +265,16 @@ def _tunes(folder: Path) -> list[list[Piece]]:
         work_of |= {key: joined for key, work in work_of.items() if id(work) in alike}
         work_of |= {title: joined, opening: joined}
     return [[replace(tune, group=f"ryan/{min(one.group for one in work)}") for tune in work] for work in works]
+
+
+def _single(read: Reader) -> Piece | None:
+    """Read one voice of a piece."""
+    piece = read()
+    if piece is None:
+        return None
+    parts = piece.notes[:, 0].unique()
+    part = parts[int(unit_hash(piece.name) * len(parts))]
+    return replace(piece, notes=piece.notes[piece.notes[:, 0] == part])
 
 
 def _piece(piece: Piece) -> Piece:

@@ -25,6 +25,7 @@ from bench.training.learning import Budget, fit, seeded
 
 from . import codec, tokens, weights
 
+LEAST_BY_ORDER = 0.5  # nats a token
 _TOGETHER = 32  # pairs of a prompt and a continuation that are read at once
 
 
@@ -40,7 +41,7 @@ class MusicGen(Attacker[Clips]):
         rank: rank of the adapters.
         steps: optimiser steps.
         batch: clips a step.
-        lr: peak learning rate, for "tiny"; Meta's checkpoints need about 1e-4.
+        lr: peak learning rate; Meta's checkpoints need about 1e-4.
         evaluations: how often the model is scored on the validation set.
         seconds: the context; longer clips are cut into windows.
         generated: the most clips that `generate` returns; 0: as many as are asked for.
@@ -58,7 +59,7 @@ class MusicGen(Attacker[Clips]):
     rank: int = 16
     steps: int = 60
     batch: int = 4
-    lr: float = 3e-3
+    lr: float = 3e-4
     evaluations: int = 6
     seconds: float = 10.0
     generated: int = 12
@@ -76,7 +77,7 @@ class MusicGen(Attacker[Clips]):
         "full": {"size": "small", "generated": 0, "steps": 500, "batch": 8, "lr": 1e-4, "evaluations": 10,
                  "seconds": 30.0, "top_k": 250, "guidance": 3.0, "precision": "auto", "checkpointing": True},
     }  # fmt: skip
-    dataset = "chorales"
+    dataset = "composers"
     paper = "Copet et al. 2023, arXiv:2306.05284"
 
     def __post_init__(self) -> None:
@@ -189,13 +190,16 @@ class MusicGen(Attacker[Clips]):
         return torch.cat([tokens.continued(model, before, after, part) for part in pairs.split(_TOGETHER)])
 
     def validity(self, clean: Mapping[str, float], untrained: Mapping[str, float]) -> Sequence[ValidityCheck]:
-        """Check that the base model predicts, and that the clean arm learns order in time and not timbre alone."""
+        """Check that the base model predicts, that the clean arm learns, and that it predicts from order in time.
+
+        Whether timbre alone is what it learns, the control `scramble` tells: its gain on shuffled test codes does not,
+        since those are unlike anything that a converged base model was trained on, and any change of it moves them.
+        """
         entries = weights.config(self._folder())["decoder"]["vocab_size"]
         uniform = math.log(entries)
         worst_codebook = max(-value for name, value in untrained.items() if name.startswith("nll_codebook_"))
         gain = clean["nll"] - untrained["nll"]
-        by_shuffling = clean["nll_shuffled"] - untrained["nll_shuffled"]
-        ratio = by_shuffling / gain if gain > 0 else math.inf
+        by_order = clean["nll"] - clean["nll_shuffled"]
         return [
             ValidityCheck("base predicts", -untrained["nll"] < 0.75 * uniform, -untrained["nll"], 0.75 * uniform,
                  f"Before fine-tuning, the model needs well below ln {entries} = {uniform:.2f} nats a token."),
@@ -203,8 +207,8 @@ class MusicGen(Attacker[Clips]):
                  "No codebook is predicted worse than by chance: the codes are delayed as in pretraining."),
             ValidityCheck("clean beats base", gain > 0, gain, 0.0,
                  "Fine-tuning on clean music lowers the nats a token of held-out music."),
-            ValidityCheck("structure", ratio < 0.3, ratio, 0.3,
-                 "The gain on test codes shuffled in time is a small share: order in time is used."),
+            ValidityCheck("order in time", by_order > LEAST_BY_ORDER, by_order, LEAST_BY_ORDER,
+                 "Shuffling the test codes in time costs the clean arm nats a token: it predicts from their order."),
         ]  # fmt: skip
 
     def _folder(self) -> Any:

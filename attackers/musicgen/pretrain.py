@@ -3,7 +3,8 @@
     python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work FOLDER --codec attackers/musicgen/tiny
 
 Trains on the split "pretrain" of the data set `composers`: music by others than the artist whom the benchmark protects,
-in the timbres of all splits, so that neither timbre nor more training is what fine-tuning on the artist teaches. Clips,
+in the timbres of all splits and as single voices too, so that neither timbre, texture nor more training is what
+fine-tuning on the artist teaches. Clips,
 codes and the state of the training are kept in the work folder and taken up again. Prints its progress, and at the end
 the model card's figures.
 """
@@ -92,7 +93,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, help="a checkpoint whose codec is taken; by default one is trained")
     parser.add_argument("--codec-steps", type=int, default=1200)
     parser.add_argument("--clips", type=int, default=1200, help="of 10 s, to train on")
-    parser.add_argument("--steps", type=int, default=4000, help="of the language model")
+    parser.add_argument("--steps", type=int, default=3000, help="of the language model")
     parser.add_argument("--batch", type=int, default=8, help="windows a step of the language model")
     parser.add_argument("--lr", type=float, default=2e-3, help="of the language model")
     parser.add_argument("--seed", type=int, default=0)
@@ -107,7 +108,7 @@ def _recordings(options: argparse.Namespace, split: str) -> Clips:
     if not (folder / "set.json").is_file():
         folder.mkdir(exist_ok=True)
         others = plugins.build("datasets", "composers", {}).others
-        given = {"artist": others, "seconds": SECONDS, "rate": RATE, "stems": False}
+        given = {"artist": others, "texture": "mixed", "seconds": SECONDS, "rate": RATE, "stems": False}
         dataset = plugins.build(
             "datasets", "composers", {**given, "pretrain_clips": options.clips, "test_clips": HELD_OUT}
         )

@@ -3,7 +3,8 @@
 The clean curve and the protected arm are those of the response (model and adaptation) that the granted items choose,
 in every seed, at every size, among the same responses: an adaptation that improves the attacker on clean items as well
 is no attack. Where attackers share a scale (accuracy), the choice is among all of them; where they do not (likelihoods
-of different models), every attacker has a clean curve and a worth of its own.
+of different models), every attacker has a clean curve and a worth of its own. Where the control of scrambled items
+teaches as much as a third of what the clean items do, all rows beside it are void.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from bench.results.record import Number, Record
 from bench.results.statistics import mean, rank_by_tests
 from bench.results.table import Row
 from bench.results.worth import Response, Worth, fill_missing, pick, worth
-from bench.vocabulary import ValidityCheck
+from bench.vocabulary import Control, ValidityCheck
 
 __all__ = ["SHARED_SCALES", "RowWorth", "row_worths"]
 
 SHARED_SCALES = ("accuracy",)  # metrics on which models of different attackers can be compared
+MOST_BY_SCRAMBLED = 1 / 3  # of what publishing clean items adds, the share that scrambled ones may add
 
 _Items = NDArray[np.float64]
 
@@ -88,7 +90,11 @@ def row_worths(records: Iterable[Record], rows: Sequence[Row] = ()) -> list[RowW
         if record.status == "ok" and trial.threat:
             scale = record.metric if record.metric in SHARED_SCALES else trial.attacker.label
             groups[trial.dataset.label, trial.row, trial.knowledge, scale].append(record)
-    worths = [row for key, group in groups.items() if (row := _row_worth(key[:3], group))]
+    by_key = {key: row for key, group in groups.items() if (row := _row_worth(key[:3], group))}
+    scrambled = {
+        (key[0], key[3]): row for key, row in by_key.items() if groups[key][0].trial.control == Control.SCRAMBLE
+    }
+    worths = [_beside_scrambled(row, scrambled.get((key[0], key[3]))) for key, row in by_key.items()]
     outside = frozenset((row.dataset, *row.key) for row in rows if not row.inside)
     return _ranked(worths, outside)
 
@@ -143,6 +149,21 @@ def _with_checks(result: Worth, records: Sequence[Record]) -> Worth:
         for check in failed.values()
     ]
     return replace(result, checks=(*result.checks, *checks))
+
+
+def _beside_scrambled(row: RowWorth, scrambled: RowWorth | None) -> RowWorth:
+    """Check that scrambled items teach little of what the clean ones do, where the row stands beside such a control."""
+    if scrambled is None:
+        return row
+    share = 1 - scrambled.worth.denied.mean
+    check = ValidityCheck(
+        "scrambled items teach less",
+        share < MOST_BY_SCRAMBLED,
+        share,
+        MOST_BY_SCRAMBLED,
+        "the share of what publishing clean items adds that scrambled ones add as well",
+    )
+    return replace(row, worth=replace(row.worth, checks=(*row.worth.checks, check)))
 
 
 def _ranked(rows: Sequence[RowWorth], outside: frozenset[tuple[str, str, str]]) -> list[RowWorth]:

@@ -63,11 +63,10 @@ def gates(clean: float, shuffled: float, worst: float = 4.0) -> dict[str, bool]:
 
 
 def test_gates() -> None:
-    assert all(gates(0.1, 0.02).values())
+    assert all(gates(0.1, 0.2).values())
     assert all(gates(0.1, -0.5).values())
-    assert gates(0.1, 0.05) == {
-        "base predicts": True, "every codebook": True, "clean beats base": True, "structure": False
+    assert gates(0.1, 0.7) == {
+        "base predicts": True, "every codebook": True, "clean beats base": True, "order in time": False
     }  # fmt: skip
     assert not gates(-0.1, 0.0)["clean beats base"]
-    assert not gates(-0.1, -0.2)["structure"]
     assert not gates(0.1, 0.0, worst=6.0)["every codebook"]

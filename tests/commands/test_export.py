@@ -256,7 +256,7 @@ def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
     assert "cost/peak_memory_mb" not in holed.metrics
 
 
-@pytest.mark.parametrize("suite", ["speech-shares", "harmonycloak-midi", "dynamic-epsilon"])
+@pytest.mark.parametrize("suite", ["speech-smoke", "harmonycloak-midi", "dynamic-epsilon"])
 def test_every_name_is_one_that_mlflow_takes_and_none_swallows_another(suite: str) -> None:
     for one in [one for one in sources.read(sources.find(suite)).values() if one.trial.seed == 0][:4]:
         run = facts.of(one, suite)

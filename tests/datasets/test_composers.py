@@ -151,6 +151,17 @@ def test_files_that_muspy_cannot_read_are_told_apart_from_missing_ones(tmp_path:
         read_musicxml(tmp_path / "y.mxl", "y", "y", range(1, 5))
 
 
+@pytest.mark.parametrize(("texture", "single"), [("all", 0), ("mixed", 6), ("single", 12)])
+def test_music_by_others_comes_as_single_voices_too(texture: str, single: int) -> None:
+    given = {"domain": "midi", "artist": ("bach",), "texture": texture, "bars": 4, "rolls": 12}
+    rolls = build(**given).load("train")
+    sounding = rolls.onset.any(3).any(2).sum(1)  # voices of each roll
+    assert int((sounding == 1).sum()) == single
+    assert int((sounding == 4).sum()) == 12 - single
+    if texture == "single":
+        assert len(set(rolls.onset.any(3).any(2).int().argmax(1).tolist())) > 1  # not always the same voice
+
+
 def test_rolls_are_whole_bars_of_four_beats() -> None:
     rolls = build(domain="midi", bars=4, rolls=24).load("train").check()
     assert isinstance(rolls, Rolls)

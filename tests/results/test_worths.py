@@ -100,27 +100,42 @@ def test_attackers_that_share_a_scale_have_one_curve_of_the_better_model(records
         assert [check.name for check in row.worth.void] == ["publishing adds", "not saturated"]
 
 
-def test_rows_are_ranked_by_quality_paired_by_seed_and_item_and_controls_are_not(records: list[Record]) -> None:
-    def row(record: Record, defense: str, quality: float, control: Control = Control.NONE) -> Record:
-        label = record.trial.defense.model_copy(update={"label": defense})
-        trial = record.trial.model_copy(update={"defense": label, "control": control})
-        noise = [0.01 * (at % 3) for at in range(len(record.ids))]
-        values = {record.metric: [quality + each for each in noise]}
-        curve = {size: {record.metric: [-1.0 + 0.1 * at] * len(record.ids)} for at, size in enumerate(record.curve)}
-        clean = {record.metric: [0.0] * len(record.ids)}
-        arms = {**record.arms, "protected": values, "clean": clean}
-        return record.model_copy(update={"trial": trial, "arms": arms, "curve": curve})
+def _row(record: Record, defense: str, quality: float, control: Control = Control.NONE) -> Record:
+    """A record whose clean curve rises from -1 to 0 and whose protected arm has a quality."""
+    label = record.trial.defense.model_copy(update={"label": defense})
+    trial = record.trial.model_copy(update={"defense": label, "control": control})
+    noise = [0.01 * (at % 3) for at in range(len(record.ids))]
+    values = {record.metric: [quality + each for each in noise]}
+    curve = {size: {record.metric: [-1.0 + 0.1 * at] * len(record.ids)} for at, size in enumerate(record.curve)}
+    clean = {record.metric: [0.0] * len(record.ids)}
+    arms = {**record.arms, "protected": values, "clean": clean}
+    return record.model_copy(update={"trial": trial, "arms": arms, "curve": curve})
 
+
+def test_rows_are_ranked_by_quality_paired_by_seed_and_item_and_controls_are_not(records: list[Record]) -> None:
     hiss = [record for record in records if record.trial.adaptation is None and not record.trial.control]
     changed_rows = [
-        row(record, name, quality) for record in hiss for name, quality in (("weak", -0.2), ("strong", -0.7))
+        _row(record, name, quality) for record in hiss for name, quality in (("weak", -0.2), ("strong", -0.7))
     ]
-    changed_rows += [row(record, "noise", -0.9, Control.MATCHED) for record in hiss]
+    changed_rows += [_row(record, "noise", -0.9, Control.MATCHED) for record in hiss]
     rows = row_worths(changed_rows)
     assert [(each.defense, each.rank) for each in rows] == [("strong", (1, 1)), ("weak", (2, 2)), ("noise", None)]
     assert rows[0].worth.share < rows[1].worth.share
     loud = row_worths(changed_rows, table.rows(changed_rows, {"snr_db": 1e9}))  # no noise is as soft as that
     assert {each.rank for each in loud} == {None}
+
+
+@pytest.mark.parametrize(("quality", "void"), [(-0.8, False), (-0.5, True)])
+def test_rows_beside_scrambled_items_that_teach_a_third_are_void(
+    records: list[Record], quality: float, void: bool
+) -> None:
+    hiss = [record for record in records if record.trial.adaptation is None and not record.trial.control]
+    changed = [_row(record, "hiss", -0.4) for record in hiss]
+    changed += [_row(record, "scramble", quality, Control.SCRAMBLE) for record in hiss]
+    for row in row_worths(changed):
+        assert ("scrambled items teach less" in [check.name for check in row.worth.void]) == void
+    alone = row_worths(changed[: len(hiss)])
+    assert "scrambled items teach less" not in [check.name for check in alone[0].worth.checks]
 
 
 def test_records_without_a_threat_model_and_failed_ones_have_no_worth(records: list[Record]) -> None:
