@@ -117,6 +117,8 @@ def works_on_the_device_of_its_data(case: Case) -> None:
     def rng() -> Generator:
         return Generator().manual_seed(0)
 
+    parts = _parts(few) if plugin.implements("continuation") else ()
+    pairs = torch.zeros(1, 2, dtype=torch.int64, device=few.device)
     calls: dict[str, Callable[[], Any]] = {
         "model": lambda: plugin.model(few, rng()),
         "loss": descend,
@@ -124,7 +126,7 @@ def works_on_the_device_of_its_data(case: Case) -> None:
         "view": lambda: plugin.view(few),
         "prior": lambda: plugin.prior(plugin.model(few, rng()), few),
         "generate": lambda: plugin.generate(model, few, rng()),
-        "continuation": lambda: plugin.continuation(model, *_parts(few), torch.zeros(1, 2, dtype=torch.int64)),
+        "continuation": lambda: plugin.continuation(model, *parts, pairs),
     }
     for name, call in calls.items():
         if name in ("model", "loss", "quality") or plugin.implements(name):
