@@ -47,7 +47,7 @@ def test_the_committed_results_are_small() -> None:
     files = [path for path in LEADERBOARDS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 4e6
     cells = [cell for path in (LEADERBOARDS / "results").glob("*.json") for cell in summary.read(path)["cells"]]
-    assert sum(len(json.dumps(cell)) for cell in cells) / len(cells) < 1300
+    assert sum(len(json.dumps(cell)) for cell in cells) / len(cells) < 1500  # of five seeds the most
 
 
 def version_1(data: dict[str, Any]) -> dict[str, Any]:
