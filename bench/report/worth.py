@@ -47,7 +47,11 @@ def worth_table(rows: Sequence[RowWorth], views: Sequence[RowView] = ()) -> tupl
     further, by_row = audibility_columns(tuple(own.values()))
     texts = dict(zip(own, by_row, strict=True))
     empty = [""] * len(further)
-    body = [_line(row) + texts.get((row.dataset, row.defense, row.knowledge), empty) for row in rows]
+    outside = {key for key, view in own.items() if not view.row.inside}
+    names = [(row.dataset, row.defense, row.knowledge) for row in rows]
+    body = [
+        _line(row, too_loud=name in outside) + texts.get(name, empty) for row, name in zip(rows, names, strict=True)
+    ]
     kept = [at for at, head in enumerate(heads) if head != "void" or any(line[at] for line in body)]
     kept += range(len(heads), len(heads) + len(further))
     return [[*heads, *further][at] for at in kept], [[line[at] for at in kept] for line in body]
@@ -91,11 +95,11 @@ def sentence(row: RowWorth) -> str:
     )
 
 
-def _line(row: RowWorth) -> list[str]:
+def _line(row: RowWorth, too_loud: bool) -> list[str]:
     worth = row.worth
     ranks = DASH.join(map(str, dict.fromkeys(row.rank))) if row.rank else DASH
     return [
-        "control" if row.control else "void" if worth.void else ranks,
+        "control" if row.control else "void" if worth.void else "too loud" if too_loud else ranks,
         row.dataset,
         row.defense,
         row.knowledge,

@@ -6,6 +6,7 @@ import numpy as np
 
 from bench.report import charts
 from bench.report.worth import sentence, worth_table
+from bench.results.board import boards
 from bench.results.curve import CleanCurve
 from bench.results.worth import worth
 from bench.results.worths import RowWorth
@@ -75,3 +76,12 @@ def test_the_clean_curve_is_drawn_with_the_protected_sets_point_at_its_worth() -
     centre = [sum(values) / 4 for values in zip(*corners, strict=True)]
     second = [float(marks[1].attrib[name]) for name in ("cx", "cy")]  # 600 clean items, of the same quality
     assert np.allclose(centre, second, atol=1.0)
+
+
+def test_a_row_outside_the_budget_is_too_loud_and_has_no_rank() -> None:
+    (board,) = boards(["speech"])
+    head, lines = worth_table(board.worths, board.views)
+    ranks = {line[head.index("defense")]: line[0] for line in lines}
+    loud = {row.defense for row in board.rows if not row.inside and not row.control}
+    assert loud
+    assert {name for name, rank in ranks.items() if rank == "too loud"} == loud
