@@ -93,7 +93,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, help="a checkpoint whose codec is taken; by default one is trained")
     parser.add_argument("--codec-steps", type=int, default=1200)
     parser.add_argument("--clips", type=int, default=1200, help="of 10 s, to train on")
-    parser.add_argument("--steps", type=int, default=3000, help="of the language model")
+    parser.add_argument("--steps", type=int, default=2200, help="of the language model")
     parser.add_argument("--batch", type=int, default=8, help="windows a step of the language model")
     parser.add_argument("--lr", type=float, default=2e-3, help="of the language model")
     parser.add_argument("--seed", type=int, default=0)
