@@ -1,8 +1,8 @@
 """What a plugin's class declares, read from its source without importing it.
 
 A plugin's module imports torch, which takes seconds; its domains, its parameters and its data set are literals in its
-class. A question that these answer needs no import. Only the plain case is read:
-one public class that inherits one base of the contract, its attributes literals. Anything else is left to the import.
+class. A question that these answer needs no import. Only the plain case is read: one public class that inherits one
+base of the contract, its attributes literals or the module's own names for such. Anything else is left to the import.
 """
 
 from __future__ import annotations
@@ -53,7 +53,37 @@ def declared(file: Path, base: str) -> Declared | None:
     derived = [node for node in classes if node.bases]
     if len(derived) != 1 or [_name(parent) for parent in derived[0].bases] != [base]:
         return None
-    return _of_class(derived[0])
+    return _of_class(derived[0], _Constants(module))
+
+
+class _Constants(ast.NodeTransformer):
+    """Puts the literals that a module's names stand for in their place, `**NAME` in a dictionary too.
+
+    Only names that the module itself sets once, and no function can set.
+    """
+
+    def __init__(self, module: ast.Module) -> None:
+        names = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        shared = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
+        self.values: dict[str, ast.expr] = {}
+        for node in module.body:
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if names.count(name) == 1 and name not in shared:
+                    self.values[name] = self.visit(node.value)
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.values.get(node.id, node)
+
+    def visit_Dict(self, node: ast.Dict) -> ast.expr:
+        keys: list[ast.expr | None] = []
+        values: list[ast.expr] = []
+        for key, value in zip(node.keys, node.values, strict=True):
+            visited = self.visit(value)
+            whole = key is None and isinstance(visited, ast.Dict)
+            keys += visited.keys if whole else [key]
+            values += visited.values if whole else [visited]
+        return ast.Dict(keys, values)
 
 
 def _imported(module: ast.Module) -> set[str]:
@@ -67,7 +97,7 @@ def _has_assigned_attributes(module: ast.Module) -> bool:
     return any(isinstance(target, ast.Attribute) for node in module.body for target in _targets(node))
 
 
-def _of_class(node: ast.ClassDef) -> Declared | None:
+def _of_class(node: ast.ClassDef, constants: _Constants) -> Declared | None:
     if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list) or node.keywords:
         return None
     fields: dict[str, Any] = {}
@@ -86,7 +116,7 @@ def _of_class(node: ast.ClassDef) -> Declared | None:
             fields[name] = _plain_type(statement.annotation)
         elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             try:
-                attributes[name] = ast.literal_eval(statement.value)
+                attributes[name] = ast.literal_eval(constants.visit(statement.value))
             except (ValueError, TypeError):
                 attributes[name] = None  # computed
     return Declared(fields, attributes)

@@ -80,6 +80,22 @@ def test_what_only_an_import_can_tell_is_not_guessed(tmp_path: Path, old: str, n
     assert declared(read(tmp_path, text.replace(old, new)), "Defense") is None
 
 
+@pytest.mark.parametrize(
+    ("set_by", "value"),
+    [
+        ("BASE = {'snr_db': 20.0}\nMORE = {**BASE, 'pesq': 3.0}\n", {"snr_db": 20.0, "pesq": 3.0}),
+        ("MORE = {'pesq': 3.0}\nMORE = {'pesq': 4.0}\n", None),
+        ("MORE = {'pesq': 3.0}\ndef change():\n    global MORE\n", None),
+        ("MORE = dict(pesq=3.0)\n", None),
+    ],
+)
+def test_a_name_of_the_module_for_a_literal_is_read(tmp_path: Path, set_by: str, value: object) -> None:
+    text = HEAD + set_by + PLAIN.replace('("audio",)', "MORE")
+    literals = declared(read(tmp_path, text), "Defense")
+    assert literals is not None
+    assert literals.attributes["domains"] == value
+
+
 def test_a_computed_attribute_is_none_and_a_missing_file_too(tmp_path: Path) -> None:
     literals = declared(read(tmp_path, HEAD + PLAIN.replace('("audio",)', "tuple(['audio'])")), "Defense")
     assert literals is not None
