@@ -8,18 +8,15 @@ that reach the same.
     python benchmarks/worth_coverage.py            # 2,000 draws a line; about 280 CPU s
     python benchmarks/worth_coverage.py --draws 300
 
-With 2,000 draws a line the first nine lines gave (standard error of a line's coverage: .005):
+With 2,000 draws a line it gave (standard error of a line's coverage: .005):
 
     responses  seeds  coverage, three lines  bias of the pick, largest  bias of the least, largest
     3          3      .952  .951  .955       .001                       .001
     3          5      .949  .959  .957       .003                       .003
     13         3      .951  .957  .951       .002                       .014
-
-and with 300 draws (42 CPU s; standard error .013) the others:
-
-    13         5      .943  .960  .933       .004                       .007
-    40         3      .943  .927  .943       .002                       .024
-    40         5      .940  .987  .967       .003                       .017
+    13         5      .946  .956  .950       .001                       .008
+    40         3      .945  .956  .953       .002                       .024
+    40         5      .948  .963  .951       .001                       .017
 
 Expected: coverage within .93 and .97 on every line, a bias of the pick under .01 on every line, and a bias of version 1
 (the least over test results) that grows with the number of responses.
