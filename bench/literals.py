@@ -8,6 +8,7 @@ base of the contract, its attributes literals or the module's own names for such
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +64,17 @@ class _Constants(ast.NodeTransformer):
     """
 
     def __init__(self, module: ast.Module) -> None:
-        names = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-        shared = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
+        settings: Counter[str] = Counter()  # how often each name is set, wherever in the module
+        for node in ast.walk(module):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                settings[node.id] += 1
+            elif isinstance(node, ast.Global):  # may be set from a function
+                settings.update(dict.fromkeys(node.names, 2))
         self.values: dict[str, ast.expr] = {}
-        for node in module.body:
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if names.count(name) == 1 and name not in shared:
-                    self.values[name] = self.visit(node.value)
+        for statement in module.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if settings[name] == 1:
+                    self.values[name] = self.visit(value)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.values.get(node.id, node)

@@ -23,3 +23,14 @@ def known(attacker: Any, model: nn.Module, reference: nn.Module, published: Data
     found = memorisation([Record(key="0", status="ok", trial=trial("cloak"), memorisation=values)])
     assert found is not None
     return found
+
+
+def own_and_other(
+    attacker: Any, reference: nn.Module, published: Data, others: Data, unpublished: Data
+) -> tuple[Memorisation, Memorisation]:
+    """Return what a model that learned the published items knows of them, and what one that learned others does."""
+    own, other = (
+        known(attacker, attacker.learn(train, train, rng()), reference, published, unpublished)
+        for train in (published, others)
+    )
+    return own, other

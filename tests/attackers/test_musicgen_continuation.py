@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("transformers", reason="the extra 'models' is not installed")
 
 from bench.trials.memorising import halves
-from tests.attackers.memorised import known
+from tests.attackers.memorised import own_and_other
 from tests.attackers.test_musicgen import ATTACKER, checkpoint, music, read, rng
 
 # The plugin's own modules; importable once the plugin is loaded.
@@ -48,10 +48,7 @@ def test_a_model_knows_the_clips_that_it_learned_and_no_others(folder: Path) -> 
     model_of = attacker(folder, steps=150, batch=6, evaluations=1, lr=1e-2)
     published, others, unpublished = (music(6, seed=seed, texts=False) for seed in (1, 2, 3))
     reference = model_of.model(published, rng())
-    own, other = (
-        known(model_of, model_of.learn(train, train, rng()), reference, published, unpublished)
-        for train in (published, others)
-    )
+    own, other = own_and_other(model_of, reference, published, others, unpublished)
     assert own.gap.mean > 0.3
     assert abs(other.gap.mean) < 0.6 * own.gap.mean
     assert own.exposure.mean > own.most_exposure - 0.6

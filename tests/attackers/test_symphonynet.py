@@ -18,7 +18,7 @@ from bench.notes.rolls import Notes, grid, notes_of
 from bench.notes.velocities import beginnings
 from bench.trials.memorising import halves
 from tests.attackers.examples import rng, rolls
-from tests.attackers.memorised import known
+from tests.attackers.memorised import own_and_other
 
 pytestmark = pytest.mark.numeric
 
@@ -422,10 +422,7 @@ def test_a_model_knows_the_rolls_that_it_learned_and_no_others() -> None:
     published, others, unpublished, counted = (data.select(range(at, at + 6)) for at in (0, 6, 12, 18))
     reference = model_of.model(data, rng())
     model_of.prior(reference, counted)
-    own, other = (
-        known(model_of, model_of.learn(train, train, rng()), reference, published, unpublished)
-        for train in (published, others)
-    )
+    own, other = own_and_other(model_of, reference, published, others, unpublished)
     assert own.gap.mean > 2.0
     assert abs(other.gap.mean) < 0.5 * own.gap.mean
     assert own.exposure.mean > own.most_exposure - 0.5
