@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +53,7 @@ DEFAULT_ARTIST = {"audio": "ryan", "midi": "palestrina"}
 _DANCES = re.compile("(Reel|Hornpipe|Slipjig|Jig|Strathspey|Clog|Walkaround|Quickstep|Waltz)+$")
 # Music by others in the same sound, from works that no base model was trained on; for the tunes of one voice as well.
 _OTHERS = {"plugin": "composers", "artist": ("bach", "trecento", "haydn", "mozart", "beethoven")}
-_SINGLE_VOICES = {**_OTHERS, "texture": "single"}
+_SINGLE_VOICES = {**_OTHERS, "texture": "single", "stems": False}
 Reader = Callable[[], Piece | None]
 
 
@@ -72,7 +72,7 @@ class Composers(Dataset[Data]):
         seconds: length of a clip.
         clips, validation_clips, test_clips, pretrain_clips: sizes of the splits as audio, 0 for all excerpts.
         timbres: of the clips, in turn, whoever composed them; the classes. Rolls have the programs of the first.
-        stems: keep the voices of clips; the split "pretrain" never does.
+        stems: keep the voices of clips, down to the lowest that any of them has; the split "pretrain" never does.
         bars: length of a roll, in bars of four beats.
         rolls, validation_rolls, test_rolls: sizes of the splits as rolls, 0 for all excerpts.
         seed: of velocities and tempi.
@@ -103,7 +103,7 @@ class Composers(Dataset[Data]):
         },
         "midi": {
             "smoke": {"published": 24, "granted": 4, "sizes": (6, 12), "replacement": _OTHERS},
-            "small": {"published": 96, "granted": 8, "sizes": (12, 24, 48), "replacement": _OTHERS},
+            "small": {"published": 48, "granted": 8, "sizes": (6, 12, 24), "replacement": _OTHERS},
         },
     }
 
@@ -140,7 +140,7 @@ class Composers(Dataset[Data]):
             split: "train", "validation", "test" of the artist, "pretrain" of the others.
 
         Returns:
-            Clips [clip, 1, sample] with stems [clip, 4, 1, sample], or rolls [roll, 4, step, 84 pitches from C1].
+            Clips [clip, 1, sample] with stems [clip, voice, 1, sample], or rolls [roll, 4, step, 84 pitches from C1].
         """
         if split not in BOUNDS:
             raise DataError(unknown("split of the composers", split, BOUNDS))
@@ -160,8 +160,9 @@ class Composers(Dataset[Data]):
         texts = tuple(
             _text(excerpt.piece, self.seed, f" for {name}") for excerpt, name in zip(excerpts, timbre, strict=True)
         )
-        rolls = self._rolls(excerpts, texts=texts, labels=labels, classes=self.timbres)
-        programs = [TIMBRES[name] for name in timbre]
+        voices = 1 + max(int(excerpt.piece.notes[:, 0].max()) for excerpt in excerpts)
+        rolls = self._rolls(excerpts, voices, texts=texts, labels=labels, classes=self.timbres)
+        programs = [TIMBRES[name][:voices] for name in timbre]
         stems = self.stems and split != "pretrain"
         return render(rolls, self.rate, programs=programs, seconds=self.seconds, keep_stems=stems)
 
@@ -174,11 +175,11 @@ class Composers(Dataset[Data]):
             sizes.get(split, 0),
             f"{split} rolls of {self.bars} bars by {', '.join(self._composers(split))}",
         )
-        return self._rolls(excerpts, texts=tuple(_text(excerpt.piece, self.seed) for excerpt in excerpts))
+        return self._rolls(excerpts, len(VOICES), texts=tuple(_text(excerpt.piece, self.seed) for excerpt in excerpts))
 
-    def _rolls(self, excerpts: list[Excerpt], **more: Any) -> Rolls:
-        """Assemble excerpts."""
-        return rolls_of(excerpts, self.seed, VOICES, TIMBRES[self.timbres[0]], **more)
+    def _rolls(self, excerpts: list[Excerpt], voices: int, **more: Any) -> Rolls:
+        """Assemble excerpts of so many voices."""
+        return rolls_of(excerpts, self.seed, VOICES[:voices], TIMBRES[self.timbres[0]][:voices], **more)
 
     def _composers(self, split: str) -> tuple[str, ...]:
         """Name the composers of a split."""
@@ -247,6 +248,7 @@ def _read(path: Path, name: str, work: str) -> Piece | None:
     return replace(piece, tempo=None) if piece else None
 
 
+@cache
 def _tunes(folder: Path) -> list[list[Piece]]:
     """Read all tunes but those that are misspelt, by work: tunes of one title or of one opening."""
     works: list[list[Piece]] = []

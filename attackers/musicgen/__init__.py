@@ -57,10 +57,10 @@ class MusicGen(Attacker[Clips]):
     download: bool = False
     method: Literal["full", "lora"] = "full"
     rank: int = 16
-    steps: int = 60
+    steps: int = 40
     batch: int = 4
     lr: float = 3e-4
-    evaluations: int = 6
+    evaluations: int = 4
     seconds: float = 10.0
     generated: int = 12
     temperature: float = 1.0

@@ -6,6 +6,7 @@ A folder without a tokenizer has a text encoder that reads bytes (ByT5 needs no 
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from pathlib import Path
@@ -38,17 +39,31 @@ def folder(size: str, path: str, download: bool) -> Path:
 def load(checkpoint: Path, rng: Generator) -> Any:
     """Load a checkpoint in float32 and evaluation mode, with codec and text encoder frozen.
 
+    The shipped one is read once a process and copied, since every stage of a small job loads it.
+
     Args:
-        where: The checkpoint's folder.
+        checkpoint: The checkpoint's folder.
         rng: Seeds the initialisation that Transformers draws before it loads.
 
     Raises:
         DataError: The checkpoint cannot be read, or its codec is stereo or chunked.
     """
+    with seeded(rng):  # Transformers initialises before it loads
+        return copy.deepcopy(_shipped()) if checkpoint == TINY else _read(checkpoint)
+
+
+@functools.cache
+def _shipped() -> Any:
+    """Read the shipped checkpoint, of which no weight is missing that a generator would draw."""
+    return _read(TINY)
+
+
+def _read(checkpoint: Path) -> Any:
+    """Read a checkpoint, see `load`."""
     from safetensors import SafetensorError
 
     kind = config(checkpoint).get("model_type")
-    with seeded(rng), _quiet():  # Transformers initialises before it loads
+    with _quiet():
         try:
             model = _class(checkpoint, kind).from_pretrained(
                 checkpoint, use_safetensors=True, local_files_only=True, dtype=torch.float32

@@ -81,7 +81,7 @@ class SymphonyNet(Attacker[Rolls]):
     domains = ("midi",)
     needs = Needs(cpus=1, memory_gb=3.0)
     surrogate_optimizer = "adam"  # from random weights
-    dataset = "chorales"
+    dataset = "composers"
     bag = ("pianoroll_gru", "musegan")
     paper = "Liu et al. 2022, ISMIR"
     presets = {

@@ -6,9 +6,9 @@ and rolls (`notes.py`); white-box against the trial's attacker, black-box agains
 What the paper says and what is done here
 -----------------------------------------
 * Objective: min over theta, min over delta of `L(f(x + delta)) + alpha * sum_m w_m ||delta_m||_2`, with w_m = 1 - the
-  share of track m in the energy (of rolls: in the velocity). For a lone track that weight would be 0 and switch the
-  regulariser off: it is taken as 1. The norm is relative to that of the track's bound, since ||delta|| grows with
-  loudness and length, and would drown a loss in nats.
+  share of track m in the energy (of rolls: in the velocity). For the only track that sounds that weight would be 0 and
+  switch the regulariser off: it is taken as 1. The norm is relative to that of the track's bound, since ||delta|| grows
+  with loudness and length, and would drown a loss in nats.
 * Range: `delta = H + (M - H) sigmoid(u)` where M > H, else no noise. M, the dominant note itself, is the paper's bound
   and *audible* (recordings: filled at random, 8.7 dB SNR on the chorales; a velocity that doubles: + 12 dB);
   `bound="masked"` puts it 14.5 + z dB lower, z the note's rate in Bark, where a tone hides a tone.

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["U_MAX", "Bounds", "amplitude", "matched_level"]
+__all__ = ["U_MAX", "Bounds", "amplitude", "matched_level", "track_weights"]
 
 U_MAX = 5.0  # sigmoid(5) = 0.993: beyond it sign steps would only have to come back
 _SHARE = 0.5  # t / s
@@ -72,6 +72,20 @@ class Bounds:
         shorter = (noise * factor.view(*factor.shape, *[1] * (u.dim() - 2)) - self.low) / room
         moved = shorter.clamp(0, 1).logit().clamp(-U_MAX, U_MAX)
         return torch.where(is_open & (factor < 1).view(*factor.shape, *[1] * (u.dim() - 2)), moved, u)
+
+
+def track_weights(energy: Tensor) -> Tensor:
+    """Compute the weights of the regulariser: 1 - the track's share of its item, 1 for the only track that sounds.
+
+    Args:
+        energy: [item, track], 0 for a silent track.
+
+    Returns:
+        [item, track], within 0..1. The paper's weight of a lone track would be 0 and switch the regulariser off.
+    """
+    share = energy / energy.sum(1, keepdim=True).clamp_min(1e-12)
+    is_lone = (energy > 0).sum(1, keepdim=True) == 1
+    return torch.where(is_lone, 1.0, 1 - share)
 
 
 def matched_level(u: Tensor, level: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from bench.notes.note_edits import Maskers, maskers
 from bench.notes.restrikes import split
 from bench.notes.velocities import beginnings, rounded, sustained
 
-from .bounds import Bounds, amplitude
+from .bounds import Bounds, amplitude, track_weights
 from .descent import Surrogate
 
 Mode = Literal["velocity", "hold", "ghost"]
@@ -103,7 +103,9 @@ def cloak(
 
     if descend:
         high = torch.where(windows.open, windows.high, 0.0)
-        bounds = Bounds(windows.low[..., window_index], high[..., window_index], alpha * _weights(data))
+        bounds = Bounds(
+            windows.low[..., window_index], high[..., window_index], alpha * track_weights(data.velocity.sum((2, 3)))
+        )
         first, places = parameters.clone(), positions.chosen.clone() if positions else None
 
         def start(index: Tensor) -> Rolls:
@@ -242,10 +244,3 @@ def _concatenate(sets: Sequence[Rolls]) -> Rolls:
         labels=labels,
         texts=first.texts * len(sets),
     )
-
-
-def _weights(rolls: Rolls) -> Tensor:
-    """Compute the weights of the regulariser, 1 - the track's share of velocity, 1 for a lone track: [roll, track]."""
-    total = rolls.velocity.sum((2, 3)) + 1e-6
-    share = total / total.sum(1, keepdim=True) if total.shape[1] > 1 else torch.zeros_like(total)
-    return 1 - share

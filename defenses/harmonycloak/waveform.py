@@ -27,7 +27,7 @@ from bench.api import Clips, Data
 from bench.sound.levels import energy
 from bench.sound.masking import hz_to_bark, spl_to_amplitude, threshold_in_quiet
 
-from .bounds import Bounds, amplitude, matched_level
+from .bounds import Bounds, amplitude, matched_level, track_weights
 from .descent import Render
 
 _ROOM = 1 << 22  # samples of one block, all parts and channels together, where no gradient is kept
@@ -75,7 +75,10 @@ def cloak(
             noise = _noise(carriers.select(index), batch_parameters, clips.support)
             return clips.with_audio((clips.audio + noise.sum(1)).clamp(-1, 1))
 
-        bounds, first = Bounds(carriers.low, carriers.high, alpha * _weights(parts)), parameters.clone()
+        bounds, first = (
+            Bounds(carriers.low, carriers.high, alpha * track_weights(parts.square().sum((2, 3)))),
+            parameters.clone(),
+        )
         descend(parameters, bounds, without_stems, render, lambda index: render(first[:, index], index))
     elif isinstance(reference, Clips):
         reference = reference.select([reference.ids.index(name) for name in data.ids])
@@ -185,13 +188,6 @@ def _as_loud(data: Clips, carriers: Carriers, parameters: Tensor, reference: Cli
         return energy((data.audio + noise).clamp(-1, 1) - data.audio)[:, 0, 0]
 
     return matched_level(parameters[0], level, energy(reference.audio - data.audio)[:, 0, 0])
-
-
-def _weights(parts: Tensor) -> Tensor:
-    """Compute the weights of the regulariser, 1 - the part's share of the energy, 1 for a lone part: [clip, part]."""
-    energies = parts.square().sum((2, 3)) + 1e-12
-    share = energies / energies.sum(1, keepdim=True) if parts.shape[1] > 1 else torch.zeros_like(energies)
-    return 1 - share
 
 
 def _blocks(clips: int, numbers: int) -> Iterator[slice]:
