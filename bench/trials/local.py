@@ -197,10 +197,8 @@ def _worker_main(pipe: Connection, store_url: str) -> None:
     """Run the stages that the driver sends, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    from bench.trials.memory import keep_freed_memory
     from bench.trials.stages import perform
 
-    keep_freed_memory()
     while True:
         try:
             stage, device = pipe.recv()

@@ -18,7 +18,6 @@ from bench import plugins
 from bench.devices import CPU
 from bench.errors import BenchError, DataError, PluginError
 from bench.sources import folder_files
-from bench.trials.memory import keep_freed_memory
 from bench.trials.plan import Stage
 from bench.trials.scheduler import Outcome
 from bench.trials.stages import perform
@@ -61,7 +60,6 @@ def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
     Returns:
         The outcome; an error if this machine has other code, or its store lacks a parent.
     """
-    keep_freed_memory()
     stage = task.stage
     try:
         stage = _restored(task)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,20 @@ def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
     config = json.loads((weights.TINY / "config.json").read_text())
     assert config["model_type"] == "musicgen"
     assert config["decoder"]["num_codebooks"] == 4
+
+
+def test_the_shipped_model_is_read_once_and_every_copy_is_its_own() -> None:
+    def load(seed: int) -> Any:
+        return weights.load(weights.TINY, torch.Generator().manual_seed(seed))
+
+    first, second = load(0), load(1)
+    assert all(torch.equal(second.state_dict()[name], value) for name, value in first.state_dict().items())
+    assert [p.requires_grad for p in first.parameters()] == [p.requires_grad for p in second.parameters()]
+    with torch.no_grad():
+        for weight in first.parameters():
+            weight.zero_()
+    again = load(0).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in second.state_dict().items())
 
 
 class Training:

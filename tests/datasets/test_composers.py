@@ -57,6 +57,16 @@ def test_pretraining_holds_nothing_of_the_artist(splits: dict[str, Clips]) -> No
         assert {item.split("/")[0] for item in splits[name].ids} == {"ryan"}
 
 
+def test_stems_are_the_voices_down_to_the_lowest(splits: dict[str, Clips]) -> None:
+    train = splits["train"]
+    assert train.stem_names == ("voice 1",)
+    assert train.stems is not None
+    assert torch.equal(train.stems[:, 0], train.audio)
+    assert splits["pretrain"].stems is None
+    chorales = build(artist=["bach"], seconds=2.0, clips=4).load("train")
+    assert chorales.stem_names == ("voice 1", "voice 2", "voice 3", "voice 4")
+
+
 def test_the_chorales_of_pretraining_are_those_of_the_chorales(module: ModuleType) -> None:
     chorales = sys.modules[plugins.load("datasets", "chorales").__module__]
     pretrained = {f"bach/{tune[0]}" for tune in chorales._tunes("pretrain")}

@@ -181,6 +181,19 @@ def test_the_default_is_about_as_loud_as_random_tones_in_the_same_bounds() -> No
     assert abs(float((snr_db(data, found) - snr_db(data, drawn)).mean())) < 2
 
 
+def test_a_voice_is_penalised_alike_alone_and_beside_silent_stems() -> None:
+    """Its share of the energy is 1 in both cases; the weight 1 - 1 = 0 left it 4 dB louder than random noise."""
+    data = sets.tones(4)
+    alone = replace(data, stems=data.audio[:, None], stem_names=("voice 1",))
+    silent = torch.zeros_like(data.audio)
+    beside = replace(data, stems=torch.stack([silent, data.audio, silent], 1), stem_names=("a", "b", "c"))
+    weights = module("bounds").track_weights(torch.tensor([[0.0, 2.0, 0.0], [1.0, 3.0, 0.0]]))
+    assert weights.tolist() == [[1.0, 1.0, 1.0], [0.75, 0.25, 1.0]]
+    for clips in (alone, beside):
+        free, penalised = (snr_db(data, protect(clips, rounds=8, alpha=alpha)) for alpha in (0.0, 0.3))
+        assert float((penalised - free).mean()) > 1, "the penalty makes the noise softer"
+
+
 def test_the_regulariser_shortens_each_noise_by_its_weight_and_never_below_the_threshold() -> None:
     low, high = torch.full((1, 2, 1, 100), 0.01), torch.full((1, 2, 1, 100), 0.5)
     bounds = module("bounds").Bounds(low, high, torch.tensor([[0.1, 50.0]]))
