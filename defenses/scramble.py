@@ -4,7 +4,8 @@ Recordings: short segments are shuffled within their clip, and the incomplete se
 spectrum remains, so an attacker who still learns from them learns timbre, not music. A spectrum alone tells some spoken
 words apart, so for classes there is `scope = "set"`: segments are shuffled among all clips, and labels say nothing.
 Rolls: the steps of every track, with the notes that begin in each, are shuffled in an order of their own, and the
-track's pitches are permuted among its notes. How often each pitch and duration occurs in a track remains. Shuffling
+track's pitches are permuted among its notes. How often each pitch and duration occurs in a track remains; with
+`scope = "set"` pitches are permuted among the notes of all rolls, so that a roll's key is lost as well. Shuffling
 beats instead of steps would keep rhythm, which is much: on few chorales, learning denied to the recurrent network is
 .68 with beats and .74 with steps, to SymphonyNet .11 and .64; on the band, to the recurrent network .30 and 1.04.
 Where two notes of one pitch would begin together, pitches are permuted again; those that still coincide become one
@@ -27,7 +28,7 @@ class Scramble(Defense[Data]):
     """Shuffle segments of recordings, and segments and pitches of rolls.
 
     Attributes:
-        scope: of recordings: shuffle the segments of each clip, or those of the whole set.
+        scope: shuffle the segments of each clip, or those of the whole set; of rolls the pitches of a track.
         segment_seconds: length of a segment of recordings.
         segment_steps: length of a segment of rolls.
     """
@@ -46,7 +47,8 @@ class Scramble(Defense[Data]):
     def protect(self, data: Clips | Rolls, knowledge: Knowledge, rng: Generator) -> Clips | Rolls:
         if isinstance(data, Rolls):
             notes = notes_of(data)
-            return to_rolls(_deal_pitches(_shuffle_segments(notes, data, self.segment_steps, rng), rng), data)
+            shuffled_notes = _shuffle_segments(notes, data, self.segment_steps, rng)
+            return to_rolls(_deal_pitches(shuffled_notes, rng, over_rolls=self.scope == "set"), data)
         size = max(1, round(self.segment_seconds * data.rate))
         segment_count = data.audio.shape[-1] // size
         segments = data.audio[..., : segment_count * size].reshape(*data.audio.shape[:-1], segment_count, size)
@@ -93,11 +95,18 @@ def _shuffle_segments(notes: Notes, like: Rolls, size: int, rng: Generator) -> N
     return replace(notes, start=position * size + notes.start % size)
 
 
-def _deal_pitches(notes: Notes, rng: Generator) -> Notes:
-    """Permute the pitches of every track among its notes, avoiding notes of one pitch that begin together."""
+def _deal_pitches(notes: Notes, rng: Generator, over_rolls: bool) -> Notes:
+    """Permute the pitches of every track among its notes, avoiding notes of one pitch that begin together.
+
+    Args:
+        notes: of all rolls.
+        rng: the only source of random numbers.
+        over_rolls: permute among the notes of a track in all rolls, instead of within each roll.
+    """
     tracks = int(notes.track.max()) + 1 if len(notes) else 1
-    group = notes.roll * tracks + notes.track
-    order = dealt(group, rng, lambda permuted: _coinciding(replace(notes, pitch=notes.pitch[permuted]), group))
+    track = notes.roll * tracks + notes.track
+    group = notes.track if over_rolls else track
+    order = dealt(group, rng, lambda permuted: _coinciding(replace(notes, pitch=notes.pitch[permuted]), track))
     return replace(notes, pitch=notes.pitch[order])
 
 

@@ -227,6 +227,20 @@ def test_scrambled_rolls_keep_pitches_and_durations_and_no_order(music: Rolls) -
     assert (new.duration.double().mean() / old.duration.double().mean()).item() == pytest.approx(1.0, abs=0.2)
 
 
+def test_pitches_are_dealt_among_all_rolls_of_the_set(music: Rolls) -> None:
+    def pitches(made: Rolls) -> torch.Tensor:  # [roll, pitch]
+        notes = notes_of(made)
+        return torch.stack([torch.bincount(notes.pitch[notes.roll == at], minlength=128) for at in range(len(made))])
+
+    before, within, among = (
+        pitches(made).double()
+        for made in (music, protected("scramble", music), protected("scramble", music, {"scope": "set"}))
+    )
+    assert float((within - before).abs().sum() / before.sum()) < 0.03
+    assert float((among - before).abs().sum() / before.sum()) > 0.2, "a roll has the pitches of others"
+    assert float((among - before).sum(0).abs().sum() / before.sum()) < 0.03
+
+
 def test_tracks_are_scrambled_apart_and_whole_beats_stay_together() -> None:
     bars = [(track, s, 1, 60 + s, 80) for track in (0, 1) for s in range(0, 64, 4)]
     made = protected("scramble", rolls(*bars, programs=(0, 0), steps=64), {"segment_steps": 4})

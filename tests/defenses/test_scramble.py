@@ -22,3 +22,12 @@ def test_every_segment_is_kept_once_and_the_padding_stays_silent() -> None:
     assert torch.allclose(inside, torch.full_like(inside, 1 / 5000), atol=1e-6)  # order within a segment is kept
     apart = made.audio[0, 1, :1000] - made.audio[0, 0, :1000]
     assert torch.allclose(apart, torch.tensor(1020 / 5000), atol=1e-6)  # both channels alike
+
+
+def test_segments_of_a_set_are_dealt_among_all_clips() -> None:
+    audio = torch.arange(1, 4 * 1000 + 1, dtype=torch.float32).reshape(4, 1, 1000) / 5000
+    data = Clips.of(audio, 1000)
+    made = plugins.build("defenses", "scramble", {"scope": "set"}).protect(data, Knowledge(), torch.Generator())
+    assert torch.equal(made.audio.flatten().sort().values, audio.flatten())
+    own = (made.audio[..., ::50] * 5000).div(1000).floor() == torch.arange(4).view(4, 1, 1)
+    assert 0 < int(own.sum()) < own.numel() / 2
