@@ -57,7 +57,7 @@ class MusicGen(Attacker[Clips]):
     download: bool = False
     method: Literal["full", "lora"] = "full"
     rank: int = 16
-    steps: int = 40
+    steps: int = 48
     batch: int = 4
     lr: float = 3e-4
     evaluations: int = 4
