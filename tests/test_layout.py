@@ -20,8 +20,25 @@ PLUGIN_FOLDERS = ("defenses", "attackers", "attackers/adaptive", "datasets")
 WHOLE_TREE = {"test_layout.py", "test_exported_names.py", "test_imports.py"}
 # One subject that several modules of the mirrored folder share.
 SEVERAL = {
-    "attackers/adaptive/test_augmentation.py": ("shift_gain", "spec_augment", "eq_augment", "add_noise"),
-    "attackers/adaptive/test_filters.py": ("trim", "quantise", "low_pass", "spectral_gate", "wiener"),
+    "attackers/adaptive/test_augmentation.py": (
+        "shift_gain",
+        "spec_augment",
+        "eq_augment",
+        "add_noise",
+        "change_speed",
+        "mix_in",
+    ),
+    "attackers/adaptive/test_filters.py": (
+        "trim",
+        "quantise",
+        "low_pass",
+        "spectral_gate",
+        "wiener",
+        "spectral_subtraction",
+        "masking_filter",
+        "median_filter",
+        "nmf",
+    ),
     "attackers/adaptive/test_midi.py": (
         "binarise",
         "deghost",
@@ -30,7 +47,7 @@ SEVERAL = {
         "quantise_grid",
         "transpose",
     ),
-    "attackers/adaptive/test_recoding.py": ("mp3", "resample"),
+    "attackers/adaptive/test_recoding.py": ("mp3", "opus", "resample", "vorbis"),
     "attackers/adaptive/test_training.py": ("adversarial_training", "anomaly_filter", "worst_of"),
     "attackers/test_classifiers.py": ("m5", "melcnn", "mfcc"),
     "commands/test_output_folders.py": ("matrix", "gate", "leaderboard"),

@@ -8,7 +8,7 @@ import torch
 from bench import plugins
 from bench.api import Clips
 
-NAMES = ("shift_gain", "spec_augment", "eq_augment", "add_noise")
+NAMES = ("shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in")
 RATE = 8000
 
 
@@ -144,3 +144,26 @@ def test_what_cannot_be_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(Exception, match="expected"):
             plugins.build("adaptations", name, given)
+
+
+def test_speed_moves_pitch_and_length() -> None:
+    time = torch.arange(RATE) / RATE
+    clips = Clips.of(0.5 * torch.sin(2 * torch.pi * 400 * time).expand(1, 1, -1).clone(), RATE)
+    faster = augmented("change_speed", clips, factors=(1.25,))
+    assert faster.lengths.tolist() == [RATE * 4 // 5]
+    assert (faster.audio[..., RATE * 4 // 5 :] == 0).all()
+    peak = torch.fft.rfft(faster.audio[0, 0]).abs().argmax()
+    assert int(peak) == pytest.approx(500, abs=1)
+    same = augmented("change_speed", clips, factors=(1.0,))
+    torch.testing.assert_close(same.audio, clips.audio, atol=1e-5, rtol=0)
+
+
+def test_the_other_clip_lies_as_far_below_as_was_asked() -> None:
+    rng = torch.Generator().manual_seed(0)
+    clips = Clips.of(0.1 * torch.randn(6, 1, RATE, generator=rng), RATE)
+    mixed = augmented("mix_in", clips, lowest=10.0, highest=10.0).audio
+    other = mixed - clips.audio
+    changed = other.abs().amax((1, 2)) > 1e-6
+    assert changed.sum() >= 4  # a clip may meet itself
+    ratio = 10 * torch.log10(clips.audio.square().sum((1, 2)) / other.square().sum((1, 2)))
+    assert torch.allclose(ratio, torch.tensor(10.0), atol=0.1)

@@ -9,7 +9,17 @@ from bench import plugins
 from bench.api import Clips
 from bench.errors import BenchError, DataError
 
-NAMES = ("trim", "quantise", "low_pass", "spectral_gate", "wiener")
+NAMES = (
+    "trim",
+    "quantise",
+    "low_pass",
+    "spectral_gate",
+    "wiener",
+    "spectral_subtraction",
+    "masking_filter",
+    "median_filter",
+    "nmf",
+)
 CASES = [*((name, {}) for name in NAMES), ("quantise", {"law": "mu"})]
 
 
@@ -138,7 +148,7 @@ def test_low_pass_at_half_amplitude_at_its_frequency() -> None:
     assert db(adapted("low_pass", Clips.of(edge, 16_000)).audio, edge) == pytest.approx(-6.02, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["spectral_gate", "wiener"])
+@pytest.mark.parametrize("name", ["spectral_gate", "wiener", "spectral_subtraction"])
 def test_denoisers_take_steady_noise_and_leave_bursts(name: str) -> None:
     clean, loud = bursts(16_000, 2), bursts(16_000, 2, pause=0.03)
     denoised = adapted(name, loud)
@@ -149,11 +159,40 @@ def test_denoisers_take_steady_noise_and_leave_bursts(name: str) -> None:
     assert snr(almost.audio, adapted(name, almost).audio) > 25
 
 
-@pytest.mark.parametrize("name", ["spectral_gate", "wiener"])
+@pytest.mark.parametrize("name", ["spectral_gate", "wiener", "spectral_subtraction", "nmf"])
 def test_denoisers_know_no_gain(name: str) -> None:
     clips = bursts(8000, 1, pause=0.02)
     one, half = (adapted(name, c).audio for c in (clips, clips.with_audio(clips.audio / 4)))
     torch.testing.assert_close(one / 4, half, atol=2e-5, rtol=0)
+
+
+def test_the_masking_filter_takes_what_cannot_be_heard_and_leaves_what_can() -> None:
+    loud, hidden, heard = tone(1000, 16_000), tone(1400, 16_000, level=1.6e-3), tone(4000, 16_000, level=0.5e-1)
+    clips = Clips.of(torch.stack([loud + hidden, loud + heard])[:, None], 16_000)
+    filtered = adapted("masking_filter", clips).audio[:, 0]
+
+    def amplitude(sound: torch.Tensor, hz: float) -> float:
+        inside = slice(2000, -2000)  # 12,000 samples: whole periods of every tone
+        time = torch.arange(16_000)[inside] / 16_000
+        return 2 * float((sound[inside] * torch.exp(-2j * torch.pi * hz * time)).mean().abs())
+
+    assert amplitude(filtered[0], 1000) == pytest.approx(0.5, rel=0.02)
+    assert amplitude(filtered[0], 1400) < 0.1 * 1.6e-3
+    assert amplitude(filtered[1], 4000) == pytest.approx(0.05, rel=0.05)
+
+
+def test_the_median_removes_single_peaks_alone() -> None:
+    slow = tone(50, level=0.3)[None, None]
+    clicked = slow.clone()
+    clicked[..., 1000::500] = 0.9
+    assert float((adapted("median_filter", Clips.of(clicked, 8000)).audio - slow).abs().max()) < 0.03
+
+
+def test_a_few_spectra_keep_repeated_notes_and_lose_noise() -> None:
+    notes = torch.cat([tone(hz, 16_000, 0.25) for hz in (400, 600, 900, 600, 400, 900, 600, 400)])[None, None]
+    noise = 0.1 * torch.randn(notes.shape, generator=torch.Generator().manual_seed(0))
+    kept = adapted("nmf", Clips.of(notes + noise, 16_000), components=6).audio
+    assert snr(notes, kept) > snr(notes, notes + noise) + 1.5
 
 
 @pytest.mark.parametrize(("rate", "kbps"), [(8000, 64), (11_025, 64), (16_000, 128), (44_100, 128)])
@@ -170,7 +209,8 @@ def test_what_cannot_be_is_refused() -> None:
         adapted("low_pass", clips, hz=4000.0)
     for name, given in (
         ("trim", {"threshold": 2.0}), ("quantise", {"bits": 1}), ("quantise", {"law": "a"}), ("low_pass", {"hz": -1.0}),
-        ("spectral_gate", {"quantile": 1.5}), ("wiener", {"memory": 1.0}),
+        ("spectral_gate", {"quantile": 1.5}), ("wiener", {"memory": 1.0}), ("spectral_subtraction", {"floor": 1.0}),
+        ("median_filter", {"width": 4}), ("nmf", {"components": 0}), ("masking_filter", {"reduction": -1.0}),
     ):  # fmt: skip
         with pytest.raises(BenchError, match=r"expected|should be"):
             build(name, **given)

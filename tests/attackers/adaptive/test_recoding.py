@@ -8,7 +8,7 @@ from bench.api import Clips
 from bench.errors import DataError, UsageError
 
 RATE = 16_000
-CASES = [("mp3", {}), ("mp3", {"kbps": 32}), ("resample", {}), ("resample", {"fraction": 0.689}), ("resample", {"fraction": 2 / 3})]  # fmt: skip  # noqa: E501
+CASES = [("mp3", {}), ("mp3", {"kbps": 32}), ("opus", {"kbps": 64}), ("vorbis", {"quality": 0.5}), ("resample", {}), ("resample", {"fraction": 0.689}), ("resample", {"fraction": 2 / 3})]  # fmt: skip  # noqa: E501
 
 
 def sweeps(channels: int = 1) -> Clips:

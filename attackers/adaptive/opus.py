@@ -1,0 +1,42 @@
+"""Opus: every clip is encoded at a bit rate of telephony or streaming and decoded before training.
+
+At low bit rates Opus codes speech by linear prediction (SILK), which models a voice and not the waveform. Clips of
+other rates are resampled to the nearest higher one that Opus has, and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Generator
+
+from bench.api import Adaptation, Clips, check_range
+from bench.sound.codecs import opus, opus_rates
+from bench.sound.resampling import resample
+
+
+@dataclass(frozen=True)
+class Opus(Adaptation[Clips]):
+    """Encode clips as Opus, and decode them.
+
+    Attributes:
+        kbps: bit rate of a channel, kbit/s, 6 to 256.
+    """
+
+    domains = ("audio",)
+    preprocess = True
+    paper = "Valin, Vos, Terriberry 2012, RFC 6716"
+
+    kbps: int = 16
+
+    def __post_init__(self) -> None:
+        check_range(self, "kbps", least=6, most=256)
+
+    def transform(self, data: Clips, rng: Generator) -> Clips:
+        rates = opus_rates()
+        rate = min((rate for rate in rates if rate >= data.rate), default=rates[-1])
+        samples = data.audio.shape[-1]
+        lengths = -(-data.lengths * rate // data.rate)
+        coded = opus(resample(data.audio, data.rate, rate).clamp(-1.0, 1.0), rate, self.kbps, lengths)
+        decoded = resample(coded, rate, data.rate, samples)
+        return data.with_audio(decoded.clamp(-1.0, 1.0) * data.support)
