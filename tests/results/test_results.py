@@ -25,7 +25,7 @@ def test_a_suite_an_archive_and_a_folder_give_the_same_results(tmp_path: Path) -
     for record in by_name:
         record.save(tmp_path / "mine")
     assert bench.load_results(tmp_path / "mine").records == by_name.records
-    assert len(by_name) == 10
+    assert len(by_name) == 6
     for row in by_name.rows:
         assert row.defense in str(by_name)
 
