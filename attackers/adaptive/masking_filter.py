@@ -33,7 +33,7 @@ class MaskingFilter(Adaptation[Clips]):
     reduction: float = 40.0
 
     def __post_init__(self) -> None:
-        check_range(self, "reduction", least=0)
+        check_range(self, "margin", "reduction", least=0)
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         model = MaskingModel.create(data.rate, data.audio, size=window_size(data.rate), hop=hop_size(data.rate))

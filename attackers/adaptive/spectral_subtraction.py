@@ -21,7 +21,7 @@ class SpectralSubtraction(Adaptation[Clips]):
     Attributes:
         quantile: the noise of a band is this quantile of its power over time, 0..1.
         strength: how many times the noise's magnitude is subtracted.
-        floor: smallest gain, dB.
+        reduction: largest attenuation, dB.
     """
 
     domains = ("audio",)
@@ -30,15 +30,14 @@ class SpectralSubtraction(Adaptation[Clips]):
 
     quantile: float = 0.05
     strength: float = 1.5
-    floor: float = -20.0
+    reduction: float = 20.0
 
     def __post_init__(self) -> None:
         check_range(self, "quantile", least=0, most=1)
-        check_range(self, "strength", least=0)
-        check_range(self, "floor", most=0)
+        check_range(self, "strength", "reduction", least=0)
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cells, energy, noise = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
         gain = 1.0 - self.strength * (noise / energy.clamp_min(1e-12)).sqrt()
-        clean = istft(cells * gain.clamp_min(10.0 ** (self.floor / 20.0)), data.rate, data.audio.shape[-1])
+        clean = istft(cells * gain.clamp_min(10.0 ** (-self.reduction / 20.0)), data.rate, data.audio.shape[-1])
         return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
