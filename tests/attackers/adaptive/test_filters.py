@@ -210,7 +210,8 @@ def test_what_cannot_be_is_refused() -> None:
     for name, given in (
         ("trim", {"threshold": 2.0}), ("quantise", {"bits": 1}), ("quantise", {"law": "a"}), ("low_pass", {"hz": -1.0}),
         ("spectral_gate", {"quantile": 1.5}), ("wiener", {"memory": 1.0}),
-        ("spectral_subtraction", {"reduction": -1.0}), ("median_filter", {"width": 4}), ("nmf", {"components": 0}), ("masking_filter", {"reduction": -1.0}),
+        ("spectral_subtraction", {"reduction": -1.0}), ("median_filter", {"width": 4}),
+        ("nmf", {"components": 0}), ("masking_filter", {"reduction": -1.0}),
     ):  # fmt: skip
         with pytest.raises(BenchError, match=r"expected|should be"):
             build(name, **given)
