@@ -40,9 +40,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# The weights of the tiny MusicGen that the repository ships, made again from nothing.
+# The weights that the repository ships, of the tiny MusicGen and the small SymphonyNet, made again from nothing.
 weights: $(VENV)/ready
 	$(BIN)/python attackers/musicgen/pretrain.py --out attackers/musicgen/tiny --work build/pretrain
+	$(BIN)/python attackers/symphonynet/pretrain.py --out attackers/symphonynet/songs --work build/pretrain-symphonynet
 
 # Pins for every package but torch's own accelerator libraries, which differ from machine to machine.
 lock: $(VENV)/ready

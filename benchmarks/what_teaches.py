@@ -8,8 +8,8 @@ by the artist, and as many pieces by others as the artist publishes. Every seed 
     python benchmarks/what_teaches.py --domain audio --seeds 3
 
 Arms beside that: nothing ("withheld"), the artist's pieces, more music by others in the same timbres, the artist's
-scrambled (`defenses/scramble.py`), the artist's with its notes' times (its codes' frames) shuffled; and as audio, the
-pretraining material of the base model. Prints the gain over "withheld" in nats (a note or a token), with its standard
+scrambled (`defenses/scramble.py`), the artist's with its notes' times (its codes' frames) shuffled; and the pretraining
+material of the base model. Prints the gain over "withheld" in nats (a note or a token), with its standard
 error over seeds, and its share of what the artist's pieces teach. The artist's songs matter where every other share is
 below a third.
 """
@@ -46,8 +46,8 @@ def _options() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="What teaches a generator an artist's music?")
     parser.add_argument("--domain", choices=("midi", "audio"), default="midi")
-    parser.add_argument("--artist", default="palestrina")
-    parser.add_argument("--others", default="bach,trecento,haydn,mozart,beethoven", help="comma-separated")
+    parser.add_argument("--artist", default="ryan")
+    parser.add_argument("--others", default="", help="comma-separated; by default those of the split pretrain")
     parser.add_argument("--texture", default="all", help="of music by others, see the data set composers")
     parser.add_argument("--bars", type=int, default=8, help="of a roll")
     parser.add_argument("--published", type=int, default=48)
@@ -62,7 +62,8 @@ def _options() -> argparse.Namespace:
 def _load(options: argparse.Namespace) -> dict[str, Data]:
     """Load what the seeds draw from, and the test sets."""
     pool = 2 * options.published + 4 * options.granted
-    others = tuple(options.others.split(","))
+    built = plugins.build("datasets", "composers", {"domain": options.domain})
+    others = tuple(options.others.split(",")) if options.others else built._pretraining()
     size = {
         "domain": options.domain,
         "bars": options.bars,
@@ -77,7 +78,7 @@ def _load(options: argparse.Namespace) -> dict[str, Data]:
     other = plugins.build("datasets", "composers", given)
     sets = {"artist": artist.load("train"), "others": other.load("train")}
     sets |= {"test of artist": artist.load("test"), "test of others": other.load("test")}
-    return sets | ({"pretrain": other.load("pretrain")} if options.domain == "audio" else {})
+    return sets | {"pretrain": other.load("pretrain")}
 
 
 def _seed(options: argparse.Namespace, sets: dict[str, Data], seed: int) -> dict[str, dict[str, float]]:
@@ -91,7 +92,7 @@ def _seed(options: argparse.Namespace, sets: dict[str, Data], seed: int) -> dict
     choosing, granted, published = (
         sets["artist"].select(part) for part in (drawn.choosing, drawn.training, drawn.published)
     )
-    scramble = plugins.build("defenses", "scramble", {})
+    scramble = plugins.build("defenses", "scramble", {"scope": "set"} if options.domain == "midi" else {})
     replacement, more = _some(sets["others"], options.published, rng(1))
     held = concatenate(_renamed(replacement, "replacement"), granted)
     material: dict[str, Data | None] = {
@@ -100,9 +101,8 @@ def _seed(options: argparse.Namespace, sets: dict[str, Data], seed: int) -> dict
         "others": more,
         "scrambled": scramble.protect(published, Knowledge(), rng(2)),
         "shuffled in time": published,
+        "base's own": _some(sets["pretrain"], options.published, rng(3))[0],
     }
-    if "pretrain" in sets:
-        material["base's own"] = _some(sets["pretrain"], options.published, rng(3))[0]
     tests = {options.artist: sets["test of artist"], "others": sets["test of others"]}
     result: dict[str, dict[str, float]] = {}
     for arm in [arm for arm in material if not options.arms or arm in options.arms.split(",")]:
@@ -121,7 +121,7 @@ def _attacker(options: argparse.Namespace) -> Any:
     given: dict[str, Any] = {}
     for setting in options.set:
         key, value = setting.split("=")
-        given[key] = float(value) if "." in value else int(value)
+        given[key] = value == "true" if value in ("true", "false") else float(value) if "." in value else int(value)
     if options.base:
         given["path"] = options.base
     attacker = plugins.build("attackers", "musicgen" if options.domain == "audio" else "symphonynet", given)

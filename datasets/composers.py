@@ -11,7 +11,10 @@ suite's `replacement` be this data set with `artist` set to others. Labels are t
   the artist's. Of an artist that is among `others`, the splits "train", "validation" and "test" hold the second half.
 * "ryan" is no composer but Ryan's Mammoth Collection (1883) of fiddle tunes, of one voice, read by `bench.notes.abc`;
   one is misspelt and left out. Tunes of one title, whatever the dance, or of one opening (24 intervals) are one work.
-* The beat is the quarter note; in Palestrina, and where a metre counts halves, the half note.
+* "essen" is the Essen Folksong Collection, European and Chinese songs of one voice. Songs of one title are one work;
+  the Irish ones and Haydn's are left out, since dances of Ryan's may be among them, and so are those in no metre.
+* The beat is the quarter note; in Palestrina, and where a metre counts halves, the half note. In rolls, bars of two
+  beats are read with a beat of half the length, so that a reel has the same bars whether written in 2/4 or 4/4.
 * Tempi that scores state are not used: all are drawn from one range. Excerpts, velocities: `bench.notes.excerpts`.
 * Composers take turns, then works, then pieces of a work, then excerpts of a piece.
 * Texts state pace, timbre and metre, and not the composer.
@@ -31,7 +34,7 @@ import torch
 
 from bench.api import Clips, Data, Dataset, Needs, Rolls
 from bench.errors import DataError, UsageError, unknown
-from bench.notes.abc import read_abc
+from bench.notes.abc import read_abc, tune_of, tunes_in
 from bench.notes.corpus import (
     CHORALE_TUNES,
     UnreadableError,
@@ -40,20 +43,34 @@ from bench.notes.corpus import (
     read_kern,
     read_musicxml,
 )
-from bench.notes.excerpts import TIMBRES, Excerpt, Piece, check_sizes, rolls_of, spans, take, tempo_of, whole_bars
+from bench.notes.excerpts import (
+    TIMBRES,
+    Excerpt,
+    Piece,
+    check_sizes,
+    in_four,
+    rolls_of,
+    spans,
+    take,
+    tempo_of,
+    whole_bars,
+)
 from bench.notes.render import render
 from bench.seeds import unit_hash
 
 VOICES = ("voice 1", "voice 2", "voice 3", "voice 4")  # from the highest
 PARTS = range(1, len(VOICES) + 1)
 BOUNDS = {"pretrain": 0.5, "train": 0.7, "validation": 0.82, "test": 1.0}  # upper ends of the hash, 0..1
-COMPOSERS = ("palestrina", "bach", "trecento", "haydn", "mozart", "beethoven", "ryan")
+OTHERS = ("bach", "trecento", "haydn", "mozart", "beethoven")  # beside clips
+SONGS = ("essen",)  # beside rolls
+COMPOSERS = ("palestrina", *OTHERS, "ryan", *SONGS)
 OPENING = 24  # intervals by which tunes are taken for the same
-DEFAULT_ARTIST = {"audio": "ryan", "midi": "palestrina"}
+DEFAULT_ARTIST = ("ryan",)
+_LEFT_OUT = ("irl", "folkHaydn", "test0", "test1", "testd", "teste", "variant0")  # of the folk songs' files
 _DANCES = re.compile("(Reel|Hornpipe|Slipjig|Jig|Strathspey|Clog|Walkaround|Quickstep|Waltz)+$")
-# Music by others in the same sound, from works that no base model was trained on; for the tunes of one voice as well.
-_OTHERS = {"plugin": "composers", "artist": ("bach", "trecento", "haydn", "mozart", "beethoven")}
-_SINGLE_VOICES = {**_OTHERS, "texture": "single", "stems": False}
+# Music by others in the same sound and of one voice as well, from works that no base model was trained on.
+_SINGLE_VOICES = {"plugin": "composers", "artist": OTHERS, "texture": "single", "stems": False}
+_FOLK_SONGS = {"plugin": "composers", "artist": SONGS}
 Reader = Callable[[], Piece | None]
 
 
@@ -63,9 +80,10 @@ class Composers(Dataset[Data]):
 
     Attributes:
         domain: "audio" or "midi".
-        artist: the composers of the splits "train", "validation" and "test"; by default of clips "ryan", of rolls
-            "palestrina", from whose music an attacker learns what it does not from as much music by others.
-        others: the composers of the split "pretrain".
+        artist: the composers of the splits "train", "validation" and "test"; by default "ryan", from whose tunes an
+            attacker learns what it does not from as much music by others.
+        others: the composers of the split "pretrain"; by default of clips Bach, the trecento, Haydn, Mozart and
+            Beethoven, of rolls the folk songs.
         texture: "all": every voice of a piece; "single": one voice of each, drawn by the piece's name; "mixed": one of
             every second piece.
         rate: samples a second.
@@ -102,14 +120,15 @@ class Composers(Dataset[Data]):
             "full": {"published": 240, "granted": 16, "replacement": _SINGLE_VOICES},
         },
         "midi": {
-            "smoke": {"published": 24, "granted": 4, "sizes": (6, 12), "replacement": _OTHERS},
-            "small": {"published": 48, "granted": 8, "sizes": (6, 12, 24), "replacement": _OTHERS},
+            "smoke": {"published": 24, "granted": 4, "sizes": (6, 12), "replacement": _FOLK_SONGS},
+            "small": {"published": 96, "granted": 16, "sizes": (12, 24, 48), "replacement": _FOLK_SONGS},
+            "full": {"published": 480, "granted": 32, "replacement": _FOLK_SONGS},
         },
     }
 
     domain: Literal["audio", "midi"] = "audio"
     artist: tuple[str, ...] = ()
-    others: tuple[str, ...] = ("bach", "trecento", "haydn", "mozart", "beethoven")
+    others: tuple[str, ...] = ()
     texture: Literal["all", "single", "mixed"] = "all"
     rate: int = 16000
     seconds: float = 6.0
@@ -122,7 +141,7 @@ class Composers(Dataset[Data]):
     bars: int = 8
     rolls: int = 192
     validation_rolls: int = 24
-    test_rolls: int = 48
+    test_rolls: int = 96
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -130,8 +149,8 @@ class Composers(Dataset[Data]):
         for composer in (*self.artist, *self.others):
             if composer not in COMPOSERS:
                 raise UsageError(unknown("composer", composer, COMPOSERS))
-        if not (self.timbres and self.others):
-            raise UsageError(f"timbres = {self.timbres}, others = {self.others}: expected at least one each")
+        if not self.timbres:
+            raise UsageError("timbres = (): expected at least one")
 
     def load(self, split: str) -> Clips | Rolls:
         """Load one split.
@@ -170,7 +189,7 @@ class Composers(Dataset[Data]):
         """Assemble the rolls of a split."""
         sizes = {"train": self.rolls, "validation": self.validation_rolls, "test": self.test_rolls}
         excerpts = take(
-            self._readers(split),
+            [partial(_in_four, read) for read in self._readers(split)],
             lambda piece: whole_bars(piece, self.bars),
             sizes.get(split, 0),
             f"{split} rolls of {self.bars} bars by {', '.join(self._composers(split))}",
@@ -183,7 +202,11 @@ class Composers(Dataset[Data]):
 
     def _composers(self, split: str) -> tuple[str, ...]:
         """Name the composers of a split."""
-        return self.others if split == "pretrain" else self.artist or (DEFAULT_ARTIST[self.domain],)
+        return self._pretraining() if split == "pretrain" else self.artist or DEFAULT_ARTIST
+
+    def _pretraining(self) -> tuple[str, ...]:
+        """Name the composers whose first half by hash is the split "pretrain"."""
+        return self.others or (OTHERS if self.domain == "audio" else SONGS)
 
     def _readers(self, split: str) -> list[Reader]:
         """List the readers of a split's pieces: composers in turn, of each the works in turn, by hash."""
@@ -191,7 +214,7 @@ class Composers(Dataset[Data]):
         by_composer = []
         for composer in self._composers(split):
             lowest = 0.0
-            if split != "pretrain" and (split != "train" or composer in self.others):
+            if split != "pretrain" and (split != "train" or composer in self._pretraining()):
                 lowest = max(bound for bound in BOUNDS.values() if bound < BOUNDS[split])
             works = _works(corpus, composer)
             # By the title alone, so that the chorales of "pretrain" are those of the data set `chorales`.
@@ -223,6 +246,8 @@ def _works(corpus: Path, composer: str) -> dict[str, list[Reader]]:
         for pieces in _tunes(corpus / "ryansMammoth"):
             works[pieces[0].group] = [partial(_piece, piece) for piece in pieces]
         return works
+    if composer == "essen":
+        return _songs(corpus / "essenFolksong")
     for path in sorted((corpus / composer).rglob("*.*")):
         name = f"{composer}/{path.relative_to(corpus / composer).with_suffix('').as_posix()}"
         if path.suffix == ".krn" and composer == "palestrina":
@@ -267,6 +292,34 @@ def _tunes(folder: Path) -> list[list[Piece]]:
         work_of |= {key: joined for key, work in work_of.items() if id(work) in alike}
         work_of |= {title: joined, opening: joined}
     return [[replace(tune, group=f"ryan/{min(one.group for one in work)}") for tune in work] for work in works]
+
+
+def _songs(folder: Path) -> dict[str, list[Reader]]:
+    """The readers of the folk songs by title."""
+    works: dict[str, list[Reader]] = {}
+    for path in sorted(folder.glob("*.abc")):
+        if path.stem in _LEFT_OUT:
+            continue
+        for number, text in tunes_in(path).items():
+            title = re.search(r"^T: *(.+?) *$", text, re.MULTILINE)
+            name = f"essen/{path.stem}-{number}"
+            work = f"essen/{title[1]}" if title else name
+            works.setdefault(work, []).append(partial(_song, text, f"{path}, tune {number}", name, work))
+    return works
+
+
+def _song(text: str, source: str, name: str, work: str) -> Piece | None:
+    """Read a folk song; None where it has no metre (the card counts those)."""
+    try:
+        return tune_of(text, source, name, work)
+    except UnreadableError:
+        return None
+
+
+def _in_four(read: Reader) -> Piece | None:
+    """Read a piece with bars of two beats as bars of four."""
+    piece = read()
+    return in_four(piece) if piece else None
 
 
 def _single(read: Reader) -> Piece | None:

@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 
 from bench import plugins
 from bench.api import Clips
+from bench.training import states
 from bench.training.learning import seeded
 
 RATE, SECONDS, CODEBOOKS, ENTRIES = 16000, 10.0, 4, 256
@@ -107,8 +108,15 @@ def _recordings(options: argparse.Namespace, split: str) -> Clips:
     folder = options.work / split
     if not (folder / "set.json").is_file():
         folder.mkdir(exist_ok=True)
-        others = plugins.build("datasets", "composers", {}).others
-        given = {"artist": others, "texture": "mixed", "seconds": SECONDS, "rate": RATE, "stems": False}
+        others = ("bach", "trecento", "haydn", "mozart", "beethoven")
+        given = {
+            "artist": others,
+            "others": others,
+            "texture": "mixed",
+            "seconds": SECONDS,
+            "rate": RATE,
+            "stems": False,
+        }
         dataset = plugins.build(
             "datasets", "composers", {**given, "pretrain_clips": options.clips, "test_clips": HELD_OUT}
         )
@@ -182,7 +190,7 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=0.05)
     state = options.work / "state.safetensors"
-    done, spent = _take_up(state, model, optimizer) if state.is_file() else (0, 0.0)
+    done, spent = states.take_up(state, model, optimizer)
     losses: list[float] = []
     for step in range(done + 1, options.steps + 1):
         rng = Generator().manual_seed(1_000_000 * (options.seed + 1) + step)  # taking up a run changes nothing
@@ -193,8 +201,8 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
         codes = torch.stack([all_codes[c, :, s : s + WINDOW] for c, s in zip(clip, start, strict=True)])
         undescribed = torch.rand(options.batch, generator=rng) < NO_TEXT
         texts = ["" if s else train.texts[int(c)] for c, s in zip(clip, undescribed, strict=True)]
-        states, mask = tokens.described(model, tokenizer, texts, options.batch)
-        batch = tokens.Tokens(codes, (lengths[clip] - start).clamp(max=WINDOW), states, mask)
+        read, mask = tokens.described(model, tokenizer, texts, options.batch)
+        batch = tokens.Tokens(codes, (lengths[clip] - start).clamp(max=WINDOW), read, mask)
 
         loss = -tokens.clip_means(model.train(), batch, WINDOW)[0].mean()
         optimizer.zero_grad(set_to_none=True)
@@ -210,42 +218,8 @@ def _language_model(model: Any, train: Clips, held_out: Clips, options: argparse
                 f"({' '.join(f'{nats:.2f}' for nats in nats_of)}), {cpu:.0f} s"
             )
             losses.clear()
-            _keep(state, model, optimizer, step, cpu)
+            states.keep(state, model, optimizer, step, cpu)
     return round(spent + time.process_time() - begin)
-
-
-def _keep(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
-    """Write the state of a training: after how many steps, in how many processor-seconds."""
-    from safetensors.torch import save_file
-
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for parameter, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{parameter}.{name}": value for name, value in values.items()}
-    part = file.with_suffix(".part")  # an interruption leaves the last state whole
-    # Tied weights share memory, which the format refuses.
-    content = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    save_file(content, part, {"step": str(step), "spent": str(spent)})
-    part.replace(file)
-
-
-def _take_up(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Read the state of a training into its model and optimiser: steps done, processor-seconds spent."""
-    from safetensors import safe_open
-
-    weights: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
-    with safe_open(file, "pt") as content:
-        facts = content.metadata()
-        for key in content.keys():  # noqa: SIM118 (it is no mapping)
-            kind, _, name = key.partition(".")
-            if kind == "model":
-                weights[name] = content.get_tensor(key)
-            else:
-                parameter, _, name = name.partition(".")
-                moments.setdefault(int(parameter), {})[name] = content.get_tensor(key)
-    model.load_state_dict(weights)
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(facts["step"]), float(facts["spent"])
 
 
 def _schedule(step: int, steps: int) -> float:

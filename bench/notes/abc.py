@@ -1,4 +1,6 @@
-"""Tunes of one voice in ABC (Walshaw, "The abc music standard 2.1", 2011), as far as Ryan's collection uses it.
+"""Tunes of one voice in ABC (Walshaw, "The abc music standard 2.1", 2011), as far as two collections use it.
+
+They are Ryan's fiddle tunes, a file each, and the Essen folk songs, hundreds in a file.
 
 * Of the fields, M (metre), L (unit of length) and K (key) are read, in the head, between lines of music and inline.
 * Grace notes, texts in quotes, decorations and slurs are passed over.
@@ -26,7 +28,7 @@ from bench.errors import DataError
 from bench.notes.corpus import UnreadableError, on_grid, piece_of
 from bench.notes.excerpts import STEPS_PER_BEAT, Piece
 
-__all__ = ["read_abc"]
+__all__ = ["read_abc", "tune_of", "tunes_in"]
 
 _LENGTH = r"(?:[1-9]\d{0,2})?(?:/+(?:[1-9]\d{0,2})?)?"
 _NOTE = rf"(?P<accidental>\^\^?|__?|=)?(?P<letter>[a-gA-G])(?P<octave>[,']*)(?P<length>{_LENGTH})"
@@ -87,10 +89,10 @@ class _Bar:
 
 
 def read_abc(path: Path, name: str, group: str) -> Piece:
-    """Read a tune of one voice onto the grid, repeats unrolled; the beat is the quarter note.
+    """Read a file with one tune onto the grid, see `tune_of`.
 
     Args:
-        path: a file with one tune.
+        path: the file.
         name: of the piece.
         group: of the piece.
 
@@ -100,8 +102,41 @@ def read_abc(path: Path, name: str, group: str) -> Piece:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such score; expected the corpus of music21 9")
-    tune = _Tune(path)
-    tune.read(path.read_text(encoding="utf-8", errors="replace"))
+    return tune_of(path.read_text(encoding="utf-8", errors="replace"), str(path), name, group)
+
+
+def tunes_in(path: Path) -> dict[str, str]:
+    """Split a file of many tunes, each of which begins with its number in a field X.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The text of each tune by its number, in the order of the file; of two with one number, the later.
+
+    Raises:
+        DataError: the file is missing.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such score; expected the corpus of music21 9")
+    tunes = re.split(r"^X: *(\d+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    return dict(zip(tunes[1::2], tunes[2::2], strict=True))
+
+
+def tune_of(text: str, source: str, name: str, group: str) -> Piece:
+    """Read a tune of one voice onto the grid, repeats unrolled; the beat is the quarter note.
+
+    Args:
+        text: the tune in ABC.
+        source: where it is from, for the error.
+        name: of the piece.
+        group: of the piece.
+
+    Raises:
+        UnreadableError: it is not ABC as described above.
+    """
+    tune = _Tune(source)
+    tune.read(text)
     bars = _unrolled(tune.bars)
     ticks = math.lcm(*(event.length.denominator for bar in tune.bars for event in bar.events))  # a quarter
     rows: list[list[int]] = []
@@ -143,8 +178,8 @@ class _Tune:
         metres: that were stated.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: str) -> None:
+        self.source = source
         self.bars = [_Bar()]
         self.metres: list[tuple[int, int]] = []
         self._unit: Fraction | None = None  # in quarters
@@ -187,7 +222,7 @@ class _Tune:
             self._refuse("no notes", "a tune in ABC")
 
     def _refuse(self, found: str, expected: str) -> NoReturn:
-        raise UnreadableError(f"{self.path}: {found}, expected {expected}")
+        raise UnreadableError(f"{self.source}: {found}, expected {expected}")
 
     def _set(self, name: str, value: str) -> None:
         """Take a field."""

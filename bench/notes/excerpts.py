@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ __all__ = [
     "Excerpt",
     "Piece",
     "check_sizes",
+    "in_four",
     "rolls_of",
     "spans",
     "take",
@@ -168,6 +169,16 @@ def whole_bars(piece: Piece, bars: int) -> Iterator[tuple[int, int]]:
         if start >= earliest and stop <= piece.end and all(step in downs for step in range(start, stop, piece.bar)):
             yield start, stop - start
             earliest = stop
+
+
+def in_four(piece: Piece) -> Piece:
+    """Halve the beat of a piece in bars of two beats, so that they have four, as in a reel written in 4/4."""
+    if piece.bar != 2 * STEPS_PER_BEAT:
+        return piece
+    notes = piece.notes * torch.tensor([1, 2, 2, 1])
+    downs = tuple(2 * step for step in piece.downs)
+    tempo = None if piece.tempo is None else 2 * piece.tempo
+    return replace(piece, notes=notes, downs=downs, end=2 * piece.end, bar=2 * piece.bar, common=True, tempo=tempo)
 
 
 def tempo_of(piece: Piece, seed: int) -> float:

@@ -1,12 +1,10 @@
 """The tiny MusicGen that the repository ships, and the conditions under which a cell of MusicGen is valid."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from bench import plugins
 
@@ -14,7 +12,7 @@ pytest.importorskip("transformers", reason="the extra 'models' is not installed"
 
 ATTACKER = plugins.load("attackers", "musicgen")
 # The plugin's own modules; importable once the plugin is loaded.
-from bench.attackers.musicgen import pretrain, weights  # noqa: E402
+from bench.attackers.musicgen import weights  # noqa: E402
 
 
 def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
@@ -38,37 +36,6 @@ def test_the_shipped_model_is_read_once_and_every_copy_is_its_own() -> None:
             weight.zero_()
     again = load(0).state_dict()
     assert all(torch.equal(again[name], value) for name, value in second.state_dict().items())
-
-
-class Training:
-    """A small model with tied weights, and its optimiser."""
-
-    def __init__(self) -> None:
-        self.model = nn.ModuleDict({"table": nn.Embedding(5, 3), "layer": nn.Linear(3, 3), "head": nn.Linear(3, 5)})
-        self.model["head"].weight = self.model["table"].weight
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
-
-    def step(self, number: int) -> None:
-        entry = torch.tensor([number])
-        scores = self.model["head"](self.model["layer"](self.model["table"](entry)))
-        self.optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(scores, entry).backward()
-        self.optimizer.step()
-
-
-def test_a_training_is_taken_up_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    whole, file = Training(), tmp_path / "state.safetensors"
-    for number in (1, 2):
-        whole.step(number)
-    pretrain._keep(file, whole.model, whole.optimizer, 2, 1.5)
-    whole.step(3)
-    taken_up = Training()
-    assert pretrain._take_up(file, taken_up.model, taken_up.optimizer) == (2, 1.5)
-    taken_up.step(3)
-    expected, found = whole.model.state_dict(), taken_up.model.state_dict()
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
-    assert taken_up.model["head"].weight is taken_up.model["table"].weight
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 def gates(clean: float, shuffled: float, worst: float = 4.0) -> dict[str, bool]:

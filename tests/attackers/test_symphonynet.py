@@ -24,7 +24,9 @@ pytestmark = pytest.mark.numeric
 
 
 def attacker(**parameters: Any) -> Any:
-    return plugins.build("attackers", "symphonynet", parameters, preset="smoke")
+    """Build one that is trained from scratch."""
+    given = {"pretrained": False, "size": "tiny", "steps": 150, "lr": 3e-3, **parameters}
+    return plugins.build("attackers", "symphonynet", given, preset="smoke")
 
 
 def module(name: str) -> Any:
