@@ -41,7 +41,7 @@ from . import bpe, encoding, generation, octuple, weights
 from .encoding import Tokens
 from .transformer import Network, two_bins
 
-LEAST_BY_ORDER = 1.0  # nats a note by which permuted times must be worse predicted
+LEAST_BY_ORDER = 0.5  # nats a note by which permuted times must be worse predicted
 _SIZES = {"tiny": (64, 2, 4), "small": (96, 2, 4), "base": (512, 12, 16)}  # width, layers, heads
 
 
