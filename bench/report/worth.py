@@ -25,9 +25,11 @@ MEANING = (
     "*Worth*: the number of clean items from which the attacker learns as much as from the protected ones, with its "
     "95 % interval. In every arm the attacker also holds the granted clean items, half of which choose its response, "
     "and takes as many optimiser steps. *Learning denied*: the share taken of what publishing the clean items would "
-    "add. *Quality*: on test items, of the attacker trained on the protected items, on all clean ones, and on none of "
-    "either. A defense protects only if worth is low, learning denied is high and the attacker's quality is well below "
-    "the clean one. A void row says nothing: publishing clean items adds nothing, or half of them teach as much."
+    "add. *Beyond its matched control*: by how much that share exceeds the one that noise as loud takes, of the same "
+    "kind at random or white, paired by seed and test item. *Quality*: on test items, of the attacker trained on the "
+    "protected items, on all clean ones, and on none of either. A defense protects only if worth is low, learning "
+    "denied is high and the attacker's quality is well below the clean one. A void row says nothing: publishing clean "
+    "items adds nothing, or half of them teach as much."
 )
 
 
@@ -40,7 +42,8 @@ def worth_table(rows: Sequence[RowWorth], views: Sequence[RowView] = ()) -> tupl
     """
     heads = [
         "rank", "data set", "defense", "knowledge", "worth (clean items)", "worth, 95 % interval", "of published",
-        "granted", "learning denied", "learning denied, 95 % interval", "metric", "quality, protected",
+        "granted", "learning denied", "learning denied, 95 % interval", "beyond its matched control", "metric",
+        "quality, protected",
         "quality, clean", "quality, nothing published", "chosen response", "seeds", "void",
     ]  # fmt: skip
     own = {(view.row.dataset, *view.row.key): view for view in views if view.row.by_worth}
@@ -52,7 +55,8 @@ def worth_table(rows: Sequence[RowWorth], views: Sequence[RowView] = ()) -> tupl
     body = [
         _line(row, too_loud=name in outside) + texts.get(name, empty) for row, name in zip(rows, names, strict=True)
     ]
-    kept = [at for at, head in enumerate(heads) if head != "void" or any(line[at] for line in body)]
+    optional = ("void", "beyond its matched control")
+    kept = [at for at, head in enumerate(heads) if head not in optional or any(line[at] for line in body)]
     kept += range(len(heads), len(heads) + len(further))
     return [[*heads, *further][at] for at in kept], [[line[at] for at in kept] for line in body]
 
@@ -109,6 +113,7 @@ def _line(row: RowWorth, too_loud: bool) -> list[str]:
         f"{row.curve.granted:,}",
         number(worth.denied.mean, "+.3f"),
         bounds(worth.denied),
+        f"{number(row.beyond.mean, '+.3f')} ({bounds(row.beyond)})" if row.beyond else "",
         row.metric,
         *(number(value, ".3f") for value in (worth.protected, worth.clean, worth.withheld)),
         row.response,

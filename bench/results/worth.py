@@ -24,7 +24,17 @@ from bench.results.curve import CleanCurve
 from bench.results.statistics import LEVEL, Interval, clustered_mean, t_quantiles
 from bench.vocabulary import ValidityCheck
 
-__all__ = ["Pick", "Response", "Worth", "fill_missing", "pick", "rising_size", "worth", "worth_checks"]
+__all__ = [
+    "Pick",
+    "Response",
+    "Worth",
+    "fill_missing",
+    "pick",
+    "rising_size",
+    "share_of_added",
+    "worth",
+    "worth_checks",
+]
 
 STANDARD_ERRORS = 3.0  # by how many a difference must exceed 0 for the validity checks
 _POINTS = 200  # sizes tried between two sizes of the curve when the interval is computed
@@ -153,7 +163,7 @@ def worth(
     return Worth(
         items=_items(curve, protected, groups, level),
         published=curve.published,
-        denied=_denied(clean, protected, withheld, groups, level),
+        denied=share_of_added(clean - protected, clean - withheld, groups, level),
         protected=mean,
         clean=float(clean.mean()),
         withheld=float(withheld.mean()),
@@ -253,20 +263,25 @@ def _items(curve: CleanCurve, protected: NDArray[np.float64], groups: Sequence[s
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
 
 
-def _denied(
-    clean: NDArray[np.float64],
-    protected: NDArray[np.float64],
-    withheld: NDArray[np.float64],
-    groups: Sequence[str],
-    level: float,
+def share_of_added(
+    difference: NDArray[np.float64], added: NDArray[np.float64], groups: Sequence[str] = (), level: float = LEVEL
 ) -> Interval:
-    """Learning denied with the interval of the linearised ratio of means."""
-    added = float((clean - withheld).mean())
-    if added == 0.0:
+    """Express a difference of qualities as a share of what publishing clean items adds.
+
+    Args:
+        difference: [seed, item]; of the clean and the protected arm this is learning denied.
+        added: [seed, item] what n clean items add.
+        groups: [item] song or speaker of each test item.
+        level: coverage of the interval.
+
+    Returns:
+        The ratio of the means with its linearised interval; NaN where nothing is added.
+    """
+    mean = float(added.mean())
+    if mean == 0.0:
         return Interval(math.nan, math.nan, math.nan)
-    ratio = float((clean - protected).mean()) / added
-    residuals = ((clean - protected) - ratio * (clean - withheld)) / added
-    half = crossed_mean(residuals, groups).interval(level)
+    ratio = float(difference.mean()) / mean
+    half = crossed_mean((difference - ratio * added) / mean, groups).interval(level)
     return Interval(ratio, ratio + half.low, ratio + half.high)
 
 

@@ -5,6 +5,9 @@ in every seed, at every size, among the same responses: an adaptation that impro
 is no attack. Where attackers share a scale (accuracy), the choice is among all of them; where they do not (likelihoods
 of different models), every attacker has a clean curve and a worth of its own. Where the control of scrambled items
 teaches as much as a third of what the clean items do, all rows beside it are void.
+
+A row with a matched control (noise of its kind at random, or white, as loud) is compared with that, paired by seed and
+item: what the two deny alike is due to the noise's level or kind, and not to how the defense made it.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from numpy.typing import NDArray
 from bench.results.arms import Arm, curve_role
 from bench.results.crossed import crossed_mean
 from bench.results.curve import CleanCurve
-from bench.results.names import response_name
+from bench.results.names import response_name, row_name
 from bench.results.record import Number, Record
-from bench.results.statistics import mean, rank_by_tests
+from bench.results.statistics import Interval, mean, rank_by_tests
 from bench.results.table import Row
-from bench.results.worth import Response, Worth, fill_missing, pick, worth
+from bench.results.worth import Response, Worth, fill_missing, pick, share_of_added, worth
 from bench.vocabulary import Control, ValidityCheck
 
 __all__ = ["SHARED_SCALES", "RowWorth", "row_worths"]
@@ -53,6 +56,8 @@ class RowWorth:
         groups: [item] the song or speaker of each test item.
         scope: what one perturbation is made for; rows are ranked within one scope.
         control: whether it is a control, which is not ranked.
+        beyond: learning denied beyond what the matched control denies, of several the one that denies most; None
+            without one of the same test items in a common seed.
         rank: the ranks that it may have, best and worst; None for controls, void rows, rows outside the audibility
             budget, and rows that share fewer than two seeds with any other.
     """
@@ -70,6 +75,7 @@ class RowWorth:
     groups: tuple[str, ...]
     scope: str
     control: bool
+    beyond: Interval | None = None
     rank: tuple[int, int] | None = None
 
 
@@ -94,7 +100,15 @@ def row_worths(records: Iterable[Record], rows: Sequence[Row] = ()) -> list[RowW
     scrambled = {
         (key[0], key[3]): row for key, row in by_key.items() if groups[key][0].trial.control == Control.SCRAMBLE
     }
-    worths = [_beside_scrambled(row, scrambled.get((key[0], key[3]))) for key, row in by_key.items()]
+    matched: dict[tuple[str, str, str, str], list[RowWorth]] = defaultdict(list)
+    for key, row in by_key.items():
+        trial = groups[key][0].trial
+        if trial.control == Control.MATCHED and trial.reference:
+            matched[key[0], row_name(trial.reference.label, "", trial.share), key[2], key[3]].append(row)
+    worths = [
+        _beside_scrambled(_beside_matched(row, matched[key]), scrambled.get((key[0], key[3])))
+        for key, row in by_key.items()
+    ]
     outside = frozenset((row.dataset, *row.key) for row in rows if not row.inside)
     return _ranked(worths, outside)
 
@@ -166,6 +180,18 @@ def _beside_scrambled(row: RowWorth, scrambled: RowWorth | None) -> RowWorth:
     return replace(row, worth=replace(row.worth, checks=(*row.worth.checks, check)))
 
 
+def _beside_matched(row: RowWorth, controls: Sequence[RowWorth]) -> RowWorth:
+    """Compare a row with the strongest of its matched controls, over the seeds that both have."""
+    alike = [each for each in controls if each.groups == row.groups and set(each.seeds) & set(row.seeds)]
+    if not alike:
+        return row
+    strongest = max(alike, key=lambda each: each.worth.denied.mean)
+    seeds = [seed for seed in row.seeds if seed in strongest.seeds]
+    clean, withheld = (row.curve.at([size])[0][_places(row, seeds)] for size in (row.curve.published, 0))
+    beyond = share_of_added(_of(strongest, seeds) - _of(row, seeds), clean - withheld, row.groups)
+    return replace(row, beyond=beyond)
+
+
 def _ranked(rows: Sequence[RowWorth], outside: frozenset[tuple[str, str, str]]) -> list[RowWorth]:
     """Rank rows of the same data set, attackers and scope: the less the attacker learns, the better.
 
@@ -192,7 +218,12 @@ def _ranked(rows: Sequence[RowWorth], outside: frozenset[tuple[str, str, str]]) 
 
 def _of(row: RowWorth, seeds: Sequence[int]) -> _Items:
     """The qualities of some seeds, [seed, item]."""
-    return row.protected[[row.seeds.index(seed) for seed in seeds]]
+    return row.protected[_places(row, seeds)]
+
+
+def _places(row: RowWorth, seeds: Sequence[int]) -> list[int]:
+    """The places of some seeds among those of a row."""
+    return [row.seeds.index(seed) for seed in seeds]
 
 
 def _responses(seeds: Sequence[Sequence[Record]]) -> list[Response]:

@@ -1,5 +1,6 @@
 """Score 2 as text: the table's cells and the sentence, from a curve whose worth is known."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,6 +9,7 @@ from bench.report import charts
 from bench.report.worth import sentence, worth_table
 from bench.results.board import boards
 from bench.results.curve import CleanCurve
+from bench.results.statistics import Interval
 from bench.results.worth import worth
 from bench.results.worths import RowWorth
 
@@ -62,6 +64,14 @@ def test_a_line_shows_worth_learning_denied_and_quality_together() -> None:
     assert three["chosen response"] == "m5 + mp3"
     assert one["seeds"] == "1"
     assert "one seed" in body[1]
+
+
+def test_what_a_row_denies_beyond_its_control_has_a_column_where_a_row_has_one() -> None:
+    head = "beyond its matched control"
+    alone = row(seeds=3)
+    assert head not in worth_table([alone])[0]
+    heads, body = worth_table([replace(alone, beyond=Interval(0.25, 0.1, 0.4)), alone])
+    assert [line[heads.index(head)] for line in body] == ["+0.250 (+0.100 … +0.400)", ""]
 
 
 def test_the_clean_curve_is_drawn_with_the_protected_sets_point_at_its_worth() -> None:

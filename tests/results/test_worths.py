@@ -1,14 +1,19 @@
 """Worth from records: which arms it reads, which model is chosen, and what the controls come to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench.results import table
+from bench.results import table, worths
 from bench.results.arms import Arm
+from bench.results.board import boards
+from bench.results.curve import CleanCurve
 from bench.results.record import Record
-from bench.results.worths import row_worths
+from bench.results.worth import worth
+from bench.results.worths import RowWorth, row_worths
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Trial
@@ -162,3 +167,39 @@ def test_seeds_without_a_choice_and_items_without_a_quality_are_left_out_and_cou
         assert row.curve.qualities.shape[2] == row.protected.shape[1] == len(records[0].ids) - 1
     lost = [record for record in map(blank, records) if record.trial.seed == 1]
     assert row_worths(lost) == []
+
+
+def of_quality(name: str, mean: float, seeds: tuple[int, ...], control: bool = False) -> RowWorth:
+    """A row whose attacker has that quality on average, beside a clean curve from .2 to .8; noise as in all others."""
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0.0, 0.05, (5, 40))[: len(seeds)]
+    values = {size: level + noise for size, level in {0: 0.2, 6: 0.5, 12: 0.8}.items()}
+    curve = CleanCurve(tuple(values), np.stack(list(values.values())), granted=4)
+    protected = mean + noise + rng.normal(0.0, 0.02, (5, 40))[: len(seeds)]
+    return RowWorth(
+        "d", name, "white-box", ("m5",), "m5", "accuracy", seeds, worth(curve, protected), curve, protected,
+        tuple(map(str, range(40))), "clip", control,
+    )  # fmt: skip
+
+
+def test_a_row_is_compared_with_the_strongest_of_its_matched_controls() -> None:
+    row = of_quality("hiss", 0.35, (0, 1, 2))
+    controls = [of_quality("noise ~ hiss", 0.7, (0, 1, 2), True), of_quality("random ~ hiss", 0.5, (0, 1), True)]
+    beyond = worths._beside_matched(row, controls).beyond
+    assert beyond is not None
+    assert beyond.mean == pytest.approx((0.5 - 0.35) / 0.6, abs=0.02)  # of what publishing adds
+    assert beyond.low > 0.2
+    assert beyond.high < 0.3, "what seeds and items have in common cancels"
+    other = replace(controls[0], groups=tuple("x" * 40))
+    assert worths._beside_matched(row, [other]).beyond is None
+    assert worths._beside_matched(row, [replace(controls[0], seeds=(7, 8, 9))]).beyond is None
+
+
+def test_the_rows_of_a_suite_stand_beside_their_own_controls() -> None:
+    (board,) = boards(["dynamic-epsilon"])
+    by_name = {row.defense: row for row in board.worths}
+    for name, row in by_name.items():
+        control = by_name.get(f"noise ~ {name}")
+        assert (row.beyond is None) == (control is None)
+        if control is not None and row.beyond is not None:
+            assert row.beyond.mean == pytest.approx(row.worth.denied.mean - control.worth.denied.mean, abs=0.02)
