@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.results.crossed import CrossedMean, crossed_errors, crossed_mean, group_deviations
 from bench.results.curve import CleanCurve
-from bench.results.statistics import LEVEL, Interval, clustered_mean, t_quantiles
+from bench.results.statistics import LEVEL, Interval, clustered_mean, t_quantile, t_quantiles
 from bench.vocabulary import ValidityCheck
 
 __all__ = [
@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 STANDARD_ERRORS = 3.0  # by how many a difference must exceed 0 for the validity checks
+_WIDEST = 10.0  # the bounds of a share of what is added
+_HALVINGS = 40  # of the range in which a bound is searched
 _POINTS = 200  # sizes tried between two sizes of the curve when the interval is computed
 
 
@@ -163,7 +165,7 @@ def worth(
     return Worth(
         items=_items(curve, protected, groups, level),
         published=curve.published,
-        denied=share_of_added(clean - protected, clean - withheld, groups, level),
+        denied=_denied(clean, protected, withheld, groups, level),
         protected=mean,
         clean=float(clean.mean()),
         withheld=float(withheld.mean()),
@@ -266,22 +268,55 @@ def _items(curve: CleanCurve, protected: NDArray[np.float64], groups: Sequence[s
 def share_of_added(
     difference: NDArray[np.float64], added: NDArray[np.float64], groups: Sequence[str] = (), level: float = LEVEL
 ) -> Interval:
-    """Express a difference of qualities as a share of what publishing clean items adds.
+    """Express the difference of two arms as a share of what publishing clean items adds.
+
+    The interval holds every share that the data do not reject (Fieller 1954), so it leaves out 0 exactly where the
+    difference itself is significant; the linearised one of learning denied is narrower where both vary over few seeds.
 
     Args:
-        difference: [seed, item]; of the clean and the protected arm this is learning denied.
+        difference: [seed, item] of qualities.
         added: [seed, item] what n clean items add.
         groups: [item] song or speaker of each test item.
         level: coverage of the interval.
 
     Returns:
-        The ratio of the means with its linearised interval; NaN where nothing is added.
+        The ratio of the means, with bounds within -10..10; NaN where nothing is added, NaN bounds with one seed.
     """
+
+    def is_rejected(share: float) -> bool:
+        rest = crossed_mean(difference - share * added, groups)
+        return abs(rest.mean) > t_quantile(rest.freedom, level) * rest.error
+
     mean = float(added.mean())
     if mean == 0.0:
         return Interval(math.nan, math.nan, math.nan)
     ratio = float(difference.mean()) / mean
-    half = crossed_mean((difference - ratio * added) / mean, groups).interval(level)
+    if math.isnan(crossed_mean(difference, groups).error):
+        return Interval(ratio, math.nan, math.nan)
+    bounds = []
+    for end in (-_WIDEST, _WIDEST):
+        inside, outside = ratio, end
+        for _ in range(_HALVINGS if is_rejected(end) else 0):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if is_rejected(middle) else (middle, outside)
+        bounds.append(outside)
+    return Interval(ratio, *bounds)
+
+
+def _denied(
+    clean: NDArray[np.float64],
+    protected: NDArray[np.float64],
+    withheld: NDArray[np.float64],
+    groups: Sequence[str],
+    level: float,
+) -> Interval:
+    """Learning denied with the interval of the linearised ratio of means."""
+    added = float((clean - withheld).mean())
+    if added == 0.0:
+        return Interval(math.nan, math.nan, math.nan)
+    ratio = float((clean - protected).mean()) / added
+    residuals = ((clean - protected) - ratio * (clean - withheld)) / added
+    half = crossed_mean(residuals, groups).interval(level)
     return Interval(ratio, ratio + half.low, ratio + half.high)
 
 

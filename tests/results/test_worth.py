@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from bench.results.crossed import crossed_mean
 from bench.results.curve import CleanCurve
-from bench.results.worth import Response, fill_missing, pick, rising_size, worth, worth_checks
+from bench.results.worth import Response, fill_missing, pick, rising_size, share_of_added, worth, worth_checks
 from benchmarks.worth_coverage import World, simulate
 
 SIZES = (0, 75, 150, 300, 600, 1200)
@@ -143,3 +144,24 @@ def test_in_simulated_experiments_intervals_hold_the_truth_and_the_pick_has_no_b
     assert abs(outcome.bias) < 0.01
     if responses == 40:
         assert outcome.least_bias > 0.015  # the least over test results, as score 1 reports it: .020, SE .0016
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_share_leaves_out_nothing_exactly_where_the_difference_is_significant(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    added = 1.0 + rng.normal(0.0, 0.2, (4, 1)) + rng.normal(0.0, 0.5, (4, 30))
+    difference = 0.25 * added + rng.normal(0.0, 0.15, (4, 1)) + rng.normal(0.0, 0.5, (4, 30))
+    share = share_of_added(difference, added)
+    assert share.low < share.mean < share.high
+    assert share.mean == pytest.approx(difference.mean() / added.mean())
+    for bound in (share.low, share.high):  # just not rejected
+        assert crossed_mean(difference - bound * added).p == pytest.approx(0.05, abs=1e-6)
+    assert (share.low <= 0.0 <= share.high) == (crossed_mean(difference).p >= 0.05)
+
+
+def test_a_share_of_what_is_hardly_added_has_the_widest_bounds() -> None:
+    rng = np.random.default_rng(1)
+    share = share_of_added(rng.normal(0.0, 1.0, (3, 20)), rng.normal(0.01, 1.0, (3, 20)))
+    assert (share.low, share.high) == (-10.0, 10.0)
+    assert math.isnan(share_of_added(np.ones((1, 20)), np.ones((1, 20)) * 2).low)
+    assert math.isnan(share_of_added(np.ones((3, 20)), np.zeros((3, 20))).mean)
