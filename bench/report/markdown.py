@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.report import losses, memorisation, music
 from bench.report.columns import DENIED, Table, checks_table, main_table, response_table, responses
-from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
+from bench.report.worth import MEANING, NO_CURVE, TITLE, item_range, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import Arm
 from bench.results.board import Board, standings
 from bench.results.formats import DASH, Markup, bounds, markdown_text, number, text_table
@@ -100,8 +100,8 @@ def summary(boards: Sequence[Board]) -> str:
         if view.worth:
             worth = view.worth.worth
             quality = f"{number(worth.protected, '.3f')} of {number(worth.clean, '.3f')}"
-            interval = f"{number(worth.items.low, ',.0f')} … {number(worth.items.high, ',.0f')}"
-            numbers = [number(worth.share, ".0%"), number(worth.items.mean, ",.0f"), interval, f"{worth.published:,}"]
+            items = [number(worth.items.mean, ",.0f"), item_range(worth.items), f"{worth.published:,}"]
+            numbers = [number(worth.share, ".0%"), *items]
             by_worth.append([view.row.defense, *numbers, number(worth.denied.mean, "+.3f"), quality, *end])
         else:
             denied = view.shown.score.denied

@@ -13,7 +13,7 @@ from bench.results.statistics import Interval
 from bench.results.views import RowView
 from bench.results.worths import RowWorth, row_worths
 
-__all__ = ["MEANING", "NO_CURVE", "TITLE", "response_worths", "sentence", "worth_table", "worth_title"]
+__all__ = ["MEANING", "NO_CURVE", "TITLE", "item_range", "response_worths", "sentence", "worth_table", "worth_title"]
 
 TITLE = "What the protected items are worth in clean ones"
 NO_CURVE = (
@@ -108,7 +108,7 @@ def _line(row: RowWorth, too_loud: bool) -> list[str]:
         row.defense,
         row.knowledge,
         number(worth.items.mean, ",.0f"),
-        _range(worth.items),
+        item_range(worth.items),
         f"{worth.published:,}",
         f"{row.curve.granted:,}",
         number(worth.denied.mean, "+.3f"),
@@ -122,14 +122,15 @@ def _line(row: RowWorth, too_loud: bool) -> list[str]:
     ]
 
 
-def _range(interval: Interval) -> str:
+def item_range(interval: Interval) -> str:
+    """Format the ends of a worth; "one seed" where it has none, a dash where it has no mean."""
     if math.isnan(interval.mean):
         return DASH
     return "one seed" if math.isnan(interval.low) else f"{interval.low:,.0f} … {interval.high:,.0f}"
 
 
 def _in_brackets(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f" ({_range(interval)})"
+    return "" if math.isnan(interval.low) else f" ({item_range(interval)})"
 
 
 def _alone(records: Sequence[Record]) -> str:
