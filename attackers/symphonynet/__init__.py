@@ -1,4 +1,4 @@
-"""SymphonyNet, a linear transformer over multi-track note tokens, fine-tuned from folk songs or trained from scratch.
+"""SymphonyNet, a linear transformer over note tokens, fine-tuned from songs or from scratch.
 
 Liu et al., "Symphony Generation with Permutation Invariant Language Model", ISMIR 2022: MMR tokens and a positional
 embedding that does not depend on the order of tracks (`encoding.py`), music BPE (`bpe.py`), four heads side by side,
