@@ -31,17 +31,25 @@ def load(network: nn.Module, bar: int) -> None:
     own = network.state_dict()
     with torch.no_grad():
         for name, value in _shipped().items():
-            into, rows = _shared_rows(name, len(own[name]), len(value), bar)
-            own[name][into] = value[rows].to(own[name].device)
+            shape = (len(own[name]), len(value), bar)
+            into, rows = _shared_rows(name, shape, own[name].device)
+            own[name][into] = value.to(own[name].device)[rows]
 
 
-def _shared_rows(name: str, own: int, shipped: int, bar: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of a network's parameter, and the rows of the shipped one that mean the same."""
+def _shared_rows(name: str, shape: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the rows of a network's parameter, and the rows of the shipped one that mean the same.
+
+    Args:
+        name: of the parameter.
+        shape: rows of the network's, rows of the shipped one, steps of the network's measures.
+        device: of the rows.
+    """
+    own, shipped, bar = shape
     if ".event." not in name:
-        rows = torch.arange(min(own, shipped))
+        rows = torch.arange(min(own, shipped), device=device)
         return rows, rows
     # The opening of a measure, positions in it, pitches; merged pitches follow.
-    positions, pitches = torch.arange(1 + min(bar, BAR)), torch.arange(PITCHES)
+    positions, pitches = torch.arange(1 + min(bar, BAR), device=device), torch.arange(PITCHES, device=device)
     return torch.cat([positions, 1 + bar + pitches]), torch.cat([positions, 1 + BAR + pitches])
 
 
