@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.files import folder_of
 from bench.regression import baseline as baselines
 from bench.regression.paired import mean_loss, one_sided_p
 from bench.results import sources
@@ -88,7 +89,7 @@ def main() -> None:
         suite, document = out / f"{name}.toml", out / f"{name}.json"
         suite.write_text(weakened(text, changes), encoding="utf-8")
         code = gate(suite, out, "--json", str(document))
-        folder = out / "store" / "records" / f"gate-{accepted.suite}"
+        folder = folder_of(suite, out / "store" / "records" / f"gate-{accepted.suite}")  # as the gate does
         measured = baselines.measured(sources.read(sources.find(folder)).values())
         p = earlier_p(then, {cell: measured.cells[cell].denied for cell in then})
         print(f"\n{name} weaker, exit code {code}\ncell: drop, adjusted p now, verdict; adjusted p of the earlier test")
