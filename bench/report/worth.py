@@ -43,8 +43,7 @@ def worth_table(rows: Sequence[RowWorth], views: Sequence[RowView] = ()) -> tupl
     heads = [
         "rank", "data set", "defense", "knowledge", "worth (clean items)", "worth, 95 % interval", "of published",
         "granted", "learning denied", "learning denied, 95 % interval", "beyond its matched control", "metric",
-        "quality, protected",
-        "quality, clean", "quality, nothing published", "chosen response", "seeds", "void",
+        "quality, protected", "quality, clean", "quality, nothing published", "chosen response", "seeds", "void",
     ]  # fmt: skip
     own = {(view.row.dataset, *view.row.key): view for view in views if view.row.by_worth}
     further, by_row = audibility_columns(tuple(own.values()))
