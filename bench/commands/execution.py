@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.trials.run import Work
     from bench.trials.trial import Trial
 
-__all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", "run_work", "stopped"]
+__all__ = ["command_line", "expanded", "gate_records", "prepared", "run_suite", "run_work", "show", "stopped"]
 
 
 def command_line() -> str:
@@ -123,10 +123,34 @@ def run_suite(suite: Suite, execution: Execution, records: Path | None, page: Pa
         new_records = run_work(work, folder, execution)
     except Stopped:
         return stopped()
+    return show(suite, new_records, folder, start, page)
+
+
+def show(
+    suite: Suite,
+    new_records: Sequence[Record],
+    folder: Path,
+    start: float,
+    page: Path | None = None,
+    others: Sequence[Record] = (),
+) -> int:
+    """Print the tables of a run.
+
+    Args:
+        suite: the suite.
+        new_records: its records.
+        folder: where they are.
+        start: when the run began, by `time.monotonic`.
+        page: a Markdown file to write the tables to.
+        others: records of other rows, shown beside.
+
+    Returns:
+        The exit code, see `bench.exits`.
+    """
     from bench.report import markdown, terminal
     from bench.results.board import Board
 
-    board = Board(suite, tuple(new_records), score=suite.score)
+    board = Board(suite, (*others, *new_records), score=suite.score)
     if page is not None:  # before anything that may fail to be shown
         with replacing(page) as draft:
             draft.write_text(markdown.page(board, command_line()), encoding="utf-8", errors="backslashreplace")

@@ -8,6 +8,7 @@ from cyclopts import App
 
 from bench.commands.options import Execution, Flag
 from bench.exits import OK
+from bench.vocabulary import Preset
 
 app = App(
     name="matrix",
@@ -24,6 +25,7 @@ app = App(
 def matrix(
     file: Path,
     *,
+    preset: Preset | None = None,
     dry_run: Flag = False,
     records: Path | None = None,
     page: Path | None = None,
@@ -35,6 +37,8 @@ def matrix(
     ----------
     file
         The suite's TOML file.
+    preset
+        Size of the data set and effort of defense and attacker, in place of the suite's own.
     dry_run
         Print which stages would run, and stop.
     records
@@ -46,7 +50,11 @@ def matrix(
     from bench.results.sources import records_folder
     from bench.results.suite import read
 
-    suite = read(file)
+    suite = read(file, preset or "")
+    if suite.track and not dry_run:
+        from bench.commands.tracks import run_track, size_folder
+
+        return run_track(suite, execution, records or size_folder(file, suite.preset), page)
     if not dry_run:
         return run_suite(suite, execution, records or records_folder(file), page)
     work = prepared(suite, execution.store)

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from bench.report import losses, memorisation, music
+from bench.report import attempts, losses, memorisation, music
 from bench.report.columns import DENIED, Table, checks_table, main_table, response_table, responses
 from bench.report.worth import MEANING, NO_CURVE, TITLE, item_range, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import Arm
@@ -47,6 +47,14 @@ def page(board: Board, command: str) -> str:
         alone = response_worths(views)
         if alone[1]:
             parts += ["## Worth to an attacker with one response alone", _table(alone)]
+    tried = attempts.attempts_table(records)
+    if tried[1]:
+        parts += ["## What the attacker tried", attempts.MEANING, _table(tried)]
+        parts += [
+            "## Every response in the first round",
+            "Quality on the granted items.",
+            _table(attempts.first_round(records)),
+        ]
     if plain:
         parts += ["## Learning denied, at the best response", *([NO_CURVE] if board.score > 1 else [])]
         parts += [_table(main_table(plain)), *board.remarks()]

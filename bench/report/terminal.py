@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report import losses, memorisation
+from bench.report import attempts, losses, memorisation
 from bench.report.columns import checks_table, main_table, response_table, responses
 from bench.report.worth import NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results import table
@@ -29,6 +29,9 @@ def tables(board: Board) -> str:
         alone = response_worths(board.views)
         if alone[1]:
             parts.append(f"worth to an attacker with one response alone\n{text_table(*alone)}")
+    tried = attempts.attempts_table(board.records)
+    if tried[1]:
+        parts.append(f"what the attacker tried (the page says how it chooses)\n{text_table(*tried)}")
     if plain:
         heads, body = main_table(plain)
         ids = [view.shown.cell.id if view.shown else DASH for view in plain]

@@ -67,6 +67,8 @@ def response_worths(views: Sequence[RowView]) -> tuple[list[str], list[list[str]
         views: the rows of a table; those without a worth are left out.
     """
     own = [view for view in views if view.row.by_worth]
+    if any(record.tried for view in own for cell in view.cells for record in cell.records):
+        return [], []  # of a track, whose records are of the chosen responses alone
     names = list(dict.fromkeys(cell.response for view in own for cell in view.cells))
     if len(names) < 2:
         return [], []

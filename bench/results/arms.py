@@ -6,7 +6,7 @@ from enum import StrEnum
 
 __all__ = [
     "ARMS", "AUDIT", "CLEAN_SET", "PROTECTED_SET", "SCORED", "TRAINED", "Arm", "curve_role", "granted_role",
-    "memorised_role",
+    "is_clean_role", "memorised_role",
 ]  # fmt: skip
 
 # Stages of a record beside those of its arms: the published items before and after protection, and its audit.
@@ -38,6 +38,11 @@ TRAINED = (Arm.CLEAN, Arm.PROTECTED, Arm.CLEAN_ADAPTED, Arm.REMAINDER)
 def curve_role(size: int | str) -> str:
     """Return the role of the evaluation of a smaller clean set; with "_learned" behind it, of its model."""
     return f"{Arm.CLEAN}_{size}"
+
+
+def is_clean_role(role: str) -> bool:
+    """Return whether a role of a record is about a model that was trained on clean items or on none of them."""
+    return role != CLEAN_SET and (role == Arm.CLEAN or role.startswith(curve_role("")))
 
 
 def granted_role(role: str) -> str:

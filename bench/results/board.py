@@ -121,12 +121,18 @@ class Board:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds of all stages; a stage that several trials share counts once."""
+        """CPU seconds of all stages; a stage that several trials share counts once.
+
+        Of a track, what was tried counts, and the models of the chosen responses, which are among that, do not.
+        """
         seconds: dict[str, float] = {}
+        tried = 0.0
         for record in self.records:
+            tried += sum(attempt.cpu_seconds for attempts in record.attempts.values() for attempt in attempts)
             for role, cost in record.cost.items():
-                seconds[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
-        return sum(seconds.values())
+                if not (record.attempts and role.endswith("_learned")):
+                    seconds[record.stages.get(role, role)] = float(cost.get("cpu_seconds", 0.0) or 0.0)
+        return tried + sum(seconds.values())
 
     @cached_property
     def axis(self) -> str:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["KEY_SCHEMA", "NONE", "digest", "file_name", "response_name", "row_name", "trial_key"]
+__all__ = ["KEY_SCHEMA", "NONE", "attacker_of", "digest", "file_name", "response_name", "row_name", "trial_key"]
 
 # Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
 KEY_SCHEMA = 1
 
 NONE = "none"  # the adaptation that is no adaptation
+_WITH = " + "  # between attacker and adaptation; labels have no spaces
 
 
 def row_name(defense: str, reference: str, share: float | str) -> str:
@@ -38,7 +39,16 @@ def response_name(attacker: str, adaptation: str) -> str:
     >>> response_name("m5", "mp3"), response_name("m5", NONE)
     ('m5 + mp3', 'm5')
     """
-    return attacker if adaptation == NONE else f"{attacker} + {adaptation}"
+    return attacker if adaptation == NONE else f"{attacker}{_WITH}{adaptation}"
+
+
+def attacker_of(response: str) -> str:
+    """Return the attacker of a response.
+
+    >>> attacker_of("m5 + mp3")
+    'm5'
+    """
+    return response.split(_WITH)[0]
 
 
 def file_name(words: Sequence[str]) -> str:

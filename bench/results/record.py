@@ -7,6 +7,7 @@ null. Records of an older schema are upgraded when they are read; those of a new
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ from bench.vocabulary import Control
 
 __all__ = [
     "SCHEMA",
+    "AttemptRecord",
     "CheckRecord",
     "Number",
     "PartRecord",
@@ -36,7 +38,8 @@ __all__ = [
     "numbers_by_name",
 ]
 
-SCHEMA = 4
+SCHEMA = 5
+_SCHEMA_WITHOUT_ATTEMPTS = 4
 _SCHEMA_WITHOUT_MEMORISATION = 3
 _SCHEMA_WITHOUT_THREAT = 2
 
@@ -120,6 +123,23 @@ class TrialRecord(_Strict):
         return self.adaptation.label if self.adaptation else NONE
 
 
+class AttemptRecord(_Strict):
+    """A response that the attacker of a track tried on one training set.
+
+    Attributes:
+        response: Model and adaptation.
+        effort: The part of its epochs or steps.
+        granted: Its quality on the granted items that choose; None where it failed.
+        cpu_seconds: Of its adaptation, training and evaluation on the granted items; what an earlier attempt on the
+            same training set shares is counted there.
+    """
+
+    response: str
+    effort: float
+    granted: Number
+    cpu_seconds: float
+
+
 class CheckRecord(_Strict):
     """A validity check as records hold it: a condition without which a cell is void.
 
@@ -171,6 +191,8 @@ class Record(_Strict):
         input_change: For each training item, the share of what the attacker reads that differs from the clean one.
         memorisation: Model -> log-likelihoods of continuations of published and of unpublished items, in the order of
             `bench.results.memorisation`: by the models of the protected and the clean set, and by one that saw neither.
+        attempts: Of a track: arm -> the responses that were tried on its training set with this seed. The record's
+            response is the one chosen of `protected`; the arms of the clean curve are of those chosen there.
         stages: Role -> key of its artefact in the store.
         cost: Role -> seconds, cpu_seconds and peak_memory_mb of its stage.
         provenance: When, by which command and commit, with which packages, on which machine.
@@ -198,6 +220,7 @@ class Record(_Strict):
     crafting_log: list[dict[str, Number]] = []
     input_change: list[Number] = []
     memorisation: dict[str, list[Number]] = {}
+    attempts: dict[str, list[AttemptRecord]] = {}
     stages: dict[str, str] = {}
     cost: dict[str, dict[str, float]] = {}
     provenance: dict[str, Any] = {}
@@ -208,8 +231,10 @@ class Record(_Strict):
         """Give a new record the least schema that holds it, which older programs read."""
         if not isinstance(data, dict) or "schema_version" in data:
             return data
-        if data.get("memorisation"):
+        if data.get("attempts"):
             return {**data, "schema_version": SCHEMA}
+        if data.get("memorisation"):
+            return {**data, "schema_version": _SCHEMA_WITHOUT_ATTEMPTS}
         trial = data.get("trial")
         threat = trial.get("threat") if isinstance(trial, dict) else getattr(trial, "threat", None)
         return {**data, "schema_version": _SCHEMA_WITHOUT_MEMORISATION if threat else _SCHEMA_WITHOUT_THREAT}
@@ -218,8 +243,9 @@ class Record(_Strict):
     def _as_older_programs_read_it(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the fields that the least schema of such a record does not have."""
         data: dict[str, Any] = serialise(self)
-        if not self.memorisation:
-            data.pop("memorisation", None)
+        for name in ("memorisation", "attempts"):
+            if not getattr(self, name):
+                data.pop(name, None)
         if self.trial.threat is None:
             for holder, names in ((data, ("curve", "granted")), (data.get("trial", {}), ("threat", "replacement"))):
                 for name in names:
@@ -315,6 +341,11 @@ class Record(_Strict):
         return [check for check in self.checks if not check.passed]
 
     @property
+    def tried(self) -> tuple[str, ...]:
+        """The responses that the attacker of a track tried on the protected set with this seed; () elsewhere."""
+        return tuple(dict.fromkeys(attempt.response for attempt in self.attempts.get(Arm.PROTECTED, [])))
+
+    @property
     def notes(self) -> dict[str, str]:
         """Why numbers are null: their path in the record -> the reason."""
         notes = {}
@@ -333,7 +364,10 @@ class Record(_Strict):
 
     def science(self) -> dict[str, Any]:
         """Return all but what differs from run to run: costs and provenance."""
-        return self.model_dump(exclude={"cost", "provenance"})
+        data = self.model_dump(exclude={"cost", "provenance"})
+        for attempt in itertools.chain(*data.get("attempts", {}).values()):
+            del attempt["cpu_seconds"]
+        return data
 
     def text(self) -> str:
         """Return the record as JSON, on one line."""

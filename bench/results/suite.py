@@ -42,6 +42,18 @@
     tolerance = 0.02                        # of learning denied
     factor = 1.1                            # under a threat model: of the worth with the granted items
 
+A track is a suite in which one attacker chooses among all responses (attackers x adaptations), by the granted items,
+in successive halving, and every defense is one row: see `bench.trials.selection`.
+
+    track = 1                               # its version: what is in the battery never changes under one version
+
+    [[round]]                               # all responses, at the first seed; without rounds each at every seed
+    effort = 0.25                           # of each attacker's epochs or steps
+    keep = 8                                # responses that go on; those of the last round, to every seed
+
+    [size.smoke]                            # keys and tables that another size has in place of the above; a size is a
+    seeds = [0]                             # preset
+
 Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
 error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
 suite's file.
@@ -68,7 +80,7 @@ from bench.results.names import NONE
 from bench.results.threat import ThreatModel
 from bench.vocabulary import PRESETS, Kind
 
-__all__ = ["KNOWLEDGE", "RANDOM", "Limits", "Published", "Suite", "listed_control", "read", "suite"]
+__all__ = ["KNOWLEDGE", "RANDOM", "Limits", "Published", "Round", "Suite", "listed_control", "read", "suite"]
 
 _PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
@@ -111,6 +123,20 @@ class Limits(pydantic.BaseModel):
     alpha: Annotated[float, pydantic.Field(strict=True, gt=0, lt=1)] = 0.05
 
 
+class Round(pydantic.BaseModel):
+    """A round of successive halving.
+
+    Attributes:
+        effort: The part of each attacker's epochs or steps that its model is trained for.
+        keep: How many responses go on.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    effort: Annotated[float, pydantic.Field(strict=True, gt=0, le=1)] = 1.0
+    keep: Annotated[int, pydantic.Field(strict=True, ge=1)]
+
+
 class Suite(pydantic.BaseModel):
     """A matrix of trials by name. Every list is a dimension."""
 
@@ -137,6 +163,8 @@ class Suite(pydantic.BaseModel):
     budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
     score: Literal[1, 2] = 2  # 1: the whole training set is published, and there is no clean curve
     threat: ThreatModel | None = None  # None: what each data set declares
+    track: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0  # version of a track; 0: a study
+    round: list[Round] = []  # of a track: how responses are chosen; empty: every response at every seed
     gate: Limits = Limits()
     published: list[Published] = []
     notes: str = ""  # what was found, in Markdown, for the suite's page
@@ -212,8 +240,12 @@ def listed_control(name: str) -> str:
     return "noise" if name == RANDOM else name
 
 
-def read(path: Path) -> Suite:
+def read(path: Path, size: str = "") -> Suite:
     """Read a suite from its TOML file.
+
+    Args:
+        path: The file.
+        size: Which size of a suite with tables [size.NAME]; "" for its own preset. Of other suites, the preset.
 
     Raises:
         UsageError: It cannot be read, is no TOML, or has a key or value that does not fit. One line.
@@ -225,6 +257,7 @@ def read(path: Path) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the suite {path} is not TOML: {error}") from error
     data.setdefault("name", suite_name_from(path.stem))
+    data = _sized(data, size, str(path))
     return suite(data, str(path), path.absolute().parent)
 
 
@@ -253,6 +286,18 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
     return suite
 
 
+def _sized(data: dict[str, Any], size: str, where: str) -> dict[str, Any]:
+    """Return a suite's mapping at one size: its keys and tables in place of the suite's own."""
+    sizes = data.pop("size", {})
+    preset = size or data.get("preset", Suite.model_fields["preset"].default)
+    if not isinstance(sizes, dict) or not all(isinstance(table, dict) for table in sizes.values()):
+        raise UsageError(f"{where}: size: expected tables such as [size.smoke]")
+    for name in sizes:
+        if name not in PRESETS:
+            raise UsageError(f"{where}: {unknown('size', name, PRESETS)}")
+    return {**data, **sizes.get(preset, {}), "preset": preset}
+
+
 def _is_plain(value: Any) -> bool:
     """Return whether a parameter is a JSON value without NaN and infinity, as records and keys need it."""
     if isinstance(value, list):
@@ -269,6 +314,10 @@ def _check(suite: Suite, source: str) -> None:
         raise UsageError(f"{source} names no attacker")
     if suite.score == 1 and suite.threat:
         raise UsageError(f"{source}: score 1 has no threat model: leave out [threat] or `score = 1`")
+    if suite.round and not suite.track:
+        raise UsageError(f"{source}: [[round]] is for tracks: give `track = 1`, or leave it out")
+    if suite.track and suite.score == 1:
+        raise UsageError(f"{source}: a track is ranked by score 2: leave out `score = 1`")
     for measure in suite.budget:
         if measure not in MEASURES:
             raise UsageError(f"{source}: [budget] {unknown('measure', measure, MEASURES)}")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bench.results.arms import Arm, curve_role
 from bench.results.crossed import crossed_mean
 from bench.results.curve import CleanCurve
-from bench.results.names import response_name, row_name
+from bench.results.names import attacker_of, response_name, row_name
 from bench.results.record import Number, Record
 from bench.results.statistics import Interval, mean, rank_by_tests
 from bench.results.table import Row
@@ -142,7 +142,7 @@ def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth
     groups = [first.groups[at] for at, here in zip(first.scored, known, strict=True) if here]
     return RowWorth(
         *key,
-        attackers=tuple(dict.fromkeys(record.trial.attacker.label for record in fitting)),
+        attackers=_attackers(fitting),
         response=chosen.name,
         metric=first.metric,
         seeds=tuple(seeds),
@@ -153,6 +153,12 @@ def _row_worth(key: tuple[str, str, str], records: Sequence[Record]) -> RowWorth
         scope=first.trial.scope,
         control=bool(first.trial.control),
     )
+
+
+def _attackers(records: Sequence[Record]) -> tuple[str, ...]:
+    """The attackers that are chosen among: in a track those that were tried, else those of the records."""
+    tried = [attacker_of(response) for record in records for response in record.tried]
+    return tuple(dict.fromkeys(tried or [record.trial.attacker.label for record in records]))
 
 
 def _with_checks(result: Worth, records: Sequence[Record]) -> Worth:

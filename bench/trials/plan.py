@@ -27,7 +27,7 @@ pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,6 +136,31 @@ def plan(trials: Iterable[Trial]) -> Plan:
     return Plan(builder.stages, tuple(cells))
 
 
+def plan_roles(requests: Iterable[tuple[Trial, Collection[str]]]) -> Plan:
+    """Return the stages that some roles of trials need, once each, parents before children.
+
+    Args:
+        requests: A trial, and the roles of its stages that are wanted; those that it does not have are left out.
+
+    Returns:
+        The stages, and a cell for each request with the wanted roles alone.
+    """
+    builder = _Builder()
+    listed = tuple(requests)
+    cells = []
+    for trial, wanted in listed:
+        roles = _TrialStages(trial, builder).roles(curve=any(role.startswith(curve_role("")) for role in wanted))
+        cells.append(Cell(trial, {role: stage.key for role, stage in roles.items() if role in wanted}))
+    needed: set[str] = set()
+    open_keys = [key for cell in cells for key in cell.keys.values()]
+    while open_keys:
+        key = open_keys.pop()
+        if key not in needed:
+            needed.add(key)
+            open_keys += builder.stages[key].parents.values()
+    return Plan({key: stage for key, stage in builder.stages.items() if key in needed}, tuple(cells))
+
+
 class _Builder:
     """Builds stages, parents before children. No stage is built, or digested, twice."""
 
@@ -170,8 +195,8 @@ class _TrialStages:
         self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
         self._loaded = self._drawn() if trial.threat else {split: self._load(split) for split in SPLITS}
 
-    def roles(self) -> dict[str, Stage]:
-        """Return every stage that the trial's record names: role -> stage."""
+    def roles(self, curve: bool = True) -> dict[str, Stage]:
+        """Return every stage that the trial's record names: role -> stage; `curve`: with those of the clean curve."""
         trial, clean = self._trial, self._loaded["train"]
         protected = self._protect(trial)
         published = self._mix(protected)
@@ -193,11 +218,13 @@ class _TrialStages:
             for arm in arms:
                 if arm.train:
                     roles[granted_role(arm.role)] = self._evaluate_granted(arm, roles[f"{arm.role}_learned"])
-            roles |= self._curve(trial.threat)
+            if curve:
+                roles |= self._curve(trial.threat)
         if "view" in trial.attacker.hooks:
             roles["view"] = self._compare(published)
         if "continuation" in trial.attacker.hooks and trial.share == 1:
-            for role in ("protected", "clean", curve_role(0) if trial.threat else "untrained"):
+            withheld = curve_role(0) if trial.threat else "untrained"
+            for role in ("protected", "clean", *([withheld] if curve or not trial.threat else [])):
                 roles[memorised_role(role)] = self._memorise(role, roles.get(f"{role}_learned"))
         return roles
 

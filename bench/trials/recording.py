@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.results.arms import ARMS, SCORED, TRAINED, Arm, curve_role, granted_role, memorised_role
+from bench.results.arms import (
+    ARMS,
+    CLEAN_SET,
+    SCORED,
+    TRAINED,
+    Arm,
+    curve_role,
+    granted_role,
+    is_clean_role,
+    memorised_role,
+)
+from bench.results.names import trial_key
 from bench.results.record import (
     CheckRecord,
     Number,
@@ -20,7 +31,7 @@ from bench.trials.provenance import provenance
 from bench.trials.store import Store
 from bench.trials.trial import Part
 
-__all__ = ["attacker_checks", "checks_again", "failure_of", "record_of"]
+__all__ = ["attacker_checks", "checks_again", "failure_of", "record_of", "with_clean_arms"]
 
 _DEVICE_TASKS = (
     "protect",
@@ -32,13 +43,14 @@ _DEVICE_TASKS = (
 )  # tasks of plugins: their last digits depend on the device
 
 
-def record_of(cell: Cell, store: Store, command: str = "") -> Record:
+def record_of(cell: Cell, store: Store, command: str = "", beside: Record | None = None) -> Record:
     """Return the record of a cell whose stages are all in the store.
 
     Args:
         cell: The trial and the keys of its stages.
         store: The store that holds their artefacts.
         command: The command line, for the provenance.
+        beside: A record of the same seed, whose clean arms and clean curve are those of a cell that has none.
 
     Returns:
         The record.
@@ -56,11 +68,11 @@ def record_of(cell: Cell, store: Store, command: str = "") -> Record:
     if audible["distance"]:
         distance["protected_set"] = audible["distance"]
     arms = {arm: result["quality"] for arm, result in results.items()}
-    sizes = cell.trial.threat.smaller if cell.trial.threat else ()
+    sizes = cell.trial.threat.smaller if cell.trial.threat and not beside else ()
     trained = [*(str(arm) for arm in TRAINED), *map(curve_role, sizes)]
     granted = {role: artefact(granted_role(role), "quality.json", {}).get("quality") for role in trained}
     memorised = {str(role): artefact(memorised_role(role), "memorised.json", {}) for role in (*SCORED, curve_role(0))}
-    return Record(
+    record = Record(
         key=cell.key,
         status="ok",
         trial=_trial_record(cell),
@@ -76,7 +88,7 @@ def record_of(cell: Cell, store: Store, command: str = "") -> Record:
             for role in ("protected_set", "mixed_set")
             if "alignment" in metas.get(role, {})
         },
-        attacker_checks=[CheckRecord.model_validate(check) for check in results[Arm.CLEAN].get("gates", [])],
+        attacker_checks=[CheckRecord.model_validate(check) for check in results.get(Arm.CLEAN, {}).get("gates", [])],
         epochs={str(arm): artefact(arm.learned, "epochs.json", []) for arm in TRAINED if arm.learned in cell.keys},
         audibility=audible["per_clip"],
         audibility_ids=audible.get("ids", []),
@@ -89,6 +101,36 @@ def record_of(cell: Cell, store: Store, command: str = "") -> Record:
         cost={role: meta["cost"] for role, meta in metas.items() if not _cost_is_mixed(meta)},
         provenance={"command": command, **metas["protected"]["made"], "accelerator": _accelerators(metas.values())},
     )
+    return with_clean_arms(record, beside) if beside else record
+
+
+def with_clean_arms(record: Record, clean: Record) -> Record:
+    """Return a record with the clean arms and the clean curve of another one of the same seed, in place of its own.
+
+    Args:
+        record: The record; what it has of clean arms is left out.
+        clean: A record of the same test items, as a rule the clean control's.
+
+    Returns:
+        The record.
+    """
+    adapted = {str(Arm.CLEAN): str(Arm.CLEAN_ADAPTED)} if record.trial.adaptation else {}
+
+    def joined(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        """Entries by role: the clean ones of the other record, that of the clean arm for the adapted one as well."""
+        taken = {role: value for role, value in other.items() if is_clean_role(role) or role == CLEAN_SET}
+        taken = {role: value for role, value in taken.items() if not role.startswith(Arm.CLEAN_ADAPTED)}
+        for arm, copy in adapted.items():
+            for end in ("", "_learned", granted_role("")):
+                if arm + end in taken:
+                    taken[copy + end] = taken[arm + end]
+        return taken | {role: value for role, value in own.items() if not is_clean_role(role)}
+
+    stages = joined(record.stages, clean.stages)
+    fields = ("arms", "granted", "epochs", "memorisation", "cost")
+    update: dict[str, Any] = {name: joined(getattr(record, name), getattr(clean, name)) for name in fields}
+    update |= {"stages": stages, "key": trial_key(stages), "curve": clean.curve}
+    return record.model_copy(update={**update, "attacker_checks": clean.attacker_checks})
 
 
 def failure_of(cell: Cell, error: Mapping[str, str], command: str = "") -> Record:

@@ -77,35 +77,58 @@ def execute(
         DataError: No trial could be run because of bad input, such as a missing data set; no record is written.
         UsageError: There is no such device, or less than one job was asked for.
     """
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs = {jobs}: expected 1 or more; the default is one a core")
     writer = RecordWriter(work, records, command)
     writer.stages_done(work.present)
     if not work.missing:
         return writer.in_order()
-    work.store.probe()
 
     def on_event(event: Event) -> None:
         if event.kind == "done":
             writer.stages_done([event.stage.key])
         watch(event)
 
-    if on == "ray":
-        from bench.trials import cluster
-
-        outcomes = cluster.run(work.plan, work.present, work.store.url, on_event, jobs, device)
-    else:
-        from bench import devices
-        from bench.trials import local
-
-        processes = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
-        accelerators = devices.selected(device)
-        outcomes = local.run(work.plan, work.present, work.store.url, on_event, processes, accelerators)
+    outcomes = run_stages(work, on_event, on=on, jobs=jobs, device=device)
     errors = [outcome for outcome in outcomes.values() if outcome.error]
     if errors and not writer.in_order() and all(outcome.bad_input for outcome in errors):
         raise DataError(str(errors[0].error and errors[0].error["message"]))
     writer.fail(outcomes)
     return writer.in_order()
+
+
+def run_stages(
+    work: Work, watch: Watch, *, on: Executor = "local", jobs: int | None = None, device: str = "auto"
+) -> dict[str, Outcome]:
+    """Execute the missing stages.
+
+    Args:
+        work: The plan and what of it is present.
+        watch: Called with each event.
+        on: "local" or "ray".
+        jobs: Processes here, or processors of a Ray cluster started here; None takes one a core.
+        device: "auto", "cpu", "cuda" or "cuda:N", see `bench.devices`.
+
+    Returns:
+        Stage key -> outcome, of the stages that were missing.
+
+    Raises:
+        Stopped: On Ctrl-C.
+        UsageError: There is no such device, or less than one job was asked for.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs = {jobs}: expected 1 or more; the default is one a core")
+    if not work.missing:
+        return {}
+    work.store.probe()
+    if on == "ray":
+        from bench.trials import cluster
+
+        return cluster.run(work.plan, work.present, work.store.url, watch, jobs, device)
+    from bench import devices
+    from bench.trials import local
+
+    processes = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, work.missing)
+    accelerators = devices.selected(device)
+    return local.run(work.plan, work.present, work.store.url, watch, processes, accelerators)
 
 
 class RecordWriter:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from statistics import stdev
 from typing import Any, Literal
 
-from bench.results.arms import Arm
+from bench.results.arms import Arm, is_clean_role
 from bench.results.consistency import check_problems, close
 from bench.results.names import NONE
 from bench.results.record import Number, PartRecord, Record
@@ -99,7 +99,10 @@ def key_problems(record: Record, trial: Trial) -> list[str]:
     (cell,) = plan([as_recorded(trial, record)]).cells
     if "audit" in cell.keys and "audit" not in record.stages:
         return []
-    pairs = [(role, record.stages.get(role), cell.keys.get(role)) for role in sorted({*cell.keys, *record.stages})]
+    roles = {*cell.keys, *record.stages}
+    if record.attempts:  # of a track, whose clean arms are those of the responses chosen on clean items
+        roles = {role for role in roles if not is_clean_role(role)}
+    pairs = [(role, record.stages.get(role), cell.keys.get(role)) for role in sorted(roles)]
     return [
         f"stage {role}: key {_short_key(recorded)}, expected {_short_key(derived)} by its parameters and digests"
         for role, recorded, derived in pairs
@@ -151,6 +154,8 @@ def compare(record: Record, rerun: Record, over_seeds: float = 0.0, same_code: b
     Returns:
         The verdict.
     """
+    if record.attempts:  # the second run is of the chosen response, so its clean arms are no track's
+        rerun = recording.with_clean_arms(rerun, record)
     fixed = ("metric", "ids", "groups", "labels", "audibility_ids")
     unequal = [
         f"{name}: differs from the second run" for name in fixed if getattr(record, name) != getattr(rerun, name)
