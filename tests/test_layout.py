@@ -154,7 +154,7 @@ def test_import_datasets_is_the_library_of_hugging_face() -> None:
     assert str(ROOT / "datasets") not in done.stdout
 
 
-@pytest.mark.parametrize("suite", sorted((ROOT / "leaderboards").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("suite", sorted((ROOT / "leaderboards").rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_suite_expands(suite: Path) -> None:
     expansion = expand(read(suite))
     assert expansion.trials

@@ -14,9 +14,9 @@ app = App(
     name="matrix",
     help_epilogue=(
         "Examples:\n"
-        "  bench matrix leaderboards/music-smoke.toml --dry-run\n"
-        "  bench matrix leaderboards/music-smoke.toml\n"
-        "  bench matrix leaderboards/music-smoke.toml --on ray --jobs 2\n"
+        "  bench matrix leaderboards/studies/music-smoke.toml --dry-run\n"
+        "  bench matrix leaderboards/studies/music-smoke.toml\n"
+        "  bench matrix leaderboards/studies/music-smoke.toml --on ray --jobs 2\n"
     ),
 )
 

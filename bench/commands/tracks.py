@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import plugins
 from bench.commands.display import say, watching
 from bench.commands.execution import command_line, expanded, show, stopped
 from bench.commands.options import Execution
@@ -76,7 +75,7 @@ def track_file(name: str) -> Path:
     """
     if name.endswith(".toml"):
         return Path(name)
-    files = {path.stem: path for path in (plugins.home() / "leaderboards" / "tracks").glob("*.toml")}
+    files = {stem: path for stem, path in sources.all_suites().items() if path.parent.name == "tracks"}
     if name not in files:
         raise UsageError(f"{unknown('track', name, files)}; a file of your own ends in .toml")
     return files[name]

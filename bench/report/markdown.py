@@ -103,7 +103,7 @@ def summary(boards: Sequence[Board]) -> str:
     by_worth, lines = [], []
     for board, view, standing in standings(boards):
         assert view.shown is not None
-        link = Markup(f"[{board.name}]({board.name}.md)")
+        link = Markup(f"[{board.name}]({board.page_link})")
         end = [view.shown.response, view.audibility, view.row.dataset, link, "" if standing == "ranked" else standing]
         if view.worth:
             worth = view.worth.worth
@@ -118,7 +118,7 @@ def summary(boards: Sequence[Board]) -> str:
     heads = ["defense", "worth / n", "worth (clean items)", "95 % interval", "n", "learning denied", "quality", *ends]
     suites = [
         [
-            Markup(f"[{board.name}]({board.name}.md)"),
+            Markup(f"[{board.name}]({board.page_link})"),
             str(len(board.records)),
             f"{board.cpu_seconds:.0f}",
             Markup(f"`{board.command}`"),

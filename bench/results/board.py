@@ -105,6 +105,12 @@ class Board:
         return self.file.with_suffix(".md")
 
     @property
+    def page_link(self) -> str:
+        """The page's path from the folder of all suites, where the summary is."""
+        file = self.page_file
+        return f"{file.parent.name}/{file.name}" if file.parent.name in sources.SUITE_FOLDERS else file.name
+
+    @property
     def page_command(self) -> str:
         """The command that runs the suite and writes its page."""
         return f"{self.command} --page {self.suite_path.removesuffix('.toml')}.md"
@@ -257,7 +263,7 @@ def find_suite(name: str) -> Path:
     """
     if name.endswith(".toml"):
         return Path(name)
-    files = {path.stem: path for path in (plugins.home() / "leaderboards").glob("*.toml")}
+    files = sources.all_suites()
     if name not in files:
         raise UsageError(f"{unknown('suite', name, files)}; a file of your own ends in .toml")
     return files[name]

@@ -1,7 +1,8 @@
 """Where records are: a folder of record files, one record file, an archive, or a suite by name or file.
 
 All commands that read records take any of these. A suite's records are beside its file: in `records/NAME.jsonl.xz`, an
-archive, or in `records/NAME/`, a folder. Where both are there the folder is read, since running a suite again writes
+archive, or in `records/NAME/`, a folder. Suites in a folder `tracks` or `studies` have one folder `records` beside
+those two. Where both are there the folder is read, since running a suite again writes
 there; `bench records pack` makes an archive of it.
 """
 
@@ -17,10 +18,11 @@ from bench.results import archive
 from bench.results.reading import load, load_all, load_archive
 from bench.results.record import Record
 
-__all__ = ["Source", "find", "read", "records_folder", "records_of", "suite_files"]
+__all__ = ["SUITE_FOLDERS", "Source", "all_suites", "find", "read", "records_folder", "records_of", "suite_files"]
 
 RECORD = ".json"
 SUITE = ".toml"
+SUITE_FOLDERS = ("tracks", "studies")  # in which suites stand, beside the folder of their records
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def find(word: str | Path) -> Source:
         absolute = path.resolve()
         if path.suffix == RECORD:
             return Source(absolute.parent.name, path)
-        suite = absolute.parent.parent / f"{_stem(absolute)}{SUITE}"
-        return Source(_stem(absolute), path, suite if suite.is_file() else None)
+        suite = all_suites(absolute.parent.parent).get(_stem(absolute))
+        return Source(_stem(absolute), path, suite)
     suites = suite_files()
     if str(word) not in suites:
         raise UsageError(unknown("suite with records, folder or archive", str(word), suites))
@@ -98,7 +100,8 @@ def read(source: Source) -> Mapping[str, Record]:
 
 def records_folder(suite: Path) -> Path:
     """Return where a suite's records are written: beside its file and called by it, whatever its `name` is."""
-    return suite.absolute().parent / "records" / suite.stem
+    folder = suite.absolute().parent
+    return (folder.parent if folder.name in SUITE_FOLDERS else folder) / "records" / suite.stem
 
 
 def records_of(suite: Path) -> Path:
@@ -108,10 +111,17 @@ def records_of(suite: Path) -> Path:
     return archive_path if archive_path.is_file() and not any(folder.glob(f"*{RECORD}")) else folder
 
 
+def all_suites(folder: Path | None = None) -> dict[str, Path]:
+    """Return the suites of a folder and of its folders `tracks` and `studies`, by name; by default of `leaderboards/`."""
+    top = folder or plugins.home() / "leaderboards"
+    files = [file for place in (top, *(top / name for name in SUITE_FOLDERS)) for file in place.glob(f"*{SUITE}")]
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
 def suite_files(folder: Path | None = None) -> dict[str, Path]:
-    """Return the suites of a folder that have records, by name; by default of `leaderboards/`."""
-    files = sorted((folder or plugins.home() / "leaderboards").glob(f"*{SUITE}"))
-    return {path.stem: path for path in files if (at := records_of(path)).is_file() or any(at.glob(f"*{RECORD}"))}
+    """Return those of `all_suites` that have records."""
+    found = all_suites(folder).items()
+    return {name: path for name, path in found if (at := records_of(path)).is_file() or any(at.glob(f"*{RECORD}"))}
 
 
 def _stem(path: Path) -> str:

@@ -287,7 +287,7 @@ def test_runs_of_another_folder_of_the_same_name_are_kept(records: Mapping[str, 
 def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) -> None:
     by_name = resolve("midi-smoke")
     assert by_name[0] == "midi-smoke"
-    assert resolve(str(ROOT / "leaderboards" / "midi-smoke.toml")) == by_name
+    assert resolve(str(ROOT / "leaderboards" / "studies" / "midi-smoke.toml")) == by_name
     assert resolve(str(ROOT / "leaderboards" / "records" / "midi-smoke.jsonl.xz")) == by_name
     files = {one.name: one.save(tmp_path / "mine") for one in by_name[1]}
     name, found = resolve(str(tmp_path / "mine"))  # by name, not in the suite's order
@@ -309,7 +309,7 @@ def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) 
             DataError,
             "holds no records: name one of its folders: ",
         ),
-        (str(ROOT / "leaderboards" / "music-smoke.toml"), "mlflow", "logs", DataError, "holds no record"),
+        (str(ROOT / "leaderboards" / "studies" / "music-smoke.toml"), "mlflow", "logs", DataError, "holds no record"),
         ("speech", "tensorboard", "s3://bucket/logs", UsageError, "TensorBoard reads folders"),
         ("midi-smoke", "tensorboard", "file.txt", UsageError, "is a file, expected a folder"),
         ("midi-smoke", "mlflow", "file.txt", UsageError, "is a file, expected a folder"),

@@ -113,7 +113,7 @@ def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
 @pytest.mark.parametrize("name", sorted(suite_files()))
 def test_the_pages_in_the_repository_are_those_of_their_records(name: str) -> None:
     (board,) = boards([name])
-    assert board.page_command == f"bench matrix leaderboards/{name}.toml --page leaderboards/{name}.md"
+    assert board.page_command == f"bench matrix leaderboards/{board.page_link[:-3]}.toml --page leaderboards/{board.page_link}"
     page = markdown.page(board, board.page_command)
     assert board.page_file.read_text() == page, "write it anew: bench leaderboard --all --markdown"
 
@@ -133,7 +133,7 @@ def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path)
     known = suite_files()
     assert {"speech", "midi", "music"} <= set(known)
     by_name, by_file = boards(["midi"]), boards([str(known["midi"])])
-    assert by_name[0].command == by_file[0].command == "bench matrix leaderboards/midi.toml"
+    assert by_name[0].command == by_file[0].command == "bench matrix leaderboards/studies/midi.toml"
     with pytest.raises(UsageError, match="did you mean 'speech'"):
         boards(["speach"])
     with pytest.raises(UsageError, match="does not exist"):
