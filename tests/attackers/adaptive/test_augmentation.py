@@ -8,7 +8,9 @@ import torch
 from bench import plugins
 from bench.api import Clips
 
-NAMES = ("shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in")
+NAMES = (
+    "shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in", "vtlp", "time_varying_eq",
+)  # fmt: skip
 RATE = 8000
 
 
