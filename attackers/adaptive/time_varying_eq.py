@@ -6,7 +6,6 @@ Against perturbations that are filters which change within the clip, such as an 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,8 @@ from torch import Generator, Tensor
 
 from bench.api import Adaptation, Clips, check_range
 from bench.sound.headroom import limited
-from bench.sound.spectra import hop_size, hz_to_mel, istft, stft, window_size
+from bench.sound.spectra import hop_size
+from bench.sound.time_filters import equalise_frames, frame_count
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,13 @@ class TimeVaryingEq(Adaptation[Clips]):
         check_range(self, "bands", least=1)
 
     def augment(self, batch: Clips, rng: Generator) -> Clips:
-        spectrum = stft(batch.audio, batch.rate)
-        bins, frames = spectrum.shape[2:]
-        seconds = torch.arange(frames, device=batch.device) * (hop_size(batch.rate) / batch.rate)
-        elapsed = seconds * 1000 / self.milliseconds
-        curves = math.ceil((frames - 1) * hop_size(batch.rate) / batch.rate * 1000 / self.milliseconds) + 2
+        frames = torch.arange(frame_count(batch.audio.shape[-1], batch.rate), device=batch.device)
+        elapsed = frames * (1000 * hop_size(batch.rate) / batch.rate / self.milliseconds)  # in curves
+        curves = int(elapsed[-1]) + 3
         start = torch.rand(len(batch), 1, generator=rng, device=rng.device).to(batch.device)
         drawn = torch.rand(len(batch), self.bands, curves, generator=rng, device=rng.device).to(batch.device)
         gains = self._in_time((2 * drawn - 1) * self.decibels, elapsed + start)
-        hz = torch.arange(bins, device=batch.device) * (batch.rate / window_size(batch.rate))
-        position = hz_to_mel(hz) / hz_to_mel(hz[-1:]) * (self.bands - 1)
-        low = position.long().clamp(max=max(0, self.bands - 2))
-        part = (position - low)[:, None]
-        decibels = gains[:, low] * (1 - part) + gains[:, (low + 1).clamp(max=self.bands - 1)] * part
-        filtered = istft(spectrum * 10.0 ** (decibels[:, None] / 20.0), batch.rate, batch.audio.shape[-1])
+        filtered = equalise_frames(batch.audio, batch.rate, gains)
         return batch.with_audio(limited(filtered * batch.support))
 
     def _in_time(self, gains: Tensor, position: Tensor) -> Tensor:

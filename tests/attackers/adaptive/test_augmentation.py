@@ -10,7 +10,7 @@ from bench.api import Clips
 
 NAMES = (
     "shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in", "vtlp", "time_varying_eq",
-    "random_room", "background_noise",
+    "random_room", "background_noise", "crop_and_pad", "compress",
 )  # fmt: skip
 RATE = 8000
 
