@@ -161,6 +161,16 @@ def test_speed_moves_pitch_and_length() -> None:
     torch.testing.assert_close(same.audio, clips.audio, atol=1e-5, rtol=0)
 
 
+def test_each_clip_has_the_pitch_and_length_of_its_own_speed() -> None:
+    time = torch.arange(RATE) / RATE
+    lengths = torch.full((20,), RATE // 2)
+    clips = Clips.of(0.5 * torch.sin(2 * torch.pi * 400 * time).repeat(20, 1, 1), RATE, lengths=lengths)
+    changed = augmented("change_speed", clips.with_audio(clips.audio * clips.support), factors=(0.8, 1.0, 1.25))
+    peaks = torch.fft.rfft(changed.audio[:, 0]).abs().argmax(-1)
+    assert set(changed.lengths.tolist()) == {RATE * 2 // 5, RATE // 2, RATE * 5 // 8}
+    assert ((peaks * changed.lengths / (RATE // 2) - 400).abs() < 4).all()
+
+
 def test_the_other_clip_lies_as_far_below_as_was_asked() -> None:
     rng = torch.Generator().manual_seed(0)
     clips = Clips.of(0.1 * torch.randn(6, 1, RATE, generator=rng), RATE)
