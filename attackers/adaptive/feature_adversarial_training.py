@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from bench.api import Adaptation, Attacker, Clips, Log, check_range
 from bench.sound.headroom import limited
@@ -31,6 +32,8 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
         decibels: bound on |gain|, at least 0; the strength: 1 is hardly heard, 6 covers equalisers of 6 dB, above 10
             words become hard to tell.
         bands: mel bands that have gains of their own, at least 1.
+        milliseconds: distance of gains in time, above 0; between them they are linear. As long as the clips: one filter
+            for each clip, the worst of those of `eq_augment`.
         steps: signed gradient steps a batch, at least 1.
         step: size of a step, relative to `decibels`; 0: 2.5 / `steps`.
     """
@@ -40,12 +43,14 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
 
     decibels: float = 3.0
     bands: int = 40
+    milliseconds: float = 16.0
     steps: int = 3
     step: float = 0.0
 
     def __post_init__(self) -> None:
         check_range(self, "decibels", "step", least=0)
         check_range(self, "bands", "steps", least=1)
+        check_range(self, "milliseconds", above=0)
 
     def train(
         self, attacker: Attacker[Clips], train: Clips, validation: Clips, rng: Generator, *, log: Log
@@ -55,7 +60,9 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
     def _worst(self, attacker: Attacker[Clips], model: nn.Module, batch: Clips, rng: Generator) -> Clips:
         """Return the batch under the gains of the highest loss; clips without any stay as they are."""
         size = self.decibels * (self.step or 2.5 / self.steps)
-        shape = (len(batch), self.bands, frame_count(batch.audio.shape[-1], batch.rate))
+        frames = frame_count(batch.audio.shape[-1], batch.rate)
+        times = max(1, round(batch.audio.shape[-1] / batch.rate * 1000 / self.milliseconds))
+        shape = (len(batch), self.bands, min(times, frames))
         start = torch.rand(shape, generator=rng, device=rng.device).to(batch.device)
         gains = (2 * start - 1) * self.decibels
         with hardening.evaluating(model):
@@ -76,5 +83,7 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
         return batch.with_audio(worst_audio)
 
     def _filtered(self, batch: Clips, gains: Tensor) -> Tensor:
-        """Apply gains [clip, band, frame], dB, to the recordings."""
-        return limited(equalise_frames(batch.audio, batch.rate, gains) * batch.support)
+        """Apply gains [clip, band, time], dB, to the recordings."""
+        frames = frame_count(batch.audio.shape[-1], batch.rate)
+        in_time = functional.interpolate(gains, size=frames, mode="linear")
+        return limited(equalise_frames(batch.audio, batch.rate, in_time) * batch.support)

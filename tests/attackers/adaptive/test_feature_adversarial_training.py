@@ -53,8 +53,8 @@ def test_it_beats_random_gains() -> None:
     attacker, model, train = trained()
     plugin = build(decibels=6.0)
     worst = plugin._worst(attacker, model, train, rng())
-    shape = (len(train), plugin.bands, frame_count(train.audio.shape[-1], train.rate))
-    signs = torch.rand(shape, generator=rng(1)).sub(0.5).sign() * 6.0
+    times = round(train.seconds / len(train) * 1000 / plugin.milliseconds)
+    signs = torch.rand((len(train), plugin.bands, times), generator=rng(1)).sub(0.5).sign() * 6.0
     random = train.with_audio(plugin._filtered(train, signs))
     assert attacker.loss(model, worst).mean() > attacker.loss(model, random).mean() + 0.01
 
@@ -70,6 +70,17 @@ def test_the_log_mel_spectrum_stays_within_the_bound(decibels: float) -> None:
     assert change.abs().mean() < decibels
     assert change.abs().quantile(0.99) < decibels + 1.5
     assert change.abs().mean() > 0.1 * decibels
+
+
+def test_gains_as_long_as_the_clip_are_one_filter() -> None:
+    attacker, model, _ = trained()
+    time = torch.arange(8000) / 8000
+    tones = 0.1 * torch.sin(2 * torch.pi * 100 * torch.arange(1, 9)[:, None, None] * time)
+    clips = Clips.of(tones, 8000, labels=torch.arange(8) % 2, classes=("a", "b"))
+    worst = build(decibels=6.0, milliseconds=1000.0)._worst(attacker, model, clips, rng())
+    level = 20 * worst.audio[:, 0].unfold(-1, 800, 800).norm(dim=-1).log10()
+    assert (level - level[:, 5:6]).abs()[:, 1:-1].max() < 0.1
+    assert (level[:, 5] - 20 * clips.audio[:, 0, :800].norm(dim=-1).log10()).abs().max() > 1
 
 
 def test_gains_of_frames_are_those_that_were_given() -> None:
@@ -117,7 +128,9 @@ def test_short_and_silent_clips_pass(samples: int) -> None:
         assert build()._worst(attacker, model, clips, rng()).check("short").audio.shape == clips.audio.shape
 
 
-@pytest.mark.parametrize("given", [{"decibels": -1.0}, {"bands": 0}, {"steps": 0}, {"step": -0.5}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{"decibels": -1.0}, {"bands": 0}, {"steps": 0}, {"step": -0.5}, {"milliseconds": 0.0}], ids=str
+)
 def test_what_cannot_be_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
         build(**given)
