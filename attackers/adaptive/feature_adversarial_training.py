@@ -29,8 +29,8 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
     It costs `steps` + 2 more passes a batch.
 
     Attributes:
-        decibels: bound on |gain|, at least 0; the strength: 1 is hardly heard, 6 covers equalisers of 6 dB, above 10
-            words become hard to tell.
+        decibels: bound on |gain|, at least 0; the strength: 1 costs little on clean clips, 2 some accuracy, and 6 in 40
+            bands leaves little to learn. Fewer `bands` and more `milliseconds` stand a larger bound.
         bands: mel bands that have gains of their own, at least 1.
         milliseconds: distance of gains in time, above 0; between them they are linear. As long as the clips: one filter
             for each clip, the worst of those of `eq_augment`.
@@ -41,7 +41,7 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
     domains = ("audio",)
     paper = "Madry et al. 2018, ICLR; Tao et al. 2021, NeurIPS"
 
-    decibels: float = 3.0
+    decibels: float = 2.0
     bands: int = 40
     milliseconds: float = 16.0
     steps: int = 3

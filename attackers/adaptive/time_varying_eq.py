@@ -1,7 +1,7 @@
 """Random equalisation that changes in time, drawn for each batch.
 
-Against perturbations that are filters which change within the clip, such as an equaliser whose sign flips every 60 ms:
-`eq_augment`, which filters a whole clip alike, and cepstral mean normalisation do not average those out.
+Against perturbations that are filters which change within the clip, such as an equaliser whose sign flips every 60 ms.
+`eq_augment` filters a whole clip alike, and draws no such filter.
 """
 
 from __future__ import annotations
