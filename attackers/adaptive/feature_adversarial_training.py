@@ -1,9 +1,9 @@
 """Adversarial training in the log-mel spectrum: worst gains in decibels of each band and frame.
 
 `adversarial_training` bounds the noise on a sample, within which no filter lies: a filter adds most where the recording
-is loud. Here each band of each frame may be amplified or attenuated by as much, which is noise within a bound on the
-log-mel spectrum, and by their linear transform on cepstra. It goes through the waveform, so that every attacker,
-whatever it reads, can be trained so.
+is loud. Here each band of each frame may be amplified or attenuated by as much, which bounds the change of the log-mel
+spectrum, and so that of cepstra, its linear transform. It goes through the waveform, so that every attacker, whatever it
+reads, can be trained so.
 """
 
 from __future__ import annotations
