@@ -2,8 +2,8 @@
 
 `adversarial_training` bounds the noise on a sample, within which no filter lies: a filter adds most where the recording
 is loud. Here each band of each frame may be amplified or attenuated by as much, which bounds the change of the log-mel
-spectrum, and so that of cepstra, its linear transform. It goes through the waveform, so that every attacker, whatever it
-reads, can be trained so.
+spectrum, and so that of cepstra, its linear transform. It goes through the waveform, so that every attacker can
+be trained so, whatever it reads.
 """
 
 from __future__ import annotations
