@@ -25,6 +25,7 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "pystoi": "speech",
     "pesq": "pesq",
+    "pyroomacoustics": "rooms",
     "espeakng_loader": "espeak",
     "av": "audiocraft",
     "einops": "audiocraft",

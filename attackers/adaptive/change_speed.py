@@ -37,13 +37,15 @@ class ChangeSpeed(Adaptation[Clips]):
 
     def augment(self, batch: Clips, rng: Generator) -> Clips:
         samples = batch.audio.shape[-1]
-        drawn = torch.randint(len(self.factors), (len(batch),), generator=rng, device=rng.device).tolist()
-        sounds, lengths = [], []
-        for clip, choice in enumerate(drawn):
-            factor = self.factors[choice]
-            sound = resample(batch.audio[clip], round(factor * _STEPS), _STEPS)[..., :samples]
-            sounds.append(functional.pad(sound, (0, samples - sound.shape[-1])))
-            lengths.append(min(samples, max(1, round(int(batch.lengths[clip]) / factor))))
-        length = torch.tensor(lengths, device=batch.device).where(batch.lengths > 0, 0)
-        changed = replace(batch.with_audio(torch.stack(sounds)), lengths=length)
+        drawn = torch.randint(len(self.factors), (len(batch),), generator=rng, device=rng.device).to(batch.device)
+        audio, lengths = batch.audio, batch.lengths
+        for choice, factor in enumerate(self.factors):
+            rows = (drawn == choice).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            sound = resample(batch.audio[rows], round(factor * _STEPS), _STEPS)[..., :samples]
+            audio = audio.index_copy(0, rows, functional.pad(sound, (0, samples - sound.shape[-1])))
+            shorter = (batch.lengths[rows] / factor).round().long().clamp(1, samples)
+            lengths = lengths.index_copy(0, rows, shorter)
+        changed = replace(batch.with_audio(audio), lengths=lengths.where(batch.lengths > 0, 0))
         return changed.with_audio(changed.audio.clamp(-1.0, 1.0) * changed.support)

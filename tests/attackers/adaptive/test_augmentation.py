@@ -8,7 +8,10 @@ import torch
 from bench import plugins
 from bench.api import Clips
 
-NAMES = ("shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in")
+NAMES = (
+    "shift_gain", "spec_augment", "eq_augment", "add_noise", "change_speed", "mix_in", "vtlp", "time_varying_eq",
+    "random_room", "background_noise", "crop_and_pad", "compress",
+)  # fmt: skip
 RATE = 8000
 
 
@@ -156,6 +159,16 @@ def test_speed_moves_pitch_and_length() -> None:
     assert int(peak) == pytest.approx(500, abs=1)
     same = augmented("change_speed", clips, factors=(1.0,))
     torch.testing.assert_close(same.audio, clips.audio, atol=1e-5, rtol=0)
+
+
+def test_each_clip_has_the_pitch_and_length_of_its_own_speed() -> None:
+    time = torch.arange(RATE) / RATE
+    lengths = torch.full((20,), RATE // 2)
+    clips = Clips.of(0.5 * torch.sin(2 * torch.pi * 400 * time).repeat(20, 1, 1), RATE, lengths=lengths)
+    changed = augmented("change_speed", clips.with_audio(clips.audio * clips.support), factors=(0.8, 1.0, 1.25))
+    peaks = torch.fft.rfft(changed.audio[:, 0]).abs().argmax(-1)
+    assert set(changed.lengths.tolist()) == {RATE * 2 // 5, RATE // 2, RATE * 5 // 8}
+    assert ((peaks * changed.lengths / (RATE // 2) - 400).abs() < 4).all()
 
 
 def test_the_other_clip_lies_as_far_below_as_was_asked() -> None:
