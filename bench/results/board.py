@@ -107,6 +107,8 @@ class Board:
     @property
     def page_link(self) -> str:
         """The page's path from the folder of all suites, where the summary is."""
+        if self.file is None:
+            return f"{self.name}.md"
         file = self.page_file
         return f"{file.parent.name}/{file.name}" if file.parent.name in sources.SUITE_FOLDERS else file.name
 
