@@ -18,7 +18,7 @@ import pydantic
 
 from bench.files import replacing
 from bench.results.arms import SCORED, Arm, curve_role, granted_role
-from bench.results.names import NONE, file_name, row_name
+from bench.results.names import JOINT, NONE, file_name, row_name
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.results.statistics import mean
 from bench.results.threat import ThreatModel
@@ -36,7 +36,8 @@ __all__ = [
     "numbers_by_name",
 ]
 
-SCHEMA = 4
+SCHEMA = 5
+_SCHEMA_WITHOUT_CHAINS = 4
 _SCHEMA_WITHOUT_MEMORISATION = 3
 _SCHEMA_WITHOUT_THREAT = 2
 
@@ -51,7 +52,7 @@ class _Strict(pydantic.BaseModel):
 
 
 class PartRecord(_Strict):
-    """A plugin as it was used.
+    """A plugin as it was used, or a chain of adaptations, which has nothing of its own but its name.
 
     Attributes:
         name: The plugin's name.
@@ -61,6 +62,7 @@ class PartRecord(_Strict):
         data: A fingerprint of the files that it reads beside its source; "" for none.
         overrides: The parameters that the user set.
         params: Every parameter.
+        links: Of a chain, its adaptations in order; their labels, joined by `+`, are its label.
     """
 
     name: str
@@ -70,6 +72,25 @@ class PartRecord(_Strict):
     data: str = ""
     overrides: dict[str, Any]
     params: dict[str, Any]
+    links: list[PartRecord] = []
+
+    @pydantic.model_validator(mode="after")
+    def _is_called_by_its_links(self) -> PartRecord:
+        """Refuse a chain whose name says other adaptations than it holds, and a chain of chains."""
+        name = JOINT.join(link.label for link in self.links)
+        if self.links and self.label != name:
+            raise ValueError(f"the chain '{self.label}' has other links, expected the label '{name}'")
+        if any(link.links for link in self.links):
+            raise ValueError(f"the chain '{self.label}' has a chain as a link, expected adaptations")
+        return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_links(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the links of a plugin that is no chain, as older programs read it."""
+        data: dict[str, Any] = serialise(self)
+        if not self.links:
+            data.pop("links", None)
+        return data
 
 
 class TrialRecord(_Strict):
@@ -109,6 +130,14 @@ class TrialRecord(_Strict):
     threat: ThreatModel | None = None
     replacement: PartRecord | None = None
 
+    @pydantic.model_validator(mode="after")
+    def _only_adaptations_are_chains(self) -> TrialRecord:
+        """Refuse a chain of other plugins."""
+        others = (self.dataset, self.defense, self.reference, self.attacker, self.replacement, *self.surrogates)
+        if any(part and part.links for part in others):
+            raise ValueError("a plugin that is no adaptation has links, expected none")
+        return self
+
     @property
     def row(self) -> str:
         """The defense's name in a table: with what it is matched to, and the share of the set that it protects."""
@@ -118,6 +147,11 @@ class TrialRecord(_Strict):
     def adaptation_label(self) -> str:
         """The label of the adaptation, or "none"."""
         return self.adaptation.label if self.adaptation else NONE
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether the attacker, or what the defender prepares for, is a chain of adaptations."""
+        return any(part and part.links for part in (self.adaptation, *self.expects))
 
 
 class CheckRecord(_Strict):
@@ -208,9 +242,11 @@ class Record(_Strict):
         """Give a new record the least schema that holds it, which older programs read."""
         if not isinstance(data, dict) or "schema_version" in data:
             return data
-        if data.get("memorisation"):
-            return {**data, "schema_version": SCHEMA}
         trial = data.get("trial")
+        if isinstance(trial, TrialRecord) and trial.has_chain:
+            return {**data, "schema_version": SCHEMA}
+        if data.get("memorisation"):
+            return {**data, "schema_version": _SCHEMA_WITHOUT_CHAINS}
         threat = trial.get("threat") if isinstance(trial, dict) else getattr(trial, "threat", None)
         return {**data, "schema_version": _SCHEMA_WITHOUT_MEMORISATION if threat else _SCHEMA_WITHOUT_THREAT}
 

@@ -20,7 +20,7 @@ from bench.sources import plain_name
 from bench.trials.exclusion import excluded, matches_all
 from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.threats import threat_of
-from bench.trials.trial import Part, Trial
+from bench.trials.trial import Part, Trial, chain
 from bench.vocabulary import Control, Kind, Needs, Requirement
 
 __all__ = ["Expansion", "expand", "resolve"]
@@ -167,11 +167,9 @@ class _Resolver:
         defense = self.defense(names["defense"], reference, domain)
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         threat = threat_of(self._suite, names["dataset"], domain)
-        if adapted and "train_with_granted" in adapted.hooks and not threat:
-            raise UsageError(
-                f"adaptation '{names['adaptation']}' trains on granted items, of which this run has none: give a "
-                "[threat] with `published` and `granted`"
-            )
+        for part in adapted.steps if adapted and not threat else ():
+            if "train_with_granted" in part.hooks:
+                raise UsageError(f"adaptation '{part.title}' trains on granted items, {_NONE_GRANTED}")
         identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", names["dataset"], domain),
@@ -206,7 +204,9 @@ class _Resolver:
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
-        if part is None:
+        if part is None and len(links := self.links(kind, name)) > 1:
+            part = self._parts[kind, name, domain] = _chain([self.part(kind, link) for link in links])
+        elif part is None:
             plugin, params = self._suite.resolve(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
@@ -224,6 +224,10 @@ class _Resolver:
             plugin, given = self._suite.resolve("defenses", reference)
             self._parts[key] = resolve("defenses", plugin, {**given, **params}, self._suite.preset, RANDOM)
         return self._parts[key]
+
+    def links(self, kind: Kind, name: str) -> list[str]:
+        """Return the names that a chain of adaptations joins; of any other plugin its own."""
+        return self._suite.links(name) if kind == "adaptations" else [name]
 
     def _label(self, kind: Kind, name: str) -> str:
         if kind not in self._labels:
@@ -275,12 +279,11 @@ class _Resolver:
         """Return why these plugins cannot be in one trial; empty if they can."""
         domain = self.domain(names["attacker"])
         for role in ("dataset", "defense", "reference", "adaptation"):
-            kind, name = _KIND_OF_ROLE[role], names[role]
-            if name != NONE and domain not in (able := self.domains(kind, name)):
-                kind_name = plugins.SINGULAR[kind]
-                return (
-                    f"{kind_name} '{name}' is for {' and '.join(able)}, attacker '{names['attacker']}' takes {domain}"
-                )
+            kind = _KIND_OF_ROLE[role]
+            for name in self.links(kind, names[role]):
+                if name != NONE and domain not in (able := self.domains(kind, name)):
+                    kind_name, fits = plugins.SINGULAR[kind], " and ".join(able)
+                    return f"{kind_name} '{name}' is for {fits}, attacker '{names['attacker']}' takes {domain}"
         return ""
 
     def contamination(self, names: Mapping[str, str]) -> str:
@@ -347,6 +350,7 @@ def _restored(saved: Mapping[str, Any]) -> Part:
             "control": Control(saved["control"]),
             "hooks": tuple(saved["hooks"]),
             "needs": Needs(**saved["needs"]),
+            "links": (),
         }
     )
 
@@ -374,6 +378,18 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
     )
 
 
+def _chain(links: list[Part]) -> Part:
+    """Return a chain. Raise `UsageError` where two of its links train in their own way."""
+    trainers = [link.title for link in links if {"train", "train_with_granted"} & set(link.hooks)]
+    if len(trainers) > 1:
+        raise UsageError(
+            f"adaptation '{chain(links).title}': '{trainers[0]}' and '{trainers[1]}' both train in a way of their own, "
+            "expected one such link at most"
+        )
+    return chain(links)
+
+
+_NONE_GRANTED = "of which this run has none: give a [threat] with `published` and `granted`"
 _PROVIDED: frozenset[Requirement] = frozenset({"labels", "granted"})  # what a trial gives an adaptation
 
 

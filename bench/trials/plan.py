@@ -21,8 +21,7 @@ Under a threat model each seed draws what is published and what the attacker is 
 stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well, under the
 trial's adaptation: what improves the attacker on clean items too must not count as what it gains on protected ones.
 
-A preprocessing adaptation before a classifier also changes the validation and test sets: it is part of the attacker's
-pipeline.
+`bench.trials.adapting` plans what the trial's adaptation, or the chain of them, does to the sets.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from typing import Any
 from bench.results.arms import curve_role, granted_role, memorised_role
 from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
 from bench.results.threat import ThreatModel
+from bench.trials.adapting import Adapting
 from bench.trials.arms import ARMS, UNTRAINED, Arm, TrainingSet
 from bench.trials.trial import SPLITS, Part, Trial
 from bench.vocabulary import Needs
@@ -58,7 +58,8 @@ class Stage:
     @property
     def needs(self) -> Needs:
         """The largest need of its plugins; reading, writing and auditing sets need no accelerator."""
-        needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
+        parts = [part for role, parts in self.parts.items() if role != "dataset" for part in parts]
+        needs = [step.needs for part in parts for step in part.steps]
         return Needs(
             cpus=max((need.cpus for need in needs), default=Needs.cpus),
             memory_gb=max((need.memory_gb for need in needs), default=Needs.memory_gb),
@@ -169,6 +170,7 @@ class _TrialStages:
         self._on = f"{trial.attacker.title} on {trial.dataset.title}"
         self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
         self._loaded = self._drawn() if trial.threat else {split: self._load(split) for split in SPLITS}
+        self._adapting = Adapting(trial, builder.stage)
 
     def roles(self) -> dict[str, Stage]:
         """Return every stage that the trial's record names: role -> stage."""
@@ -231,9 +233,8 @@ class _TrialStages:
     def _curve(self, threat: ThreatModel) -> dict[str, Stage]:
         """The clean curve: for each smaller size, its model's quality on the test items and on the granted ones."""
         trial, roles = self._trial, {}
-        test, validation = self._loaded["test"], self._loaded["validation"]
-        if self._preprocesses:
-            test, validation = self._adapt(test, "the test set"), self._adapt(validation, "the validation set")
+        test = self._adapting.preprocess(self._loaded["test"], "the test set")
+        validation = self._adapting.preprocess(self._loaded["validation"], "the validation set")
         for size in threat.smaller:
             what = f"{size} of {threat.published} clean items"
             items = self._draw(trial.dataset, "published", size) if size else None
@@ -246,12 +247,14 @@ class _TrialStages:
                 roles[name] = self._build("evaluate", title, {"attacker": trial.attacker}, options, parents)
         return roles
 
-    def _held(self, adapt: bool = False) -> dict[str, Stage]:
+    def _held(self, adapted: bool) -> dict[str, Stage]:
         """What the attacker trains on in every arm under a threat model: granted items, other material."""
         held: dict[str, Stage] = {
             name: self._loaded[name] for name in ("granted", "replacement") if name in self._loaded
         }
-        return {name: self._adapt(items, f"the {name} items") for name, items in held.items()} if adapt else held
+        if not adapted:
+            return held
+        return {name: self._adapting.preprocess(items, f"the {name} items") for name, items in held.items()}
 
     def _protect(self, trial: Trial) -> Stage:
         """Return the protected set; for the clean control the data itself, so that its arms are the clean ones."""
@@ -298,28 +301,19 @@ class _TrialStages:
         title = f"keep {self._described('remainder')} of {trial.dataset.title}, seed {trial.seed}"
         return self._build("mix", title, {}, {**self._seed, "share": trial.share}, {"train": self._loaded["train"]})
 
-    def _adapt(self, items: Stage, set_name: str) -> Stage:
-        """Return the items as the trial's adaptation transforms them before training; unchanged if it does not."""
-        adaptation = self._trial.adaptation
-        if not adaptation or "transform" not in adaptation.hooks:
-            return items
-        title = f"adapt {set_name} by {adaptation.title}, seed {self._trial.seed}"
-        return self._build("adapt", title, {"adaptation": adaptation}, self._seed, {"train": items})
-
     def _learn(self, arm: Arm, items: Stage) -> Stage:
         name = self._trial.row if arm.train == "published" else "clean"
         return self._train(self._arm_title(arm), items, name, arm.adapted, whole=arm.train == "remainder")
 
     def _train(self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool) -> Stage:
         """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take."""
-        trial, validation, hooked = self._trial, self._loaded["validation"], None
-        if adapted and trial.adaptation:
-            items = self._adapt(items, name) if items else None
-            hooks = {"augment", "train", *(["train_with_granted"] if items else [])} & set(trial.adaptation.hooks)
-            hooked = trial.adaptation if hooks else None
-            if self._preprocesses:
-                validation = self._adapt(validation, "the validation set")
-        parents = {"validation": validation, **self._held(adapt=adapted and self._preprocesses)}
+        trial, validation = self._trial, self._loaded["validation"]
+        hooked: tuple[Part, ...] = ()
+        if adapted:
+            items = self._adapting.transform(items, name) if items else None
+            hooked = self._adapting.hooked(with_items=items is not None)
+            validation = self._adapting.preprocess(validation, "the validation set")
+        parents = {"validation": validation, **self._held(adapted)}
         if items:
             parents = {"train": items, **parents}
         if whole or (items and items.task == "adapt"):
@@ -330,8 +324,8 @@ class _TrialStages:
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:
         trial, test = self._trial, self._loaded["test"]
-        if arm.adapted and self._preprocesses:
-            test = self._adapt(test, "the test set")
+        if arm.adapted:
+            test = self._adapting.preprocess(test, "the test set")
         parents = {"test": test}
         if model:
             parents["model"] = model
@@ -346,8 +340,8 @@ class _TrialStages:
     def _evaluate_granted(self, arm: Arm, model: Stage) -> Stage:
         """The quality on the granted items by which the attacker chooses among its responses."""
         trial, items = self._trial, self._loaded["validation"]
-        if arm.adapted and self._preprocesses:
-            items = self._adapt(items, "the validation set")
+        if arm.adapted:
+            items = self._adapting.preprocess(items, "the validation set")
         title = f"evaluate {self._on} on granted items, {self._arm_title(arm)}, seed {trial.seed}"
         options = {**self._seed, "generate": False}
         return self._build("evaluate", title, {"attacker": trial.attacker}, options, {"test": items, "model": model})
@@ -355,7 +349,10 @@ class _TrialStages:
     def _compare(self, published: Stage) -> Stage:
         trial = self._trial
         title = f"compare what {trial.attacker.title} reads, {trial.row}{self._under}, seed {trial.seed}"
-        sets = {"clean": self._adapt(self._loaded["train"], "clean"), "protected": self._adapt(published, trial.row)}
+        sets = {
+            "clean": self._adapting.transform(self._loaded["train"], "clean"),
+            "protected": self._adapting.transform(published, trial.row),
+        }
         return self._build("compare", title, {"attacker": trial.attacker}, {}, sets)
 
     def _memorise(self, role: str, model: Stage | None) -> Stage:
@@ -370,16 +367,6 @@ class _TrialStages:
         title = f"measure what {self._on} memorised, {name}, seed {trial.seed}"
         options = {**self._seed, "version": MEMORISE}
         return self._build("memorise", title, {"attacker": trial.attacker}, options, parents)
-
-    @property
-    def _preprocesses(self) -> bool:
-        """Whether the adaptation preprocesses the attacker's input, in training and in use."""
-        trial = self._trial
-        return bool(
-            trial.adaptation
-            and trial.adaptation.traits.get("preprocess")
-            and trial.attacker.traits.get("task") == "classify"
-        )
 
     def _arm_title(self, arm: Arm) -> str:
         """Describe an arm in a title: its training set and its adaptation."""
