@@ -16,7 +16,7 @@ from bench.errors import BenchError, DataError
 from bench.results.record import PartRecord, Record
 from bench.results.roles import map_parts, parts_of
 from bench.sources import plain_name
-from bench.trials.expand import resolve
+from bench.trials.resolving import resolve
 from bench.trials.trial import Part, Trial, chain
 from bench.vocabulary import Kind
 
