@@ -322,7 +322,7 @@ class Attacker(Plugin, ABC, Generic[S]):
 
 
 class Adaptation(Plugin, Generic[S]):
-    """What an attacker does to win anyway: any of three hooks. Those that are not overridden do nothing."""
+    """What an attacker does to win anyway: any of five hooks. Those that are not overridden do nothing."""
 
     preprocess: ClassVar[bool] = False
     """Whether `transform` keeps every clip and what it says, and so can stand before a trained classifier too."""
@@ -334,7 +334,10 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
-    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train", "train_with_granted")
+    _optional = (
+        "inventory", "fingerprint", "resources",
+        "transform", "transform_with_pairs", "augment", "train", "train_with_granted",
+    )  # fmt: skip
 
     def transform(self, data: S, rng: Generator) -> S:
         """Change the published set once, before training (mp3, resample, denoise, remove what looks protected).
@@ -347,6 +350,23 @@ class Adaptation(Plugin, Generic[S]):
             A set of the same kind.
         """
         return data
+
+    def transform_with_pairs(self, data: S, clean: S, protected: S, rng: Generator) -> S:
+        """Change the published set once, by what pairs of clean and protected items tell. Optional; requires "pairs".
+
+        It takes the place of `transform`. The pairs are the attacker's granted items for training, and what the trial's
+        own defense makes of them with other random numbers; where clean items are published, twice the clean ones.
+
+        Args:
+            data: The published items; the attacker does not know which of them are protected.
+            clean: Granted items, none of which is published.
+            protected: The same ids in the same order, protected; the lengths count noise in the padding.
+            rng: The only source of random numbers.
+
+        Returns:
+            A set of the same kind.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns nothing from pairs")
 
     def augment(self, batch: S, rng: Generator) -> S:
         """Change each batch of the training.

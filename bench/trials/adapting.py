@@ -5,7 +5,7 @@ the stages of their beginning. Links that augment or train are plugins of the st
 `bench.trials.chains`.
 
 A preprocessing link before a classifier also changes the validation and test sets: it is part of the attacker's
-pipeline.
+pipeline. A link that learns from pairs of clean and protected items is given them as the links before it change them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,41 @@ if TYPE_CHECKING:
 
 __all__ = ["Adapting"]
 
+_PAIRED = "transform_with_pairs"
+_TRANSFORMS = {"transform", _PAIRED}
 _Link = tuple[int, Part]  # its place among the links that transform, from 1
 
 
 class Adapting:
     """The stages of one trial's adaptation; without one every set stays as it is."""
 
-    def __init__(self, trial: Trial, build: Callable[..., Stage]):
+    def __init__(self, trial: Trial, build: Callable[..., Stage], pairs: Callable[[bool], tuple[Stage, Stage]]):
         """Read the links of the trial.
 
         Args:
             trial: The trial.
             build: Builds a stage: task, title, parts, options, parents.
+            pairs: Gives clean items, and the same items protected if its argument says so.
         """
-        self._trial, self._build = trial, build
+        self._trial, self._build, self._pairs = trial, build, pairs
         self._steps = trial.adaptation.steps if trial.adaptation else ()
-        self._links = list(enumerate((part for part in self._steps if "transform" in part.hooks), start=1))
+        self._links = list(enumerate((part for part in self._steps if _TRANSFORMS & set(part.hooks)), start=1))
         classifies = trial.attacker.traits.get("task") == "classify"
-        self._preprocessing = [link for link in self._links if classifies and link[1].traits.get("preprocess")]
+        self._preprocessing = [
+            (place, part)
+            for place, part in self._links
+            if classifies and part.traits.get("preprocess") and _PAIRED not in part.hooks
+        ]
 
-    def transform(self, items: Stage, set_name: str) -> Stage:
+    def transform(self, items: Stage, set_name: str, published: bool = False) -> Stage:
         """Return items as they are trained on.
 
         Args:
             items: What is published, or clean items in its place.
             set_name: Its name in titles.
+            published: Whether it is what the trial publishes.
         """
-        return self._through(self._links, items, set_name)
+        return self._through(self._links, items, set_name, published)
 
     def preprocess(self, items: Stage, set_name: str) -> Stage:
         """Return items that are not published as the trained model reads them.
@@ -66,12 +74,17 @@ class Adapting:
         hooks = {"augment", "train", *(["train_with_granted"] if with_items else [])}
         return tuple(part for part in self._steps if hooks & set(part.hooks))
 
-    def _through(self, links: Sequence[_Link], items: Stage, set_name: str) -> Stage:
+    def _through(self, links: Sequence[_Link], items: Stage, set_name: str, published: bool = False) -> Stage:
         """Return a set as some links transform it, one after the other."""
         seed = self._trial.seed
-        for place, link in links:
+        for at, (place, link) in enumerate(links):
+            parents = {"train": items}
+            if _PAIRED in link.hooks:
+                names = {"clean": "the granted items", "pairs": "the protected granted items"}
+                for (role, name), pair in zip(names.items(), self._pairs(published), strict=True):
+                    parents[role] = self._through(links[:at], pair, name, published)
             # Links that draw random numbers must not draw the same ones.
             stream = {"stream": f"link {place}"} if place > 1 else {}
             title = f"adapt {set_name} by {link.title}, seed {seed}"
-            items = self._build("adapt", title, {"adaptation": link}, {"seed": seed, **stream}, {"train": items})
+            items = self._build("adapt", title, {"adaptation": link}, {"seed": seed, **stream}, parents)
         return items

@@ -24,7 +24,11 @@ from bench.vocabulary import Kind
 
 __all__ = ["Expansion", "expand"]
 
-_NONE_GRANTED = "of which this run has none: give a [threat] with `published` and `granted`"
+# What hooks of adaptations do with the granted items of a threat model.
+_USES_OF_GRANTED = {
+    "train_with_granted": "trains on granted items",
+    "transform_with_pairs": "learns from granted items that it protects itself",
+}
 _KIND_OF_ROLE: dict[str, Kind] = {
     "dataset": "datasets",
     "defense": "defenses",
@@ -159,8 +163,12 @@ class _Resolver:
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         threat = threat_of(self._suite, names["dataset"], domain)
         for part in adapted.steps if adapted and not threat else ():
-            if "train_with_granted" in part.hooks:
-                raise UsageError(f"adaptation '{part.title}' trains on granted items, {_NONE_GRANTED}")
+            for hook, use in _USES_OF_GRANTED.items():
+                if hook in part.hooks:
+                    raise UsageError(
+                        f"adaptation '{part.title}' {use}, of which this run has none: give a [threat] with "
+                        "`published` and `granted`"
+                    )
         identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", names["dataset"], domain),

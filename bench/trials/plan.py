@@ -170,12 +170,12 @@ class _TrialStages:
         self._on = f"{trial.attacker.title} on {trial.dataset.title}"
         self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
         self._loaded = self._drawn() if trial.threat else {split: self._load(split) for split in SPLITS}
-        self._adapting = Adapting(trial, builder.stage)
+        self._adapting = Adapting(trial, builder.stage, self._pairs)
 
     def roles(self) -> dict[str, Stage]:
         """Return every stage that the trial's record names: role -> stage."""
         trial, clean = self._trial, self._loaded["train"]
-        protected = self._protect(trial)
+        protected = self._protect(trial, clean)
         published = self._mix(protected)
         roles = {"clean_set": clean, "test_set": self._loaded["test"], "protected_set": protected}
         if protected is not clean:
@@ -256,22 +256,33 @@ class _TrialStages:
             return held
         return {name: self._adapting.preprocess(items, f"the {name} items") for name, items in held.items()}
 
-    def _protect(self, trial: Trial) -> Stage:
-        """Return the protected set; for the clean control the data itself, so that its arms are the clean ones."""
-        train = self._loaded["train"]
+    def _protect(self, trial: Trial, items: Stage, **stream: str) -> Stage:
+        """Return protected items; for the clean control the items themselves, so that its arms are the clean ones."""
         if trial.defense.control.is_clean:
-            return train
-        parents, surrogates, expects = {"train": train}, trial.surrogates, trial.expects
+            return items
+        parents, surrogates, expects = {"train": items}, trial.surrogates, trial.expects
         if trial.reference:
             surrogates, expects = (), ()
-            parents["reference"] = self._protect(replace(trial, defense=trial.reference, reference=None))
+            parents["reference"] = self._protect(
+                replace(trial, defense=trial.reference, reference=None), items, **stream
+            )
+        which = "granted items of " if stream else ""
         return self._build(
             "protect",
-            f"protect {self._protected_title(trial)}",
+            f"protect {which}{self._protected_title(trial)}",
             {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
-            {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge},
+            {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge, **stream},
             parents,
         )
+
+    def _pairs(self, protected: bool) -> tuple[Stage, Stage]:
+        """Return the granted items for training, and what the trial's defense makes of them by other random numbers.
+
+        Args:
+            protected: Whether they are to tell of protected items; of clean ones, both are the clean ones.
+        """
+        clean = self._loaded["granted"]
+        return clean, self._protect(self._trial, clean, stream="pairs") if protected else clean
 
     @staticmethod
     def _protected_title(trial: Trial) -> str:
@@ -303,14 +314,19 @@ class _TrialStages:
 
     def _learn(self, arm: Arm, items: Stage) -> Stage:
         name = self._trial.row if arm.train == "published" else "clean"
-        return self._train(self._arm_title(arm), items, name, arm.adapted, whole=arm.train == "remainder")
+        published = arm.train == "published"
+        return self._train(self._arm_title(arm), items, name, arm.adapted, arm.train == "remainder", published)
 
-    def _train(self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool) -> Stage:
-        """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take."""
+    def _train(
+        self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool, published: bool = False
+    ) -> Stage:
+        """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take;
+        `published`: what the trial publishes, and not clean items in its place.
+        """
         trial, validation = self._trial, self._loaded["validation"]
         hooked: tuple[Part, ...] = ()
         if adapted:
-            items = self._adapting.transform(items, name) if items else None
+            items = self._adapting.transform(items, name, published) if items else None
             hooked = self._adapting.hooked(with_items=items is not None)
             validation = self._adapting.preprocess(validation, "the validation set")
         parents = {"validation": validation, **self._held(adapted)}
@@ -351,7 +367,7 @@ class _TrialStages:
         title = f"compare what {trial.attacker.title} reads, {trial.row}{self._under}, seed {trial.seed}"
         sets = {
             "clean": self._adapting.transform(self._loaded["train"], "clean"),
-            "protected": self._adapting.transform(published, trial.row),
+            "protected": self._adapting.transform(published, trial.row, published=True),
         }
         return self._build("compare", title, {"attacker": trial.attacker}, {}, sets)
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bench import plugins
-from bench.errors import PluginError, UsageError
+from bench.errors import PluginError
 from bench.trials.facts import check_parameters, facts, remembered
 from bench.trials.trial import Part
-from bench.vocabulary import Control, Kind, Needs, Requirement
+from bench.vocabulary import Control, Kind, Needs
 
 __all__ = ["resolve"]
 
@@ -42,7 +42,7 @@ def resolve(
 
     Raises:
         PluginError: There is no such plugin, it cannot be imported, or a parameter cannot be written as JSON.
-        UsageError: A parameter is refused, or an adaptation requires what a trial does not give.
+        UsageError: A parameter is refused.
     """
     name = plugins.locate(kind, name)
     params = dict(overrides)
@@ -77,11 +77,6 @@ def _restored(saved: Mapping[str, Any]) -> Part:
 def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> Part:
     """Import the plugin and resolve it."""
     plugin = plugins.build(kind, name, params, preset)
-    if kind == "adaptations" and (lacking := set(plugin.requires) - _PROVIDED):
-        raise UsageError(
-            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, which no trial provides: "
-            f"expected at most {', '.join(sorted(_PROVIDED))}"
-        )
     hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
     return Part(
         kind=kind,
@@ -95,9 +90,6 @@ def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> 
         needs=plugin.resources(),
         traits={name: str(value) for name in _TRAITS[kind].split() if (value := getattr(plugin, name))},
     )
-
-
-_PROVIDED: frozenset[Requirement] = frozenset({"labels", "granted"})  # what a trial gives an adaptation
 
 
 def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
