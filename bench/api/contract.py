@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from torch import Generator, Tensor, nn
 
 from bench.api.log import Log, silent_log
+from bench.api.plugin import Plugin
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import (
     Content,
@@ -52,63 +53,6 @@ class Knowledge:
     expects: tuple[Adaptation[Any], ...] = ()
     reference: Data | None = None
     log: Log = silent_log
-
-
-class Plugin:
-    """What all four bases declare. Inherit `Dataset`, `Defense`, `Attacker` or `Adaptation`, not this class."""
-
-    version: ClassVar[int] = 1
-    """Raise it when results change on purpose."""
-
-    domains: ClassVar[tuple[DomainName, ...]] = ("audio",)
-    """What it takes or gives: "audio" (`Clips`), "midi" (`Rolls`)."""
-
-    needs: ClassVar[Needs] = Needs()
-    """Processors, memory and accelerator memory of one stage."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Parameters for the budgets "smoke" and "full"; the fields' own defaults are the preset "small"."""
-
-    paper: ClassVar[str] = ""
-    """The source of the idea: authors, year, venue."""
-
-    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint", "resources")
-
-    def resources(self) -> Needs:
-        """Return what one stage needs with these parameters; by default `needs`."""
-        return self.needs
-
-    def inventory(self) -> Mapping[str, str]:
-        """Say which weights, data or programs may be absent.
-
-        Returns:
-            Name of the thing -> "" if it is here, else what its absence disables and where to get it.
-        """
-        return {}
-
-    def fingerprint(self) -> str:
-        """Digest the files that it reads beside its own source, so that other data or weights get another key.
-
-        Returns:
-            A digest, cheap to compute (names, sizes and times will do); "" if it reads none.
-        """
-        return ""
-
-    @final
-    @classmethod
-    def implements(cls, method: str) -> bool:
-        """Return whether this plugin overrides an optional method of its base.
-
-        Args:
-            method: The name of an optional method, such as "generate" or "transform".
-
-        Raises:
-            AttributeError: The base declares no optional method of that name.
-        """
-        if method not in cls._optional:
-            raise AttributeError(f"'{method}' is no optional method of {cls.__name__}: {', '.join(cls._optional)}")
-        base = next(parent for parent in cls.__mro__ if parent in (Dataset, Defense, Attacker, Adaptation))
-        return getattr(cls, method) is not getattr(base, method)
 
 
 class Dataset(Plugin, ABC, Generic[S]):

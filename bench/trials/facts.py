@@ -29,6 +29,7 @@ __all__ = ["Facts", "check_parameters", "facts", "remembered"]
 # The files that compute the cached values: a change of one of them invalidates the whole cache.
 _READERS = (
     "api/contract.py",
+    "api/plugin.py",
     "declarations.py",
     "plugins.py",
     "trials/facts.py",
