@@ -29,7 +29,7 @@ BASES: Mapping[Kind, type[Plugin]] = {
 _METHODS: Mapping[Kind, tuple[str, ...]] = {
     "defenses": ("protect",),
     "attackers": ("model", "loss", "learn", "quality"),
-    "adaptations": ("transform", "augment", "train", "train_with_granted"),
+    "adaptations": ("transform", "augment", "train", "train_with_granted", "transform_with_pairs"),
     "datasets": ("load",),
 }
 _PAGES: Mapping[Kind, str] = {
@@ -81,6 +81,8 @@ def complaint(kind: Kind, cls: Any) -> str:
         return f"class {cls.__name__} must be a frozen dataclass: its fields are the parameters"
     if kind == "adaptations" and not any(cls.implements(hook) for hook in _METHODS[kind]):
         return f"class {cls.__name__} overrides none of {', '.join(_METHODS[kind])}, expected at least one"
+    if kind == "adaptations" and cls.implements("transform_with_pairs") != ("pairs" in cls.requires):
+        return f'class {cls.__name__}: expected both or neither of transform_with_pairs and requires = ("pairs",)'
     return next(_complaints(base, cls), "")
 
 

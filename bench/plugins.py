@@ -37,7 +37,7 @@ FOLDERS: dict[Kind, str] = {
 }
 # The optional methods that decide which stages a trial has.
 HOOKS: Mapping[Kind, tuple[str, ...]] = {
-    "adaptations": ("transform", "augment", "train", "train_with_granted"),
+    "adaptations": ("transform", "augment", "train", "train_with_granted", "transform_with_pairs"),
     "attackers": ("prior", "view", "validity", "continuation"),
 }
 SINGULAR: dict[Kind, str] = {

@@ -12,7 +12,7 @@ from bench import plugins
 from bench.errors import UsageError, unknown
 from bench.results.names import NONE, digest
 from bench.results.results import Results
-from bench.results.suite import RANDOM, Suite, listed_control
+from bench.results.suite import RANDOM, Suite, links, listed_control
 from bench.results.suite import suite as suite_from
 
 __all__ = ["default_datasets", "request", "run", "run_folder", "threat"]
@@ -48,7 +48,7 @@ def run(
         defense: Defenses by name or Python file; the clean control runs beside them.
         attacker: Attackers by name or file.
         dataset: Data sets by name or file; none for each attacker's own.
-        adaptation: Adaptations of the attacker, beside none.
+        adaptation: Adaptations of the attacker, beside none; "trim+mp3" is a chain of two.
         knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
         expects: The adaptations that the defender prepares for.
         share: The protected share of the training set, 0 to 1; or the only class that is protected.
@@ -232,7 +232,7 @@ def _tables(definition: Mapping[str, Any], parameters: Mapping[str, Mapping[str,
         ],
         "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": list(definition["attackers"]),
-        "adaptation": [*definition["adaptations"], *definition["expects"]],
+        "adaptation": [link for each in (*definition["adaptations"], *definition["expects"]) for link in links(each)],
     }
     tables: dict[str, dict[str, Any]] = {}
     for name, values in parameters.items():

@@ -78,8 +78,8 @@ def test_the_contract_names_the_helpers() -> None:
 @pytest.mark.parametrize("base", [Adaptation, Attacker, Dataset, Defense])
 def test_everything_that_a_base_declares_is_documented(base: type) -> None:
     """Attributes have a text below them in the source, methods a docstring."""
-    source = inspect.getsource(inspect.getmodule(base))  # type: ignore[arg-type]
     for each in (base, bench.api.Plugin):
+        source = inspect.getsource(inspect.getmodule(each))  # type: ignore[arg-type]
         for name, value in vars(each).items():
             if name.startswith("_"):
                 continue

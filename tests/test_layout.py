@@ -47,6 +47,7 @@ SEVERAL = {
         "quantise_grid",
         "transpose",
     ),
+    "attackers/adaptive/test_pairs.py": ("pairs_filter", "pairs_unet", "pairs_wiener"),
     "attackers/adaptive/test_recoding.py": ("mp3", "opus", "resample", "vorbis"),
     "attackers/adaptive/test_training.py": ("adversarial_training", "anomaly_filter", "worst_of"),
     "attackers/test_classifiers.py": ("m5", "melcnn", "mfcc"),

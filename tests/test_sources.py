@@ -9,8 +9,8 @@ import pytest
 
 from bench import plugins, sources
 from bench.errors import PluginError
-from bench.trials.expand import resolve
 from bench.trials.remote import _files, _write_files
+from bench.trials.resolving import resolve
 
 FILE = '''"""A whisper."""
 from dataclasses import dataclass

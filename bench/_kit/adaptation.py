@@ -29,7 +29,7 @@ from bench.errors import BenchError
 def keeps_clips_whole(case: Case) -> None:
     """transform and augment keep the rate and kind of data; ids (fewer, if it filters) keep their groups and labels."""
     data = sets.example(case.domain)
-    for hook in ("transform", "augment"):
+    for hook in _hooks(case):
         changed = _hooked(case, hook, data)
         assert type(changed) is type(data), f"{hook} gave {type(changed).__name__}, expected {type(data).__name__}"
         index_of = {name: i for i, name in enumerate(data.ids)}
@@ -45,21 +45,21 @@ def adapted_clips_are_valid(case: Case) -> None:
     """
     for name in sets.CASES:
         data = sets.example(case.domain, name)
-        for hook in ("transform", "augment"):
+        for hook in _hooks(case):
             try:
                 changed = _hooked(case, hook, data)
             except BenchError:
                 if name != "unlabelled":
                     raise
                 continue  # a refusal in one line
-            if hook == "transform" or len(changed):
+            if hook != "augment" or len(changed):
                 valid(changed, f"{hook} of {name}")
 
 
 def stays_aligned(case: Case) -> None:
     """transform does not delay the sound by more than one sample, unless `aligned = False`."""
     sweep = _sweep()
-    changed = case.plugin.transform(sweep, Generator().manual_seed(0))
+    changed: Any = _hooked(case, _hooks(case)[0], sweep)
     assert changed.audio.shape[-1] == sweep.audio.shape[-1], "transform changed the length: declare aligned = False"
     spectra = [torch.fft.rfft(x.audio[0].mean(0), 2 * x.audio.shape[-1]) for x in (changed, sweep)]
     peak = int(torch.fft.irfft(spectra[0] * spectra[1].conj()).abs().argmax())
@@ -74,7 +74,7 @@ def adapts_by_the_generator_alone(case: Case) -> None:
     changed.
     """
     data = sets.example(case.domain)
-    for hook in ("transform", "augment"):
+    for hook in _hooks(case):
         with global_generators_unmoved(), offline():
             first = _hooked(case, hook, data)
         same_bits(sets.example(case.domain), data, f"{hook} changed the set that it was given")
@@ -97,7 +97,7 @@ def trains_a_model(case: Case) -> None:
 def works_on_the_device_of_its_data(case: Case) -> None:
     """transform, augment and train create every tensor on their data's device, none on the processor by default."""
     data = sets.example(case.domain)
-    for hook in ("transform", "augment"):
+    for hook in _hooks(case):
         with require_data_device(case.plugin, hook):
             _hooked(case, hook, data)
     if hook := next(filter(case.plugin.implements, ("train_with_granted", "train")), ""):
@@ -123,9 +123,23 @@ def _hooked(case: Case, hook: str, data: Data) -> Data:
     inventory: Mapping[str, str] = case.plugin.inventory()
     if missing := [f"{thing} is not here: {loss}" for thing, loss in inventory.items() if loss]:
         raise Skipped(missing[0])
-    change = case.plugin.transform if hook == "transform" else case.plugin.augment
-    changed: Data = change(data, Generator().manual_seed(0))
+    rng = Generator().manual_seed(0)
+    if hook == "transform_with_pairs":
+        with_pairs: Data = case.plugin.transform_with_pairs(data, data, _softened(data), rng)
+        return with_pairs
+    changed: Data = getattr(case.plugin, hook)(data, rng)
     return changed
+
+
+def _hooks(case: Case) -> tuple[str, str]:
+    """The hooks that change sets."""
+    return ("transform_with_pairs" if case.plugin.implements("transform_with_pairs") else "transform"), "augment"
+
+
+def _softened(data: Data) -> Data:
+    """Return what a defense might make of a set: a little softer, and a tenth of the levels in coarse steps."""
+    signal = data.signal
+    return data.with_signal(0.9 * signal + 0.1 * (signal * 16).round() / 16)
 
 
 def _sweep() -> Clips:
@@ -150,7 +164,8 @@ CHECKS = (
 
 
 def _is_aligned(case: Case) -> bool:
-    return case.domain == "audio" and case.plugin.implements("transform") and case.plugin.aligned
+    changes = case.plugin.implements("transform") or case.plugin.implements("transform_with_pairs")
+    return case.domain == "audio" and changes and case.plugin.aligned
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {

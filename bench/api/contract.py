@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from torch import Generator, Tensor, nn
 
 from bench.api.log import Log, silent_log
+from bench.api.plugin import Plugin
 from bench.api.sets import Clips, Data, Rolls
 from bench.vocabulary import (
     Content,
@@ -52,63 +53,6 @@ class Knowledge:
     expects: tuple[Adaptation[Any], ...] = ()
     reference: Data | None = None
     log: Log = silent_log
-
-
-class Plugin:
-    """What all four bases declare. Inherit `Dataset`, `Defense`, `Attacker` or `Adaptation`, not this class."""
-
-    version: ClassVar[int] = 1
-    """Raise it when results change on purpose."""
-
-    domains: ClassVar[tuple[DomainName, ...]] = ("audio",)
-    """What it takes or gives: "audio" (`Clips`), "midi" (`Rolls`)."""
-
-    needs: ClassVar[Needs] = Needs()
-    """Processors, memory and accelerator memory of one stage."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Parameters for the budgets "smoke" and "full"; the fields' own defaults are the preset "small"."""
-
-    paper: ClassVar[str] = ""
-    """The source of the idea: authors, year, venue."""
-
-    _optional: ClassVar[tuple[str, ...]] = ("inventory", "fingerprint", "resources")
-
-    def resources(self) -> Needs:
-        """Return what one stage needs with these parameters; by default `needs`."""
-        return self.needs
-
-    def inventory(self) -> Mapping[str, str]:
-        """Say which weights, data or programs may be absent.
-
-        Returns:
-            Name of the thing -> "" if it is here, else what its absence disables and where to get it.
-        """
-        return {}
-
-    def fingerprint(self) -> str:
-        """Digest the files that it reads beside its own source, so that other data or weights get another key.
-
-        Returns:
-            A digest, cheap to compute (names, sizes and times will do); "" if it reads none.
-        """
-        return ""
-
-    @final
-    @classmethod
-    def implements(cls, method: str) -> bool:
-        """Return whether this plugin overrides an optional method of its base.
-
-        Args:
-            method: The name of an optional method, such as "generate" or "transform".
-
-        Raises:
-            AttributeError: The base declares no optional method of that name.
-        """
-        if method not in cls._optional:
-            raise AttributeError(f"'{method}' is no optional method of {cls.__name__}: {', '.join(cls._optional)}")
-        base = next(parent for parent in cls.__mro__ if parent in (Dataset, Defense, Attacker, Adaptation))
-        return getattr(cls, method) is not getattr(base, method)
 
 
 class Dataset(Plugin, ABC, Generic[S]):
@@ -322,7 +266,7 @@ class Attacker(Plugin, ABC, Generic[S]):
 
 
 class Adaptation(Plugin, Generic[S]):
-    """What an attacker does to win anyway: any of three hooks. Those that are not overridden do nothing."""
+    """What an attacker does to win anyway: any of five hooks. Those that are not overridden do nothing."""
 
     preprocess: ClassVar[bool] = False
     """Whether `transform` keeps every clip and what it says, and so can stand before a trained classifier too."""
@@ -334,7 +278,10 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
-    _optional = ("inventory", "fingerprint", "resources", "transform", "augment", "train", "train_with_granted")
+    _optional = (
+        "inventory", "fingerprint", "resources",
+        "transform", "transform_with_pairs", "augment", "train", "train_with_granted",
+    )  # fmt: skip
 
     def transform(self, data: S, rng: Generator) -> S:
         """Change the published set once, before training (mp3, resample, denoise, remove what looks protected).
@@ -347,6 +294,23 @@ class Adaptation(Plugin, Generic[S]):
             A set of the same kind.
         """
         return data
+
+    def transform_with_pairs(self, data: S, clean: S, protected: S, rng: Generator) -> S:
+        """Change the published set once, by what pairs of clean and protected items tell. Optional; requires "pairs".
+
+        It takes the place of `transform`. The pairs are the attacker's granted items for training, and what the trial's
+        own defense makes of them with other random numbers; where clean items are published, twice the clean ones.
+
+        Args:
+            data: The published items; the attacker does not know which of them are protected.
+            clean: Granted items, none of which is published.
+            protected: The same ids in the same order, protected; the lengths count noise in the padding.
+            rng: The only source of random numbers.
+
+        Returns:
+            A set of the same kind.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns nothing from pairs")
 
     def augment(self, batch: S, rng: Generator) -> S:
         """Change each batch of the training.

@@ -44,11 +44,12 @@ class Selection:
     dataset: Many = None
     """Data set: a name (see `bench list datasets`) or a path; default: the attacker's own. Repeatable."""
     adapt: Many = None
-    """Adaptation that the attacker tries besides plain training, such as mp3: a name or a path. Repeatable."""
+    """Adaptation that the attacker tries besides plain training, such as mp3, or a chain such as trim+mp3: names or
+    paths. Repeatable."""
     knowledge: Annotated[list[KnowledgeName] | None, Parameter(negative="", consume_multiple=False)] = None
     """Models that the defender crafts against: the attacker's (white-box), several with or without it, or none."""
     expect: Many = None
-    """Adaptation that the defender crafts the noise to survive. Repeatable."""
+    """Adaptation, or chain of them, that the defender crafts the noise to survive. Repeatable."""
     share: Many = None
     """Share of the training set that is protected, 0 to 1, or one class by name; default: 1. Repeatable."""
     control: Many = None
@@ -142,7 +143,7 @@ def suite_of(selection: Selection) -> Suite:
     Raises:
         UsageError: There is no attacker, fewer than one seed, or an unknown name or parameter.
     """
-    from bench.results.suite import listed_control, suite
+    from bench.results.suite import links, listed_control, suite
     from bench.session import default_datasets, request, threat
 
     attackers, datasets = selection.attacker or [], selection.dataset or []
@@ -165,6 +166,6 @@ def suite_of(selection: Selection) -> Suite:
         "dataset": [*(datasets or default_datasets(attackers)), *filter(None, [selection.replacement])],
         "defense": [*definition["defenses"], *map(listed_control, definition["controls"])],
         "attacker": attackers,
-        "adaptation": [*adaptations, *expects],
+        "adaptation": list(dict.fromkeys(link for each in (*adaptations, *expects) for link in links(each))),
     }
     return suite({**definition, **parse_settings(selection.set_ or [], names_by_kind)}, "this run")

@@ -7,13 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["KEY_SCHEMA", "NONE", "attacker_of", "digest", "file_name", "response_name", "row_name", "trial_key"]
+__all__ = [
+    "JOINT", "KEY_SCHEMA", "NONE", "attacker_of", "digest", "file_name", "response_name", "row_name", "trial_key",
+]  # fmt: skip
 
 # Part of every key. Raise it when the engine itself changes what a stage computes; a test freezes the keys it gives.
 KEY_SCHEMA = 1
 
 NONE = "none"  # the adaptation that is no adaptation
 _WITH = " + "  # between attacker and adaptation; labels have no spaces
+JOINT = "+"  # between the adaptations of a chain, in its name
 
 
 def row_name(defense: str, reference: str, share: float | str) -> str:
@@ -52,12 +55,12 @@ def attacker_of(response: str) -> str:
 
 
 def file_name(words: Sequence[str]) -> str:
-    """Return some words as one file name: letters, digits, `-`, `_` and `.` only, and never hidden or a folder's.
+    """Return some words as one file name: letters, digits, `-`, `_`, `.` and `+`, and never hidden or a folder's.
 
-    >>> file_name(["digits", "noise ~ cloak", "s0"])
-    'digits--noise---cloak--s0'
+    >>> file_name(["digits", "noise ~ cloak", "trim+mp3", "s0"])
+    'digits--noise---cloak--trim+mp3--s0'
     """
-    return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word).strip("-.") for word in words)
+    return "--".join("".join(c if c.isalnum() or c in "-_.+" else "-" for c in word).strip("-.") for word in words)
 
 
 def digest(value: Any) -> str:

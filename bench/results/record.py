@@ -19,11 +19,10 @@ import pydantic
 
 from bench.files import replacing
 from bench.results.arms import SCORED, Arm, curve_role, granted_role
-from bench.results.names import NONE, file_name, row_name
+from bench.results.names import file_name
+from bench.results.plugin_records import PartRecord, Strict, TrialRecord
 from bench.results.score import ValidityCheck, items_denied, learns_check
 from bench.results.statistics import mean
-from bench.results.threat import ThreatModel
-from bench.vocabulary import Control
 
 __all__ = [
     "SCHEMA",
@@ -39,7 +38,7 @@ __all__ = [
 ]
 
 SCHEMA = 5
-_SCHEMA_WITHOUT_ATTEMPTS = 4
+_SCHEMA_WITHOUT_CHAINS_AND_ATTEMPTS = 4
 _SCHEMA_WITHOUT_MEMORISATION = 3
 _SCHEMA_WITHOUT_THREAT = 2
 
@@ -47,83 +46,7 @@ Number = float | None
 _SEED = "s"  # before the seed, in a record's name
 
 
-class _Strict(pydantic.BaseModel):
-    """A model that refuses unknown fields and is not changed."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class PartRecord(_Strict):
-    """A plugin as it was used.
-
-    Attributes:
-        name: The plugin's name.
-        label: What tables call it: the name, unless a suite says otherwise.
-        version: The version that it declares.
-        digest: A digest of its source.
-        data: A fingerprint of the files that it reads beside its source; "" for none.
-        overrides: The parameters that the user set.
-        params: Every parameter.
-    """
-
-    name: str
-    label: str
-    version: int
-    digest: str
-    data: str = ""
-    overrides: dict[str, Any]
-    params: dict[str, Any]
-
-
-class TrialRecord(_Strict):
-    """A trial's plugins and settings.
-
-    Attributes:
-        dataset: The data set that is published.
-        defense: The defense that protects it.
-        knowledge: What the defender knows of the attacker: white-box, ensemble, black-box or none.
-        surrogates: The attackers that the defender may use, by `knowledge`.
-        expects: The adaptations that the defender prepares for.
-        reference: The defense that a matched control is as audible as.
-        adaptation: The attacker's adaptation; None for none.
-        attacker: The attacker.
-        seed: The seed of all random numbers.
-        preset: The budget: smoke, small or full.
-        control: Which control this is: clean, matched or scramble; "" for a defense.
-        share: The share of the training clips that is protected; or the class that alone is.
-        scope: What one perturbation is made for: clip, class or set.
-        threat: How much is published and granted; None where the whole training set is published.
-        replacement: The data set that the attacker trains on as well.
-    """
-
-    dataset: PartRecord
-    defense: PartRecord
-    knowledge: str
-    surrogates: list[PartRecord]
-    expects: list[PartRecord]
-    reference: PartRecord | None
-    adaptation: PartRecord | None
-    attacker: PartRecord
-    seed: int
-    preset: str
-    control: Control
-    share: float | str = 1.0
-    scope: str = ""
-    threat: ThreatModel | None = None
-    replacement: PartRecord | None = None
-
-    @property
-    def row(self) -> str:
-        """The defense's name in a table: with what it is matched to, and the share of the set that it protects."""
-        return row_name(self.defense.label, self.reference.label if self.reference else "", self.share)
-
-    @property
-    def adaptation_label(self) -> str:
-        """The label of the adaptation, or "none"."""
-        return self.adaptation.label if self.adaptation else NONE
-
-
-class AttemptRecord(_Strict):
+class AttemptRecord(Strict):
     """A response that the attacker of a track tried on one training set.
 
     Attributes:
@@ -140,7 +63,7 @@ class AttemptRecord(_Strict):
     cpu_seconds: float
 
 
-class CheckRecord(_Strict):
+class CheckRecord(Strict):
     """A validity check as records hold it: a condition without which a cell is void.
 
     Attributes:
@@ -164,7 +87,7 @@ class CheckRecord(_Strict):
         return cls(name=check.name, passed=bool(check.passed), value=value, limit=limit, meaning=check.meaning)
 
 
-class Record(_Strict):
+class Record(Strict):
     """One trial.
 
     Attributes:
@@ -231,11 +154,11 @@ class Record(_Strict):
         """Give a new record the least schema that holds it, which older programs read."""
         if not isinstance(data, dict) or "schema_version" in data:
             return data
-        if data.get("attempts"):
+        trial = data.get("trial")
+        if data.get("attempts") or (isinstance(trial, TrialRecord) and trial.has_chain):
             return {**data, "schema_version": SCHEMA}
         if data.get("memorisation"):
-            return {**data, "schema_version": _SCHEMA_WITHOUT_ATTEMPTS}
-        trial = data.get("trial")
+            return {**data, "schema_version": _SCHEMA_WITHOUT_CHAINS_AND_ATTEMPTS}
         threat = trial.get("threat") if isinstance(trial, dict) else getattr(trial, "threat", None)
         return {**data, "schema_version": _SCHEMA_WITHOUT_MEMORISATION if threat else _SCHEMA_WITHOUT_THREAT}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.vocabulary import Kind
@@ -42,19 +42,27 @@ ROLES = (
 
 
 def parts_of(trial: Any) -> Iterator[tuple[Role, Any]]:
-    """Yield the plugins of a trial, each with its role.
+    """Yield the plugins of a trial, each with its role; of a chain of adaptations its links.
 
     Args:
         trial: A `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
 
     Yields:
-        Role and plugin: a `Part` of a trial, a `PartRecord` of a record.
+        Role and plugin: a `Part` of a trial, a `PartRecord` of a record. From the second link of the trial's own
+        adaptation on, the role has a number: `adaptation_2`.
     """
     for role in ROLES:
         value = getattr(trial, role.name)
         for part in value if role.many else (value,):
-            if part is not None:
-                yield role, part
+            if part is None:
+                continue
+            for place, link in enumerate(part.links or (part,), start=1):
+                yield role if role.many else _at(role, place), link
+
+
+def _at(role: Role, place: int) -> Role:
+    """Return the role of a link at a place of a chain."""
+    return replace(role, name=f"{role.name}_{place}", title=f"{role.title} {place}") if place > 1 else role
 
 
 def map_parts(trial: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def map_parts(trial: Any, function: Callable[[Role, Any], Any]) -> dict[str, Any
 
     Args:
         trial: A `bench.trials.trial.Trial`, or the `TrialRecord` of a record.
-        function: Maps a role and its plugin to a value.
+        function: Maps a role and its plugin, or its chain as a whole, to a value.
 
     Returns:
         Name of the role -> the value; a tuple for a role of several plugins, None for a role without one.

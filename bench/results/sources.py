@@ -112,7 +112,7 @@ def records_of(suite: Path) -> Path:
 
 
 def all_suites(folder: Path | None = None) -> dict[str, Path]:
-    """Return the suites of a folder and of its folders `tracks` and `studies`, by name; by default of `leaderboards/`."""
+    """Return the suites of a folder and of its `tracks` and `studies`, by name; by default of `leaderboards/`."""
     top = folder or plugins.home() / "leaderboards"
     files = [file for place in (top, *(top / name for name in SUITE_FOLDERS)) for file in place.glob(f"*{SUITE}")]
     return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}

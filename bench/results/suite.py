@@ -8,14 +8,14 @@
     controls = ["random"]                   # matched controls, run beside every defense: by name, or "random", the
                                             # defense's own noise at random where it declares how, else noise
     attackers = ["musicgen"]
-    adaptations = ["none", "mp3"]
+    adaptations = ["none", "mp3", "trim+loud_mp3"]  # joined by +: a chain, each on what the one before it made
     knowledge = ["white-box"]
     shares = [1.0, 0.5, "three"]            # of the training clips; a class's name: that class alone
 
     [defense.loud]                          # a variant under a name of its own; other keys are parameters
     plugin = "harmonycloak"
     bound = "paper"
-    expects = ["mp3"]                       # the adaptations that this defender prepares for, in place of the suite's
+    expects = ["mp3", "trim+mp3"]           # the adaptations that this defender prepares for, in place of the suite's
 
     [[exclude]]                             # cells to leave out: every key must match, a list by any of its values;
                                             # a matched control is found by its `reference` too
@@ -54,9 +54,9 @@ in successive halving, and every defense is one row: see `bench.trials.selection
     [size.smoke]                            # keys and tables that another size has in place of the above; a size is a
     seeds = [0]                             # preset
 
-Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. An unknown key is an
-error that names the nearest one. Relative paths of plugins, and parameters called `path` or `source`, start at the
-suite's file.
+Keys may be called after the other kinds alike: [dataset.NAME], [attacker.NAME], [adaptation.NAME]. A variant such as
+[adaptation.loud_mp3] may be a link of a chain. An unknown key is an error that names the nearest one. Relative paths of
+plugins, and parameters called `path` or `source`, start at the suite's file.
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ from bench.errors import UsageError, unknown
 from bench.names import check_label, check_suite_name, suite_name_from
 from bench.results.labels import labels
 from bench.results.measures import AUDIBILITY, CEILINGS
-from bench.results.names import NONE
+from bench.results.names import JOINT, NONE
 from bench.results.threat import ThreatModel
 from bench.vocabulary import PRESETS, Kind
 
-__all__ = ["KNOWLEDGE", "RANDOM", "Limits", "Published", "Round", "Suite", "listed_control", "read", "suite"]
+__all__ = [
+    "KNOWLEDGE", "RANDOM", "Limits", "Published", "Round", "Suite", "links", "listed_control", "read", "suite",
+]  # fmt: skip
 
 _PATHS = ("path", "source")  # parameters that are paths of data or weights
 MEASURES = sorted({*(measure.name for measure in AUDIBILITY), *CEILINGS})  # what a budget can limit
@@ -206,14 +208,24 @@ class Suite(pydantic.BaseModel):
         return labels(plugin_of, files)
 
     def named(self, kind: Kind) -> list[str]:
-        """Return every name of a kind in the suite's lists, each once."""
+        """Return every name of a kind in the suite's lists, each once; the links of chains in place of the chains."""
         names_of: dict[Kind, Sequence[str]] = {
             "datasets": [*self.datasets, *self._replacement],
             "defenses": [*self.defenses, *map(listed_control, self.controls)],
             "attackers": [*self.attackers, *self.bag],
-            "adaptations": [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))],
+            "adaptations": list(itertools.chain(*map(self.links, self.adapted))),
         }
         return list(dict.fromkeys(names_of[kind]))
+
+    @property
+    def adapted(self) -> list[str]:
+        """Every adaptation and chain of adaptations in the suite's lists."""
+        return [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))]
+
+    def links(self, adaptation: str) -> list[str]:
+        """Return the names that a chain of adaptations joins; of a single adaptation its own."""
+        variant = "plugin" in self.adaptation.get(adaptation, {})
+        return [adaptation] if variant else links(adaptation, self._folder)
 
     @property
     def _replacement(self) -> list[str]:
@@ -233,6 +245,17 @@ class Suite(pydantic.BaseModel):
         if not isinstance(adaptations, list) or not all(isinstance(name, str) for name in adaptations):
             raise UsageError(f"[defense.{defense}] expects = {adaptations!r}: expected a list of adaptations")
         return adaptations
+
+
+def links(adaptation: str, folder: Path | None = None) -> list[str]:
+    """Return the names that a chain of adaptations joins by `+`; of a single adaptation its own.
+
+    Args:
+        adaptation: A name of a suite's or a run's lists. A file whose path holds a `+` is one adaptation.
+        folder: Where relative paths start; by default the current folder.
+    """
+    path = (folder or Path()) / Path(adaptation).expanduser()
+    return [adaptation] if path.exists() else adaptation.split(JOINT)
 
 
 def listed_control(name: str) -> str:
@@ -330,6 +353,10 @@ def _check(suite: Suite, source: str) -> None:
     for key, value, choices in (*chosen_knowledge, ("preset", suite.preset, PRESETS)):
         if value not in choices:
             raise UsageError(f"{source}: {unknown(key, value, choices)}")
+    for adaptation in suite.adapted:
+        chain = suite.links(adaptation)
+        if len(chain) > 1 and {"", NONE} & set(chain):
+            raise UsageError(f"{source}: adaptation '{adaptation}': expected names joined by +, such as trim+mp3")
     for kind, table in plugins.SINGULAR.items():
         names = suite.named(kind)
         for name in names:

@@ -7,7 +7,7 @@ own file is recorded by its title alone, so the caller must give the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from bench.errors import BenchError, DataError
 from bench.results.record import PartRecord, Record
 from bench.results.roles import map_parts, parts_of
 from bench.sources import plain_name
-from bench.trials.expand import resolve
-from bench.trials.trial import Part, Trial
+from bench.trials.resolving import resolve
+from bench.trials.trial import Part, Trial, chain
 from bench.vocabulary import Kind
 
 __all__ = ["as_recorded", "part_of", "trial_of"]
@@ -54,7 +54,7 @@ def trial_of(record: Record, files: Mapping[str, Path] | None = None) -> Trial:
 
 def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path] | None = None) -> Part:
     """Resolve a recorded plugin as it is installed here: the recorded parameters, and the defaults of parameters added
-    since.
+    since; of a chain each link.
 
     Args:
         kind: The plugin's kind.
@@ -70,6 +70,8 @@ def part_of(kind: Kind, part: PartRecord, preset: str, files: Mapping[str, Path]
         UsageError: The plugin no longer has one of the parameters.
         DataError: The record names a path, and no file was given for it.
     """
+    if part.links:
+        return chain([part_of(kind, link, preset, files) for link in part.links])
     file = (files or {}).get(part.name) or (files or {}).get(part.label)
     if not file and part.name.endswith(".py"):
         # Loading a path imports it, so a stranger's record must not choose which file is executed.
@@ -95,8 +97,12 @@ def as_recorded(trial: Trial, record: Record) -> Trial:
         The trial as it was recorded.
     """
 
-    def recorded_version(part: Part, recorded_part: PartRecord) -> Part:
-        return replace(part, params=recorded_part.params, digest=recorded_part.digest, data=recorded_part.data)
+    recorded: Iterator[PartRecord] = (part for _, part in parts_of(record.trial))
 
-    recorded = iter(parts_of(record.trial))
-    return replace(trial, **map_parts(trial, lambda role, part: recorded_version(part, next(recorded)[1])))
+    def recorded_version(part: Part) -> Part:
+        if part.links:
+            return replace(part, links=tuple(map(recorded_version, part.links)))
+        here = next(recorded)
+        return replace(part, params=here.params, digest=here.digest, data=here.data)
+
+    return replace(trial, **map_parts(trial, lambda role, part: recorded_version(part)))

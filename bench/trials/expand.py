@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench import plugins
 from bench.errors import PluginError, UsageError
@@ -18,28 +16,25 @@ from bench.results.suite import RANDOM, Suite, listed_control
 from bench.results.threat import DeclaredThreat
 from bench.sources import plain_name
 from bench.trials.exclusion import excluded, matches_all
-from bench.trials.facts import check_parameters, facts, remembered
+from bench.trials.facts import check_parameters, facts
+from bench.trials.resolving import resolve
 from bench.trials.threats import threat_of
-from bench.trials.trial import Part, Trial
-from bench.vocabulary import Control, Kind, Needs, Requirement
+from bench.trials.trial import Part, Trial, chain
+from bench.vocabulary import Kind
 
-__all__ = ["Expansion", "expand", "resolve"]
+__all__ = ["Expansion", "expand"]
 
+# What hooks of adaptations do with the granted items of a threat model.
+_USES_OF_GRANTED = {
+    "train_with_granted": "trains on granted items",
+    "transform_with_pairs": "learns from granted items that it protects itself",
+}
 _KIND_OF_ROLE: dict[str, Kind] = {
     "dataset": "datasets",
     "defense": "defenses",
     "reference": "defenses",
     "attacker": "attackers",
     "adaptation": "adaptations",
-}
-
-
-# The declaration of each kind that the plan and the tables read, see `Part.traits`.
-_TRAITS: dict[Kind, str] = {
-    "defenses": "per unoptimised",
-    "attackers": "task",
-    "adaptations": "preprocess",
-    "datasets": "content",
 }
 
 
@@ -167,11 +162,13 @@ class _Resolver:
         defense = self.defense(names["defense"], reference, domain)
         adapted = None if names["adaptation"] == NONE else self.part("adaptations", names["adaptation"])
         threat = threat_of(self._suite, names["dataset"], domain)
-        if adapted and "train_with_granted" in adapted.hooks and not threat:
-            raise UsageError(
-                f"adaptation '{names['adaptation']}' trains on granted items, of which this run has none: give a "
-                "[threat] with `published` and `granted`"
-            )
+        for part in adapted.steps if adapted and not threat else ():
+            for hook, use in _USES_OF_GRANTED.items():
+                if hook in part.hooks:
+                    raise UsageError(
+                        f"adaptation '{part.title}' {use}, of which this run has none: give a [threat] with "
+                        "`published` and `granted`"
+                    )
         identity = defense.control.is_clean
         return Trial(
             dataset=self.part("datasets", names["dataset"], domain),
@@ -206,7 +203,9 @@ class _Resolver:
 
     def part(self, kind: Kind, name: str, domain: str = "") -> Part:
         part = self._parts.get((kind, name, domain))
-        if part is None:
+        if part is None and len(links := self.links(kind, name)) > 1:
+            part = self._parts[kind, name, domain] = _chain([self.part(kind, link) for link in links])
+        elif part is None:
             plugin, params = self._suite.resolve(kind, name)
             label = self._label(kind, name)
             plain = plain_name(Path(plugin)) if plugin.endswith(".py") else plugin
@@ -224,6 +223,10 @@ class _Resolver:
             plugin, given = self._suite.resolve("defenses", reference)
             self._parts[key] = resolve("defenses", plugin, {**given, **params}, self._suite.preset, RANDOM)
         return self._parts[key]
+
+    def links(self, kind: Kind, name: str) -> list[str]:
+        """Return the names that a chain of adaptations joins; of any other plugin its own."""
+        return self._suite.links(name) if kind == "adaptations" else [name]
 
     def _label(self, kind: Kind, name: str) -> str:
         if kind not in self._labels:
@@ -275,12 +278,11 @@ class _Resolver:
         """Return why these plugins cannot be in one trial; empty if they can."""
         domain = self.domain(names["attacker"])
         for role in ("dataset", "defense", "reference", "adaptation"):
-            kind, name = _KIND_OF_ROLE[role], names[role]
-            if name != NONE and domain not in (able := self.domains(kind, name)):
-                kind_name = plugins.SINGULAR[kind]
-                return (
-                    f"{kind_name} '{name}' is for {' and '.join(able)}, attacker '{names['attacker']}' takes {domain}"
-                )
+            kind = _KIND_OF_ROLE[role]
+            for name in self.links(kind, names[role]):
+                if name != NONE and domain not in (able := self.domains(kind, name)):
+                    kind_name, fits = plugins.SINGULAR[kind], " and ".join(able)
+                    return f"{kind_name} '{name}' is for {fits}, attacker '{names['attacker']}' takes {domain}"
         return ""
 
     def contamination(self, names: Mapping[str, str]) -> str:
@@ -302,90 +304,15 @@ class _Resolver:
         return f"; {kind} for {' and '.join(sorted(domains))}: {', '.join(fits)}"
 
 
-def resolve(
-    kind: Kind, name: str, overrides: Mapping[str, Any], preset: str = "small", label: str = "", domain: str = ""
-) -> Part:
-    """Return a plugin as a trial names it: every parameter, the digest of its source, its needs.
-
-    Args:
-        kind: The plugin's kind.
-        name: Its name, or the path of a file.
-        overrides: The parameters that the user gave.
-        preset: The preset below them.
-        label: The name in tables; empty for the plugin's own.
-        domain: Set as the plugin's field `domain`, if it has one and the user did not give it.
-
-    Returns:
-        The part, whose `overrides` are the parameters given here.
-
-    Raises:
-        PluginError: There is no such plugin, it cannot be imported, or a parameter cannot be written as JSON.
-        UsageError: A parameter is refused, or an adaptation requires what a trial does not give.
-    """
-    name = plugins.locate(kind, name)
-    params = dict(overrides)
-    check_parameters(kind, name, params)
-    if domain and "domain" in facts(kind, name).fields:
-        params.setdefault("domain", domain)
-    files: list[Part] = []
-
-    def answer() -> dict[str, Any] | None:
-        part = _resolved(kind, name, params, preset)
-        files.append(part)
-        return asdict(part) if not part.data else None
-
-    saved = remembered(kind, name, {"given": params, "preset": preset}, answer)
-    part = _restored(saved) if saved else files[0] if files else _resolved(kind, name, params, preset)
-    return replace(part, overrides=dict(overrides), label=label)
-
-
-def _restored(saved: Mapping[str, Any]) -> Part:
-    """A part from JSON."""
-    return Part(
-        **{
-            **saved,
-            "control": Control(saved["control"]),
-            "hooks": tuple(saved["hooks"]),
-            "needs": Needs(**saved["needs"]),
-        }
-    )
-
-
-def _resolved(kind: Kind, name: str, params: Mapping[str, Any], preset: str) -> Part:
-    """Import the plugin and resolve it."""
-    plugin = plugins.build(kind, name, params, preset)
-    if kind == "adaptations" and (lacking := set(plugin.requires) - _PROVIDED):
+def _chain(links: list[Part]) -> Part:
+    """Return a chain. Raise `UsageError` where two of its links train in their own way."""
+    trainers = [link.title for link in links if {"train", "train_with_granted"} & set(link.hooks)]
+    if len(trainers) > 1:
         raise UsageError(
-            f"adaptation '{name}' requires {', '.join(sorted(lacking))}, which no trial provides: "
-            f"expected at most {', '.join(sorted(_PROVIDED))}"
+            f"adaptation '{chain(links).title}': '{trainers[0]}' and '{trainers[1]}' both train in a way of their own, "
+            "expected one such link at most"
         )
-    hooks = tuple(hook for hook in plugins.HOOKS.get(kind, ()) if plugin.implements(hook))
-    return Part(
-        kind=kind,
-        name=name,
-        params=_plain_parameters(kind, name, plugin),
-        digest=plugins.digest(kind, name),
-        data=str(plugin.fingerprint()),
-        version=plugin.version,
-        control=plugin.control if kind == "defenses" else Control.NONE,
-        hooks=hooks,
-        needs=plugin.resources(),
-        traits={name: str(value) for name in _TRAITS[kind].split() if (value := getattr(plugin, name))},
-    )
-
-
-_PROVIDED: frozenset[Requirement] = frozenset({"labels", "granted"})  # what a trial gives an adaptation
-
-
-def _plain_parameters(kind: Kind, name: str, plugin: Any) -> dict[str, Any]:
-    """Return every parameter as plain JSON values. Raise `PluginError` for what JSON cannot hold, such as NaN."""
-    try:
-        params: dict[str, Any] = json.loads(json.dumps(plugins.resolved(plugin), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise PluginError(
-            f"{plugins.SINGULAR[kind]} '{name}': a parameter cannot be written as JSON: {error}"
-        ) from error
-    return params
+    return chain(links)
 
 
 def _datasets(suite: Suite, resolver: _Resolver) -> list[tuple[str, str]]:

@@ -27,7 +27,15 @@ from bench.vocabulary import DOMAINS, DomainName, Kind
 __all__ = ["Facts", "check_parameters", "facts", "remembered"]
 
 # The files that compute the cached values: a change of one of them invalidates the whole cache.
-_READERS = ("api/contract.py", "declarations.py", "plugins.py", "trials/facts.py", "trials/expand.py", "vocabulary.py")
+_READERS = (
+    "api/contract.py",
+    "api/plugin.py",
+    "declarations.py",
+    "plugins.py",
+    "trials/facts.py",
+    "trials/resolving.py",
+    "vocabulary.py",
+)
 
 
 @dataclass(frozen=True)

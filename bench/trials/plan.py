@@ -21,101 +21,26 @@ Under a threat model each seed draws what is published and what the attacker is 
 stand in for the validation set, and a model is trained on each smaller clean set of the clean curve as well, under the
 trial's adaptation: what improves the attacker on clean items too must not count as what it gains on protected ones.
 
-A preprocessing adaptation before a classifier also changes the validation and test sets: it is part of the attacker's
-pipeline.
+`bench.trials.adapting` plans what the trial's adaptation, or the chain of them, does to the sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from bench.results.arms import curve_role, granted_role, memorised_role
-from bench.results.names import KEY_SCHEMA, NONE, digest, trial_key
+from bench.results.names import NONE
 from bench.results.threat import ThreatModel
+from bench.trials.adapting import Adapting
 from bench.trials.arms import ARMS, UNTRAINED, Arm, TrainingSet
+from bench.trials.planned import Builder, Cell, Parts, Plan, Stage, stage
 from bench.trials.trial import SPLITS, Part, Trial
-from bench.vocabulary import Needs
+
+__all__ = ["Cell", "Plan", "Stage", "plan", "plan_roles", "stage"]
 
 AUDIT = 1  # part of the key of every audit; increase it when `bench.trials.measuring` changes what it measures
 MEMORISE = 1  # likewise of what was memorised, and `bench.trials.memorising`
-
-Parts = Mapping[str, Part | tuple[Part, ...] | None]  # role -> plugins
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One unit of work. `key` names its artefact in the store."""
-
-    task: str  # "load", "draw", "protect", "audit", "mix", "adapt", "learn", "evaluate", "compare", "memorise"
-    parts: Mapping[str, tuple[Part, ...]]  # role -> plugins
-    options: Mapping[str, Any]
-    parents: Mapping[str, str]  # role -> key
-    title: str = ""  # in messages
-    key: str = ""
-
-    @property
-    def needs(self) -> Needs:
-        """The largest need of its plugins; reading, writing and auditing sets need no accelerator."""
-        needs = [part.needs for role, parts in self.parts.items() if role != "dataset" for part in parts]
-        return Needs(
-            cpus=max((need.cpus for need in needs), default=Needs.cpus),
-            memory_gb=max((need.memory_gb for need in needs), default=Needs.memory_gb),
-            accelerator_gb=max((need.accelerator_gb for need in needs), default=0.0),
-        )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The artefacts that a trial's record is built from: role -> key."""
-
-    trial: Trial
-    keys: Mapping[str, str]
-
-    @property
-    def key(self) -> str:
-        """The record's key."""
-        return trial_key(self.keys)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Stages by key, parents before children, and the cells that need them."""
-
-    stages: Mapping[str, Stage]
-    cells: tuple[Cell, ...]
-
-
-def stage(
-    task: str,
-    title: str,
-    parts: Parts,
-    options: Mapping[str, Any] | None = None,
-    parents: Mapping[str, Stage] | None = None,
-) -> Stage:
-    """Return a stage with its key. Roles without a plugin are left out of the key.
-
-    Args:
-        task: The function of `bench.trials.stages.TASKS` that does it.
-        title: Its name in messages; not part of the key.
-        parts: Role -> plugin or plugins.
-        options: JSON values that the task reads.
-        parents: Role -> the stage whose artefact it reads.
-
-    Returns:
-        The stage.
-    """
-    listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
-    keys = {role: parent.key for role, parent in (parents or {}).items()}
-    content = {
-        "schema": KEY_SCHEMA,
-        "task": task,
-        "parts": {role: [part.identity for part in items] for role, items in listed.items()},
-        "options": dict(options or {}),
-        "parents": keys,
-    }
-    return Stage(task, listed, dict(options or {}), keys, title, digest(content))
 
 
 def plan(trials: Iterable[Trial]) -> Plan:
@@ -127,7 +52,7 @@ def plan(trials: Iterable[Trial]) -> Plan:
     Returns:
         The stages, and a cell for each trial.
     """
-    builder = _Builder()
+    builder = Builder()
     trial_list = tuple(trials)  # the builder compares parts by id(), so all must live until it is done
     cells = []
     for trial in trial_list:
@@ -145,7 +70,7 @@ def plan_roles(requests: Iterable[tuple[Trial, Collection[str]]]) -> Plan:
     Returns:
         The stages, and a cell for each request with the wanted roles alone.
     """
-    builder = _Builder()
+    builder = Builder()
     listed = tuple(requests)
     cells = []
     for trial, wanted in listed:
@@ -161,44 +86,21 @@ def plan_roles(requests: Iterable[tuple[Trial, Collection[str]]]) -> Plan:
     return Plan({key: stage for key, stage in builder.stages.items() if key in needed}, tuple(cells))
 
 
-class _Builder:
-    """Builds stages, parents before children. No stage is built, or digested, twice."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, Stage] = {}
-        self._stages_of: dict[Any, Stage] = {}
-
-    def stage(
-        self, task: str, title: str, parts: Parts, options: Mapping[str, Any], parents: Mapping[str, Stage]
-    ) -> Stage:
-        listed = {role: part if isinstance(part, tuple) else (part,) for role, part in parts.items() if part}
-        arguments = (
-            task,
-            tuple((role, *map(id, items)) for role, items in listed.items()),
-            tuple((name, type(value), value) for name, value in options.items()),  # 1 and 1.0 have different keys
-            tuple((role, parent.key) for role, parent in parents.items()),
-        )
-        cached = self._stages_of.get(arguments)
-        if cached is None:
-            new = stage(task, title, listed, options, parents)
-            cached = self._stages_of[arguments] = self.stages.setdefault(new.key, new)
-        return cached
-
-
 class _TrialStages:
     """The stages of one trial."""
 
-    def __init__(self, trial: Trial, builder: _Builder):
+    def __init__(self, trial: Trial, builder: Builder):
         self._trial, self._build = trial, builder.stage
         self._seed = {"seed": trial.seed}
         self._on = f"{trial.attacker.title} on {trial.dataset.title}"
         self._under = f" under {trial.adaptation.title}" if trial.adaptation else ""
         self._loaded = self._drawn() if trial.threat else {split: self._load(split) for split in SPLITS}
+        self._adapting = Adapting(trial, builder.stage, self._pairs)
 
     def roles(self, curve: bool = True) -> dict[str, Stage]:
         """Return every stage that the trial's record names: role -> stage; `curve`: with those of the clean curve."""
         trial, clean = self._trial, self._loaded["train"]
-        protected = self._protect(trial)
+        protected = self._protect(trial, clean)
         published = self._mix(protected)
         roles = {"clean_set": clean, "test_set": self._loaded["test"], "protected_set": protected}
         if protected is not clean:
@@ -258,9 +160,8 @@ class _TrialStages:
     def _curve(self, threat: ThreatModel) -> dict[str, Stage]:
         """The clean curve: for each smaller size, its model's quality on the test items and on the granted ones."""
         trial, roles = self._trial, {}
-        test, validation = self._loaded["test"], self._loaded["validation"]
-        if self._preprocesses:
-            test, validation = self._adapt(test, "the test set"), self._adapt(validation, "the validation set")
+        test = self._adapting.preprocess(self._loaded["test"], "the test set")
+        validation = self._adapting.preprocess(self._loaded["validation"], "the validation set")
         for size in threat.smaller:
             what = f"{size} of {threat.published} clean items"
             items = self._draw(trial.dataset, "published", size) if size else None
@@ -273,29 +174,42 @@ class _TrialStages:
                 roles[name] = self._build("evaluate", title, {"attacker": trial.attacker}, options, parents)
         return roles
 
-    def _held(self, adapt: bool = False) -> dict[str, Stage]:
+    def _held(self, adapted: bool) -> dict[str, Stage]:
         """What the attacker trains on in every arm under a threat model: granted items, other material."""
         held: dict[str, Stage] = {
             name: self._loaded[name] for name in ("granted", "replacement") if name in self._loaded
         }
-        return {name: self._adapt(items, f"the {name} items") for name, items in held.items()} if adapt else held
+        if not adapted:
+            return held
+        return {name: self._adapting.preprocess(items, f"the {name} items") for name, items in held.items()}
 
-    def _protect(self, trial: Trial) -> Stage:
-        """Return the protected set; for the clean control the data itself, so that its arms are the clean ones."""
-        train = self._loaded["train"]
+    def _protect(self, trial: Trial, items: Stage, **stream: str) -> Stage:
+        """Return protected items; for the clean control the items themselves, so that its arms are the clean ones."""
         if trial.defense.control.is_clean:
-            return train
-        parents, surrogates, expects = {"train": train}, trial.surrogates, trial.expects
+            return items
+        parents, surrogates, expects = {"train": items}, trial.surrogates, trial.expects
         if trial.reference:
             surrogates, expects = (), ()
-            parents["reference"] = self._protect(replace(trial, defense=trial.reference, reference=None))
+            parents["reference"] = self._protect(
+                replace(trial, defense=trial.reference, reference=None), items, **stream
+            )
+        which = "granted items of " if stream else ""
         return self._build(
             "protect",
-            f"protect {self._protected_title(trial)}",
+            f"protect {which}{self._protected_title(trial)}",
             {"defense": trial.defense, "surrogates": surrogates, "expects": expects},
-            {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge},
+            {**self._seed, "knowledge": NONE if trial.reference else trial.knowledge, **stream},
             parents,
         )
+
+    def _pairs(self, protected: bool) -> tuple[Stage, Stage]:
+        """Return the granted items for training, and what the trial's defense makes of them by other random numbers.
+
+        Args:
+            protected: Whether they are to tell of protected items; of clean ones, both are the clean ones.
+        """
+        clean = self._loaded["granted"]
+        return clean, self._protect(self._trial, clean, stream="pairs") if protected else clean
 
     @staticmethod
     def _protected_title(trial: Trial) -> str:
@@ -325,28 +239,24 @@ class _TrialStages:
         title = f"keep {self._described('remainder')} of {trial.dataset.title}, seed {trial.seed}"
         return self._build("mix", title, {}, {**self._seed, "share": trial.share}, {"train": self._loaded["train"]})
 
-    def _adapt(self, items: Stage, set_name: str) -> Stage:
-        """Return the items as the trial's adaptation transforms them before training; unchanged if it does not."""
-        adaptation = self._trial.adaptation
-        if not adaptation or "transform" not in adaptation.hooks:
-            return items
-        title = f"adapt {set_name} by {adaptation.title}, seed {self._trial.seed}"
-        return self._build("adapt", title, {"adaptation": adaptation}, self._seed, {"train": items})
-
     def _learn(self, arm: Arm, items: Stage) -> Stage:
         name = self._trial.row if arm.train == "published" else "clean"
-        return self._train(self._arm_title(arm), items, name, arm.adapted, whole=arm.train == "remainder")
+        published = arm.train == "published"
+        return self._train(self._arm_title(arm), items, name, arm.adapted, arm.train == "remainder", published)
 
-    def _train(self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool) -> Stage:
-        """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take."""
-        trial, validation, hooked = self._trial, self._loaded["validation"], None
-        if adapted and trial.adaptation:
-            items = self._adapt(items, name) if items else None
-            hooks = {"augment", "train", *(["train_with_granted"] if items else [])} & set(trial.adaptation.hooks)
-            hooked = trial.adaptation if hooks else None
-            if self._preprocesses:
-                validation = self._adapt(validation, "the validation set")
-        parents = {"validation": validation, **self._held(adapt=adapted and self._preprocesses)}
+    def _train(
+        self, title: str, items: Stage | None, name: str, adapted: bool, whole: bool, published: bool = False
+    ) -> Stage:
+        """Train the attacker on published items, if any; `whole`: with as many steps as all of them would take;
+        `published`: what the trial publishes, and not clean items in its place.
+        """
+        trial, validation = self._trial, self._loaded["validation"]
+        hooked: tuple[Part, ...] = ()
+        if adapted:
+            items = self._adapting.transform(items, name, published) if items else None
+            hooked = self._adapting.hooked(with_items=items is not None)
+            validation = self._adapting.preprocess(validation, "the validation set")
+        parents = {"validation": validation, **self._held(adapted)}
         if items:
             parents = {"train": items, **parents}
         if whole or (items and items.task == "adapt"):
@@ -357,8 +267,8 @@ class _TrialStages:
 
     def _evaluate(self, arm: Arm, model: Stage | None, clean_model: Stage) -> Stage:
         trial, test = self._trial, self._loaded["test"]
-        if arm.adapted and self._preprocesses:
-            test = self._adapt(test, "the test set")
+        if arm.adapted:
+            test = self._adapting.preprocess(test, "the test set")
         parents = {"test": test}
         if model:
             parents["model"] = model
@@ -373,8 +283,8 @@ class _TrialStages:
     def _evaluate_granted(self, arm: Arm, model: Stage) -> Stage:
         """The quality on the granted items by which the attacker chooses among its responses."""
         trial, items = self._trial, self._loaded["validation"]
-        if arm.adapted and self._preprocesses:
-            items = self._adapt(items, "the validation set")
+        if arm.adapted:
+            items = self._adapting.preprocess(items, "the validation set")
         title = f"evaluate {self._on} on granted items, {self._arm_title(arm)}, seed {trial.seed}"
         options = {**self._seed, "generate": False}
         return self._build("evaluate", title, {"attacker": trial.attacker}, options, {"test": items, "model": model})
@@ -382,7 +292,10 @@ class _TrialStages:
     def _compare(self, published: Stage) -> Stage:
         trial = self._trial
         title = f"compare what {trial.attacker.title} reads, {trial.row}{self._under}, seed {trial.seed}"
-        sets = {"clean": self._adapt(self._loaded["train"], "clean"), "protected": self._adapt(published, trial.row)}
+        sets = {
+            "clean": self._adapting.transform(self._loaded["train"], "clean"),
+            "protected": self._adapting.transform(published, trial.row, published=True),
+        }
         return self._build("compare", title, {"attacker": trial.attacker}, {}, sets)
 
     def _memorise(self, role: str, model: Stage | None) -> Stage:
@@ -397,16 +310,6 @@ class _TrialStages:
         title = f"measure what {self._on} memorised, {name}, seed {trial.seed}"
         options = {**self._seed, "version": MEMORISE}
         return self._build("memorise", title, {"attacker": trial.attacker}, options, parents)
-
-    @property
-    def _preprocesses(self) -> bool:
-        """Whether the adaptation preprocesses the attacker's input, in training and in use."""
-        trial = self._trial
-        return bool(
-            trial.adaptation
-            and trial.adaptation.traits.get("preprocess")
-            and trial.attacker.traits.get("task") == "classify"
-        )
 
     def _arm_title(self, arm: Arm) -> str:
         """Describe an arm in a title: its training set and its adaptation."""

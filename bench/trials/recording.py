@@ -239,4 +239,5 @@ def _recorded(part: Part) -> PartRecord:
         data=part.data,
         overrides=dict(part.overrides),
         params=dict(part.params),
+        links=[_recorded(link) for link in part.links],
     )

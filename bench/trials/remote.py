@@ -46,7 +46,8 @@ def serialised(stage: Stage, device: str = CPU) -> RemoteTask:
     Returns:
         The stage, with no files for plugins that are found by name.
     """
-    user_parts = {part.digest: part for parts in stage.parts.values() for part in parts if part.name.endswith(".py")}
+    every = (step for parts in stage.parts.values() for part in parts for step in part.steps)
+    user_parts = {part.digest: part for part in every if part.name.endswith(".py")}
     return RemoteTask(stage, {digest: _files(part) for digest, part in user_parts.items()}, device)
 
 
@@ -79,13 +80,15 @@ def perform_remote(task: RemoteTask, store_url: str) -> Outcome:
 def _restored(task: RemoteTask) -> Stage:
     """Return the stage with its plugins as this machine has them. Raise `PluginError` where a source differs."""
     parts = {
-        role: tuple(_local_part(part, task.sources.get(part.digest)) for part in listed)
-        for role, listed in task.stage.parts.items()
+        role: tuple(_local_part(part, task.sources) for part in listed) for role, listed in task.stage.parts.items()
     }
     return replace(task.stage, parts=parts)
 
 
-def _local_part(part: Part, files: Files | None) -> Part:
+def _local_part(part: Part, sources: Mapping[str, Files]) -> Part:
+    if part.links:
+        return replace(part, links=tuple(_local_part(link, sources) for link in part.links))
+    files = sources.get(part.digest)
     name = part.name if files is None else str(_write_files(part, files))
     digest = plugins.digest(part.kind, name)
     if digest != part.digest:

@@ -33,6 +33,7 @@ from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
 from bench.trials import draws, measuring, memorising, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
+from bench.trials.chains import Chain, trainer
 from bench.trials.plan import Stage
 from bench.trials.protected import check_bound, check_protected
 from bench.trials.provenance import provenance
@@ -151,7 +152,9 @@ class _Work:
         return log
 
     def rng(self) -> Generator:
-        return generator(self.stage.task, self.stage.options["seed"], self.device)
+        """Return the generator of the task; of a stage with a stream of its own, that of the stream."""
+        task, options = self.stage.task, self.stage.options
+        return generator(f"{task} {options['stream']}" if "stream" in options else task, options["seed"], self.device)
 
 
 def _load(work: _Work, folder: Path) -> dict[str, Any]:
@@ -223,20 +226,36 @@ def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{work.stage.title}: the adaptation requires labels, but the data set has none: expected one with classes"
         )
-    adapted = adaptation.transform(data, work.rng())
+    if "pairs" in work.stage.parents:
+        adapted = adaptation.transform_with_pairs(data, *_pairs(work), work.rng())
+    else:
+        adapted = adaptation.transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
     return _counts(adapted)
 
 
+def _pairs(work: _Work) -> tuple[Data, Data]:
+    """Read the pairs of clean and protected items; where an adaptation before this one dropped some, those left."""
+    clean, protected = work.data("clean"), work.data("pairs")
+    left = [name for name in clean.ids if name in set(protected.ids)]
+    clean, protected = (items.select([items.ids.index(name) for name in left]) for items in (clean, protected))
+    if not left or clean.signal.shape != protected.signal.shape:
+        raise DataError(
+            f"{work.stage.title}: {len(left)} pairs, of shapes {tuple(clean.signal.shape)} and "
+            f"{tuple(protected.signal.shape)}, expected some of one shape: put this adaptation first in its chain"
+        )
+    return clean, protected
+
+
 def _learn(work: _Work, folder: Path) -> dict[str, Any]:
-    attacker, adaptation = work.plugin("attacker"), work.plugin("adaptation")
+    adaptation, attacker = trainer(work.plugins("adaptation"), work.plugin("attacker"))
     validation = work.data("validation")
     apart = adaptation is not None and adaptation.implements("train_with_granted") and "train" in work.stage.parents
     train, granted = _training_set(work, apart=apart)
     epochs: list[dict[str, float]] = []
     log = work.logging(epochs)
-    if granted is not None:
+    if adaptation is not None and granted is not None:
         model = adaptation.train_with_granted(attacker, train, granted, validation, work.rng(), log=log)
     elif adaptation is None:
         model = attacker.learn(train, validation, work.rng(), log=log)
@@ -358,6 +377,8 @@ def _load_plugin(part: Part) -> Any:
     """Build a plugin as the plan resolved it. Raise `PluginError` or `DataError` where its source or data changed
     since.
     """
+    if part.links:
+        return Chain(links=tuple(map(_load_plugin, part.links)))
     current = plugins.digest(part.kind, part.name)
     if current != part.digest:
         raise PluginError(f"the source of '{part.name}' changed: digest {current}, expected {part.digest} of the plan")

@@ -7,13 +7,13 @@ trials into stages of work.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.results import cells
-from bench.results.names import NONE, file_name, row_name
+from bench.results.names import JOINT, NONE, file_name, row_name
 from bench.results.threat import ThreatModel
 from bench.sources import plain_name
 from bench.vocabulary import Control, Kind, Needs
@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Part:
-    """One plugin of a trial, resolved: what the key and the record need of it."""
+    """One plugin of a trial, resolved: what the key and the record need of it; or a chain of adaptations."""
 
     kind: Kind  # "datasets", "defenses", "attackers", "adaptations"
     name: str
@@ -38,10 +38,18 @@ class Part:
     needs: Needs = field(default_factory=Needs)
     # The declarations that the plan or the tables read: per, task, preprocess, content, unoptimised.
     traits: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[Part, ...] = ()  # of a chain, in order; the chain has nothing else but its name, see `chain`
+
+    @property
+    def steps(self) -> tuple[Part, ...]:
+        """The plugins that it stands for: the links of a chain, in order; else the plugin itself."""
+        return self.links or (self,)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its results: not the label, the needs or the path of a user's file."""
+        if self.links:
+            return {"links": [link.identity for link in self.links]}
         identity = {"name": self._plain_name, "params": dict(self.params), "digest": self.digest}
         return {**identity, "data": self.data} if self.data else identity
 
@@ -58,6 +66,16 @@ class Part:
         """Return the parameters with which a defense is its own control "random"; None if it declares none."""
         params: dict[str, Any] | None = ast.literal_eval(self.traits.get("unoptimised", "{}")).get(domain)
         return params
+
+
+def chain(links: Sequence[Part]) -> Part:
+    """Return adaptations that follow one another as one part, called by all of their names.
+
+    Args:
+        links: The adaptations, in order.
+    """
+    name = JOINT.join(link.title for link in links)
+    return Part(kind="adaptations", name=name, label=name, params={}, digest="", links=tuple(links))
 
 
 @dataclass(frozen=True)

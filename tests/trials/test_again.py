@@ -13,8 +13,9 @@ from bench.results import reading
 from bench.results.record import PartRecord, Record, TrialRecord
 from bench.results.suite import Suite
 from bench.trials.again import trial_of
-from bench.trials.expand import expand, resolve
+from bench.trials.expand import expand
 from bench.trials.plan import plan
+from bench.trials.resolving import resolve
 from bench.trials.run import execute, prepare
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial

@@ -355,7 +355,9 @@ def test_a_cell_whose_attacker_has_seen_the_data_is_flagged(small_suite: Make, t
     assert expand(digits).contaminated == ("attacker 'linear' was pretrained on data set 'spoken_digits'",)
 
 
-def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite: Make, tmp_path: Path) -> None:
+def test_an_adaptation_that_requires_pairs_and_has_no_hook_for_them_is_refused(
+    small_suite: Make, tmp_path: Path
+) -> None:
     greedy = tmp_path / "greedy.py"
     source = (PLUGINS / "halves.py").read_text()
     greedy.write_text(
@@ -363,7 +365,7 @@ def test_an_adaptation_that_requires_what_no_trial_gives_is_refused(small_suite:
     )
     suite = small_suite(defenses=["hiss"], seeds=[0], adaptations=["halves"])
     suite = suite.model_copy(update={"adaptation": {"halves": {"plugin": str(greedy)}}})
-    with pytest.raises(UsageError, match="requires pairs, which no trial provides"):
+    with pytest.raises(PluginError, match="expected both or neither of transform_with_pairs and requires"):
         expand(suite)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench import plugins
-from bench.trials import expand as expansion
-from bench.trials.expand import resolve
+from bench.trials import resolving
 from bench.trials.facts import facts
+from bench.trials.resolving import resolve
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 RUN = """
@@ -128,5 +128,5 @@ def test_a_cache_that_is_broken_or_cannot_be_written_changes_nothing(
     blocked.write_text("a file, no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert resolve("defenses", "noise", {}) == expected
-    monkeypatch.setattr(expansion, "remembered", lambda kind, name, asked, find: find() or {})
+    monkeypatch.setattr(resolving, "remembered", lambda kind, name, asked, find: find() or {})
     assert resolve("defenses", "noise", {}).digest == plugins.digest("defenses", "noise")

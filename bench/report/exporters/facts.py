@@ -90,13 +90,13 @@ def _settings(record: Record, parts: Mapping[str, PartRecord]) -> Iterator[tuple
     """Yield names, parameters and seed of a trial."""
     trial = record.trial
     yield "row", trial.row
-    yield "adaptation", "none"
     for kind, part in parts.items():
         yield kind, part.label
         yield f"{kind}.plugin", part.name
         for name, value in part.params.items():
             if value is not None:
                 yield _name(f"{kind}.{name}"), value if isinstance(value, Setting) else json.dumps(value)
+    yield "adaptation", trial.adaptation_label  # of a chain the names of all its links
     yield "knowledge", trial.knowledge
     yield "surrogates", ", ".join(part.label for part in trial.surrogates)
     yield "expects", ", ".join(part.label for part in trial.expects)
