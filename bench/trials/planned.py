@@ -1,4 +1,4 @@
-"""What a plan consists of: stages of work with content keys, the cells that need them, and their builder. Pure values."""
+"""What a plan consists of: stages with content keys, the cells that need them, and their builder. Pure values."""
 
 from __future__ import annotations
 
