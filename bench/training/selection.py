@@ -19,7 +19,7 @@ from bench.training.learning import seeded
 __all__ = ["gradient_sketch", "losses", "shortened", "without"]
 
 S = TypeVar("S", bound=Clips | Rolls)
-_AT_ONCE = 32  # items of one forward pass
+_AT_ONCE = 16  # items of one forward pass
 _STEP = 0.01  # of a difference, relative to the weights
 
 
