@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Adaptation, Attacker, Data, Log, check_range, silent_log
-from bench.training.selection import gradient_sketch, shortened, without
+from bench.training.filtering import gradient_sketch, shortened, without
 
 
 @dataclass(frozen=True)

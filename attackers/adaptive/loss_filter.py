@@ -15,7 +15,7 @@ import torch
 from torch import Generator, nn
 
 from bench.api import Adaptation, Attacker, Data, Log, check_range, silent_log
-from bench.training.selection import losses, shortened, without
+from bench.training.filtering import losses, shortened, without
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bench.api import Adaptation, Attacker, Clips, Data, Log, Rolls, check_range
 from bench.errors import DataError
 from bench.metrics import symbolic
 from bench.sound.bands import band_statistics
-from bench.training.selection import without
+from bench.training.filtering import without
 
 _INTERCEPT = 100.0  # square of a constant feature, relative to the mean energy: hardly regularised
 

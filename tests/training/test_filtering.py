@@ -9,7 +9,7 @@ from torch import Generator, nn
 
 from bench._kit import sets
 from bench.api import Clips
-from bench.training.selection import gradient_sketch, losses, shortened, without
+from bench.training.filtering import gradient_sketch, losses, shortened, without
 
 
 def rng(seed: int = 0) -> Generator:
