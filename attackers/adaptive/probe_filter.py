@@ -1,4 +1,4 @@
-"""A linear probe tells published from granted items; what is unlike every granted one is left out.
+"""A linear probe tells published from granted items; what looks protected is left out.
 
 Where only a part of what is published is protected, the rest looks like the granted items. Noise that a linear model
 separates from clean items (Yu et al., "Availability attacks create shortcuts", KDD 2022) gives itself away.
@@ -24,14 +24,17 @@ _INTERCEPT = 100.0  # square of a constant feature, relative to the mean energy:
 
 @dataclass(frozen=True)
 class ProbeFilter(Adaptation[Data]):
-    """Leave out the published items that a probe scores higher than all granted ones, then train on the rest.
+    """Leave out the published items that a probe scores higher than most granted ones, then train on the rest.
 
     The probe is ridge regression on whether an item is published, both sides of equal weight. Every item is scored by
-    the probe that was fitted without it (in closed form), so that an item like the clean ones outscores n granted items
-    by chance in one case of n + 1. At least one item of each class stays.
+    the probe that was fitted without it (in closed form), so that of items like the granted ones hardly more than
+    `1 - outscored` leave. At least one item of each class stays.
 
     Attributes:
         share: share of the published items that is left out at most, 0..1; the highest scores leave first.
+        outscored: share of the granted items that an item must outscore to leave, more than 0 to 1; less removes more
+            protected items, and more others. Of spoken digits with 30 granted clips, 0.9 removes 11 % of clean ones,
+            51 % of those with `error_maximizing` noise and all of those with `noise`; 0.8 removes 13 %, 73 % and all.
         view: what the probe reads of clips: "logmel", mean and standard deviation of bands, or "waveform", samples.
             Of rolls it reads features such as rhythm, density and pitch classes.
         ridge: weight of the regulariser, relative to the mean energy of an item; more follows single items less.
@@ -41,12 +44,14 @@ class ProbeFilter(Adaptation[Data]):
     requires = ("granted",)
     paper = "Yu et al. 2022, KDD (Availability attacks create shortcuts)"
 
-    share: float = 0.5
+    share: float = 1.0
+    outscored: float = 0.9
     view: Literal["logmel", "waveform"] = "logmel"
     ridge: float = 3.0
 
     def __post_init__(self) -> None:
         check_range(self, "share", least=0, most=1)
+        check_range(self, "outscored", above=0, most=1)
         check_range(self, "ridge", above=0)
 
     def train_with_granted(
@@ -57,8 +62,9 @@ class ProbeFilter(Adaptation[Data]):
         both = concatenate(train, granted)
         published = torch.arange(len(both), device=both.device) < len(train)
         scores = left_out_scores(self._rows(both), published, self.ridge)
-        suspicion = scores[: len(train)]
-        suspicion = torch.where(suspicion > scores[len(train) :].amax(), suspicion, -torch.inf)
+        suspicion, clean = scores[: len(train)], scores[len(train) :].sort().values
+        threshold = clean[math.ceil(self.outscored * len(clean)) - 1]
+        suspicion = torch.where(suspicion > threshold, suspicion, -torch.inf)
         rest = without(train, suspicion, math.floor(self.share * len(train)))
         kept = replace(concatenate(rest, granted), whole=train.epoch_items + len(granted))
         return attacker.learn(kept, validation, rng, log=log)
