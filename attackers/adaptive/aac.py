@@ -1,4 +1,4 @@
-"""AAC: every clip is encoded at a bit rate, as by streaming services and phones, and decoded before training.
+"""AAC: every clip is encoded at a bit rate of streaming services and decoded before training.
 
 FFmpeg's encoder (AAC-LC) codes it, through PyAV. Its transform begins one frame before the recording, which delays
 what is decoded by 1,024 samples; they are cut off. Clips of other rates are resampled to the nearest higher one that
