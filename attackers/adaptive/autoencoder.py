@@ -15,7 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Adaptation, Clips, check_range
-from bench.sound.spectra import frames_inside, hop_size, istft, power, stft
+from bench.sound.gains import with_gain
+from bench.sound.spectra import frames_inside, hop_size, power, stft
 from bench.training.classification import labels
 from bench.training.learning import cosine, seeded
 
@@ -68,8 +69,7 @@ class Autoencoder(Adaptation[Clips]):
         with torch.no_grad():
             parts = network(frames.scaled, frames.label)
             gain = torch.sigmoid((parts.sound - parts.mark) * frames.deviation).clamp_min(_LEAST_GAIN)
-        purified = istft(cells * gain.view(cells.shape), data.rate, data.audio.shape[-1])
-        return data.with_audio(purified.clamp(-1.0, 1.0) * data.support)
+        return with_gain(data, cells, gain.view(cells.shape))
 
     def _fit(self, network: _Network, frames: _Frames) -> None:
         """Train on crops of the clips."""
