@@ -1,4 +1,4 @@
-"""A rate-limited variational autoencoder of the published clips separates each class's mark from the sound.
+"""A rate-limited autoencoder of the published clips separates the mark of each class from the sound.
 
 Per frame it may pass on few nats, which code what clips share: the sound. What the class predicts beyond that is coded
 by a second decoder from an embedding of the class. Sound and mark are powers that add up, and each cell of the
@@ -8,6 +8,7 @@ power spectrum of their class as it was, such as white noise, remain.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,7 +112,7 @@ class _Frames(NamedTuple):
     def crop(self) -> _Frames:
         """Draw a batch of clips, and as many frames from the same place of each."""
         at = torch.randperm(len(self.label), device=self.label.device)[:_BATCH]
-        first = int(torch.randint(max(1, self.inside.shape[1] - _FRAMES + 1), ()))
+        first = random.randrange(max(1, self.inside.shape[1] - _FRAMES + 1))
         place = slice(first, first + _FRAMES)
         return _Frames(self.scaled[at, :, place], self.inside[at, place], self.label[at], self.deviation)
 
