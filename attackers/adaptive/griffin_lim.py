@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator
+from torch.nn import functional
 
 from bench.api import Adaptation, Clips, check_range
 from bench.sound.spectra import hop_size, power, stft, window_size
@@ -41,8 +42,9 @@ class GriffinLim(Adaptation[Clips]):
         import torchaudio
 
         size, hop, samples = window_size(data.rate), hop_size(data.rate), data.audio.shape[-1]
+        whole = functional.pad(data.audio, (0, max(0, size - samples)))  # torch warns below one window
         with torch.no_grad():
-            magnitude = power(stft(data.audio, data.rate)).sqrt()
+            magnitude = power(stft(whole, data.rate)).sqrt()
             sound = torchaudio.functional.griffinlim(
                 magnitude,
                 window=torch.hann_window(size, device=data.device),
@@ -52,7 +54,7 @@ class GriffinLim(Adaptation[Clips]):
                 power=1.0,
                 n_iter=self.iterations,
                 momentum=self.momentum,
-                length=max(samples, size),
+                length=whole.shape[-1],
                 rand_init=False,
             )
         return data.with_audio(sound[..., :samples].nan_to_num().clamp(-1.0, 1.0) * data.support)

@@ -12,8 +12,9 @@ import torch
 from torch import Generator
 
 from bench.api import Adaptation, Clips, check_range
+from bench.sound.gains import with_gain
 from bench.sound.masking import MaskingModel
-from bench.sound.spectra import hop_size, istft, power, stft, window_size
+from bench.sound.spectra import hop_size, power, stft, window_size
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,4 @@ class MaskingFilter(Adaptation[Clips]):
         )
         audible = level > model.threshold(level) * 10.0 ** (self.margin / 10.0)
         gain = torch.where(audible, 1.0, 10.0 ** (-self.reduction / 20.0)).transpose(-1, -2)
-        filtered = istft(cells * gain, data.rate, data.audio.shape[-1])
-        return data.with_audio(filtered.clamp(-1.0, 1.0) * data.support)
+        return with_gain(data, cells, gain)

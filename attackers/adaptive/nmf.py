@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Adaptation, Clips, check_range
-from bench.sound.spectra import istft, power, stft
+from bench.sound.gains import with_gain
+from bench.sound.spectra import power, stft
 
 _LEAST = 1e-8
 
@@ -44,8 +45,7 @@ class Nmf(Adaptation[Clips]):
         with torch.no_grad():
             magnitude = power(cells).sqrt()
             gain = (self._approximated(magnitude) / magnitude.clamp_min(_LEAST)).clamp(0.0, 1.0)
-        clean = istft(cells * gain, data.rate, data.audio.shape[-1])
-        return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
+        return with_gain(data, cells, gain)
 
     def _approximated(self, magnitude: Tensor) -> Tensor:
         """Factorise spectrograms [clip, channel, bin, frame] and multiply the factors again."""

@@ -12,7 +12,7 @@ from torch import Generator
 
 from bench.api import Adaptation, Clips, check_range
 from bench.sound.codecs import opus, opus_rates
-from bench.sound.resampling import resample
+from bench.sound.recoding import at_rate, nearest_rate
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,5 @@ class Opus(Adaptation[Clips]):
         check_range(self, "kbps", least=6, most=256)
 
     def transform(self, data: Clips, rng: Generator) -> Clips:
-        rates = opus_rates()
-        rate = min((rate for rate in rates if rate >= data.rate), default=rates[-1])
-        samples = data.audio.shape[-1]
-        lengths = -(-data.lengths * rate // data.rate)
-        coded = opus(resample(data.audio, data.rate, rate).clamp(-1.0, 1.0), rate, self.kbps, lengths)
-        decoded = resample(coded, rate, data.rate, samples)
-        return data.with_audio(decoded.clamp(-1.0, 1.0) * data.support)
+        rate = nearest_rate(data.rate, opus_rates())
+        return at_rate(data, rate, lambda audio, lengths: opus(audio, rate, self.kbps, lengths))

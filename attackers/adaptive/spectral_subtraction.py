@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Generator
 
 from bench.api import Adaptation, Clips, check_range
-from bench.sound.spectra import istft, spectrum_with_floor
+from bench.sound.gains import with_gain
+from bench.sound.spectra import spectrum_with_floor
 
 
 @dataclass(frozen=True)
@@ -39,5 +40,4 @@ class SpectralSubtraction(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cells, energy, noise = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
         gain = 1.0 - self.strength * (noise / energy.clamp_min(1e-12)).sqrt()
-        clean = istft(cells * gain.clamp_min(10.0 ** (-self.reduction / 20.0)), data.rate, data.audio.shape[-1])
-        return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
+        return with_gain(data, cells, gain.clamp_min(10.0 ** (-self.reduction / 20.0)))

@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Adaptation, Clips
-from bench.sound.spectra import istft, spectrum_with_floor
+from bench.sound.gains import with_gain
+from bench.sound.spectra import spectrum_with_floor
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Wiener(Adaptation[Clips]):
     def transform(self, data: Clips, rng: Generator) -> Clips:
         cells, energy, noise = spectrum_with_floor(data.audio, data.lengths, data.rate, self.quantile)
         gain = self._gain(energy / (noise * self.strength))
-        clean = istft(cells * gain, data.rate, data.audio.shape[-1])
-        return data.with_audio(clean.clamp(-1.0, 1.0) * data.support)
+        return with_gain(data, cells, gain)
 
     def _gain(self, posterior: Tensor) -> Tensor:
         """Compute gains from power over noise, [clip, channel, bin, frame] each."""

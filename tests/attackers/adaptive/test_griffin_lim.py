@@ -36,6 +36,7 @@ def test_magnitudes_stay_and_the_waveform_does_not() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 5, 100])
+@pytest.mark.filterwarnings("error")
 def test_short_and_silent_clips_pass(samples: int) -> None:
     assert rebuilt(Clips.of(torch.full((2, 1, samples), 0.5), RATE)).audio.shape == (2, 1, samples)
     assert (rebuilt(Clips.of(torch.zeros(1, 2, samples), RATE)).audio == 0).all()
