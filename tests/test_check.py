@@ -395,19 +395,6 @@ def test_an_adaptation_that_breaks_the_rules_is_told_which() -> None:
     assert "torch" in failed("adaptations", noisy())["adapts by the generator alone"]
 
 
-def test_what_is_learnt_from_pairs_is_checked_as_any_transform() -> None:
-    def undo(self: Any, data: Clips, clean: Clips, protected: Clips, rng: Generator) -> Clips:
-        assert clean.ids == protected.ids
-        assert not torch.equal(clean.audio, protected.audio)
-        return data.with_audio(data.audio.roll(self.delay, -1) * data.support * self.gain)
-
-    given = {"__module__": __name__, "requires": ("pairs",), "transform_with_pairs": undo}
-    learnt = type("Learnt", (Softer,), given)
-    assert set(statuses("adaptations", learnt()).values()) == {"passed"}
-    assert "by 5 samples" in failed("adaptations", learnt(delay=5))["stays aligned"]
-    assert "peaks at" in failed("adaptations", learnt(gain=3.0))["adapted clips are valid"]
-
-
 # --- data sets
 
 
