@@ -1,4 +1,4 @@
-"""An inverse filter learnt from pairs: marks of a class are subtracted, the rest is filtered by Wiener's gain.
+"""An inverse filter learnt from pairs: the mark of each class is subtracted, the rest is filtered.
 
 The attacker protects its own clips by the public defense, whose random numbers it does not know. The pairs therefore
 tell how strong a defense is at each frequency and how much of it all clips of a class share, and seldom which mark a

@@ -44,8 +44,8 @@ def removed(after: Clips, protected: Clips, clean: Clips) -> float:
     return 1 - float(left.square().sum() / noise.square().sum())
 
 
-@pytest.mark.parametrize(("kind", "other", "same"), [("noise", 0.45, 0.75), ("tones", 0.75, 0.75), ("lsp", 0.3, 0.6)])
-def test_wiener_removes_most_of_a_mark_of_the_class(kind: str, other: float, same: float) -> None:
+@pytest.mark.parametrize(("kind", "other", "same"), [("noise", 0.5, 0.7), ("tones", 0.6, 0.6), ("lsp", 0.15, 0.6)])
+def test_wiener_removes_the_mark_of_a_class(kind: str, other: float, same: float) -> None:
     """Also where the attacker's pairs have other marks, as those of another seed; more where they have the same."""
     published, granted = recordings()
     marked = protect(published, 0, kind=kind)
@@ -75,7 +75,9 @@ def test_wiener_needs_no_labels_where_all_clips_share_a_mark() -> None:
 def test_unet_removes_noise_as_the_pairs_show_it() -> None:
     published, granted = recordings()
     noisy = protect(published, 0, "noise", snr_db=5.0)
-    after = restored("pairs_unet", noisy, granted, protect(granted, 1, "noise", snr_db=5.0), steps=30, width=8, frames=32)
+    after = restored(
+        "pairs_unet", noisy, granted, protect(granted, 1, "noise", snr_db=5.0), steps=30, width=8, frames=32
+    )
     assert removed(after, noisy, published) > 0.3
 
 
