@@ -26,6 +26,7 @@ EXTRAS = {
     "pystoi": "speech",
     "pesq": "pesq",
     "espeakng_loader": "espeak",
+    "pyopen_wakeword": "embedding",
     "av": "audiocraft",
     "einops": "audiocraft",
     "flashy": "audiocraft",
