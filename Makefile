@@ -56,7 +56,7 @@ $(VENV)/ready: pyproject.toml requirements/lock.txt requirements/nodeps.txt Make
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bench needs Python 3.11 or newer, found " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q uv==0.13.9
-	$(BIN)/uv pip install -q --compile-bytecode -p $(BIN)/python -c requirements/lock.txt -e '.[all,dev,espeak]' -r requirements/nodeps.txt
+	$(BIN)/uv pip install -q --compile-bytecode -p $(BIN)/python -c requirements/lock.txt -e '.[all,dev,espeak,embedding]' -r requirements/nodeps.txt
 	@$(BIN)/uv pip install -q -p $(BIN)/python -c requirements/lock.txt -e '.[pesq]' \
 	  || echo "pesq was not built (it needs a C compiler): PESQ of speech is not there, everything else is"
 	touch $@

@@ -27,6 +27,7 @@ EXTRAS = {
     "pesq": "pesq",
     "pyroomacoustics": "rooms",
     "espeakng_loader": "espeak",
+    "pyopen_wakeword": "embedding",
     "av": "audiocraft",
     "einops": "audiocraft",
     "flashy": "audiocraft",

@@ -33,6 +33,7 @@ PACKAGES = {
     "tinysoundfont": "rendering notes to audio",
     "datasets": "data sets of the Hugging Face library",
     "pesq": "PESQ of speech",
+    "pyopen-wakeword": "the speech embedding of the attacker frozen",
     "pystoi": "STOI of speech",
     "ray": "--on ray",
     "mlflow-skinny": "bench export --to mlflow",
