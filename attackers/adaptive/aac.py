@@ -37,6 +37,7 @@ class Aac(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("kbps", 96, 16)
     paper = "ISO/IEC 14496-3:2009; Bosi et al. 1997, JAES 45 (ISO/IEC MPEG-2 Advanced Audio Coding)"
 
     kbps: int = 32

@@ -23,6 +23,7 @@ class AddNoise(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("lowest_db", 30.0, 0.0)
 
     lowest_db: float = 10.0
     highest_db: float = 30.0

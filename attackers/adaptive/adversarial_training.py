@@ -30,6 +30,7 @@ class AdversarialTraining(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("epsilon", 0.0025, 0.02)
     paper = "Madry et al. 2018, ICLR; Tao et al. 2021, NeurIPS"
 
     epsilon: float = 0.01

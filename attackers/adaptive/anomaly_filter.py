@@ -37,6 +37,7 @@ class AnomalyFilter(Adaptation[Data]):
     """
 
     domains = ("audio", "midi")
+    sweep = ("share", 0.05, 0.5)
     paper = "Rousseeuw and Van Driessen 1999, Technometrics 41"
 
     share: float = 0.2

@@ -45,6 +45,7 @@ class Autoencoder(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("rate", 24.0, 2.0)
     paper = "Yu et al. 2024, ICML (Purify Unlearnable Examples via Rate-Constrained Variational Autoencoders)"
 
     rate: float = 6.0

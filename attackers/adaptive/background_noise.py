@@ -27,6 +27,7 @@ class BackgroundNoise(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("lowest_db", 25.0, 0.0)
 
     lowest_db: float = 5.0
     highest_db: float = 30.0

@@ -28,6 +28,7 @@ class Binarise(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("threshold", 10, 60)
     paper = "Dong et al. 2018, AAAI"
 
     threshold: int = 30

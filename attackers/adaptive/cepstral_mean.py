@@ -27,6 +27,7 @@ class CepstralMean(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("strength", 0.25, 1.0)
     paper = "Atal 1974, JASA 55 (Effectiveness of linear prediction characteristics of the speech wave)"
 
     strength: float = 1.0

@@ -35,6 +35,7 @@ class Compress(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("ratio", 1.5, 10.0)
     paper = "Giannoulis, Massberg, Reiss 2012, JAES (Digital dynamic range compressor design)"
 
     ratio: float = 4.0

@@ -24,6 +24,7 @@ class CropAndPad(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("least", 0.95, 0.5)
 
     least: float = 0.75
 

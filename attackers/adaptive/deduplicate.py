@@ -29,6 +29,7 @@ class Deduplicate(Adaptation[Data]):
     """
 
     domains = ("audio", "midi")
+    sweep = ("similarity", 0.99, 0.8)
     paper = "Lee et al. 2022, ACL (Deduplicating training data makes language models better)"
 
     similarity: float = 0.95

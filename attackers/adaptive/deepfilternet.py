@@ -41,6 +41,7 @@ class DeepFilterNet(Adaptation[Clips]):
     domains = ("audio",)
     preprocess = True
     needs = Needs(cpus=1, memory_gb=3.0)
+    sweep = ("attenuation", 6.0, 100.0)
     paper = "Schröter et al. 2023, Interspeech (DeepFilterNet: Perceptually Motivated Real-Time Speech Enhancement)"
 
     attenuation: float = 100.0

@@ -32,6 +32,7 @@ class DropShort(Adaptation[Rolls]):
 
     domains = ("midi",)
     preprocess = True
+    sweep = ("longest", 1, 4)
 
     longest: int = 1
     alone: int = 4

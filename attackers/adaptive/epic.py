@@ -34,6 +34,7 @@ class Epic(Adaptation[Data]):
     """
 
     domains = ("audio", "midi")
+    sweep = ("share", 0.05, 0.5)
     paper = "Yang et al. 2022, ICML (Not all poisons are created equal)"
 
     share: float = 0.2

@@ -39,6 +39,7 @@ class FeatureAdversarialTraining(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("decibels", 0.5, 6.0)
     paper = "Madry et al. 2018, ICLR; Tao et al. 2021, NeurIPS"
 
     decibels: float = 2.0

@@ -22,6 +22,7 @@ class FlipPolarity(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("probability", 0.1, 0.5)
 
     probability: float = 0.5
 

@@ -28,6 +28,7 @@ class GriffinLim(Adaptation[Clips]):
     domains = ("audio",)
     preprocess = True
     aligned = False  # by some samples: the phase that it finds is not that of the recording
+    sweep = ("iterations", 100, 8)
     paper = "Griffin and Lim 1984, IEEE TASSP 32; Perraudin, Balazs, Søndergaard 2013, WASPAA"
 
     iterations: int = 32

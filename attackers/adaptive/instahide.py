@@ -32,6 +32,7 @@ class InstaHide(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("mixed", 2, 4)
     paper = "Huang, Song, Li, Arora 2020, ICML (InstaHide)"
 
     mixed: int = 2

@@ -23,6 +23,7 @@ class JitterVelocity(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("sd", 2.0, 30.0)
 
     sd: float = 8.0
 

@@ -32,6 +32,7 @@ class LossFilter(Adaptation[Data]):
     """
 
     domains = ("audio", "midi")
+    sweep = ("share", 0.1, 0.6)
     paper = "Li et al. 2021, NeurIPS (Anti-backdoor learning: what is learnt first is isolated)"
 
     share: float = 0.3

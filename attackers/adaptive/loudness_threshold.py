@@ -27,6 +27,7 @@ class LoudnessThreshold(Adaptation[Rolls]):
 
     domains = ("midi",)
     preprocess = True
+    sweep = ("share", 0.2, 0.9)
 
     share: float = 0.5
 

@@ -35,6 +35,7 @@ class LpcVocoder(Adaptation[Clips]):
     domains = ("audio",)
     preprocess = True
     aligned = False  # frames stay in place; the phase is made anew
+    sweep = ("order", 24, 6)
     paper = "Atal and Hanauer 1971, JASA 50 (Speech Analysis and Synthesis by Linear Prediction of the Speech Wave)"
 
     order: int = 12

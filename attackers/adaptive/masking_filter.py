@@ -28,6 +28,7 @@ class MaskingFilter(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("margin", 0.0, 12.0)
     paper = "Johnston 1988, IEEE JSAC 6"
 
     margin: float = 0.0

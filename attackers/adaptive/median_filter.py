@@ -24,6 +24,7 @@ class MedianFilter(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("width", 3, 9)
     paper = "Tukey 1977, Exploratory Data Analysis"
 
     width: int = 3

@@ -25,6 +25,7 @@ class MixIn(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("lowest", 15.0, 0.0)
     paper = "Tokozume, Ushiku, Harada 2018, ICLR (between-class learning), without its labels"
 
     lowest: float = 5.0

@@ -29,6 +29,7 @@ class Mixup(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("alpha", 0.1, 1.0)
     paper = "Zhang, Cisse, Dauphin, Lopez-Paz 2018, ICLR (mixup)"
 
     alpha: float = 0.4

@@ -32,6 +32,7 @@ class Nmf(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("components", 48, 6)
     paper = "Lee and Seung 2001, NIPS; Smaragdis and Brown 2003, WASPAA"
 
     components: int = 24

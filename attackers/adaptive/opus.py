@@ -25,6 +25,7 @@ class Opus(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("kbps", 64, 6)
     paper = "Valin, Vos, Terriberry 2012, RFC 6716"
 
     kbps: int = 16

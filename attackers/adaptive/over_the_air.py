@@ -47,6 +47,7 @@ class OverTheAir(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("distance", 0.3, 2.0)
     paper = "Qin et al. 2019, ICML (over the air in simulated rooms); Allen, Berkley 1979, JASA (image sources)"
 
     each_batch: bool = True

@@ -33,6 +33,7 @@ class PairsFilter(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("pairs",)
+    sweep = ("share", 0.1, 0.9)
     paper = "Cox 1958, JRSS B 20 (The regression analysis of binary sequences)"
 
     share: float = 0.5

@@ -41,6 +41,7 @@ class PairsUnet(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("pairs",)
+    sweep = ("strength", 0.25, 1.0)
     paper = "Wang et al. 2025, NeurIPS (BridgePure: limited protection leakage can break black-box data protection)"
     needs = Needs(memory_gb=3.0)
     presets = {"smoke": {"steps": 10, "width": 8}, "full": {"steps": 1500, "width": 32}}

@@ -39,6 +39,7 @@ class PairsWiener(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("pairs",)
+    sweep = ("strength", 0.25, 1.0)
     paper = "Wiener 1949 (Extrapolation of stationary time series); Cox et al. 1997, IEEE TIP 6"
 
     strength: float = 1.0

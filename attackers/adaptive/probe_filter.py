@@ -42,6 +42,7 @@ class ProbeFilter(Adaptation[Data]):
 
     domains = ("audio", "midi")
     requires = ("granted",)
+    sweep = ("outscored", 1.0, 0.7)
     paper = "Yu et al. 2022, KDD (Availability attacks create shortcuts)"
 
     share: float = 1.0

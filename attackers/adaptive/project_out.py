@@ -27,6 +27,7 @@ class ProjectOut(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("ridge", 10.0, 0.1)
     paper = "Sandoval-Segura et al. 2023, NeurIPS (What can we learn from unlearnable datasets?)"
 
     ridge: float = 1.0

@@ -26,6 +26,7 @@ class Quantise(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("bits", 12, 4)
 
     bits: int = 8
     law: Literal["linear", "mu"] = "linear"

@@ -27,6 +27,7 @@ class QuantiseGrid(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("steps", 2, 4)
 
     steps: int = 2
 

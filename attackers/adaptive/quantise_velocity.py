@@ -24,6 +24,7 @@ class QuantiseVelocity(Adaptation[Rolls]):
 
     domains = ("midi",)
     preprocess = True
+    sweep = ("levels", 16, 2)
 
     levels: int = 8
 

@@ -30,6 +30,7 @@ class RandomRoom(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("longest", 0.2, 1.0)
     paper = "Moorer 1979, Computer Music Journal (About this reverberation business)"
 
     shortest: float = 0.1

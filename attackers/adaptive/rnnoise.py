@@ -41,6 +41,7 @@ class RnNoise(Adaptation[Clips]):
     domains = ("audio",)
     preprocess = True
     aligned = False  # speech stays in place; of a sweep, which is noise to it, the pitch filter leaves shifted copies
+    sweep = ("strength", 0.25, 1.0)
     paper = "Valin 2018, IEEE MMSP (A Hybrid DSP/Deep Learning Approach to Real-Time Full-Band Speech Enhancement)"
 
     strength: float = 1.0

@@ -23,6 +23,7 @@ class ShiftGain(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("milliseconds", 10.0, 300.0)
 
     milliseconds: float = 100.0
     decibels: float = 6.0

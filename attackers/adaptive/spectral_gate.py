@@ -33,6 +33,7 @@ class SpectralGate(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("reduction", 6.0, 40.0)
 
     quantile: float = 0.05
     threshold: float = 8.0

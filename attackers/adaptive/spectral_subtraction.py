@@ -27,6 +27,7 @@ class SpectralSubtraction(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("strength", 0.5, 4.0)
     paper = "Boll 1979, IEEE TASSP 27; Berouti, Schwartz, Makhoul 1979, ICASSP"
 
     quantile: float = 0.05

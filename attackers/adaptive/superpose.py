@@ -27,6 +27,7 @@ class Superpose(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("mixed", 2, 4)
     paper = "Borgnia et al. 2021, arXiv:2103.02079"
 
     mixed: int = 2

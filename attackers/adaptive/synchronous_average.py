@@ -36,6 +36,7 @@ class SynchronousAverage(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("strength", 0.25, 1.0)
 
     strength: float = 1.0
     fewest: int = 6

@@ -25,6 +25,7 @@ class ThinOut(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("probability", 0.05, 0.5)
     paper = "Srivastava et al. 2014, JMLR 15 (Dropout)"
 
     probability: float = 0.15

@@ -26,6 +26,7 @@ class TimeJitter(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("probability", 0.05, 0.5)
 
     steps: int = 1
     probability: float = 0.2

@@ -32,6 +32,7 @@ class TimeVaryingEq(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("decibels", 2.0, 12.0)
 
     decibels: float = 6.0
     milliseconds: float = 60.0

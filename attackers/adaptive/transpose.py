@@ -24,6 +24,7 @@ class Transpose(Adaptation[Rolls]):
     """
 
     domains = ("midi",)
+    sweep = ("semitones", 1, 6)
     paper = "Huang et al. 2019, ICLR"
 
     semitones: int = 5

@@ -28,6 +28,7 @@ class Trim(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("threshold", 0.02, 0.3)
 
     threshold: float = 0.1
     milliseconds: float = 25.0

@@ -24,6 +24,7 @@ class Vorbis(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("quality", 0.5, 0.0)
     paper = "Xiph.Org 2015, Vorbis I specification"
 
     quality: float = 0.2

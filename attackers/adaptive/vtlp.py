@@ -28,6 +28,7 @@ class Vtlp(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("strength", 0.03, 0.3)
     paper = "Jaitly, Hinton 2013, ICML workshop (Vocal Tract Length Perturbation improves speech recognition)"
 
     strength: float = 0.1

@@ -38,6 +38,7 @@ class Wavelet(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("strength", 0.5, 2.0)
     paper = "Donoho and Johnstone 1994, Biometrika 81; Chang, Yu, Vetterli 2000, IEEE TIP 9 (BayesShrink)"
 
     strength: float = 1.0

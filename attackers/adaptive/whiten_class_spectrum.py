@@ -31,6 +31,7 @@ class WhitenClassSpectrum(Adaptation[Clips]):
 
     domains = ("audio",)
     requires = ("labels",)
+    sweep = ("strength", 0.25, 1.0)
     paper = "Sadasivan et al. 2023, CVPR (CUDA: convolution-based unlearnable datasets), for the filters it answers"
 
     strength: float = 1.0

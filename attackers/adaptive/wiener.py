@@ -32,6 +32,7 @@ class Wiener(Adaptation[Clips]):
 
     domains = ("audio",)
     preprocess = True
+    sweep = ("strength", 0.5, 3.0)
     paper = "Ephraim and Malah 1984, IEEE TASSP 32; Scalart and Filho 1996, ICASSP"
 
     quantile: float = 0.05

@@ -33,6 +33,7 @@ class WorstOf(Adaptation[Clips]):
     """
 
     domains = ("audio",)
+    sweep = ("k", 2, 5)
     paper = "Qin et al. 2023, arXiv:2303.15127"
 
     k: int = 3

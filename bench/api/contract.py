@@ -278,6 +278,10 @@ class Adaptation(Plugin, Generic[S]):
     """What it must be given beside the published items: "labels" (of a class each), "pairs" (clean items and what the
     public defense makes of them), "granted" (the clean items of the threat model)."""
 
+    sweep: ClassVar[tuple[str, float, float] | None] = None
+    """The parameter that decides how strong it is, with the weakest and the strongest value that make sense, such as
+    ("snr_db", 40.0, 5.0): what `bench attack` searches. Whole numbers for a whole-numbered parameter."""
+
     _optional = (
         "inventory", "fingerprint", "resources",
         "transform", "transform_with_pairs", "augment", "train", "train_with_granted",

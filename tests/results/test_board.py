@@ -113,7 +113,8 @@ def test_the_summary_in_the_repository_is_that_of_its_records() -> None:
 @pytest.mark.parametrize("name", sorted(suite_files()))
 def test_the_pages_in_the_repository_are_those_of_their_records(name: str) -> None:
     (board,) = boards([name])
-    assert board.page_command == f"bench matrix leaderboards/{board.page_link[:-3]}.toml --page leaderboards/{board.page_link}"
+    place = f"leaderboards/{board.page_link.removesuffix('.md')}"
+    assert board.page_command == f"bench matrix {place}.toml --page {place}.md"
     page = markdown.page(board, board.page_command)
     assert board.page_file.read_text() == page, "write it anew: bench leaderboard --all --markdown"
 

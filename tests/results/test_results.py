@@ -21,7 +21,8 @@ def test_a_suite_an_archive_and_a_folder_give_the_same_results(tmp_path: Path) -
     by_name = bench.load_results("midi-smoke")
     (board,) = boards(["midi-smoke"])
     assert by_name.rows == table.rows(by_name.records, board.suite.budget)
-    assert bench.load_results(records_of(Path("leaderboards/studies/midi-smoke.toml").resolve())).records == by_name.records
+    file = Path("leaderboards/studies/midi-smoke.toml").resolve()
+    assert bench.load_results(records_of(file)).records == by_name.records
     for record in by_name:
         record.save(tmp_path / "mine")
     assert bench.load_results(tmp_path / "mine").records == by_name.records
