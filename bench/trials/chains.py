@@ -1,4 +1,6 @@
-"""Chains of adaptations at work: several augmentations in one training, and a chain that a defender prepares for."""
+"""Chains of adaptations at work: several augmentations in one training, pairs that links before changed, and a chain
+that a defender prepares for.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Any
 from torch import Generator, nn
 
 from bench.api import Adaptation, Attacker, Augment, Data, Log, silent_log
+from bench.errors import DataError
 
-__all__ = ["Chain", "trainer"]
+__all__ = ["Chain", "paired", "trainer"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,27 @@ class Chain(Adaptation[Data]):
         for link in self.links:
             batch = link.augment(batch, rng)
         return batch
+
+
+def paired(clean: Data, protected: Data, title: str) -> tuple[Data, Data]:
+    """Return the pairs of clean and protected items; where a link before dropped some, those left.
+
+    Args:
+        clean: Clean items.
+        protected: The same items protected.
+        title: The stage, for messages.
+
+    Raises:
+        DataError: None is left, or a link before gave the two sides different shapes.
+    """
+    left = [name for name in clean.ids if name in set(protected.ids)]
+    clean, protected = (items.select([items.ids.index(name) for name in left]) for items in (clean, protected))
+    if not left or clean.signal.shape != protected.signal.shape:
+        raise DataError(
+            f"{title}: {len(left)} pairs, of shapes {tuple(clean.signal.shape)} and {tuple(protected.signal.shape)}, "
+            "expected some of one shape: put this adaptation first in its chain"
+        )
+    return clean, protected
 
 
 def trainer(links: Sequence[Adaptation[Any]], attacker: Attacker[Any]) -> tuple[Adaptation[Any] | None, Attacker[Any]]:

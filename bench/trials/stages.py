@@ -33,7 +33,7 @@ from bench.metrics.learning import view_change
 from bench.results.record import Number, numbers, numbers_by_name
 from bench.trials import draws, measuring, memorising, shares
 from bench.trials.artefacts import load_data, load_model, save_data, save_model
-from bench.trials.chains import Chain, trainer
+from bench.trials.chains import Chain, paired, trainer
 from bench.trials.plan import Stage
 from bench.trials.protected import check_bound, check_protected
 from bench.trials.provenance import provenance
@@ -227,25 +227,13 @@ def _adapt(work: _Work, folder: Path) -> dict[str, Any]:
             f"{work.stage.title}: the adaptation requires labels, but the data set has none: expected one with classes"
         )
     if "pairs" in work.stage.parents:
-        adapted = adaptation.transform_with_pairs(data, *_pairs(work), work.rng())
+        pairs = paired(work.data("clean"), work.data("pairs"), work.stage.title)
+        adapted = adaptation.transform_with_pairs(data, *pairs, work.rng())
     else:
         adapted = adaptation.transform(data, work.rng())
     adapted.check(work.stage.title)
     save_data(folder, adapted)
     return _counts(adapted)
-
-
-def _pairs(work: _Work) -> tuple[Data, Data]:
-    """Read the pairs of clean and protected items; where an adaptation before this one dropped some, those left."""
-    clean, protected = work.data("clean"), work.data("pairs")
-    left = [name for name in clean.ids if name in set(protected.ids)]
-    clean, protected = (items.select([items.ids.index(name) for name in left]) for items in (clean, protected))
-    if not left or clean.signal.shape != protected.signal.shape:
-        raise DataError(
-            f"{work.stage.title}: {len(left)} pairs, of shapes {tuple(clean.signal.shape)} and "
-            f"{tuple(protected.signal.shape)}, expected some of one shape: put this adaptation first in its chain"
-        )
-    return clean, protected
 
 
 def _learn(work: _Work, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Generator, nn
 
 from bench.api import Adaptation, Clips
 from bench.commands.run import Selection, suite_of
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError
 from bench.report import markdown
 from bench.report.exporters import facts
 from bench.report.inspection import inspected
@@ -32,7 +32,7 @@ from bench.results.suite import Suite, suite
 from bench.trials import verify
 from bench.trials.again import trial_of
 from bench.trials.artefacts import load_data
-from bench.trials.chains import Chain, trainer
+from bench.trials.chains import Chain, paired, trainer
 from bench.trials.expand import expand
 from bench.trials.plan import Cell, Plan, plan
 from bench.trials.remote import perform_remote, serialised
@@ -202,6 +202,16 @@ def test_a_chain_that_is_expected_transforms_in_order() -> None:
     chain = Chain(links=(_Adds(0.1), _Adds(0.02)))
     assert torch.allclose(chain.augment(clips, Generator()).signal, torch.full((1, 1, 4), 0.26))
     assert torch.equal(chain.transform(clips, Generator()).signal, clips.audio)
+
+
+def test_pairs_are_what_both_sides_have_left() -> None:
+    clips = Clips.of(torch.rand(4, 1, 8), 8000)
+    clean, protected = paired(clips.select([3, 0, 1]), clips.select([1, 2, 3]), "adapt")
+    assert clean.ids == protected.ids == ("00003", "00001")
+    shorter = Clips.of(torch.rand(4, 1, 7), 8000)
+    for other in (shorter, Clips.of(torch.rand(1, 1, 8), 8000, ["else"])):
+        with pytest.raises(DataError, match=r"^adapt: [04] pairs, .* put this adaptation first in its chain$"):
+            paired(clips, other, "adapt")
 
 
 def test_a_link_may_train_on_granted_items_apart(small_suite: Suites, tmp_path: Path) -> None:
