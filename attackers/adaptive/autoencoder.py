@@ -36,7 +36,8 @@ class Autoencoder(Adaptation[Clips]):
     """Remove from clips what a class predicts beyond a code of limited rate.
 
     Of 120 spoken digits with a tone of their class at an SNR of 20 dB, the defaults remove 10 dB of the tones and leave
-    an SNR of 22.7 dB; clean ones change by -27 dB. That takes 6 s of a processor.
+    an SNR of 24.7 dB; clean ones change by -29 dB. Class-wise white noise at 20 dB is hardly removed (0.7 dB), and
+    speech is lost with it: 12 dB are left. That takes 6 s of a processor.
 
     Attributes:
         rate: of the code, nats a frame: a lower rate codes less of a mark as sound, and removes more, of the sound too.
