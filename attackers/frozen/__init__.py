@@ -1,4 +1,4 @@
-"""A linear probe on a frozen pretrained speech embedding; the embedding never sees the published clips.
+"""A linear probe on a frozen pretrained speech embedding, which never sees the published clips.
 
 By default the embedding is Google's of "Training Keyword Spotters with Limited and Synthesized Speech Data" (Lin et
 al., ICASSP 2020): 330 thousand weights, pretrained on 5,000 keywords of recorded speech and none of the suite's data
