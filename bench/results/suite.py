@@ -22,6 +22,9 @@
     defense = "loud"
     adaptation = ["mp3", "resample"]
 
+    [responses]                             # the adaptations that an attacker tries, in place of all in the list
+    musicgen = ["none", "mp3"]
+
     [[published]]                           # a figure of a paper, shown beside ours: peak, mean or last of its epochs
     defense = "loud"
     mean = 0.14
@@ -161,6 +164,7 @@ class Suite(pydantic.BaseModel):
     defense: Parameters = {}
     attacker: Parameters = {}
     adaptation: Parameters = {}
+    responses: dict[str, list[str]] = {}  # attacker -> the adaptations that it tries; of others all in the list
     exclude: list[dict[str, str | int | float | list[str | int | float]]] = []
     budget: dict[str, Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]] = {}
     score: Literal[1, 2] = 2  # 1: the whole training set is published, and there is no clean curve
@@ -222,6 +226,10 @@ class Suite(pydantic.BaseModel):
         """Every adaptation and chain of adaptations in the suite's lists."""
         return [*self.adaptations, *self.expects, *itertools.chain(*map(self.expected, self.defense))]
 
+    def tries(self, attacker: str, adaptation: str) -> bool:
+        """Return whether an attacker tries an adaptation of the list."""
+        return adaptation in self.responses.get(attacker, self.adaptations)
+
     def links(self, adaptation: str) -> list[str]:
         """Return the names that a chain of adaptations joins; of a single adaptation its own."""
         variant = "plugin" in self.adaptation.get(adaptation, {})
@@ -280,17 +288,20 @@ def read(path: Path, size: str = "") -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the suite {path} is not TOML: {error}") from error
     data.setdefault("name", suite_name_from(path.stem))
-    data = _sized(data, size, str(path))
-    return suite(data, str(path), path.absolute().parent)
+    data, is_sized = _sized(data, size, str(path))
+    return suite(data, str(path), path.absolute().parent, prune=is_sized)
 
 
-def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None = None) -> Suite:
+def suite(
+    data: Mapping[str, Any], where: str = "the suite", folder: Path | None = None, *, prune: bool = False
+) -> Suite:
     """Build a suite from a mapping, and check its keys and values.
 
     Args:
         data: What a suite's TOML file holds.
         where: What messages call it.
         folder: Where relative paths of plugins and data start; by default the current folder.
+        prune: Leave out tables of plugins that its lists do not name, in place of refusing them.
 
     Raises:
         UsageError: A key or a value does not fit. One line.
@@ -304,13 +315,20 @@ def suite(data: Mapping[str, Any], where: str = "the suite", folder: Path | None
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {at} = {first.get('input')!r}: {first['msg']}") from error
+    if prune:
+        named = {table: suite.named(kind) for kind, table in plugins.SINGULAR.items()}
+        used = {
+            table: {name: params for name, params in getattr(suite, table).items() if name in names}
+            for table, names in named.items()
+        }
+        suite = suite.model_copy(update=used)
     _check(suite, where)
     suite._folder = folder
     return suite
 
 
-def _sized(data: dict[str, Any], size: str, where: str) -> dict[str, Any]:
-    """Return a suite's mapping at one size: its keys and tables in place of the suite's own."""
+def _sized(data: dict[str, Any], size: str, where: str) -> tuple[dict[str, Any], bool]:
+    """Return a suite's mapping at one size, whose keys and tables take the place of its own, and whether it has one."""
     sizes = data.pop("size", {})
     preset = size or data.get("preset", Suite.model_fields["preset"].default)
     if not isinstance(sizes, dict) or not all(isinstance(table, dict) for table in sizes.values()):
@@ -318,7 +336,7 @@ def _sized(data: dict[str, Any], size: str, where: str) -> dict[str, Any]:
     for name in sizes:
         if name not in PRESETS:
             raise UsageError(f"{where}: {unknown('size', name, PRESETS)}")
-    return {**data, **sizes.get(preset, {}), "preset": preset}
+    return {**data, **sizes.get(preset, {}), "preset": preset}, preset in sizes
 
 
 def _is_plain(value: Any) -> bool:
@@ -353,6 +371,14 @@ def _check(suite: Suite, source: str) -> None:
     for key, value, choices in (*chosen_knowledge, ("preset", suite.preset, PRESETS)):
         if value not in choices:
             raise UsageError(f"{source}: {unknown(key, value, choices)}")
+    for attacker, adaptations in suite.responses.items():
+        if attacker not in suite.attackers:
+            raise UsageError(f"{source}: responses: {unknown('attacker', attacker, suite.attackers)}")
+        for adaptation in adaptations:
+            if adaptation not in suite.adaptations:
+                raise UsageError(
+                    f"{source}: responses: {attacker}: {unknown('adaptation', adaptation, suite.adaptations)}"
+                )
     for adaptation in suite.adapted:
         chain = suite.links(adaptation)
         if len(chain) > 1 and {"", NONE} & set(chain):

@@ -78,6 +78,8 @@ def expand(suite: Suite) -> Expansion:
     ]
     cells = itertools.product(_datasets(suite, resolver), rows, suite.knowledge, suite.shares, suite.adaptations)
     for (dataset, attacker), (defense, reference), knowledge, share, adaptation in cells:
+        if not suite.tries(attacker, adaptation):
+            continue
         if share != 1 and (reference or resolver.part("defenses", defense).control):
             continue  # controls are for the whole set
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
@@ -117,7 +119,8 @@ def _check_declared(suite: Suite, resolver: _Resolver) -> None:
     cells = itertools.product(_datasets(suite, resolver), suite.defenses, suite.adaptations)
     for (dataset, attacker), defense, adaptation in cells:
         names = {"dataset": dataset, "defense": defense, "attacker": attacker, "adaptation": adaptation}
-        if not any(rule.keys() <= names.keys() and matches_all(names, rule) for rule in suite.exclude):
+        left_out = any(rule.keys() <= names.keys() and matches_all(names, rule) for rule in suite.exclude)
+        if suite.tries(attacker, adaptation) and not left_out:
             cell = {**names, "reference": NONE}
             tally.count(cell, resolver.mismatch(cell))
     tally.check(resolver)
