@@ -243,7 +243,9 @@ class _Resolver:
             return ()
         bag = [n for n in self._suite.bag or self._suite.attackers if self.domain(n) == self.domain(attacker)]
         outsiders = [name for name in bag if name != attacker] or self.default_bag(attacker)
-        if knowledge == "ensemble":  # in one order for all attackers, so that they share one protected set
+        if knowledge == "ensemble" and self._suite.track and self._suite.bag:
+            bag_names = bag  # whatever the attacker: a track publishes one set
+        elif knowledge == "ensemble":  # in one order for all attackers, so that they share one protected set
             bag_names = bag if attacker in bag and len(bag) > 1 else [*outsiders, attacker]
         else:
             bag_names = outsiders
