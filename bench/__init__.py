@@ -6,7 +6,7 @@ contract for plugins is in `bench.api`, the engine in `bench.trials`, results in
 
     results = bench.run(defense="noise", attacker="m5", preset="smoke")
     print(results)
-    frame = bench.load_results("speech").to_pandas()
+    frame = bench.load_results("digits").to_pandas()
 """
 
 from typing import TYPE_CHECKING, Any

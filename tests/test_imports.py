@@ -29,14 +29,14 @@ def test_results_regression_and_report_import_no_torch() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["leaderboard", "speech-smoke", "--out", "OUT"], ["verify", "RECORDS", "--sample", "0"]],
+    [["leaderboard", "digits-smoke", "--out", "OUT"], ["verify", "RECORDS", "--sample", "0"]],
     ids=lambda words: words[0],
 )
 def test_commands_that_read_import_no_torch(words: list[str], tmp_path: Path) -> None:
     records = ROOT / "leaderboards" / "records"
     if not records.is_dir():
         pytest.skip("not a checkout: a wheel has no records")
-    (smoke,) = records.glob("speech-smoke*")
+    (smoke,) = records.glob("digits-smoke*")
     words = [{"OUT": str(tmp_path / "site"), "RECORDS": str(smoke)}.get(word, word) for word in words]
     code = (
         "import contextlib, os, sys\n"

@@ -23,7 +23,7 @@ app = App(
     help_epilogue=(
         "Examples:\n"
         "  bench leaderboard --all --open\n"
-        "  bench leaderboard speech\n"
+        "  bench leaderboard digits\n"
         "  bench leaderboard mine.toml --records records --out site\n"
         "  bench leaderboard --all --markdown\n"
     ),

@@ -17,10 +17,10 @@ app = App(
     help_epilogue=(
         "RECORDS is a folder of record files, an archive (.jsonl.xz), or a suite by name or file.\n\n"
         "Examples:\n"
-        "  bench records pack leaderboards/records/speech --remove\n"
+        "  bench records pack leaderboards/records/digits --remove\n"
         "  bench records unpack speech --out speech-records\n"
         "  bench records pull https://example.org/speech.jsonl.xz --suite speech\n"
-        "  bench records show speech 3f2a91\n"
+        "  bench records show digits 3f2a91\n"
     ),
 )
 

@@ -17,7 +17,7 @@ app = App(
         "Examples:\n"
         "  bench rescore --list\n"
         "  bench rescore speech\n"
-        "  bench rescore leaderboards/records/speech.jsonl.xz --score 1 --results speech-1.json\n"
+        "  bench rescore leaderboards/records/digits.jsonl.xz --score 1 --results digits-1.json\n"
     ),
 )
 

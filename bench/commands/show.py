@@ -12,7 +12,7 @@ app = App(
     help_epilogue=(
         "Examples:\n"
         "  bench show 3f2a91\n"
-        "  bench show 3f2a91 --records speech\n"
+        "  bench show 3f2a91 --records digits\n"
         "  bench show chorales--cloak-ghost--white-box--symphonynet--deghost\n"
     ),
 )

@@ -3,7 +3,7 @@
 An archive is a text of JSON lines, compressed by xz, so that `xz -dc FILE | head` shows it and the standard library
 of Python reads it. Its lines are
 
-    {"format": "cloakbench records", "version": 1, "suite": "speech", "records": 102}
+    {"format": "cloakbench records", "version": 1, "suite": "digits", "records": 102}
     {"id": "arms-5f0c8a3e91b2d474", "value": {"accuracy": [1.0, 0.0, ...]}}
     {"record": {"schema_version": 2, ..., "arms": {"clean": "arms-5f0c8a3e91b2d474", ...}, ...}}
 

@@ -81,7 +81,7 @@ def load_results(path_or_suite: str | Path) -> Results:
     """Read the results of a suite or of a run.
 
     Args:
-        path_or_suite: The name of a suite that comes with bench ("speech"), a suite's TOML file, an archive, a folder
+        path_or_suite: The name of a suite that comes with bench ("digits"), a suite's TOML file, an archive, a folder
             of record files, or one record file.
 
     Returns:
@@ -91,8 +91,8 @@ def load_results(path_or_suite: str | Path) -> Results:
         UsageError: There is no such suite or path.
         DataError: It holds no record, or something that is none.
 
-    >>> load_results("speech-smoke").name
-    'speech-smoke'
+    >>> load_results("digits-smoke").name
+    'digits-smoke'
     """
     source = sources.find(path_or_suite)
     records = sorted(sources.read(source).values(), key=lambda record: record.name)

@@ -8,7 +8,7 @@ keys of stages: the key of a trial is a digest of those of its stages, so it dif
 show` prints them all.
 
     {
-      "format": "cloakbench results", "version": 2, "suite": "speech", "score_version": 1,
+      "format": "cloakbench results", "version": 2, "suite": "digits", "score_version": 1,
       "archive": {"file": "speech.jsonl.xz", "sha256": "...", "bytes": 460012, "records": 102},
       "plugins": {"m5@1c0ffee0": {"name": "m5", "version": 1, "digest": "...", "params": {...}}, ...},
       "environments": {"8d2b0a11": {"python": "3.11.7", ..., "packages": {...}}},

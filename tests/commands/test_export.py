@@ -196,7 +196,7 @@ def test_a_committed_record_reaches_both(
 ) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     one = committed()
-    file = one.save(tmp_path / "speech")
+    file = one.save(tmp_path / "digits")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     for to in ("mlflow", "tensorboard"):
         assert bench("export", str(file), "--to", to, "--out", str(tmp_path / to)) == 0
@@ -205,8 +205,8 @@ def test_a_committed_record_reaches_both(
     heard = [value for value in data["audibility"]["pesq"] if value is not None]
     assert 0 < len(heard) < len(data["audibility"]["pesq"])  # some clips have no PESQ: they are left out, not 0
     validation = [(line["step"], line["validation"]) for line in data["epochs"]["protected"]]
-    (run,) = runs_of(mlflow_client(tmp_path / "mlflow"), "speech")
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "speech" / COMMITTED)).Reload()
+    (run,) = runs_of(mlflow_client(tmp_path / "mlflow"), "digits")
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "digits" / COMMITTED)).Reload()
     expected = {
         "denied": one.denied,
         "quality/protected": sum(data["arms"]["protected"]["accuracy"]) / 300,
@@ -227,12 +227,12 @@ def test_a_committed_record_reaches_both(
 
 def committed() -> Record:
     """A record of the suite `speech`."""
-    return next(one for one in sources.read(sources.find("speech")).values() if one.name == COMMITTED)
+    return next(one for one in sources.read(sources.find("digits")).values() if one.name == COMMITTED)
 
 
 def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
     one = committed()
-    whole = facts.of(one, "speech")
+    whole = facts.of(one, "digits")
     holed = facts.of(
         one.model_copy(
             update={
@@ -245,7 +245,7 @@ def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
                 },
             }
         ),
-        "speech",
+        "digits",
     )
     assert "denied" in whole.metrics
     assert "denied" not in holed.metrics
@@ -256,7 +256,7 @@ def test_what_is_unknown_is_left_out_and_a_shared_stage_costs_once() -> None:
     assert "cost/peak_memory_mb" not in holed.metrics
 
 
-@pytest.mark.parametrize("suite", ["speech-smoke", "harmonycloak-midi", "dynamic-epsilon"])
+@pytest.mark.parametrize("suite", ["digits-smoke", "harmonycloak-midi", "dynamic-epsilon"])
 def test_every_name_is_one_that_mlflow_takes_and_none_swallows_another(suite: str) -> None:
     for one in [one for one in sources.read(sources.find(suite)).values() if one.trial.seed == 0][:4]:
         run = facts.of(one, suite)
@@ -299,7 +299,7 @@ def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("suite", "to", "out", "kind", "says"),
     [
-        ("speach", "tensorboard", "logs", UsageError, "did you mean 'speech'?"),
+        ("digit", "tensorboard", "logs", UsageError, "did you mean 'digits'?"),
         ("nowhere.toml", "mlflow", "logs", UsageError, "nowhere.toml does not exist"),
         ("nowhere.json", "mlflow", "logs", UsageError, "nowhere.json does not exist"),
         (
@@ -310,7 +310,7 @@ def test_a_suite_is_found_by_name_file_archive_folder_or_record(tmp_path: Path) 
             "holds no records: name one of its folders: ",
         ),
         (str(ROOT / "leaderboards" / "studies" / "music-smoke.toml"), "mlflow", "logs", DataError, "holds no record"),
-        ("speech", "tensorboard", "s3://bucket/logs", UsageError, "TensorBoard reads folders"),
+        ("digits", "tensorboard", "s3://bucket/logs", UsageError, "TensorBoard reads folders"),
         ("midi-smoke", "tensorboard", "file.txt", UsageError, "is a file, expected a folder"),
         ("midi-smoke", "mlflow", "file.txt", UsageError, "is a file, expected a folder"),
     ],

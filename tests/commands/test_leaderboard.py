@@ -102,13 +102,13 @@ def test_under_a_threat_model_every_output_says_what_protected_items_are_worth(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["speach"], "did you mean 'speech'"),
+        (["digit"], "did you mean 'digits'"),
         (["absent.toml"], "does not exist"),
         ([], "--all"),
-        (["speech", "--all"], "--all"),
-        (["speech", "midi", "--records", "."], "one suite"),
-        (["speech", "--records", "nowhere"], "no record"),
-        (["speech", "--out", __file__], "is a file, expected a folder"),
+        (["digits", "--all"], "--all"),
+        (["digits", "midi", "--records", "."], "one suite"),
+        (["digits", "--records", "nowhere"], "no record"),
+        (["digits", "--out", __file__], "is a file, expected a folder"),
     ],
 )
 def test_bad_words_are_one_line_and_write_nothing(

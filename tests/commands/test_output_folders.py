@@ -44,10 +44,10 @@ def test_a_folder_that_cannot_be_is_one_line(name: str, tmp_path: Path) -> None:
         ["gate", "--suite", "s.toml", "--accept", "first", "--baseline", "no/b.json"],
         ["leaderboard", "s.toml", "--out", "s.toml"],
         ["leaderboard", "s.toml", "--out", "."],
-        ["listen", "speech-smoke", "--out", "s.toml"],
-        ["listen", "speech-smoke", "--out", "."],
-        ["export", "speech-smoke", "--to", "tensorboard", "--out", "s.toml"],
-        ["export", "speech-smoke", "--to", "mlflow", "--out", "s.toml/below"],
+        ["listen", "digits-smoke", "--out", "s.toml"],
+        ["listen", "digits-smoke", "--out", "."],
+        ["export", "digits-smoke", "--to", "tensorboard", "--out", "s.toml"],
+        ["export", "digits-smoke", "--to", "mlflow", "--out", "s.toml/below"],
     ],
 )
 def test_nothing_is_done_where_the_result_could_not_be_written(

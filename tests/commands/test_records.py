@@ -31,7 +31,7 @@ def bench(*words: str) -> int:
 
 def test_a_folder_goes_into_an_archive_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "records" / "mine"
-    assert bench("records", "unpack", "speech-smoke", "--out", str(folder)) == 0
+    assert bench("records", "unpack", "digits-smoke", "--out", str(folder)) == 0
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "note.txt").write_text("stays")
     assert bench("records", "pack", str(folder), "--remove") == 0
@@ -56,11 +56,11 @@ def test_a_suite_is_pulled_by_the_digest_of_its_summary(tmp_path: Path, capsys: 
 
 
 def test_one_record_and_one_cell_are_shown_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    first = load_archive(sources.find("speech-smoke").path)[0]
-    assert bench("records", "show", "speech-smoke", first.name) == 0
+    first = load_archive(sources.find("digits-smoke").path)[0]
+    assert bench("records", "show", "digits-smoke", first.name) == 0
     assert json.loads(capsys.readouterr().out) == first.model_dump()
-    cell = summary.read(sources.find("speech-smoke").path.parent.parent / "results" / "speech-smoke.json")["cells"][0]
-    assert bench("records", "show", "speech-smoke", cell["cell"]["id"]) == 0
+    cell = summary.read(sources.find("digits-smoke").path.parent.parent / "results" / "digits-smoke.json")["cells"][0]
+    assert bench("records", "show", "digits-smoke", cell["cell"]["id"]) == 0
     assert json.loads(capsys.readouterr().out) == cell
 
 
@@ -68,14 +68,14 @@ def test_one_record_and_one_cell_are_shown_as_json(capsys: pytest.CaptureFixture
     ("words", "says"),
     [
         (("records", "pack", "nowhere"), "unknown suite"),
-        (("records", "pack", "speech-smoke", "--remove"), "--remove goes with a folder"),
+        (("records", "pack", "digits-smoke", "--remove"), "--remove goes with a folder"),
         (("records", "pull", "x.jsonl.xz"), "either --suite"),
         (("records", "pull", "x", "--sha256", "0" * 64), "not an archive's name"),
-        (("records", "show", "speech-smoke", "nothing"), "unknown trial or cell"),
-        (("rescore", "speech-smoke", "--score", "7"), "unknown version of the score, expected one of 1"),
-        (("rescore", "speech-smoke", "--score", "2"), "has no clean curve, which score 2 needs: --score 1"),
+        (("records", "show", "digits-smoke", "nothing"), "unknown trial or cell"),
+        (("rescore", "digits-smoke", "--score", "7"), "unknown version of the score, expected one of 1"),
+        (("rescore", "digits-smoke", "--score", "2"), "has no clean curve, which score 2 needs: --score 1"),
         (("rescore",), "name a suite"),
-        (("show", "nothing", "--records", "speech-smoke"), "unknown trial or cell"),
+        (("show", "nothing", "--records", "digits-smoke"), "unknown trial or cell"),
     ],
 )
 def test_bad_words_are_one_line_and_code_2(
@@ -92,10 +92,10 @@ def test_scores_are_computed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert bench("rescore", "--list") == 0
     assert capsys.readouterr().out.startswith("1  learning denied")
     target = tmp_path / "anew.json"
-    assert bench("rescore", "speech-smoke", "--score", "1", "--results", str(target)) == 0
-    committed = sources.find("speech-smoke").path.parent.parent / "results" / "speech-smoke.json"
+    assert bench("rescore", "digits-smoke", "--score", "1", "--results", str(target)) == 0
+    committed = sources.find("digits-smoke").path.parent.parent / "results" / "digits-smoke.json"
     assert target.read_bytes() == committed.read_bytes()
-    (board,) = boards(["speech-smoke"])
+    (board,) = boards(["digits-smoke"])
     out = capsys.readouterr().out
     for view in board.views:
         assert view.shown

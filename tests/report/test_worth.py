@@ -89,7 +89,7 @@ def test_the_clean_curve_is_drawn_with_the_protected_sets_point_at_its_worth() -
 
 
 def test_a_row_outside_the_budget_is_too_loud_and_has_no_rank() -> None:
-    (board,) = boards(["speech"])
+    (board,) = boards(["digits"])
     head, lines = worth_table(board.worths, board.views)
     ranks = {line[head.index("defense")]: line[0] for line in lines}
     loud = {row.defense for row in board.rows if not row.inside and not row.control}

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def speech() -> Board:
     if not (ROOT / "leaderboards" / "records").is_dir():
         pytest.skip("not a checkout: a wheel has no records")
-    (board,) = boards(["speech"])
+    (board,) = boards(["digits"])
     return Board(board.suite, board.records, score=1)
 
 
@@ -132,15 +132,15 @@ def test_records_stand_in_the_order_of_their_suite(speech: Board) -> None:
 
 def test_suites_are_found_by_name_or_file_and_others_are_refused(tmp_path: Path) -> None:
     known = suite_files()
-    assert {"speech", "midi", "music"} <= set(known)
+    assert {"digits", "midi", "music"} <= set(known)
     by_name, by_file = boards(["midi"]), boards([str(known["midi"])])
     assert by_name[0].command == by_file[0].command == "bench matrix leaderboards/studies/midi.toml"
-    with pytest.raises(UsageError, match="did you mean 'speech'"):
-        boards(["speach"])
+    with pytest.raises(UsageError, match="did you mean 'digits'"):
+        boards(["digit"])
     with pytest.raises(UsageError, match="does not exist"):
         boards([str(tmp_path / "absent.toml")])
     (tmp_path / "mine.toml").write_text('name = "mine"\nattackers = ["m5"]\n')
     with pytest.raises(DataError, match=r"run `bench matrix .*mine.toml` first"):
         boards([str(tmp_path / "mine.toml")])
     with pytest.raises(UsageError, match="one suite"):
-        boards(["speech", "midi"], plugins.home())
+        boards(["digits", "midi"], plugins.home())

@@ -22,7 +22,7 @@ from bench.results.upgrade import UPGRADES
 
 LEADERBOARDS = plugins.home() / "leaderboards"
 ARCHIVES = sorted((LEADERBOARDS / "records").glob(f"*{archive.SUFFIX}"))
-SMOKE = LEADERBOARDS / "records" / f"speech-smoke{archive.SUFFIX}"
+SMOKE = LEADERBOARDS / "records" / f"digits-smoke{archive.SUFFIX}"
 pytestmark = pytest.mark.skipif(not ARCHIVES, reason="not a checkout: a wheel has no records")
 
 
@@ -78,7 +78,7 @@ def version_1(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("suite", ["speech-smoke"])
+@pytest.mark.parametrize("suite", ["digits-smoke"])
 def test_records_of_version_1_are_read(suite: str, tmp_path: Path) -> None:
     for record in load_archive(LEADERBOARDS / "records" / f"{suite}{archive.SUFFIX}")[:3]:
         old = version_1(record.model_dump())
@@ -96,7 +96,7 @@ def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path: Path) -> Non
     file = record.save(tmp_path)
     file.write_text(file.read_text(), encoding="utf-8-sig")
     assert load(file) == record
-    for path, read in (("results/speech-smoke.json", summary.read), ("baseline.json", baseline.read)):
+    for path, read in (("results/digits-smoke.json", summary.read), ("baseline.json", baseline.read)):
         copy = tmp_path / Path(path).name
         copy.write_text((LEADERBOARDS / path).read_text(), encoding="utf-8-sig")
         assert read(copy) == read(LEADERBOARDS / path)
@@ -108,13 +108,13 @@ def test_a_summary_that_does_not_follow_from_its_records_is_told(tmp_path: Path)
     shutil.copy(SMOKE, tmp_path / "records")
     source = sources.find(tmp_path / "records" / SMOKE.name)
     records = load_archive(source.path)
-    told = summary.read(LEADERBOARDS / "results" / "speech-smoke.json")
-    summary.write(tmp_path / "results" / "speech-smoke.json", told)
+    told = summary.read(LEADERBOARDS / "results" / "digits-smoke.json")
+    summary.write(tmp_path / "results" / "digits-smoke.json", told)
     assert packing.summary_problems(source, records) == []
     told["cells"][0]["seeds"]["0"]["score"] = 0.9
     told["archive"]["sha256"] = "0" * 64
     del told["cells"][1]
-    summary.write(tmp_path / "results" / "speech-smoke.json", told)
+    summary.write(tmp_path / "results" / "digits-smoke.json", told)
     lines = packing.summary_problems(source, records)
     assert len(lines) == 3
     assert "archive.sha256" in lines[0]
@@ -123,7 +123,7 @@ def test_a_summary_that_does_not_follow_from_its_records_is_told(tmp_path: Path)
 
 
 def test_a_summary_of_an_older_version_is_one_line() -> None:
-    summary_now = summary.read(LEADERBOARDS / "results" / "speech-smoke.json")
+    summary_now = summary.read(LEADERBOARDS / "results" / "digits-smoke.json")
     (line,) = summary.differences({**summary_now, "version": 1}, summary_now)
     assert "version 1, expected 2" in line
     assert "bench records pack" in line
@@ -197,7 +197,7 @@ def test_reading_results_imports_no_torch() -> None:
     reports = "report.markdown, report.site, report.terminal, report.inspection, report.tables, regression.gate"
     names = ", ".join(f"bench.{name}" for name in f"{modules}, {reports}".split(", "))
     code = (
-        f"import sys, {names}, bench; bench.load_results('speech-smoke').rows; "
+        f"import sys, {names}, bench; bench.load_results('digits-smoke').rows; "
         "assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -33,7 +33,7 @@ def test_a_suite_an_archive_and_a_folder_give_the_same_results(tmp_path: Path) -
 
 def test_a_data_frame_has_a_row_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pandas")
-    results = bench.load_results("speech-smoke")
+    results = bench.load_results("digits-smoke")
     frame = results.to_pandas()
     assert list(frame["record"]) == [record.name for record in results]
     for record, denied, clean in zip(results, frame["denied"], frame["q_clean"], strict=True):
@@ -53,8 +53,8 @@ def test_importing_bench_imports_nothing_and_names_what_it_has() -> None:
 
 
 def test_a_cell_is_found_by_id_name_key_and_file(tmp_path: Path) -> None:
-    source = source_of("speech-smoke")
-    (view, *_) = boards(["speech-smoke"])[0].views
+    source = source_of("digits-smoke")
+    (view, *_) = boards(["digits-smoke"])[0].views
     assert view.shown
     cell, first = view.shown.cell, view.shown.records[0]
     for word in (cell.id, cell.name, first.name, first.key[:10], str(first.save(tmp_path))):
