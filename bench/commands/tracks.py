@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.trials.plan import Plan
     from bench.trials.scheduler import Outcome
 
-__all__ = ["committed", "run_track", "size_folder", "track_file", "track_records", "with_defenses"]
+__all__ = ["committed", "performer", "run_track", "size_folder", "track_file", "track_records", "with_defenses"]
 
 
 def run_track(
@@ -143,15 +143,27 @@ def track_records(
         Stopped: the user pressed Ctrl-C. Finished stages are kept.
     """
     from bench.trials import track
-    from bench.trials.run import Work, run_stages
 
     trials = expanded(suite.model_copy(update={"seeds": suite.seeds[:1]}))
     store.sweep()
+    perform = performer(store, execution)
+    return track.run(trials, suite.seeds, suite.round, store, perform, say, command_line(), clean_records)
+
+
+def performer(store: Store, execution: Execution) -> Callable[[Plan], Mapping[str, Outcome]]:
+    """Return a function that does the stages of a plan that a store lacks, with progress on standard error.
+
+    Args:
+        store: the store.
+        execution: where and how the stages run.
+    """
+    from bench.trials.run import Work, run_stages
 
     def perform(plan: Plan) -> Mapping[str, Outcome]:
         work = Work(plan, store, store.present(plan.stages))
-        say(f"{len(plan.cells)} trainings or evaluations, {len(plan.stages)} stages, {len(work.present)} already there")
+        if work.missing:
+            say(f"{len(plan.cells)} trainings or evaluations, {work.missing} of {len(plan.stages)} stages to do")
         with watching(execution.display, work.missing) as watch:
             return run_stages(work, watch, on=execution.on, jobs=execution.jobs, device=execution.device)
 
-    return track.run(trials, suite.seeds, suite.round, store, perform, say, command_line(), clean_records)
+    return perform

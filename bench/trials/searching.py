@@ -8,12 +8,15 @@ seed. No test item is read.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.errors import PluginError
 from bench.extras import command
+from bench.sources import plain_name
 
 __all__ = ["Candidate", "Link", "Space", "search"]
 
@@ -31,7 +34,8 @@ class Link:
     @property
     def label(self) -> str:
         """What tables call it, such as "add_noise-12.5"."""
-        return f"{self.name}-{self.value:.4g}" if self.parameter else self.name
+        name = plain_name(Path(self.name)) if self.name.endswith(".py") else self.name
+        return f"{name}-{self.value:.4g}" if self.parameter else name
 
     @property
     def table(self) -> dict[str, Any]:
@@ -97,7 +101,9 @@ def search(
     except ImportError as error:
         raise PluginError(f"`bench attack` needs the package optuna: {command('search')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=together > 1)
+    with warnings.catch_warnings():  # both are experimental in Optuna 5, and what conditional spaces need
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=together > 1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     qualities: dict[Candidate, float] = {}
     tried = 0
@@ -117,11 +123,8 @@ def search(
                 best = quality
                 report(f"{quality:.4f} on the granted items: {candidate.attacker} + {candidate.adaptation}")
         tried += len(trials)
-    ranked = sorted(
-        qualities,
-        key=lambda candidate: -qualities[candidate] if qualities[candidate] == qualities[candidate] else math.inf,
-    )
-    return [(candidate, qualities[candidate]) for candidate in ranked if not math.isnan(qualities[candidate])]
+    known = [(candidate, quality) for candidate, quality in qualities.items() if not math.isnan(quality)]
+    return sorted(known, key=lambda pair: -pair[1])
 
 
 def _known(qualities: Mapping[Candidate, float]) -> list[float]:

@@ -23,7 +23,7 @@ from bench.trials.scheduler import Outcome
 from bench.trials.store import Store
 from bench.trials.trial import Part, Trial
 
-__all__ = ["Attempt", "Choice", "Contest", "at_effort", "best", "choose"]
+__all__ = ["Attempt", "Choice", "Contest", "Entry", "Perform", "Report", "at_effort", "attempt", "best", "choose"]
 
 _TIE = 1e-6  # weight of the second metric where the first is a rate over few items, which often ties
 _ATTACK = ("adapt", "learn", "evaluate")  # tasks of the attacker
@@ -94,10 +94,10 @@ class Choice:
                 waiting += stage.parents.values()
         return seconds
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, made: Attempt) -> None:
         """Add an attempt, unless it is there from an earlier round."""
-        if attempt[:3] not in (one[:3] for one in self.attempts):
-            self.attempts.append(attempt)
+        if made[:3] not in (one[:3] for one in self.attempts):
+            self.attempts.append(made)
 
 
 def best(granted: Mapping[str, float], keep: int) -> list[str]:
@@ -155,16 +155,16 @@ def choose(
     choices = [Choice() for _ in contests]
     left = [list(contest.trials) for contest in contests]
     for number, each in enumerate(rounds, start=1):
-        entries = [_Entry(at, name, seeds[0], each.effort) for at, names in enumerate(left) for name in names]
-        granted = _try(entries, contests, choices, store, perform)
+        entries = [Entry(at, name, seeds[0], each.effort) for at, names in enumerate(left) for name in names]
+        granted = attempt(entries, contests, choices, store, perform)
         for at, (contest, names) in enumerate(zip(contests, left, strict=True)):
             left[at] = best({name: granted[at, name, seeds[0]] for name in names}, each.keep)
             report(
                 f"round {number}, {contest.title}: {len(left[at])} of {len(names)} responses go on: "
                 f"{', '.join(left[at]) or 'none, all failed'}"
             )
-    entries = [_Entry(at, name, seed, 1.0) for at, names in enumerate(left) for name in names for seed in seeds]
-    granted = _try(entries, contests, choices, store, perform)
+    entries = [Entry(at, name, seed, 1.0) for at, names in enumerate(left) for name in names for seed in seeds]
+    granted = attempt(entries, contests, choices, store, perform)
     for at, (contest, names, choice) in enumerate(zip(contests, left, choices, strict=True)):
         for seed in seeds:
             if first := best({name: granted[at, name, seed] for name in names}, 1):
@@ -174,8 +174,15 @@ def choose(
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A training that is due: number of the contest, response, seed, part of its epochs or steps."""
+class Entry:
+    """A training that is due.
+
+    Attributes:
+        contest: number of the contest.
+        response: of the contest's trials.
+        seed: of the draw and the training.
+        effort: the part of the epochs or steps.
+    """
 
     contest: int
     response: str
@@ -183,14 +190,25 @@ class _Entry:
     effort: float
 
 
-def _try(
-    entries: Sequence[_Entry],
+def attempt(
+    entries: Sequence[Entry],
     contests: Sequence[Contest],
     choices: Sequence[Choice],
     store: Store,
     perform: Perform,
 ) -> dict[tuple[int, str, int], float]:
-    """Train responses, and return their quality on the granted items: (contest, response, seed) -> quality."""
+    """Train responses, and evaluate them on the granted items that choose.
+
+    Args:
+        entries: the trainings.
+        contests: what they are numbered by.
+        choices: one a contest, to which the attempts are added.
+        store: holds the stages that are done.
+        perform: does the others of a plan; called once.
+
+    Returns:
+        (contest, response, seed) -> quality; NaN where it failed.
+    """
     reduced: dict[tuple[int, float], Part] = {}  # one object an attacker and effort: a plan tells parts by identity
     requests = []
     for entry in entries:

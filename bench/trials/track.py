@@ -26,7 +26,7 @@ from bench.trials.selection import Attempt, Choice, Contest, Perform, Report, ch
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
-__all__ = ["run"]
+__all__ = ["evaluate", "run"]
 
 # The stages of a chosen response that its record names.
 _OWN = (
@@ -131,6 +131,36 @@ def run(
             if row.is_clean and record.status == "ok":
                 known[row.against][seed] = record
     return [*records.made]
+
+
+def evaluate(
+    trials: Mapping[str, Trial],
+    choice: Choice,
+    seeds: Sequence[int],
+    store: Store,
+    perform: Perform,
+    command: str,
+    clean: Mapping[int, Record],
+) -> list[Record]:
+    """Evaluate responses that were chosen on one protected set.
+
+    Args:
+        trials: response -> its trial at the first seed.
+        choice: the responses.
+        seeds: those of the choice.
+        store: holds the stages that are done.
+        perform: does the others of a plan.
+        command: the command line, for the records.
+        clean: seed -> the record of the clean control.
+
+    Returns:
+        A record for each seed.
+    """
+    row = Row(trials)
+    records = _Records(store, perform, {(id(row), str(Arm.PROTECTED)): choice}, command)
+    records.request(row, seeds)
+    records.perform()
+    return [records.of(row, seed, clean.get(seed)) for seed in seeds]
 
 
 def _rows(trials: Iterable[Trial]) -> list[Row]:
