@@ -40,7 +40,7 @@ def matrix(
     preset
         Size of the data set and effort of defense and attacker, in place of the suite's own.
     dry_run
-        Print which stages would run, and stop.
+        Print which stages would run, or of a track how many trainings, and stop.
     records
         Folder for the records, one JSON file per trial; default: records/NAME beside the suite's file NAME.toml.
     page
@@ -51,9 +51,11 @@ def matrix(
     from bench.results.suite import read
 
     suite = read(file, preset or "")
-    if suite.track and not dry_run:
-        from bench.commands.tracks import run_track, size_folder
+    if suite.track:
+        from bench.commands.tracks import describe, run_track, size_folder
 
+        if dry_run:
+            return describe(suite)
         return run_track(suite, execution, records or size_folder(file, suite.preset), page)
     if not dry_run:
         return run_suite(suite, execution, records or records_folder(file), page)

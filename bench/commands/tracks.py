@@ -11,6 +11,7 @@ from bench.commands.display import say, watching
 from bench.commands.execution import command_line, expanded, show, stopped
 from bench.commands.options import Execution
 from bench.errors import UsageError, unknown
+from bench.exits import OK
 from bench.files import check_folder
 from bench.results import sources
 from bench.results.sources import records_folder
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
     from bench.trials.plan import Plan
     from bench.trials.scheduler import Outcome
 
-__all__ = ["committed", "performer", "run_track", "size_folder", "track_file", "track_records", "with_defenses"]
+__all__ = [
+    "committed",
+    "describe",
+    "performer",
+    "run_track",
+    "size_folder",
+    "track_file",
+    "track_records",
+    "with_defenses",
+]
 
 
 def run_track(
@@ -62,6 +72,16 @@ def run_track(
     rows = {_row(record) for record in new_records}
     beside = [record for record in others if _row(record) not in rows]
     return show(suite, new_records, folder, start, page, beside)
+
+
+def describe(suite: Suite) -> int:
+    """Print how many trainings a track takes; the exit code."""
+    from bench.trials import track
+
+    trials = expanded(suite.model_copy(update={"seeds": suite.seeds[:1]}))
+    print(f"{suite.name}-{suite.track}, {suite.preset}: ", end="")
+    print("\n  ".join(track.outline(trials, suite.seeds, suite.round)))
+    return OK
 
 
 def track_file(name: str) -> Path:

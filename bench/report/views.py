@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import charts, columns, losses, markdown, memorisation, music, plots
+from bench.report import attempts, charts, columns, losses, markdown, memorisation, music, plots
 from bench.report.items import MediaItem
 from bench.report.worth import MEANING, NO_CURVE, TITLE, response_worths, sentence, worth_table, worth_title
 from bench.results.arms import TRAINED, Arm
@@ -92,6 +92,9 @@ def suite_page(board: Board, media_rows: Sequence[tuple[RowView, list[MediaItem]
         "listening": list(media_rows),
         "losses": losses.losses_table(board.records),
         "meaning": losses.MEANING,
+        "attempts": attempts.attempts_table(board.records),
+        "attempts_meaning": attempts.MEANING,
+        "first_round": attempts.first_round(board.records),
         "memorisation": memorisation.memorisation_table(board.records),
         "memorisation_meaning": memorisation.MEANING,
         "music": list(music.tables(board.records, board.suite.published)),

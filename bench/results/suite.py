@@ -53,6 +53,7 @@ in successive halving, and every defense is one row: see `bench.trials.selection
     [[round]]                               # all responses, at the first seed; without rounds each at every seed
     effort = 0.25                           # of each attacker's epochs or steps
     keep = 8                                # responses that go on; those of the last round, to every seed
+    each = 1                                # of every attacker at least so many
 
     [size.smoke]                            # keys and tables that another size has in place of the above; a size is a
     seeds = [0]                             # preset
@@ -134,12 +135,15 @@ class Round(pydantic.BaseModel):
     Attributes:
         effort: The part of each attacker's epochs or steps that its model is trained for.
         keep: How many responses go on.
+        each: How many of every attacker's go on whatever the others reach: a part of the training says little about an
+            attacker that learns slowly.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     effort: Annotated[float, pydantic.Field(strict=True, gt=0, le=1)] = 1.0
     keep: Annotated[int, pydantic.Field(strict=True, ge=1)]
+    each: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
 
 
 class Suite(pydantic.BaseModel):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bench.results.arms import granted_role
+from bench.results.names import attacker_of
 from bench.results.record import Number
 from bench.results.statistics import mean
 from bench.results.suite import Round
@@ -100,15 +101,21 @@ class Choice:
             self.attempts.append(made)
 
 
-def best(granted: Mapping[str, float], keep: int) -> list[str]:
+def best(granted: Mapping[str, float], keep: int, each: int = 0) -> list[str]:
     """Return the best responses, the best first; of equals the earlier.
 
     Args:
         granted: response -> its quality on the granted items; NaN for one that failed, which is left out.
-        keep: how many at most.
+        keep: how many of all.
+        each: how many of every attacker at least.
     """
     known = [name for name, quality in granted.items() if not math.isnan(quality)]
-    return sorted(known, key=lambda name: -granted[name])[:keep]
+    ranked = sorted(known, key=lambda name: -granted[name])
+    of_attacker: dict[str, list[str]] = {}
+    for name in ranked:
+        of_attacker.setdefault(attacker_of(name), []).append(name)
+    kept = {*ranked[:keep], *(name for names in of_attacker.values() for name in names[:each])}
+    return [name for name in ranked if name in kept]
 
 
 def at_effort(trial: Trial, effort: float, reduced: dict[tuple[int, float], Part] | None = None) -> Trial:
@@ -158,7 +165,7 @@ def choose(
         entries = [Entry(at, name, seeds[0], each.effort) for at, names in enumerate(left) for name in names]
         granted = attempt(entries, contests, choices, store, perform)
         for at, (contest, names) in enumerate(zip(contests, left, strict=True)):
-            left[at] = best({name: granted[at, name, seeds[0]] for name in names}, each.keep)
+            left[at] = best({name: granted[at, name, seeds[0]] for name in names}, each.keep, each.each)
             report(
                 f"round {number}, {contest.title}: {len(left[at])} of {len(names)} responses go on: "
                 f"{', '.join(left[at]) or 'none, all failed'}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from bench.errors import UsageError
 from bench.results.arms import Arm, curve_role, granted_role, memorised_role
-from bench.results.names import NONE, response_name
+from bench.results.names import NONE, attacker_of, response_name
 from bench.results.record import SCHEMA, AttemptRecord, CheckRecord, Record
 from bench.results.suite import Round
 from bench.trials import recording
@@ -26,7 +26,7 @@ from bench.trials.selection import Attempt, Choice, Contest, Perform, Report, ch
 from bench.trials.store import Store
 from bench.trials.trial import Trial
 
-__all__ = ["evaluate", "run"]
+__all__ = ["evaluate", "outline", "run"]
 
 # The stages of a chosen response that its record names.
 _OWN = (
@@ -131,6 +131,25 @@ def run(
             if row.is_clean and record.status == "ok":
                 known[row.against][seed] = record
     return [*records.made]
+
+
+def outline(trials: Iterable[Trial], seeds: Sequence[int], rounds: Sequence[Round]) -> list[str]:
+    """Return lines on how many trainings a track takes, at most.
+
+    Args:
+        trials: of every row and response at the first seed.
+        seeds: all seeds.
+        rounds: of successive halving.
+    """
+    rows = _rows(trials)
+    left = [len(contest.trials) for row in rows for contest in row.contests()]
+    attackers = [len({attacker_of(name) for name in contest.trials}) for row in rows for contest in row.contests()]
+    lines = [f"{len(rows)} rows, {max(left, default=0)} responses, {len(seeds)} seeds; {len(left)} training sets"]
+    for number, each in enumerate(rounds, start=1):
+        lines.append(f"round {number}: {sum(left):,} trainings at {each.effort:.0%} of the effort, one seed")
+        left = [min(count, each.keep + each.each * of) for count, of in zip(left, attackers, strict=True)]
+    lines.append(f"at every seed: at most {sum(left) * len(seeds):,} trainings")
+    return lines
 
 
 def evaluate(

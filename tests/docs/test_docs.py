@@ -103,6 +103,7 @@ PAGES = (
     "writing-an-attacker.md",
     "writing-an-adaptation.md",
     "writing-a-dataset.md",
+    pytest.param("tracks.md", marks=pytest.mark.slow),
 )
 
 

@@ -65,6 +65,13 @@ def test_the_best_go_on_and_what_failed_does_not() -> None:
     assert best({"b": math.nan}, 1) == []
 
 
+def test_of_every_attacker_some_go_on() -> None:
+    granted = {"fast": 0.7, "fast + mp3": 0.8, "slow": 0.2, "slow + mp3": 0.1, "broken": math.nan}
+    assert best(granted, 2) == ["fast + mp3", "fast"]
+    assert best(granted, 2, each=1) == ["fast + mp3", "fast", "slow"]
+    assert best(granted, 1, each=2) == ["fast + mp3", "fast", "slow", "slow + mp3"]
+
+
 def test_a_part_of_the_effort_is_a_part_of_the_steps(small_trials: Trials) -> None:
     (trial,) = small_trials(defenses=["hiss"], seeds=[0])
     assert at_effort(trial, 0.25).attacker.params["steps"] == 8  # of 30, rounded up
