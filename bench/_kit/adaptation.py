@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,16 +46,21 @@ def adapted_clips_are_valid(case: Case) -> None:
     silent, full-scale and unlabelled sets.
     """
     for name in sets.CASES:
-        data = sets.example(case.domain, name)
-        for hook in _hooks(case):
-            try:
-                changed = _hooked(case, hook, data)
-            except BenchError:
-                if name != "unlabelled":
-                    raise
-                continue  # a refusal in one line
-            if hook != "augment" or len(changed):
-                valid(changed, f"{hook} of {name}")
+        _valid_of(case, name)
+
+
+def _valid_of(case: Case, name: str) -> None:
+    """Check what the hooks make of one example set."""
+    data = sets.example(case.domain, name)
+    for hook in _hooks(case):
+        try:
+            changed = _hooked(case, hook, data)
+        except BenchError:
+            if name != "unlabelled":
+                raise
+            continue  # a refusal in one line
+        if hook != "augment" or len(changed):
+            valid(changed, f"{hook} of {name}")
 
 
 def stays_aligned(case: Case) -> None:
@@ -104,6 +111,17 @@ def works_on_the_device_of_its_data(case: Case) -> None:
         train, validation, _ = sets.material(case.domain)
         with require_data_device(case.plugin, hook):
             _trained(case, sets.Reader(epochs=1), train, validation, lambda epoch: None)
+
+
+def both_ends_of_its_sweep_work(case: Case) -> None:
+    """The parameter that `sweep` names takes the weakest and the strongest value, and a set is changed with either."""
+    parameter, *ends = case.plugin.sweep
+    fields = {field.name: field.type for field in dataclasses.fields(case.plugin)}
+    assert parameter in fields, f"sweep names '{parameter}', expected one of {', '.join(fields)}"
+    assert ends[0] != ends[1], f"sweep goes from {ends[0]} to {ends[1]}, expected two values"
+    for value in ends:
+        changed = replace(case, plugin=dataclasses.replace(case.plugin, **{parameter: value}))
+        _valid_of(changed, "several")
 
 
 def _trained(case: Case, attacker: Any, train: Data, validation: Data, log: Log) -> nn.Module:
@@ -160,6 +178,7 @@ CHECKS = (
     adapts_by_the_generator_alone,
     trains_a_model,
     works_on_the_device_of_its_data,
+    both_ends_of_its_sweep_work,
 )
 
 
@@ -169,6 +188,7 @@ def _is_aligned(case: Case) -> bool:
 
 
 ONLY_IF: dict[Function, Callable[[Case], bool]] = {
+    both_ends_of_its_sweep_work: lambda case: case.plugin.sweep is not None,
     stays_aligned: _is_aligned,
     trains_a_model: lambda case: case.plugin.implements("train") or case.plugin.implements("train_with_granted"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Generator
 
@@ -39,3 +40,12 @@ def test_a_transform_learnt_from_pairs_passes() -> None:
 def test_what_breaks_the_rules_is_found_as_in_any_transform() -> None:
     assert "by 5 samples" in reasons(_Learnt(delay=5))["stays aligned"]
     assert "peaks at" in reasons(_Learnt(gain=3.0))["adapted clips are valid"]
+
+
+def test_a_sweep_names_a_parameter_and_both_its_ends_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Learnt, "sweep", ("gain", 0.9, 0.1))
+    assert reasons(_Learnt()) == {}
+    monkeypatch.setattr(_Learnt, "sweep", ("gain", 0.9, 3.0))
+    assert "peaks at" in reasons(_Learnt())["both ends of its sweep work"]
+    monkeypatch.setattr(_Learnt, "sweep", ("volume", 0.9, 0.1))
+    assert "sweep names 'volume', expected one of gain, delay" in reasons(_Learnt())["both ends of its sweep work"]
