@@ -83,8 +83,10 @@ def attack(
     from bench.results.suite import read
     from bench.trials import attacking
     from bench.trials.scheduler import Stopped
+    from bench.trials.searching import require
     from bench.trials.store import Store, default_url
 
+    require()
     if out is not None:
         check_output(out, force=True)
     file = track_file(track)

@@ -24,7 +24,7 @@ app = App(
     name="export",
     help_epilogue=(
         "Examples:\n"
-        "  bench export speech --to tensorboard --out runs\n"
+        "  bench export digits --to tensorboard --out runs\n"
         "  bench export leaderboards/studies/music.toml --to mlflow --out mlruns\n"
         "  bench export my_records/ --to mlflow --out http://localhost:5000\n"
     ),

@@ -18,7 +18,7 @@ app = App(
         "RECORDS is a folder of record files, an archive (.jsonl.xz), or a suite by name or file.\n\n"
         "Examples:\n"
         "  bench records pack leaderboards/records/digits --remove\n"
-        "  bench records unpack speech --out speech-records\n"
+        "  bench records unpack digits --out digits-records\n"
         "  bench records pull https://example.org/speech.jsonl.xz --suite speech\n"
         "  bench records show digits 3f2a91\n"
     ),

@@ -7,6 +7,7 @@ seed. No test item is read.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from bench.errors import PluginError
 from bench.extras import command
 from bench.sources import plain_name
 
-__all__ = ["Candidate", "Link", "Space", "search"]
+__all__ = ["Candidate", "Link", "Space", "require", "search"]
 
 Evaluate = Callable[[Sequence["Candidate"]], Sequence[float]]  # quality on the granted items; NaN where it failed
 
@@ -72,6 +73,12 @@ class Space:
     links: int = 2
 
 
+def require() -> None:
+    """Raise `PluginError` where Optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise PluginError(f"`bench attack` needs the package optuna: {command('search')}")
+
+
 def search(
     space: Space,
     evaluate: Evaluate,
@@ -96,10 +103,9 @@ def search(
     Raises:
         PluginError: Optuna is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise PluginError(f"`bench attack` needs the package optuna: {command('search')}") from error
+    require()
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():  # both are experimental in Optuna 5, and what conditional spaces need
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -13,10 +13,11 @@ from bench.api import check_range
 from bench.errors import UsageError
 from bench.vocabulary import Kind
 
-# Parameters for which every finite number makes sense: levels and ratios in dB, a seed, a code's key.
+# Parameters for which every finite number makes sense: levels and ratios in dB, a seed, a code's key, a layer, which
+# may be counted from the end.
 ANY = {
     "snr_db", "lowest_db", "highest_db", "level_127_db", "full_scale_db", "least", "threshold", "masking_offset_db",
-    "seed", "key",
+    "seed", "key", "layer",
 }  # fmt: skip
 BUILT_IN = [
     pytest.param(kind, name, id=f"{kind}-{name}")

@@ -16,7 +16,7 @@ from bench.results.worths import RowWorth
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "records.md"
-SHOWN = "leaderboards/results/speech.json"
+SHOWN = "leaderboards/results/digits.json"
 DIGITS = 1e-5  # summaries keep six digits
 Row = tuple[str, str, str]  # data set, defense, knowledge
 Worths = dict[Row, tuple[float, str]]  # -> worth in clean items, response

@@ -76,6 +76,7 @@ NEED = {
     f"{RUN} --attacker m5 {TONES} --on ray": "ray",
     f"{RUN} --attacker m5 {TONES} --store s3://bucket/store": "s3",
     "gate --jobs 1 --display none": "music",
+    "attack --track speech --defense noise": "search",
 }
 
 

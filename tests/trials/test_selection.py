@@ -16,7 +16,7 @@ from bench.results.worths import row_worths
 from bench.trials import track
 from bench.trials.again import trial_of
 from bench.trials.plan import Plan
-from bench.trials.run import Work, execute, prepare, run_stages
+from bench.trials.run import Executor, Work, execute, prepare, run_stages
 from bench.trials.scheduler import Outcome
 from bench.trials.selection import at_effort, best
 from bench.trials.store import Store
@@ -33,7 +33,8 @@ ADAPTATIONS = ["none", "quieter", "halves"]
 class Bench:
     """Runs tracks in a folder, and keeps the plans of their rounds."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, on: Executor = "local"):
+        self._on: Executor = on
         self.store = Store(folder / "store")
         self.plans: list[Plan] = []
         self.done: list[str] = []  # titles of the stages that were not in the store
@@ -50,7 +51,7 @@ class Bench:
         self.plans.append(plan)
         work = Work(plan, self.store, self.store.present(plan.stages))
         self.done += [stage.title for key, stage in plan.stages.items() if key not in work.present]
-        return run_stages(work, lambda event: None, jobs=1)
+        return run_stages(work, lambda event: None, on=self._on, jobs=1 if self._on == "local" else 2)
 
 
 def track_trials(small_trials: Trials, **more: object) -> tuple[Trial, ...]:
@@ -149,6 +150,16 @@ def test_the_second_run_does_nothing_and_says_the_same(small_trials: Trials, tmp
     assert not bench.done
     assert {key: record.science() for key, record in first.items()} == {
         key: record.science() for key, record in second.items()
+    }
+
+
+@pytest.mark.ray
+def test_a_cluster_chooses_the_same(small_trials: Trials, tmp_path: Path) -> None:
+    trials = track_trials(small_trials, defenses=["clean", "hiss"])
+    cluster = Bench(tmp_path / "cluster", on="ray")(trials, seeds=(0,))
+    alone = Bench(tmp_path / "alone")(trials, seeds=(0,))
+    assert {key: record.science() for key, record in cluster.items()} == {
+        key: record.science() for key, record in alone.items()
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import bench.trials.plan as plan_module
+import bench.trials.planned as planned_module
 from bench.api import Needs
 from bench.trials.plan import plan
 from bench.trials.trial import Part, Trial
@@ -141,13 +142,13 @@ def test_a_stage_needs_what_its_neediest_plugin_needs() -> None:
 
 def test_a_stage_is_made_once_however_many_trials_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    real = plan_module.stage
+    real = planned_module.stage
 
     def counted(*given: Any) -> Any:
         made.append(given[0])
         return real(*given)
 
-    monkeypatch.setattr(plan_module, "stage", counted)
+    monkeypatch.setattr(planned_module, "stage", counted)
     cloak, songs, learner = part("defenses", "cloak"), part("datasets", "songs"), part("attackers", "learner")
     adaptations = [None, *(part("adaptations", f"mp3-{index}", hooks=("transform",)) for index in range(20))]
     shared = {"defense": cloak, "dataset": songs, "attacker": learner, "surrogates": (learner,)}
