@@ -108,7 +108,7 @@ def test_the_adversary_raises_the_loss_more_than_its_random_start() -> None:
 
 def test_a_hardened_surrogate_stands_the_adversary_better() -> None:
     losses = []
-    for radius in (0.0, 0.02):
+    for radius in (0.0, 0.003):
         attacker, model, data = learnt(radius)
-        losses.append(mean_loss(attacker, model, adversarial(attacker, model, data, 0.02, 5, rng())))
-    assert losses[1] < 0.7 * losses[0]
+        losses.append(mean_loss(attacker, model, adversarial(attacker, model, data, 0.003, 5, rng())))
+    assert losses[1] < 0.4 * losses[0]
