@@ -26,7 +26,7 @@ class EntF(Defense[Clips]):
     """Move the features of each clip away from its class by noise within +-`epsilon`. The clips need labels.
 
     Attributes:
-        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is about 20 dB below spoken words.
+        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is 19 dB below spoken words.
         towards: "push": away from the mean of the clip's class; "pull": to the nearest mean of another class.
         hardened: train the surrogates adversarially, as the paper does; False is faster.
         radius: of the adversarial noise, full scale 1.
@@ -66,7 +66,7 @@ class EntF(Defense[Clips]):
         label = labels(data)
         against = surrogates(knowledge, "entf")
         radius = self.radius if self.hardened else 0.0
-        models = hardened_surrogates(against, data, rng, radius, self.attack_steps, knowledge.log)
+        models = hardened_surrogates(against, data, rng, radius, self.attack_steps)
         noise = Noise.silent(data, noise_bound(data, self.epsilon, padding=False), "clip")
         start = 2 * torch.rand(noise.unit.shape, generator=rng, device=rng.device) - 1  # no slope at the mean itself
         noise.unit.copy_(self.step * start.to(data.device))

@@ -34,7 +34,7 @@ class MiUe(Defense[Clips]):
     """Raise the cosine similarity of features within each class by noise within +-`epsilon`. The clips need labels.
 
     Attributes:
-        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is about 20 dB below spoken words.
+        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is 19 dB below spoken words.
         temperature: of the similarities, above 0; lower looks at the most similar clips only.
         rounds: passes over the set; each trains the surrogates, then moves the noise.
         learner_steps: optimiser steps of the surrogates a round.
@@ -48,14 +48,14 @@ class MiUe(Defense[Clips]):
     per = "clip"
     joint = True
     paper = "Zhu, Miao, Dong, Gao 2026, ICLR (Why Do Unlearnable Examples Work: Mutual Information)"
-    presets = {"smoke": {"rounds": 2}, "full": {"rounds": 30, "noise_steps": 10, "step": 0.2}}
+    presets = {"smoke": {"rounds": 2}, "full": {"rounds": 30, "noise_steps": 20, "step": 0.1}}
 
     epsilon: float = 0.01
     temperature: float = 0.2
     rounds: int = 8
     learner_steps: int = 20
-    noise_steps: int = 4
-    step: float = 0.3
+    noise_steps: int = 10
+    step: float = 0.2
     batch: int = 128
     lr: float = 0.0
 

@@ -36,7 +36,7 @@ class RobustMinMin(Defense[Clips]):
     """Lower the adversarial training loss of surrogates by noise within +-`epsilon`. Classifiers need labels.
 
     Attributes:
-        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is about 20 dB below spoken words.
+        epsilon: bound on |noise|, full scale 1; the strength: 0.01 is 19 dB below spoken words.
         radius: bound on the adversary's noise, at most `epsilon`; larger withstands more and hides more of the noise;
             0: no adversary, as in `constant_epsilon`.
         attack: while the noise moves, the adversary is a worst case ("adversarial") or random noise ("random").
