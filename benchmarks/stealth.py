@@ -1,12 +1,13 @@
 """How well detectors tell protected items from clean ones, for the defenses named.
 
     python benchmarks/stealth.py noise separable loop
-    python benchmarks/stealth.py ghosts random_velocity --dataset chorales
+    python benchmarks/stealth.py ghosts random_velocity --dataset chorales --domain midi
     python benchmarks/stealth.py error_maximizing --attacker mfcc --set error_maximizing.epsilon=0.004
 
 Items come from one split: those protected are compared with their own clean versions, and the detectors that know no
-protected item are fitted to as many others of other groups. The last row compares two clean halves, which nothing
-should tell apart. An entry is AUC, then TPR at an FPR of 1 % (of fewer than 100 items: without a false alarm).
+protected item are fitted to as many others of other groups. The last row compares clean items with those of a third
+part of the groups, which nothing should tell apart: how far it lies from 0.5 is what the draw alone does. An entry is
+AUC, then TPR at an FPR of 1 % (of fewer than 100 items: without a false alarm).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("defenses", nargs="+")
     parser.add_argument("--dataset", default="spoken_words")
-    parser.add_argument("--preset", default="smoke", help="of data set, defense and attacker")
+    parser.add_argument("--domain", default="", help="audio or midi, for a data set that has both")
+    parser.add_argument("--size", default="small", help="preset of the data set")
+    parser.add_argument("--preset", default="smoke", help="of defense and attacker")
     parser.add_argument("--split", default="train")
     parser.add_argument("--items", type=int, default=65, help="to protect; as many others are the reference")
     parser.add_argument("--attacker", default="none", help="surrogate of the defenses that craft noise")
@@ -39,19 +42,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = plugins.build("datasets", options.dataset, {}, options.preset).load(options.split)
-    clean, reference = _apart(data, options.items, torch.Generator().manual_seed(options.seed))
+    domain = {"domain": options.domain} if options.domain else {}
+    data = plugins.build("datasets", options.dataset, domain, options.size).load(options.split)
+    clean, reference, other = _apart(data, options.items, torch.Generator().manual_seed(options.seed))
     print(f"{options.dataset}: {len(clean)} items to protect, {len(reference)} in the reference", file=sys.stderr)
     lines, names = [], []
     for defense in [*options.defenses, "(other clean items)"]:
         start, rng = time.process_time(), torch.Generator().manual_seed(options.seed)
         try:
             if defense.startswith("("):
-                half = len(reference) // 2
-                sets: tuple[Data, ...] = (clean, reference.select(range(half)), reference.select(range(half, 2 * half)))
+                changed: Data = other
             else:
-                sets = (clean, _protected(defense, clean, options, rng), reference)
-            found = detection(*sets, rng)
+                changed = _protected(defense, clean, options, rng)
+            found = detection(clean, changed, reference, rng)
         except (BenchError, ImportError) as error:
             print(f"{defense}: left out: {error}", file=sys.stderr)
             continue
@@ -61,15 +64,12 @@ def main() -> None:
     print(tabulate(lines, ["defense", *names, "CPU s"]))
 
 
-def _apart(data: Any, items: int, rng: torch.Generator) -> tuple[Any, Any]:
-    """Draw two sets of items that share no group."""
+def _apart(data: Any, items: int, rng: torch.Generator) -> list[Any]:
+    """Draw three sets of items that share no group."""
     names = list(dict.fromkeys(data.groups))
-    order = torch.randperm(len(names), generator=rng).tolist()
-    first = {names[number] for number in order[: len(names) // 2]}
+    part = dict(zip(names, (torch.randperm(len(names), generator=rng) % 3).tolist(), strict=True))
     draw = torch.randperm(len(data), generator=rng).tolist()
-    inside = [number for number in draw if data.groups[number] in first]
-    outside = [number for number in draw if data.groups[number] not in first]
-    return data.select(inside[:items]), data.select(outside[:items])
+    return [data.select([at for at in draw if part[data.groups[at]] == number][:items]) for number in range(3)]
 
 
 def _protected(defense: str, clean: Any, options: argparse.Namespace, rng: torch.Generator) -> Any:
