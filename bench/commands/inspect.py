@@ -19,7 +19,7 @@ from bench.commands.options import Display, Flag
 from bench.exits import INCOMPLETE, OK
 
 if TYPE_CHECKING:
-    from bench.commands.inspect_folder import File, Finding
+    from bench.commands.inspect_comparison import File, Finding
 
 _LINE_SECONDS = 15.0  # between two lines of progress
 

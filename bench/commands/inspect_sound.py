@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import Clips
+from bench.errors import DataError
+from bench.files import printable
 from bench.metrics.stealth_features import clip_features, codec_residual
 from bench.sound import files
 from bench.sound.bands import band_levels
@@ -33,15 +35,16 @@ _SILENT = 1e-5  # peak; as `files.require_audible`
 _FULL, _RUN = 0.999, 3  # a clipped run: at least so many equal samples at full scale
 _EQUAL = 1e-6
 _WINDOW_HZ = 10.0  # spacing of the bins of the spectrum, about
+_KAISER = 14.0  # side lobes of -105 dB: a loud partial is no band, a few bins wide
 _LEAST_DB = -150.0
 _STEP_DB = 25.0  # fall of the spectrum at a cut-off
+_WIDTH = 20  # bins whose median is a band's level, at least
 _HIGHEST = 0.925  # of half the rate: above it a fall is the filter of any converter
 _EMPTY_DB = 60.0  # what lies above a cut-off is at least so far below the loudest bin
 _RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
-_PASSED = (0.86, 1.02)  # where in the band of a former rate its filter cuts
-# What LAME lets pass at a constant bit rate: Hz -> kbit/s.
-_MP3_CUTS = {15_100: 96, 16_000: 128, 17_000: 128, 17_500: 160, 18_600: 192, 19_400: 224, 19_700: 256, 20_500: 320}
-_LOSSY_FROM = 32_000  # samples a second from which a shelf points to a codec
+_PASSED, _USUAL = (0.86, 1.02), 0.975  # where in the band of a former rate its filter cuts
+_SHELF_HZ = 14_500.0  # lossy codecs at usual bit rates keep what lies below
+_TO_THE_END = 0.99  # of the band of a former rate: no filter of a converter lets so much pass
 
 
 @dataclass
@@ -113,8 +116,10 @@ def measure(path: Path) -> SoundFacts:
         if number % every == 0:
             features.add(block, info.rate)
         samples += block.shape[1]
+    if not samples:
+        raise DataError(f"'{printable(path)}' holds 0 samples, expected some sound")
     facts.digest, facts.seconds = sha.hexdigest(), samples / info.rate
-    facts.runs, facts.clipped = clipping.runs, clipping.samples / max(1, samples * info.channels)
+    facts.runs, facts.clipped = clipping.runs, clipping.samples / (samples * info.channels)
     facts.cut_hz = cut_off(spectrum.levels(), info.rate)
     facts.features, facts.fingerprint = features.means(), None if facts.silent else prints.rows()
     return facts
@@ -136,14 +141,16 @@ def former(facts: SoundFacts) -> tuple[str, str] | None:
     if math.isnan(cut) or (facts.lossy and cut > 0.45 * nyquist):
         return None
     said = f"hardly any energy above {cut / 1000:.1f} kHz, of {nyquist / 1000:.4g} kHz"
-    likely = [rate for rate in _RATES if rate < facts.rate and _PASSED[0] <= cut / (rate / 2) <= _PASSED[1]]
-    shelf = min(_MP3_CUTS, key=lambda hz: abs(hz - cut))
-    if facts.rate >= _LOSSY_FROM and not facts.lossy and abs(shelf - cut) < 350:
-        other = f", unless it is from {likely[-1]} Hz" if likely else ""
-        return "lossy", f"{said}: as MP3 at about {_MP3_CUTS[shelf]} kbit/s leaves it{other}"
-    if likely:
-        return "resampled", f"{said}: likely from {likely[-1]} Hz"
-    return "resampled", f"{said}: from a lower rate, or through a low-pass filter"
+    used = {rate: 2.0 * cut / rate for rate in _RATES if rate < facts.rate}
+    likely = min(used, key=lambda rate: abs(used[rate] - _USUAL), default=0)
+    fits = likely > 0 and _PASSED[0] <= used[likely] <= _PASSED[1]
+    shelf = cut >= _SHELF_HZ and not facts.lossy
+    if shelf and not (fits and used[likely] < _TO_THE_END):
+        other = f", unless it is from {likely} Hz" if fits else ""
+        return "lossy", f"{said}: as MP3 and other lossy codecs leave it{other}"
+    if not fits:
+        return "resampled", f"{said}: from a lower rate, or through a low-pass filter"
+    return "resampled", f"{said}: likely from {likely} Hz{', unless by a lossy codec' if shelf else ''}"
 
 
 def cut_off(levels: Tensor, rate: int) -> float:
@@ -159,7 +166,7 @@ def cut_off(levels: Tensor, rate: int) -> float:
         Hz; NaN where there is no such end between a tenth and 92.5 % of half the rate.
     """
     bins = len(levels)
-    gap, width = max(1, bins // 100), max(4, bins // 25)
+    gap, width = max(1, bins // 100), max(_WIDTH, bins // 25)
     if bins < 8 * (gap + width):
         return math.nan
     medians = levels.unfold(0, width, 1).median(1).values  # of bins i to i + width
@@ -182,7 +189,7 @@ class _Spectrum:
 
     def __init__(self, rate: int) -> None:
         self._size = 1 << max(8, round(math.log2(rate / _WINDOW_HZ)))
-        self._window = torch.hann_window(self._size)
+        self._window = torch.kaiser_window(self._size, True, _KAISER)
         self._power = torch.zeros(1 + self._size // 2, dtype=torch.float64)
 
     def add(self, block: Tensor) -> None:
@@ -281,4 +288,5 @@ def _phases(block: Tensor, rate: int) -> Tensor | None:
         return None
     sound = sound - sound.mean()
     spectrum = torch.fft.rfft(functional.pad(sound, (0, size - len(sound))))[round(_MARK_FROM_HZ * MARK_SECONDS) :]
-    return spectrum / spectrum.abs().clamp_min(1e-12)
+    phases: Tensor = spectrum / spectrum.abs().clamp_min(1e-12)
+    return phases
