@@ -74,8 +74,8 @@ def _table(findings: list[Finding], totals: dict[str, Any]) -> str:
 
     body = [[printable(found.file), found.finding, number(found.score, ".3g"), found.reason] for found in findings]
     counted = ", ".join(f"{count} {name}" for name, count in totals["findings"].items()) or "nothing found"
-    size = f"{totals['sounds']} sounds, {totals['midi']} MIDI, {totals['seconds'] / 60:.1f} min"
-    line = f"{totals['files']} files ({size}): {counted}; {totals['clean']} files without a finding"
+    size = f"sounds: {totals['sounds']}, MIDI: {totals['midi']}, {totals['seconds'] / 60:.1f} min"
+    line = f"files: {totals['files']} ({size}): {counted}; without a finding: {totals['clean']}"
     return f"{text_table(['file', 'finding', 'score', 'reason'], body)}\n\n{line}" if body else line
 
 
