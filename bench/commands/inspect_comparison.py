@@ -23,7 +23,7 @@ _SAME_LENGTH = 0.02  # relative difference of durations of near duplicates
 _AT_FIRST = 64  # rows for fingerprints; doubled where they are full
 _DRAWS = 8  # random signs that tell how large a sum of independent marks is
 _BROAD, _BROAD_Z = 0.15, 5.0  # excess of the mean over bins: least, and over that of random signs
-_LINE = 12.0  # excess of a single bin over what the largest of all bins reaches by chance
+_LINE = 8.0  # excess of a single bin over what the largest of all bins reaches by chance
 _AGREE = 0.8  # share of the files that must lie nearest to their own class
 _MARGIN = 1.8  # distance from the own class over that from the other
 # Feature -> (words, unit, the least change and the least robust deviation that count); a protection raises these.
@@ -34,10 +34,10 @@ _SOUND_SIGNS = {
     "high_band_db": ("high band", " dB", 10.0, 6.0),
 }
 _MIDI_SIGNS = {
-    "soft_share": ("soft notes", "", 0.1, 6.0),
-    "repeat_share": ("notes struck again at once", "", 0.15, 6.0),
+    "soft_share": ("soft notes", "", 0.05, 6.0),
+    "repeat_share": ("notes struck again at once", "", 0.15, 5.0),
     "single_share": ("notes of one step", "", 0.2, 6.0),
-    "velocity_step": ("change of velocity from note to note", "", 0.08, 6.0),
+    "velocity_step": ("change of velocity from note to note", "", 0.05, 3.0),
 }
 
 
@@ -246,7 +246,7 @@ class Marks:
                 share, said = (line - 1.0) / (count - 1), "share a tone of the same phase"
             else:
                 continue
-            found[label, rate] = share, f"{said}: {100 * share:.2g} % of what phases tell ({count} files)"
+            found[label, rate] = share, f"{said} (likeness {share:.2g}, {count} files)"
         for (label, rate), (share, said) in found.items():
             whole = found.get((".", rate), (0.0, ""))[0]
             others = max((other for (name, hz), (other, _) in found.items() if hz == rate and name != "."), default=0.0)

@@ -154,7 +154,8 @@ def totals(entries: Sequence[File], findings: Sequence[Finding]) -> dict[str, An
         findings: The findings.
 
     Returns:
-        `files`, `sounds`, `midi`, `seconds`, `clean` (files without a finding) and `findings` by name.
+        `files`, `sounds`, `midi`, `seconds`, `clean` (files without a finding on them, their class or the folder) and
+        `findings` by name.
     """
     found = {finding.file for finding in findings}
     return {
@@ -162,7 +163,7 @@ def totals(entries: Sequence[File], findings: Sequence[Finding]) -> dict[str, An
         "sounds": sum(entry.kind == "sound" for entry in entries),
         "midi": sum(entry.kind == "midi" for entry in entries),
         "seconds": sum(entry.seconds for entry in entries),
-        "clean": sum(entry.name not in found for entry in entries),
+        "clean": sum(not found & {entry.name, f"{entry.label}/", "."} for entry in entries),
         "findings": {
             name: sum(finding.finding == name for finding in findings)
             for name in dict.fromkeys(finding.finding for finding in findings)

@@ -14,7 +14,7 @@ from bench._kit.sets import melodies
 from bench.api import Clips, Knowledge
 from bench.commands import inspect as command
 from bench.commands import inspect_sound
-from bench.commands.inspect_folder import inspect, listed
+from bench.commands.inspect_folder import inspect, listed, totals
 from bench.commands.inspect_sound import cut_off, measure
 from bench.metrics.stealth_features import codec_residual
 from bench.notes.rolls import write_midi
@@ -129,7 +129,9 @@ def test_a_tone_of_a_class_needs_more_files(tmp_path: Path) -> None:
 
 def test_one_noise_on_every_file_is_said_of_the_folder(folder: Path) -> None:
     protected(sorted(folder.iterdir()), "separable", kind="noise", snr_db=25.0)
-    assert found(folder) == [(".", "protected")]
+    entries, findings = inspect(folder, listed(folder))
+    assert [(each.file, each.finding) for each in findings] == [(".", "protected")]
+    assert totals(entries, findings)["clean"] == 0
 
 
 def test_a_file_in_the_wrong_class_is_named(tmp_path: Path) -> None:
