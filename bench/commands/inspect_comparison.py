@@ -73,7 +73,7 @@ class Finding:
     Attributes:
         file: The file's name, or "NAME/" for a class, or "." for the folder.
         finding: unreadable, silent, clipped, resampled, lossy, duplicate, near-duplicate, mislabelled or protected.
-        score: Its figure, NaN without one; docs of the command say which.
+        score: Its figure, as the help of the command says; NaN without one.
         reason: In words.
     """
 
