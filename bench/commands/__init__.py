@@ -26,7 +26,7 @@ __all__ = ["app", "main"]
 # The module of the same name is imported when a command is used.
 _COMMANDS = (
     *("list", "new", "check", "run", "matrix", "gate", "verify", "leaderboard", "listen", "show", "records", "rescore"),
-    *("export", "protect", "doctor", "attack"),
+    *("export", "protect", "doctor", "attack", "inspect"),
 )
 
 app = App(

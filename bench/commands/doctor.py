@@ -40,6 +40,7 @@ PACKAGES = {
     "tensorboard": "bench export --to tensorboard",
     "matplotlib": "pages of bench leaderboard and bench listen",
     "s3fs": "a store on S3",
+    "scikit-learn": "the detectors of bench.metrics.stealth that know no protected item",
     "tabulate": "tables",
     "pytest": "running the tests",
 }

@@ -60,6 +60,7 @@ WORK = [
     "show tones--hiss--white-box--linear--none --records records",
     "records show records tones--hiss--white-box--linear--none--s0",
     "rescore records",
+    "inspect sounds",
     "protect song.mid --out cloaked.mid --defense noise --attacker none",
     f"{RUN} --attacker {PLUGINS}/linear.py {TONES}",
 ]
@@ -95,6 +96,8 @@ def results(light: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     sine = 0.5 * np.sin(2 * np.pi * 440 / 16000 * np.arange(16000))
     soundfile.write(folder / "song.wav", sine, 16000)
     soundfile.write(folder / "song.ogg", sine, 16000)
+    (folder / "sounds").mkdir()
+    soundfile.write(folder / "sounds" / "song.wav", sine, 16000)
     (folder / "song.mid").write_bytes(b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1, 0, 96]) + b"MTrk" + NOTES)
     (folder / "suite.toml").write_text(SUITE)
     (folder / "driver.py").write_text(DRIVER)
