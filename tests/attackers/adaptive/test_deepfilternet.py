@@ -41,8 +41,7 @@ def lag(late: torch.Tensor, early: torch.Tensor) -> int:
     return at if at < size // 2 else at - size
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2)])
 def test_a_voice_stays_in_place(rate: int, channels: int) -> None:
     clips = vowels(rate, channels, noise=1e-4)
     changed = denoised(clips)
