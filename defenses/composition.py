@@ -69,7 +69,7 @@ class Composition(Defense[Clips]):
         if not self.kinds or not set(self.kinds) <= set(_KINDS):
             raise ValueError(f"kinds = {self.kinds}, expected one or more of {', '.join(_KINDS)}")
         check_range(self, "speed", "formant", least=0, most=0.5)
-        check_range(self, "decibels", "search", least=0)
+        check_range(self, "decibels", "tone_db", "search", least=0)
         check_range(self, "milliseconds", least=10)
         check_range(self, "bands", least=1)
 

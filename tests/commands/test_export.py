@@ -38,7 +38,7 @@ def bench(*words: str) -> int:
 
 def test_help_ends_in_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("export", "--help") == 0
-    assert "bench export speech --to tensorboard" in capsys.readouterr().out.split("Examples:")[1]
+    assert "bench export digits --to tensorboard" in capsys.readouterr().out.split("Examples:")[1]
 
 
 @pytest.fixture(scope="module")
