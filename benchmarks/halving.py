@@ -18,16 +18,14 @@ from collections.abc import Mapping
 import numpy as np
 from tabulate import tabulate
 
-from bench.commands.tracks import track_file
+from bench.commands.options import Execution
+from bench.commands.tracks import performer, track_file
 from bench.results.arms import Arm
 from bench.results.crossed import crossed_mean
 from bench.results.record import Record
 from bench.results.suite import Suite, read
 from bench.trials import track
 from bench.trials.expand import expand
-from bench.trials.plan import Plan
-from bench.trials.run import Work, run_stages
-from bench.trials.scheduler import Outcome
 from bench.trials.store import Store, default_url
 
 Rows = Mapping[str, list[Record]]
@@ -76,12 +74,7 @@ def main() -> None:
 def _run(suite: Suite, store: Store, jobs: int) -> Rows:
     """The records of each row, by seed."""
     trials = expand(suite.model_copy(update={"seeds": suite.seeds[:1]})).trials
-
-    def perform(plan: Plan) -> Mapping[str, Outcome]:
-        work = Work(plan, store, store.present(plan.stages))
-        print(f"{work.missing} of {len(plan.stages)} stages", flush=True)
-        return run_stages(work, lambda event: None, jobs=jobs)
-
+    perform = performer(store, Execution(jobs=jobs, display="none"))
     rows: dict[str, list[Record]] = {}
     for record in track.run(trials, suite.seeds, suite.round, store, perform):
         if record.status == "ok":

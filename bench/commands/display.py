@@ -20,6 +20,13 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def resolved(style: Style) -> Style:
+    """Return the style that "auto" stands for here: bars on a terminal that is not a CI job's, else lines."""
+    if style != "auto":
+        return style
+    return "rich" if sys.stderr.isatty() and not os.environ.get("CI") else "plain"
+
+
 @contextmanager
 def watching(style: Style, total: int) -> Iterator[Watch]:
     """Yield a progress display for an executor.
@@ -30,8 +37,7 @@ def watching(style: Style, total: int) -> Iterator[Watch]:
             else lines.
         total: The number of stages.
     """
-    if style == "auto":
-        style = "rich" if sys.stderr.isatty() and not os.environ.get("CI") else "plain"
+    style = resolved(style)
     if style == "rich":
         with _bars(total) as watch:
             yield watch

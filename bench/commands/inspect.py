@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from bench.commands.display import say
+from bench.commands.display import resolved, say
 from bench.commands.options import Display, Flag
 from bench.exits import INCOMPLETE, OK
 
@@ -109,8 +107,7 @@ def _document(folder: Path, entries: list[File], findings: list[Finding], totals
 @contextmanager
 def _progress(style: Display, total: int) -> Iterator[Callable[[str], None]]:
     """Yield a function to be called before each file; shows how many are done and the time left."""
-    if style == "auto":
-        style = "rich" if sys.stderr.isatty() and not os.environ.get("CI") else "plain"
+    style = resolved(style)
     if style == "none":
         yield lambda name: None
     elif style == "plain":

@@ -14,6 +14,7 @@ from bench.errors import UsageError, unknown
 from bench.exits import OK
 from bench.files import check_folder
 from bench.results import sources
+from bench.results.names import file_name
 from bench.results.sources import records_folder
 from bench.results.suite import Suite, read
 from bench.session import run_folder
@@ -67,8 +68,7 @@ def run_track(
         return stopped()
     for record in new_records:
         record.save(folder)
-    for path in {*folder.glob("*.json")} - {folder / f"{record.name}.json" for record in new_records}:
-        path.unlink()  # of a response that is no longer the chosen one
+    _remove_outdated(folder, new_records)
     rows = {_row(record) for record in new_records}
     beside = [record for record in others if _row(record) not in rows]
     return show(suite, new_records, folder, start, page, beside)
@@ -134,10 +134,18 @@ def committed(file: Path, preset: str) -> list[Record]:
     """Return the records that come with a track at one size; none where it has none."""
     if size_folder(file, preset) != records_folder(file):
         return []
-    path = sources.records_of(file)
-    if not path.is_file() and not any(path.glob("*.json")):
+    if not sources.has_records(file):
         return []
     return list(sources.read(sources.find(str(file))).values())
+
+
+def _remove_outdated(folder: Path, records: Sequence[Record]) -> None:
+    """Remove what earlier runs wrote for the same rows and seeds, where another response was chosen; nothing else."""
+    current = {folder / f"{record.name}.json" for record in records}
+    for record in records:
+        named = folder.glob(f"{file_name(_row(record))}--*--s{record.trial.seed}.json")
+        for path in {*named} - current:
+            path.unlink()
 
 
 def _row(record: Record) -> tuple[str, str, str]:

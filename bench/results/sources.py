@@ -18,7 +18,17 @@ from bench.results import archive
 from bench.results.reading import load, load_all, load_archive
 from bench.results.record import Record
 
-__all__ = ["SUITE_FOLDERS", "Source", "all_suites", "find", "read", "records_folder", "records_of", "suite_files"]
+__all__ = [
+    "SUITE_FOLDERS",
+    "Source",
+    "all_suites",
+    "find",
+    "has_records",
+    "read",
+    "records_folder",
+    "records_of",
+    "suite_files",
+]
 
 RECORD = ".json"
 SUITE = ".toml"
@@ -111,6 +121,12 @@ def records_of(suite: Path) -> Path:
     return archive_path if archive_path.is_file() and not any(folder.glob(f"*{RECORD}")) else folder
 
 
+def has_records(suite: Path) -> bool:
+    """Return whether a suite's file has records: an archive, or a folder that holds any."""
+    path = records_of(suite)
+    return path.is_file() or any(path.glob(f"*{RECORD}"))
+
+
 def all_suites(folder: Path | None = None) -> dict[str, Path]:
     """Return the suites of a folder and of its `tracks` and `studies`, by name; by default of `leaderboards/`."""
     top = folder or plugins.home() / "leaderboards"
@@ -120,8 +136,7 @@ def all_suites(folder: Path | None = None) -> dict[str, Path]:
 
 def suite_files(folder: Path | None = None) -> dict[str, Path]:
     """Return those of `all_suites` that have records."""
-    found = all_suites(folder).items()
-    return {name: path for name, path in found if (at := records_of(path)).is_file() or any(at.glob(f"*{RECORD}"))}
+    return {name: path for name, path in all_suites(folder).items() if has_records(path)}
 
 
 def _stem(path: Path) -> str:

@@ -73,6 +73,17 @@ def test_all_rows_then_one_more_beside_them(track: Path, capsys: pytest.CaptureF
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_a_run_removes_no_file_that_is_not_of_its_rows(track: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.json").write_text("{}")
+    old = folder / "tones--hiss--ensemble--linear--mp3--s0.json"
+    old.write_text("{}")
+    assert bench("matrix", str(track), "--records", str(folder), "--jobs", "1") in (0, 3)
+    assert (folder / "notes.json").read_text() == "{}"
+    assert not old.exists()
+
+
 def test_sizes_replace_keys_and_leave_out_what_they_do_not_name(track: Path) -> None:
     small, smoke = read(track), read(track, "smoke")
     assert (small.preset, smoke.preset) == ("small", "smoke")
